@@ -1,0 +1,47 @@
+//! rsup: PID 1 of a container and the supervisor of everything in it.
+//!
+//! The map, one line a module, and who may use whom (an arrow not drawn is forbidden; `tests/layers.rs` checks it):
+//!
+//! ```text
+//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
+//!    │        └──► rpc, config, logs, sys, wire, machine
+//!    ├──► init, pidproxy ─► sys                       config, wire, logs, sys ─► nothing of ours
+//!    └──► ctl ─► wire, config, machine, sys           machine ─► config (the trait), sys
+//! ```
+//!
+//! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
+//! `sys` alone may say `unsafe`, everything else turns bytes into values or back.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods
+    )
+)]
+
+/// What the file says: bytes → `Config` and a list of problems. Pure: the machine is reached through `config::Machine`.
+pub mod config;
+/// The client: what `rsupctl` and `rsup health` do.
+pub mod ctl;
+/// The shell around `supervision`: the loop, children, connections.
+pub mod daemon;
+/// `rsup -- COMMAND`: one program in tini's manner, without a configuration.
+pub mod init;
+/// Where log bytes go: sinks, rotation, the supervisor's own journal.
+pub mod logs;
+/// The real machine behind `config::Machine`.
+pub mod machine;
+/// `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent.
+pub mod pidproxy;
+/// The table of XML-RPC methods.
+pub mod rpc;
+/// The brain: states, transitions, groups, waits. Pure.
+pub mod supervision;
+/// Thin safe wrappers over the kernel, without policy.
+pub mod sys;
+/// Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
+pub mod wire;
