@@ -5,8 +5,8 @@
 //! ```text
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
 //!    │        └──► rpc, config, logs, sys, wire, machine
-//!    ├──► init, pidproxy ─► sys                       config, wire, logs, sys ─► nothing of ours
-//!    └──► ctl ─► wire, config, machine, sys           machine ─► config (the trait), sys
+//!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
+//!    └──► ctl ─► wire, config, machine, sys           machine ─► config (the trait), sys; logs ─► sys
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,

@@ -1,1 +1,4 @@
-//! To come.
+//! Thin safe wrappers over the kernel: no policy, no logging. The only place where `unsafe` may be written.
+#![allow(unsafe_code)]
+
+pub mod clock;

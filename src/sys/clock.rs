@@ -1,0 +1,164 @@
+//! Time: the monotonic clock for deadlines, the wall clock and local time for text. Nothing else in rsup reads a clock.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// A point on the monotonic clock, in nanoseconds since boot: immune to clock steps, meaningless outside this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// The point `wait` later; a wait too long to hold is for ever.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Mono {
+        Mono(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The point `millis` milliseconds later, saturating.
+    #[must_use]
+    pub fn after_ms(self, millis: u64) -> Mono {
+        self.after(Duration::from_millis(millis))
+    }
+
+    /// Time from `earlier` to `self`; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whole milliseconds since boot.
+    #[must_use]
+    pub fn as_ms(self) -> u64 {
+        Duration::from_nanos(self.0).as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}
+
+/// The wall clock: seconds since 1970 (UTC) and nanoseconds below 1,000,000,000. It may step in either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Wall {
+    /// Seconds since the epoch; negative before 1970.
+    pub secs: i64,
+    /// The rest, 0..=999,999,999.
+    pub nanos: u32,
+}
+
+/// Both clocks, read once a turn of the loop and handed down as an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// For deadlines.
+    pub mono: Mono,
+    /// For text.
+    pub wall: Wall,
+}
+
+/// A wall time broken down in local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Local {
+    /// The year, 1970 and so on.
+    pub year: i64,
+    /// 1..=12.
+    pub month: u8,
+    /// 1..=31.
+    pub day: u8,
+    /// 0..=23.
+    pub hour: u8,
+    /// 0..=59.
+    pub minute: u8,
+    /// 0..=60 (a leap second).
+    pub second: u8,
+}
+
+/// Reads both clocks.
+#[must_use]
+pub fn now() -> Now {
+    Now { mono: mono(), wall: wall() }
+}
+
+/// Reads CLOCK_MONOTONIC.
+#[must_use]
+pub fn mono() -> Mono {
+    let (secs, nanos) = read(libc::CLOCK_MONOTONIC);
+    Mono(u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::from(nanos)))
+}
+
+/// Reads CLOCK_REALTIME.
+#[must_use]
+pub fn wall() -> Wall {
+    let (secs, nanos) = read(libc::CLOCK_REALTIME);
+    Wall { secs, nanos }
+}
+
+fn read(clock: libc::clockid_t) -> (i64, u32) {
+    let mut spec = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the kernel fills the timespec that it is given; zero is a valid one should it fail (it cannot: both
+    // clocks exist on every Linux).
+    let spec = unsafe {
+        libc::clock_gettime(clock, spec.as_mut_ptr());
+        spec.assume_init()
+    };
+    (spec.tv_sec, u32::try_from(spec.tv_nsec).unwrap_or(0))
+}
+
+/// Breaks `wall` down in the zone of TZ, else /etc/localtime, else UTC (localtime_r(3); musl and glibc alike).
+#[must_use]
+pub fn local(wall: Wall) -> Local {
+    let mut broken = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are to live values of the right type; localtime_r writes the second or leaves it zeroed,
+    // which is a valid tm.
+    let tm = unsafe {
+        libc::localtime_r(&wall.secs, broken.as_mut_ptr());
+        broken.assume_init()
+    };
+    let small = |field: libc::c_int| u8::try_from(field).unwrap_or(0);
+    Local {
+        year: i64::from(tm.tm_year).saturating_add(1900),
+        month: small(tm.tm_mon).saturating_add(1),
+        day: small(tm.tm_mday),
+        hour: small(tm.tm_hour),
+        minute: small(tm.tm_min),
+        second: small(tm.tm_sec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_monotonic_clock_never_goes_back() {
+        let mut last = mono();
+        for _ in 0..10_000 {
+            let next = mono();
+            assert!(next >= last);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn the_wall_clock_agrees_with_std() {
+        let std = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert!(wall().secs.abs_diff(std as i64) <= 2);
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Mono(5).after_ms(2), Mono(2_000_005));
+        assert_eq!(Mono(u64::MAX).after_ms(1), Mono(u64::MAX));
+        assert_eq!(Mono(5).after(Duration::MAX), Mono(u64::MAX));
+        assert_eq!(Mono(5).since(Mono(9)), Duration::ZERO);
+        assert_eq!(Mono(2_999_999).as_ms(), 2);
+    }
+
+    #[test]
+    fn local_time_is_what_date_says() {
+        for secs in [0_i64, 951_782_400, 1_700_000_000, 1_711_846_800, 1_793_232_000, -1, 4_102_444_800] {
+            let asked =
+                std::process::Command::new("date").args(["-d", &format!("@{secs}"), "+%Y-%m-%d %H:%M:%S"]).output();
+            let asked = String::from_utf8(asked.unwrap().stdout).unwrap();
+            let l = local(Wall { secs, nanos: 0 });
+            let ours =
+                format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", l.year, l.month, l.day, l.hour, l.minute, l.second);
+            assert_eq!(ours, asked.trim());
+        }
+    }
+}
