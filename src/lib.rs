@@ -3,6 +3,7 @@
 //! The map, one line a module, and who may use whom (an arrow not drawn is forbidden; `tests/layers.rs` checks it):
 //!
 //! ```text
+//! (`time`: plain data that all may use)
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
 //!    │        └──► rpc, config, logs, sys, wire, machine
 //!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
@@ -43,5 +44,7 @@ pub mod rpc;
 pub mod supervision;
 /// Thin safe wrappers over the kernel, without policy.
 pub mod sys;
+/// Points in time, as plain data.
+pub mod time;
 /// Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
 pub mod wire;
