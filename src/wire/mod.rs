@@ -1,1 +1,5 @@
-//! To come.
+//! Formats that both ends share: bytes → values and back. Pure: no sockets, no clock, no state.
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod xmlrpc;

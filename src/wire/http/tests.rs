@@ -1,0 +1,250 @@
+use super::*;
+use proptest::prelude::*;
+
+fn whole(bytes: &[u8]) -> Request {
+    match parse_request(bytes) {
+        Parsed::Complete { message, consumed } => {
+            assert_eq!(consumed, bytes.len());
+            message
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(bytes: &[u8]) -> BadMessage {
+    let Parsed::Bad(why) = parse_request(bytes) else { panic!("accepted {:?}", String::from_utf8_lossy(bytes)) };
+    why
+}
+
+fn written(response: &Response, framing: Framing) -> String {
+    let mut out = Vec::new();
+    response.write(framing, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// Feeds `bytes` in pieces that end at `cuts`, as a connection would, and gives all that was parsed.
+fn fed(bytes: &[u8], cuts: &[usize]) -> (Vec<Request>, Option<BadMessage>) {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    ends.push(bytes.len());
+    ends.sort_unstable();
+    let (mut buffer, mut from, mut requests) = (Vec::new(), 0, Vec::new());
+    for end in ends {
+        buffer.extend_from_slice(&bytes[from..end]);
+        from = end;
+        loop {
+            match parse_request(&buffer) {
+                Parsed::Complete { message, consumed } => {
+                    buffer.drain(..consumed);
+                    requests.push(message);
+                }
+                Parsed::Partial { .. } => break,
+                Parsed::Bad(why) => return (requests, Some(why)),
+            }
+        }
+    }
+    (requests, None)
+}
+
+const STREAMS: [&[u8]; 6] = [
+    b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /x?y HTTP/1.0\r\n\r\n",
+    b"POST /RPC2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: 1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    b"POST /RPC2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX",
+    b"GET / HTTP/1.1\r\nA: b\r\nnonsense\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"\r\n\r\nHEAD / HTTP/1.1\r\nConnection: close\r\n\r\nPOST / HTTP/2.0\r\n\r\n",
+];
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_requests(which in 0..STREAMS.len(), cuts in prop::collection::vec(any::<usize>(), 0..8)) {
+        prop_assert_eq!(fed(STREAMS[which], &cuts), fed(STREAMS[which], &[]));
+    }
+
+    #[test]
+    fn any_bytes_parse_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = (parse_request(&bytes), parse_reply(&bytes, false), parse_reply(&bytes, true));
+        let _ = percent_decoded(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn any_chunk_bytes_parse_without_a_panic(
+        text in "[0-9a-fA-F\r\n;x ]{0,60}", cuts in prop::collection::vec(any::<usize>(), 0..6),
+    ) {
+        let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{text}").into_bytes();
+        prop_assert_eq!(fed(&bytes, &cuts), fed(&bytes, &[]));
+    }
+
+    #[test]
+    fn what_is_written_in_chunks_is_read_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..5)) {
+        let mut out = Vec::new();
+        let response = Response { body: None, ..Response::error(200) };
+        response.write(Framing { keep_alive: true, ..Framing::LAST }, "now", &mut out);
+        for piece in &pieces {
+            write_chunk(Framing::LAST, piece, &mut out);
+        }
+        prop_assert_eq!(parse_reply(&out, false), Parsed::Partial { expects_continue: false });
+        write_chunk(Framing::LAST, b"", &mut out);
+        let Parsed::Complete { message, consumed } = parse_reply(&out, false) else { panic!() };
+        prop_assert_eq!((message.body, consumed), (pieces.concat(), out.len()));
+    }
+}
+
+#[test]
+fn every_split_in_two_gives_the_same_requests() {
+    for stream in STREAMS {
+        for cut in 0..stream.len() {
+            assert_eq!(fed(stream, &[cut]), fed(stream, &[]), "{cut}");
+        }
+        let everywhere: Vec<usize> = (0..stream.len()).collect();
+        assert_eq!(fed(stream, &everywhere), fed(stream, &[]));
+    }
+}
+
+#[test]
+fn connection_persists_as_the_version_and_the_field_say() {
+    for (version, field, keep_alive) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "Connection: foo, Close\r\n", false),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+    ] {
+        let request = whole(format!("GET / HTTP/{version}\r\n{field}\r\n").as_bytes());
+        assert_eq!(request.framing.keep_alive, keep_alive, "{version} {field}");
+    }
+}
+
+#[test]
+fn a_length_is_taken_once_and_exactly() {
+    let post = |fields: &str| format!("POST / HTTP/1.1\r\n{fields}\r\n").into_bytes();
+    for (fields, why) in [
+        ("", BadMessage::LengthRequired),
+        ("Content-Length: +1\r\n", BadMessage::Malformed),
+        ("Content-Length: \r\n", BadMessage::Malformed),
+        ("Content-Length: 1, 1\r\n", BadMessage::Malformed),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n", BadMessage::Malformed),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", BadMessage::Malformed),
+        ("Transfer-Encoding: gzip, chunked\r\n", BadMessage::UnknownCoding),
+        ("Content-Length: 1048577\r\n", BadMessage::BodyTooLarge),
+        ("Content-Length: 99999999999999999999999\r\n", BadMessage::BodyTooLarge),
+    ] {
+        assert_eq!(refused(&post(fields)), why, "{fields}");
+    }
+    assert_eq!(whole(&post("Content-Length: 0\r\nContent-Length: 0\r\n")).body, b"");
+}
+
+#[test]
+fn everything_has_a_limit() {
+    let endless_head = [b"GET / HTTP/1.1\r\nA: ".as_slice(), &[b'a'; HEAD_MAX_BYTES]].concat();
+    assert_eq!(refused(&endless_head), BadMessage::HeadTooLarge);
+    let fields = "A: b\r\n".repeat(HEADERS_MAX + 1);
+    assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()), BadMessage::HeadTooLarge);
+    let chunked = |body: &str| format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}").into_bytes();
+    assert_eq!(refused(&chunked("100001\r\n")), BadMessage::BodyTooLarge);
+    assert_eq!(refused(&chunked("ffffffffffffffff\r\n")), BadMessage::BodyTooLarge);
+    assert_eq!(refused(&chunked(&"1\r\na\r\n".repeat(CHUNKS_MAX + 1))), BadMessage::BodyTooLarge);
+    assert_eq!(refused(&chunked(&format!("1;{}", "x".repeat(CHUNK_LINE_MAX_BYTES)))), BadMessage::Malformed);
+    assert_eq!(refused(&chunked(&format!("0\r\nA: {}", "x".repeat(HEAD_MAX_BYTES)))), BadMessage::HeadTooLarge);
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_told_from_one_that_does_not() {
+    let head = b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(parse_request(head), Parsed::Partial { expects_continue: true });
+    assert_eq!(parse_request(&head[..head.len() - 1]), Parsed::Partial { expects_continue: false });
+    assert_eq!(parse_request(&[head, b"a".as_slice()].concat()), Parsed::Partial { expects_continue: false });
+    assert_eq!(whole(&[head, b"abc".as_slice()].concat()).body, b"abc");
+}
+
+#[test]
+fn the_path_is_decoded_as_a_whole_and_the_query_is_kept() {
+    let request = whole(b"GET /logtail/a%3Ab%2fc%zz%?x=%41#f HTTP/1.1\r\n\r\n");
+    assert_eq!((request.path().as_str(), request.query()), ("/logtail/a:b/c%zz%", Some("x=%41")));
+    assert_eq!(whole(b"GET http://h:1/RPC2 HTTP/1.1\r\n\r\n").target, "/RPC2");
+    assert_eq!(whole(b"GET /x?u=http://h/ HTTP/1.1\r\n\r\n").path(), "/x");
+}
+
+#[test]
+fn credentials_are_those_of_basic_authentication() {
+    let with = |value: &str| whole(format!("GET / HTTP/1.1\r\nAuthorization: {value}\r\n\r\n").as_bytes());
+    let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
+    assert_eq!(with("Basic dTpwOnE=").credentials(), pair("u", "p:q"));
+    assert_eq!(with("basic dTpwOnE").credentials(), pair("u", "p:q"));
+    for bad in ["Basic", "Basic !", "Basic dTpw\u{e9}", "Bearer dTpwOnE=", "Basic dQ=="] {
+        assert_eq!(with(bad).credentials(), None, "{bad}");
+    }
+    let request = with("Basic dTpwOnE=");
+    assert!(request.is_authorized(("u", "p:q")));
+    assert!(request.is_authorized(("u", &format!("{{SHA}}{}", sha1_smol::Sha1::from("p:q").digest()))));
+    for wrong in [("u", "p:"), ("u", "p:qq"), ("", "p:q"), ("u", "{SHA}p:q"), ("u", "{SHA}")] {
+        assert!(!request.is_authorized(wrong), "{wrong:?}");
+    }
+    assert!(!whole(b"GET / HTTP/1.1\r\n\r\n").is_authorized(("u", "p")));
+}
+
+#[test]
+fn an_answer_is_framed_for_its_request() {
+    let keep = Framing { keep_alive: true, ..Framing::LAST };
+    assert_eq!(
+        written(&Response::xml("<x/>".into()), keep),
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/xml\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: {SERVER}\r\n\r\n<x/>"
+        )
+    );
+    let old = Framing { http11: false, ..keep };
+    assert!(written(&Response::error(404), old).starts_with("HTTP/1.0 404 Not Found\r\n"));
+    assert!(written(&Response::error(404), old).contains("\r\nConnection: Keep-Alive\r\n"));
+    assert!(written(&Response::error(404), Framing::LAST).contains("\r\nConnection: close\r\n"));
+    assert!(written(&Response::error(404), Framing { head_only: true, ..keep }).ends_with("\r\n\r\n"));
+    let denied = written(&Response::error(401), keep);
+    assert!(denied.contains("\r\nConnection: close\r\n"));
+    assert!(denied.contains("\r\nWWW-Authenticate: Basic realm=\"default\"\r\n"));
+    let stream = Response { body: None, ..Response::xml(String::new()) };
+    assert!(written(&stream, keep).contains("\r\nTransfer-Encoding: chunked\r\n") && !stream.closes(keep));
+    assert!(written(&stream, old).contains("\r\nConnection: close\r\n") && stream.closes(old));
+}
+
+#[test]
+fn a_reply_ends_by_length_by_chunks_or_with_the_connection() {
+    let reply = |bytes: &[u8], at_end| match parse_reply(bytes, at_end) {
+        Parsed::Complete { message, .. } => {
+            Some((message.status, String::from_utf8(message.body).unwrap(), message.keep_alive))
+        }
+        Parsed::Partial { .. } => None,
+        Parsed::Bad(why) => panic!("{why}"),
+    };
+    let found = |body: &str, keep_alive| Some((200, body.to_owned(), keep_alive));
+    assert_eq!(reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", false), found("ab", true));
+    assert_eq!(reply(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", true), None);
+    assert_eq!(reply(b"HTTP/1.1 200 OK\r\n\r\nab", false), None);
+    assert_eq!(reply(b"HTTP/1.1 200 OK\r\n\r\nab", true), found("ab", false));
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    assert_eq!(reply(chunked, false), found("ab", true));
+    let interim = [CONTINUE.repeat(3), chunked.to_vec()].concat();
+    assert_eq!(reply(&interim, false), found("ab", true));
+    assert_eq!(reply(b"HTTP/1.0 204 X\r\n\r\n", false), Some((204, String::new(), false)));
+}
+
+#[test]
+fn a_request_of_ours_is_read_back() {
+    let bytes = post_request("/RPC2", "localhost", Some(("user", "pass:word")), "<x/>");
+    let request = whole(&bytes);
+    assert!(request.is_authorized(("user", "pass:word")));
+    assert_eq!((request.path().as_str(), request.body.as_slice()), ("/RPC2", b"<x/>".as_slice()));
+    assert!(request.framing.keep_alive);
+}
+
+#[test]
+fn dates_are_those_of_the_calendar() {
+    for (secs, date) in [
+        (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+        (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ] {
+        assert_eq!(http_date(secs), date);
+    }
+}

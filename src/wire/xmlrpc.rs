@@ -1,0 +1,496 @@
+//! XML-RPC, byte for byte as Python's `xmlrpc.client` writes it and as Supervisor's server and client read it
+//! (census §7.4): calls, responses, faults.
+//!
+//! Reading is as tolerant as Supervisor's reader (unknown elements are passed over, `<params>` may be missing), within
+//! bounds: no document type definition, so no entities of one's own, and values nested to [`DEPTH_MAX`].
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use quick_xml::Reader;
+use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::Event;
+
+/// How deep arrays and structs may be nested.
+pub const DEPTH_MAX: usize = 32;
+
+/// What XML-RPC can say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `<int>`; `<i8>` where 32 bits do not hold it.
+    // Differs from Supervisor: its server fails with HTTP 500 there (a log beyond 2 GiB); Python's client reads both.
+    Int(i64),
+    /// `<boolean>`; only `1` is true.
+    Bool(bool),
+    /// `<string>`, and a value without a type.
+    String(String),
+    /// `<double>`
+    Double(f64),
+    /// `<dateTime.iso8601>`, as written.
+    DateTime(String),
+    /// `<base64>`
+    Base64(Vec<u8>),
+    /// `<array>`
+    Array(Vec<Value>),
+    /// `<struct>`, in order; the last of equal names counts.
+    Struct(Vec<(String, Value)>),
+    /// `<nil/>`: an extension; Python's client reads it.
+    Nil,
+}
+
+impl Value {
+    /// The number, if it is one.
+    #[must_use]
+    pub fn as_int(&self) -> Option<i64> {
+        if let Self::Int(number) = self { Some(*number) } else { None }
+    }
+
+    /// The truth value, if it is one.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(truth) = self { Some(*truth) } else { None }
+    }
+
+    /// Text: a string, or base64 that holds UTF-8 (Supervisor takes both).
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            Self::Base64(bytes) => str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The items, if it is an array.
+    #[must_use]
+    pub fn as_array(&self) -> Option<&[Value]> {
+        if let Self::Array(items) = self { Some(items) } else { None }
+    }
+
+    /// A member of a struct.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        let Self::Struct(members) = self else { return None };
+        members.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// Bytes of a log: what is no UTF-8 is replaced by U+FFFD.
+    // Differs from Supervisor: HTTP 500 there when a slice cuts a character.
+    #[must_use]
+    pub fn lossy(bytes: &[u8]) -> Self {
+        Self::String(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Int(number.into())
+    }
+}
+
+/// A call from a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// `namespace.method`, never empty.
+    pub method: String,
+    /// Parameters by position.
+    pub params: Vec<Value>,
+}
+
+/// An answer that says no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// faultCode (census §7.4).
+    pub code: i64,
+    /// faultString: `NAME` or `NAME: more`.
+    pub text: String,
+}
+
+/// Why a document is not XML-RPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadXml {
+    why: Cow<'static, str>,
+    at: u64,
+}
+
+impl fmt::Display for BadXml {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bad XML-RPC at byte {}: {}", self.at, self.why)
+    }
+}
+
+/// Reads a `<methodCall>`.
+pub fn parse_call(document: &[u8]) -> Result<Call, BadXml> {
+    let mut scan = Scan::new(document);
+    let (mut method, mut params) = (String::new(), Vec::new());
+    scan.root()?;
+    scan.children(|scan, name| {
+        match name {
+            b"methodName" => method = scan.text()?,
+            b"params" => params = scan.params()?,
+            _ => scan.skip()?,
+        }
+        Ok(())
+    })?;
+    scan.end()?;
+    if method.is_empty() { Err(scan.bad("no methodName")) } else { Ok(Call { method, params }) }
+}
+
+/// Reads a `<methodResponse>`: its value or its fault.
+pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
+    let mut scan = Scan::new(document);
+    let (mut params, mut fault) = (Vec::new(), None);
+    scan.root()?;
+    scan.children(|scan, name| {
+        match name {
+            b"params" => params = scan.params()?,
+            b"fault" => fault = scan.values(0)?.pop(),
+            _ => scan.skip()?,
+        }
+        Ok(())
+    })?;
+    scan.end()?;
+    if let Some(fault) = fault {
+        let code = fault.member("faultCode").and_then(Value::as_int);
+        let text = fault.member("faultString").and_then(Value::as_str);
+        let (Some(code), Some(text)) = (code, text) else { return Err(scan.bad("fault without code and text")) };
+        return Ok(Err(Fault { code, text: text.to_owned() }));
+    }
+    params.into_iter().next().map(Ok).ok_or_else(|| scan.bad("neither value nor fault"))
+}
+
+/// What the reader comes upon; comments and the like are passed over.
+enum Piece<'a> {
+    Open(Cow<'a, [u8]>),
+    Close,
+    Text(Cow<'a, str>),
+    End,
+}
+
+struct Scan<'a> {
+    reader: Reader<&'a [u8]>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(document: &'a [u8]) -> Self {
+        let mut reader = Reader::from_reader(document);
+        reader.config_mut().expand_empty_elements = true;
+        Self { reader }
+    }
+
+    fn bad(&self, why: impl Into<Cow<'static, str>>) -> BadXml {
+        BadXml { why: why.into(), at: self.reader.buffer_position() }
+    }
+
+    fn next(&mut self) -> Result<Piece<'a>, BadXml> {
+        loop {
+            let event = self.reader.read_event().map_err(|e| self.bad(e.to_string()))?;
+            let text = match event {
+                Event::Start(tag) => return Ok(Piece::Open(Cow::Owned(tag.local_name().as_ref().to_vec()))),
+                Event::End(_) => return Ok(Piece::Close),
+                Event::Eof => return Ok(Piece::End),
+                Event::Text(text) => text.xml10_content(),
+                Event::CData(text) => text.xml10_content(),
+                Event::GeneralRef(name) => {
+                    if let Some(char) = name.resolve_char_ref().map_err(|e| self.bad(e.to_string()))? {
+                        return Ok(Piece::Text(Cow::Owned(char.into())));
+                    }
+                    let name = name.decode().map_err(|e| self.bad(e.to_string()))?;
+                    let known = resolve_predefined_entity(&name).ok_or_else(|| self.bad("unknown entity"))?;
+                    return Ok(Piece::Text(known.into()));
+                }
+                // Differs from Supervisor: its parser would expand a document's own entities, without bound.
+                Event::DocType(_) => return Err(self.bad("a document type definition is not accepted")),
+                Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::Empty(_) => continue,
+            };
+            return text.map(Piece::Text).map_err(|e| self.bad(e.to_string()));
+        }
+    }
+
+    /// Goes into the root element, whatever its name.
+    fn root(&mut self) -> Result<(), BadXml> {
+        loop {
+            match self.next()? {
+                Piece::Open(_) => return Ok(()),
+                Piece::Text(text) if text.trim().is_empty() => {}
+                _ => return Err(self.bad("no element")),
+            }
+        }
+    }
+
+    /// Nothing may follow the root element.
+    fn end(&mut self) -> Result<(), BadXml> {
+        loop {
+            match self.next()? {
+                Piece::End => return Ok(()),
+                Piece::Text(text) if text.trim().is_empty() => {}
+                _ => return Err(self.bad("more than one element")),
+            }
+        }
+    }
+
+    /// Calls `each` inside each child element of this element; it must read to the child's end.
+    fn children(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<(), BadXml> {
+        loop {
+            match self.next()? {
+                Piece::Open(name) => each(self, &name)?,
+                Piece::Close => return Ok(()),
+                Piece::Text(_) => {}
+                Piece::End => return Err(self.bad("cut short")),
+            }
+        }
+    }
+
+    /// The text of this element; its children are passed over.
+    fn text(&mut self) -> Result<String, BadXml> {
+        let mut all = String::new();
+        loop {
+            match self.next()? {
+                Piece::Text(text) => all.push_str(&text),
+                Piece::Open(_) => self.skip()?,
+                Piece::Close => return Ok(all),
+                Piece::End => return Err(self.bad("cut short")),
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), BadXml> {
+        let mut open = 1_usize;
+        while open > 0 {
+            match self.next()? {
+                Piece::Open(_) => open = open.saturating_add(1),
+                Piece::Close => open = open.saturating_sub(1),
+                Piece::Text(_) => {}
+                Piece::End => return Err(self.bad("cut short")),
+            }
+        }
+        Ok(())
+    }
+
+    fn params(&mut self) -> Result<Vec<Value>, BadXml> {
+        let mut params = Vec::new();
+        self.children(|scan, name| {
+            if name == b"param" {
+                params.extend(scan.values(0)?.into_iter().next());
+                Ok(())
+            } else {
+                scan.skip()
+            }
+        })?;
+        Ok(params)
+    }
+
+    /// The `<value>` children of this element.
+    fn values(&mut self, depth: usize) -> Result<Vec<Value>, BadXml> {
+        let mut values = Vec::new();
+        self.children(|scan, name| {
+            if name == b"value" {
+                values.push(scan.value(depth)?);
+                Ok(())
+            } else {
+                scan.skip()
+            }
+        })?;
+        Ok(values)
+    }
+
+    /// Inside `<value>`: its first child, or its own text as a string.
+    fn value(&mut self, depth: usize) -> Result<Value, BadXml> {
+        if depth >= DEPTH_MAX {
+            return Err(self.bad("nested too deep"));
+        }
+        let (mut own, mut typed) = (String::new(), None);
+        loop {
+            match self.next()? {
+                Piece::Text(text) => own.push_str(&text),
+                Piece::Open(name) if typed.is_none() => typed = Some(self.typed(&name, depth)?),
+                Piece::Open(_) => self.skip()?,
+                Piece::Close => return Ok(typed.unwrap_or(Value::String(own))),
+                Piece::End => return Err(self.bad("cut short")),
+            }
+        }
+    }
+
+    fn typed(&mut self, name: &[u8], depth: usize) -> Result<Value, BadXml> {
+        let below = depth.saturating_add(1);
+        match name {
+            b"array" => {
+                let mut data = None;
+                self.children(|scan, _| {
+                    let values = scan.values(below)?;
+                    data.get_or_insert(values);
+                    Ok(())
+                })?;
+                return Ok(Value::Array(data.unwrap_or_default()));
+            }
+            b"struct" => {
+                let mut members = Vec::new();
+                self.children(|scan, _| {
+                    members.push(scan.struct_member(below)?);
+                    Ok(())
+                })?;
+                return Ok(Value::Struct(members));
+            }
+            _ => {}
+        }
+        let text = self.text()?;
+        Ok(match name {
+            b"int" | b"i1" | b"i2" | b"i4" | b"i8" => {
+                Value::Int(text.trim().parse().map_err(|_| self.bad(format!("not an integer: {text:?}")))?)
+            }
+            b"double" => Value::Double(text.trim().parse().map_err(|_| self.bad(format!("not a number: {text:?}")))?),
+            b"boolean" => Value::Bool(text == "1"),
+            b"dateTime.iso8601" => Value::DateTime(text.trim().to_owned()),
+            b"base64" => {
+                let dense: String = text.split_ascii_whitespace().collect();
+                Value::Base64(BASE64_STANDARD.decode(dense).map_err(|e| self.bad(format!("not base64: {e}")))?)
+            }
+            b"nil" => Value::Nil,
+            _ => Value::String(text),
+        })
+    }
+
+    fn struct_member(&mut self, depth: usize) -> Result<(String, Value), BadXml> {
+        let (mut key, mut member) = (None, None);
+        self.children(|scan, name| {
+            match name {
+                b"name" => key = Some(scan.text()?),
+                b"value" => member = Some(scan.value(depth)?),
+                _ => scan.skip()?,
+            }
+            Ok(())
+        })?;
+        key.zip(member).ok_or_else(|| self.bad("struct member without name and value"))
+    }
+}
+
+/// Writes a `<methodCall>`.
+#[must_use]
+pub fn write_call(method: &str, params: &[Value]) -> String {
+    let mut out = String::from("<?xml version='1.0'?>\n<methodCall>\n<methodName>");
+    write_text(method, &mut out);
+    out.push_str("</methodName>\n");
+    write_params(params, &mut out);
+    out.push_str("</methodCall>\n");
+    out
+}
+
+/// Writes a `<methodResponse>` with a value.
+#[must_use]
+pub fn write_response(value: &Value) -> String {
+    let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n");
+    write_params(std::slice::from_ref(value), &mut out);
+    out.push_str("</methodResponse>\n");
+    out
+}
+
+/// Writes a `<methodResponse>` with a fault.
+#[must_use]
+pub fn write_fault(fault: &Fault) -> String {
+    let members = vec![
+        ("faultCode".to_owned(), Value::Int(fault.code)),
+        ("faultString".to_owned(), Value::String(fault.text.clone())),
+    ];
+    let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n<fault>\n");
+    write_value(&Value::Struct(members), &mut out);
+    out.push_str("</fault>\n</methodResponse>\n");
+    out
+}
+
+fn write_params(params: &[Value], out: &mut String) {
+    out.push_str("<params>\n");
+    for param in params {
+        out.push_str("<param>\n");
+        write_value(param, out);
+        out.push_str("</param>\n");
+    }
+    out.push_str("</params>\n");
+}
+
+fn write_value(value: &Value, out: &mut String) {
+    out.push_str("<value>");
+    // Writing to a String cannot fail.
+    let _ = match value {
+        Value::Int(number) if i32::try_from(*number).is_ok() => write!(out, "<int>{number}</int>"),
+        Value::Int(number) => write!(out, "<i8>{number}</i8>"),
+        Value::Bool(truth) => write!(out, "<boolean>{}</boolean>", u8::from(*truth)),
+        Value::Double(number) => write!(out, "<double>{number:?}</double>"),
+        Value::DateTime(text) => write!(out, "<dateTime.iso8601>{text}</dateTime.iso8601>"),
+        Value::Base64(bytes) => write!(out, "<base64>\n{}\n</base64>", BASE64_STANDARD.encode(bytes)),
+        Value::Nil => out.write_str("<nil/>"),
+        Value::String(text) => {
+            out.push_str("<string>");
+            write_text(text, out);
+            out.write_str("</string>")
+        }
+        Value::Array(items) => {
+            out.push_str("<array><data>\n");
+            items.iter().for_each(|item| write_value(item, out));
+            out.write_str("</data></array>")
+        }
+        Value::Struct(members) => {
+            out.push_str("<struct>\n");
+            for (name, member) in members {
+                out.push_str("<member>\n<name>");
+                write_text(name, out);
+                out.push_str("</name>\n");
+                write_value(member, out);
+                out.push_str("</member>\n");
+            }
+            out.write_str("</struct>")
+        }
+    };
+    out.push_str("</value>\n");
+}
+
+/// Escapes what XML gives a meaning.
+// Differs from Supervisor: control characters, which XML cannot carry, become `?` (one byte, and fit for a terminal in
+// any locale); Supervisor sends them raw and its clients fail. A carriage return is sent as a reference; sent raw, as
+// by Supervisor, each client would read it as a line feed.
+fn write_text(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| matches!(b, 0..=0x1f | b'&' | b'<' | b'>' | 0xef) && b != b'\n') {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = special.chars();
+        match chars.next() {
+            Some('&') => out.push_str("&amp;"),
+            Some('<') => out.push_str("&lt;"),
+            Some('>') => out.push_str("&gt;"),
+            Some('\r') => out.push_str("&#13;"),
+            Some('\0'..='\x08' | '\x0b'..='\x1f' | '\u{fffe}' | '\u{ffff}') => out.push('?'),
+            Some(char) => out.push(char),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests;
