@@ -1,1 +1,4 @@
-//! To come.
+//! The brain.
+#![forbid(unsafe_code)]
+
+pub mod process;

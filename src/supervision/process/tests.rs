@@ -1,0 +1,464 @@
+//! The exhaustive check: every reachable state × every event × every policy, with every fork and kill failing or not;
+//! then the rules of the census, one test each.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+const PID: Pid = 7;
+
+fn at(tenths: u64) -> Mono {
+    Mono(tenths * 100_000_000)
+}
+
+/// What the world knows beside the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct World {
+    /// A live child.
+    alive: bool,
+    /// A dead leader whose group has live members.
+    group: bool,
+    /// The last accepted word was to run (or nothing was said and it may run by itself).
+    wanted: bool,
+    /// The supervisor is shutting down.
+    halted: bool,
+}
+
+const BASE: Mono = Mono(100_000_000_000);
+
+/// Shifts every clock of `core` so that `now` becomes `BASE` again; what is long past is all the same.
+fn relative(core: Core, now: Mono) -> Core {
+    let begun = |t: Mono| Mono(BASE.0 - (now.0 - t.0).min(3_000_000_000));
+    let due = |t: Mono| Mono(BASE.0 + t.0.saturating_sub(now.0));
+    let phase = match core.phase {
+        Phase::Starting { pid, since } => Phase::Starting { pid, since: begun(since) },
+        Phase::Running { pid, since } => Phase::Running { pid, since: begun(since) },
+        Phase::Backoff { retry_at } => Phase::Backoff { retry_at: retry_at.map(due) },
+        Phase::Stopping { pid, kill_at } => Phase::Stopping { pid, kill_at: due(kill_at) },
+        Phase::Exited { restart_at } => Phase::Exited { restart_at: restart_at.map(due) },
+        other => other,
+    };
+    let remains = core.remains.map(|r| Remains { pgid: r.pgid, kill_at: due(r.kill_at), look_at: due(r.look_at) });
+    Core { phase, remains, ..core }
+}
+
+#[derive(Default)]
+struct Tally {
+    states: usize,
+    steps: usize,
+    transitions: BTreeSet<(State, State)>,
+}
+
+/// Explores everything reachable under one policy.
+fn explore(policy: &Policy, tally: &mut Tally) {
+    let first = (relative(Core::default(), BASE), World { alive: false, group: false, wanted: false, halted: false });
+    let mut seen = BTreeSet::from([first]);
+    let mut todo = VecDeque::from([first]);
+    while let Some((core, world)) = todo.pop_front() {
+        for wait in [0, 500_000_000, 1_000_000_000, 3_000_000_000] {
+            let now = Mono(BASE.0 + wait);
+            for event in events(world) {
+                let mut frontier = vec![(core, world, event)];
+                while let Some((core, world, event)) = frontier.pop() {
+                    tally.steps += 1;
+                    for (core, world, answer) in apply(core, world, event, now, policy, tally) {
+                        match answer {
+                            Some(event) => frontier.push((core, world, event)),
+                            None => {
+                                invariants(&core, world, now, policy);
+                                let node = (relative(core, now), world);
+                                if seen.insert(node) {
+                                    todo.push_back(node);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    tally.states += seen.len();
+}
+
+/// What the world may do next.
+fn events(world: World) -> Vec<Event> {
+    let mut events = vec![Event::Start, Event::Stop, Event::Hurry, Event::Woke];
+    events.push(Event::Halt);
+    for kill_by in [None, Some(BASE.after_ms(500))] {
+        events.push(Event::ShutDown { kill_by });
+    }
+    if world.alive {
+        for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal { number: 9, core: false }] {
+            for remains in [false, true] {
+                events.push(Event::Exited { exit, remains });
+            }
+        }
+    }
+    if world.group {
+        events.push(Event::GroupEmpty);
+    }
+    // A supervisor that shuts down accepts no requests, and shuts each process down only after halting all.
+    events.retain(|event| match event {
+        Event::Start | Event::Stop => !world.halted,
+        Event::ShutDown { .. } => world.halted,
+        _ => true,
+    });
+    events
+}
+
+/// One step and what the world makes of its actions: every outcome, each with the answer that must be fed back.
+fn apply(
+    mut core: Core,
+    mut world: World,
+    event: Event,
+    now: Mono,
+    policy: &Policy,
+    tally: &mut Tally,
+) -> Vec<(Core, World, Option<Event>)> {
+    let before = core;
+    let context = || format!("{before:?} {event:?} {policy:?}");
+    match event {
+        Event::Start => world.wanted = true,
+        Event::Stop if before.state().is_running() || matches!(before.phase, Phase::Exited { .. }) => {
+            world.wanted = false;
+        }
+        Event::Halt | Event::ShutDown { .. } | Event::Hurry => {
+            world.wanted = false;
+            world.halted = true;
+        }
+        Event::Exited { remains, .. } => {
+            assert!(world.alive);
+            world.alive = false;
+            world.group = remains;
+        }
+        Event::GroupEmpty => world.group = false,
+        _ => {}
+    }
+    let mut out = Vec::new();
+    core.step(event, now, policy, &mut out);
+    let mut shown = before.state();
+    let mut answers = vec![None];
+    for action in &out {
+        match *action {
+            Action::Became { from, to } => {
+                assert_eq!(from, shown, "the transitions form a chain: {}", context());
+                assert_ne!(from, to, "{}", context());
+                tally.transitions.insert((from, to));
+                shown = to;
+            }
+            Action::Spawn => {
+                assert!(!world.alive, "a spawn while a child lives: {}", context());
+                assert!(!world.group, "a spawn while remains live: {}", context());
+                assert!(world.wanted, "a spawn that nobody wants: {}", context());
+                assert!(!world.halted, "a spawn during shutdown: {}", context());
+                assert_eq!(answers, [None], "one thing at a time: {}", context());
+                answers = vec![Some(Event::Spawned(PID)), Some(Event::SpawnFailed)];
+            }
+            Action::StopSignal(pid) | Action::Kill(pid) => {
+                assert!(world.alive && core.pid() == Some(pid), "a signal to a pid not held: {}", context());
+                answers = vec![None, Some(Event::SignalFailed)];
+            }
+            Action::Sweep { pgid, .. } | Action::Look(pgid) => {
+                assert!(world.group && pgid == PID, "a sweep of a group not held: {}", context());
+            }
+            Action::Ended { .. } => assert!(matches!(event, Event::Exited { .. }), "{}", context()),
+        }
+    }
+    assert_eq!(shown, core.state(), "the last transition is the state: {}", context());
+    answers
+        .into_iter()
+        .map(|answer| {
+            let mut world = world;
+            world.alive |= matches!(answer, Some(Event::Spawned(_)));
+            (core, world, answer)
+        })
+        .collect()
+}
+
+/// What holds between steps.
+fn invariants(core: &Core, world: World, now: Mono, policy: &Policy) {
+    let context = format!("{core:?} {world:?} {policy:?}");
+    assert_eq!(core.pid().is_some(), world.alive, "a pid is held exactly while the child lives: {context}");
+    assert_eq!(core.remains.is_some(), world.group, "remains are known exactly while they live: {context}");
+    if let Phase::Backoff { .. } = core.phase {
+        assert!(
+            core.backoff >= 1 && policy.retries.is_some_and(|r| core.backoff <= r),
+            "retries are bounded: {context}"
+        );
+    }
+    if world.halted {
+        assert!(
+            !matches!(core.phase, Phase::Backoff { retry_at: Some(_) } | Phase::Exited { restart_at: Some(_) }),
+            "nothing starts by itself in a shutdown: {context}"
+        );
+    }
+    if let Phase::Starting { pid: None, .. } = core.phase {
+        assert!(core.remains.is_some(), "no half-done start outlives a settle: {context}");
+    }
+    // No busy loop: after Woke at any time the next deadline is in the future.
+    let (mut woken, mut out) = (*core, Vec::new());
+    woken.step(Event::Woke, now, policy, &mut out);
+    if !out.contains(&Action::Spawn) {
+        assert!(woken.deadline(policy).is_none_or(|at| at > now), "a deadline that does not pass: {context}");
+    }
+    // Nobody is forgotten: what must still change by itself has a deadline or a child whose end will come.
+    let must_move = matches!(
+        core.phase,
+        Phase::Stopping { .. } | Phase::Exited { restart_at: Some(_) } | Phase::Backoff { retry_at: Some(_) }
+    ) || core.remains.is_some();
+    assert!(!must_move || core.deadline(policy).is_some(), "forgotten: {context}");
+}
+
+#[test]
+fn every_state_event_and_policy_keeps_the_invariants() {
+    let mut tally = Tally::default();
+    let seconds = [0, 1, 2].map(Duration::from_secs);
+    for autorestart in [AutoRestart::Never, AutoRestart::Unexpected, AutoRestart::Always] {
+        for startsecs in seconds {
+            for retries in [None, Some(0), Some(1), Some(3)] {
+                for stopwaitsecs in seconds {
+                    let exitcodes = ExitCodes::from_iter([0]);
+                    explore(&Policy { autorestart, exitcodes, startsecs, retries, stopwaitsecs }, &mut tally);
+                }
+            }
+        }
+    }
+    use State::*;
+    let expected = BTreeSet::from([
+        (Stopped, Starting),
+        (Starting, Running),
+        (Starting, Backoff),
+        (Starting, Stopping),
+        (Running, Exited),
+        (Running, Stopping),
+        (Backoff, Starting),
+        (Backoff, Fatal),
+        (Backoff, Stopped),
+        (Backoff, Stopping),
+        (Stopping, Stopped),
+        (Stopping, Unknown),
+        (Unknown, Stopped),
+        (Exited, Starting),
+        (Fatal, Starting),
+    ]);
+    assert_eq!(tally.transitions, expected);
+    // An exploration that stops early proves nothing.
+    assert!(tally.states > 10_000, "{} states, {} steps", tally.states, tally.steps);
+    println!("{} states, {} steps", tally.states, tally.steps);
+}
+
+/// A process on a virtual clock.
+struct Case {
+    core: Core,
+    policy: Policy,
+    now: Mono,
+    out: Vec<Action>,
+}
+
+impl Case {
+    fn new(change: impl FnOnce(&mut ProcessConfig)) -> Self {
+        let mut config = ProcessConfig::default();
+        change(&mut config);
+        Case { core: Core::default(), policy: Policy::from(&config), now: at(1000), out: Vec::new() }
+    }
+
+    fn event(&mut self, event: Event) -> &mut Self {
+        self.core.step(event, self.now, &self.policy, &mut self.out);
+        self
+    }
+
+    fn spawn(&mut self) -> &mut Self {
+        self.event(Event::Start).event(Event::Spawned(PID))
+    }
+
+    fn exit(&mut self, code: u8) -> &mut Self {
+        self.event(Event::Exited { exit: Exit::Code(code), remains: false })
+    }
+
+    fn after(&mut self, tenths: u64) -> &mut Self {
+        self.now = Mono(self.now.0 + tenths * 100_000_000);
+        self.event(Event::Woke)
+    }
+
+    /// The states gone through since the last call.
+    fn states(&mut self) -> Vec<State> {
+        self.out
+            .drain(..)
+            .filter_map(|action| match action {
+                Action::Became { to, .. } => Some(to),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn retries_wait_one_second_more_each_time_and_then_it_is_fatal() {
+    let mut case = Case::new(|_| {});
+    case.spawn();
+    for attempt in 1..=3_u64 {
+        assert_eq!(case.exit(0).states(), [State::Starting, State::Backoff], "attempt {attempt}");
+        assert_eq!(case.core.deadline(&case.policy), Some(Mono(case.now.0 + attempt * 1_000_000_000)));
+        assert_eq!(case.after(10 * attempt - 1).states(), []);
+        case.after(1).event(Event::Spawned(PID));
+    }
+    assert_eq!(case.exit(0).states(), [State::Starting, State::Backoff, State::Fatal]);
+    assert_eq!(case.core.deadline(&case.policy), None);
+}
+
+#[test]
+fn negative_startretries_is_fatal_after_the_first_failure() {
+    let mut case = Case::new(|config| config.startretries = -1);
+    assert_eq!(
+        case.event(Event::Start).event(Event::SpawnFailed).states(),
+        [State::Starting, State::Backoff, State::Fatal]
+    );
+}
+
+#[test]
+fn running_comes_exactly_when_startsecs_are_over() {
+    let mut case = Case::new(|config| config.startsecs = 2);
+    case.spawn();
+    assert_eq!(case.core.deadline(&case.policy), Some(at(1020)));
+    assert_eq!(case.after(19).states(), [State::Starting]);
+    assert_eq!(case.after(1).states(), [State::Running]);
+}
+
+#[test]
+fn an_expected_exit_before_startsecs_is_still_too_quick() {
+    assert_eq!(Case::new(|_| {}).spawn().exit(0).states(), [State::Starting, State::Backoff]);
+}
+
+#[test]
+fn startsecs_0_runs_at_once_and_an_early_exit_is_exited() {
+    let mut case = Case::new(|config| config.startsecs = 0);
+    assert_eq!(case.spawn().exit(0).states(), [State::Starting, State::Running, State::Exited]);
+    assert!(case.core.is_at_rest());
+}
+
+#[test]
+fn a_crash_within_a_second_waits_until_the_second_is_over() {
+    let mut case = Case::new(|config| config.startsecs = 0);
+    case.spawn().after(3).exit(1);
+    assert_eq!(case.states(), [State::Starting, State::Running, State::Exited]);
+    assert_eq!(case.core.deadline(&case.policy), Some(at(1010)));
+    assert_eq!(case.after(7).states(), [State::Starting]);
+}
+
+#[test]
+fn a_crash_after_a_second_restarts_at_once() {
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).states();
+    assert_eq!(case.exit(1).states(), [State::Exited, State::Starting]);
+}
+
+#[test]
+fn stop_start_and_shutdown_while_a_restart_is_held() {
+    let held = || {
+        let mut case = Case::new(|config| config.startsecs = 0);
+        case.spawn().exit(1).states();
+        case
+    };
+    let mut case = held();
+    assert_eq!(case.event(Event::Stop).after(30).states(), []);
+    assert_eq!(case.core.state(), State::Exited);
+    assert_eq!(held().event(Event::Start).states(), [State::Starting]);
+    assert_eq!(held().event(Event::Halt).after(30).states(), []);
+}
+
+#[test]
+fn the_restart_policy_is_a_table() {
+    use AutoRestart::*;
+    for (autorestart, code, again) in [
+        (Never, 0, false),
+        (Never, 1, false),
+        (Unexpected, 0, false),
+        (Unexpected, 1, true),
+        (Always, 0, true),
+        (Always, 1, true),
+    ] {
+        let mut case = Case::new(|config| config.autorestart = autorestart);
+        case.spawn().after(10).exit(code);
+        let last = if again { State::Starting } else { State::Exited };
+        assert_eq!(case.core.state(), last, "{autorestart:?} {code}");
+    }
+}
+
+#[test]
+fn stop_in_backoff_goes_to_stopped_and_a_start_counts_anew() {
+    let mut case = Case::new(|_| {});
+    case.event(Event::Start).event(Event::SpawnFailed).states();
+    assert_eq!(case.event(Event::Stop).states(), [State::Stopped]);
+    assert_eq!(case.after(100).states(), []);
+    case.event(Event::Start);
+    assert_eq!(case.core.backoff, 0);
+}
+
+#[test]
+fn kill_comes_when_stopwaitsecs_are_over_and_again() {
+    let mut case = Case::new(|config| config.stopwaitsecs = 3);
+    case.spawn().after(10).event(Event::Stop).out.clear();
+    assert_eq!(case.after(29).out, []);
+    assert_eq!(case.after(1).out, [Action::Kill(PID)]);
+    assert_eq!(case.after(30).out, [Action::Kill(PID), Action::Kill(PID)]);
+    case.event(Event::Exited { exit: Exit::Signal { number: 9, core: false }, remains: false });
+    assert_eq!(case.states(), [State::Stopped]);
+}
+
+#[test]
+fn remains_are_told_to_end_and_hold_back_the_restart() {
+    let mut case = Case::new(|config| config.stopwaitsecs = 2);
+    case.spawn().after(20).out.clear();
+    case.event(Event::Exited { exit: Exit::Code(1), remains: true });
+    assert_eq!(case.out.iter().filter(|a| **a == Action::Sweep { pgid: PID, kill: false }).count(), 1);
+    assert_eq!(case.core.state(), State::Exited);
+    case.out.clear();
+    case.after(20);
+    assert_eq!(case.out, [Action::Sweep { pgid: PID, kill: true }, Action::Look(PID)]);
+    case.out.clear();
+    assert_eq!(case.event(Event::GroupEmpty).states(), [State::Starting]);
+}
+
+#[test]
+fn a_stop_is_over_only_when_the_remains_are() {
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).event(Event::Stop);
+    case.event(Event::Exited { exit: Exit::Code(0), remains: true }).out.clear();
+    assert_eq!(case.core.state(), State::Stopping);
+    assert_eq!(case.event(Event::GroupEmpty).states(), [State::Stopped]);
+}
+
+#[test]
+fn a_start_while_remains_live_waits_for_their_end() {
+    let mut case = Case::new(|config| config.autorestart = AutoRestart::Never);
+    case.spawn().after(10).event(Event::Exited { exit: Exit::Code(0), remains: true }).out.clear();
+    assert_eq!(case.event(Event::Start).out, [Action::Became { from: State::Exited, to: State::Starting }]);
+    case.out.clear();
+    assert_eq!(case.event(Event::GroupEmpty).out, [Action::Spawn]);
+}
+
+#[test]
+fn a_kill_that_is_refused_makes_it_unknown_until_it_ends() {
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).event(Event::Stop).states();
+    assert_eq!(case.event(Event::SignalFailed).states(), [State::Unknown]);
+    assert_eq!(case.exit(0).states(), [State::Stopped]);
+}
+
+#[test]
+fn the_codes_are_supervisors() {
+    use State::*;
+    let codes: BTreeMap<_, _> = [Stopped, Starting, Running, Backoff, Stopping, Exited, Fatal, Unknown]
+        .map(|state| (state as i32, state.name()))
+        .into();
+    let expected = [
+        (0, "STOPPED"),
+        (10, "STARTING"),
+        (20, "RUNNING"),
+        (30, "BACKOFF"),
+        (40, "STOPPING"),
+        (100, "EXITED"),
+        (200, "FATAL"),
+        (1000, "UNKNOWN"),
+    ];
+    assert_eq!(codes, expected.into());
+}
