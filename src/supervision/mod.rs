@@ -1,4 +1,482 @@
-//! The brain.
+//! The brain: groups of processes, requests, waits and the ordered shutdown. Pure: no I/O, no clock.
+//!
+//! [`Supervision::handle`] takes one [`Input`] at a given moment; what is to be done comes out of
+//! [`Supervision::next_effect`], in order, and its outcome goes back in as an input until nothing is left
+//! ("drain to quiet"). [`Supervision::next_deadline`] says when `Input::Woke` is due; there is no tick.
+//!
+//! What decides what: `process` one process's state; `mood` the supervisor's own state, the order of its shutdown and
+//! the exit contract; `command` which requests are accepted; `waits` when a waiting request is answered.
 #![forbid(unsafe_code)]
 
+mod command;
+mod mood;
 pub mod process;
+mod report;
+mod waits;
+
+pub use command::{Command, Fault, FaultCode, Target};
+pub use mood::{Finish, Mood};
+pub use waits::{Reply, Status};
+
+use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
+use crate::time::{Mono, Now};
+use process::{Action, Core, Event, Exit, Phase, Pid, Policy, State};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A process's place in the table; valid until its group is removed.
+pub type ProcId = u32;
+
+/// Whom a [`Reply`] is for; the daemon's own number.
+pub type Ticket = u64;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The loop is up: autostart.
+    Booted,
+    /// Time has passed.
+    Woke,
+    /// `Effect::Spawn` made this child.
+    Spawned(ProcId, Pid),
+    /// `Effect::Spawn` could not; the text is for the log and `spawnerr`.
+    SpawnFailed(ProcId, String),
+    /// A child is dead, and whether others live in its process group (asked where `sweep` is set).
+    Exited(ProcId, Exit, bool),
+    /// The swept group of this process is empty.
+    GroupEmpty(ProcId),
+    /// Answer to `Effect::Probe`.
+    Probed(ProcId, Result<(), Fault>),
+    /// Answer to `Effect::Signal`: `Err` has the reason, but for a process that is gone already.
+    Signalled(ProcId, Purpose, Result<(), String>),
+    /// A client asks.
+    Command(Ticket, Command),
+    /// A client has gone: nobody waits any more.
+    Forget(Ticket),
+    /// TERM, INT or QUIT, or a client's `shutdown`; the text says which.
+    Terminate(String),
+    /// HUP or a client's `restart`, its new configuration already found good.
+    Reload,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Fork and exec; answer with `Spawned` or `SpawnFailed`.
+    Spawn(ProcId),
+    /// See whether the command could be run; answer with `Probed`.
+    Probe(ProcId),
+    /// kill(2); answer with `Signalled`.
+    Signal {
+        /// Whose.
+        id: ProcId,
+        /// The process, or the group's number.
+        pid: Pid,
+        /// The signal's number.
+        signal: i32,
+        /// Send it to the process group.
+        group: bool,
+        /// Why.
+        purpose: Purpose,
+    },
+    /// See whether the swept group is empty; answer with `GroupEmpty` if it is.
+    Look(ProcId, Pid),
+    /// A line for the log.
+    Log(LogLevel, String),
+    /// The answer to a command.
+    Reply(Ticket, Reply),
+    /// These processes exist now (their AUTO logs are to be made).
+    Added(Vec<ProcId>),
+    /// These processes no longer exist.
+    Removed(Vec<ProcId>),
+    /// All is stopped.
+    Finish(Finish),
+}
+
+/// Why a signal is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Stop signal or KILL.
+    Stop,
+    /// To end what a dead program left.
+    Sweep,
+    /// A client asked.
+    Request(Ticket),
+}
+
+/// One process of the table.
+#[derive(Debug)]
+pub struct Process {
+    /// Its options.
+    pub config: Rc<ProcessConfig>,
+    /// Its group.
+    pub group: Rc<GroupConfig>,
+    core: Core,
+    armed: Option<Mono>,
+    /// When the last attempt began, seconds since the epoch; 0: never.
+    pub laststart: i64,
+    /// When it was last reaped, seconds since the epoch; 0: never.
+    pub laststop: i64,
+    /// How it last ended.
+    pub last_exit: Option<Exit>,
+    /// Why it last failed; empty: it did not.
+    pub spawnerr: Box<str>,
+}
+
+impl Process {
+    /// The state that users see.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.core.state()
+    }
+
+    /// Its live child.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.core.pid()
+    }
+
+    /// `group:name`, or the name alone where both are equal.
+    #[must_use]
+    pub fn namespec(&self) -> String {
+        if self.group.name == self.config.name {
+            self.config.name.clone()
+        } else {
+            format!("{}:{}", self.group.name, self.config.name)
+        }
+    }
+
+    /// An automatic restart is due, or what it left is being swept: a stop has something to do.
+    #[must_use]
+    fn is_held(&self) -> bool {
+        self.core.remains.is_some() || self.is_held_restart()
+    }
+
+    /// A restart of its own accord is due.
+    fn is_held_restart(&self) -> bool {
+        matches!(self.core.phase, Phase::Exited { restart_at: Some(_) })
+    }
+
+    /// What its end means as our own exit code: its code, 128 + signal, 127 where it could never be started; a FATAL
+    /// program has failed even if its last exit was 0.
+    fn exit_code(&self) -> u8 {
+        match (self.state(), self.last_exit.map(Exit::shell_status)) {
+            (State::Fatal, None) => 127,
+            (State::Fatal, Some(0)) => 1,
+            (_, code) => code.unwrap_or(0),
+        }
+    }
+
+    /// Failed starts in a row.
+    #[must_use]
+    pub fn backoff(&self) -> u32 {
+        self.core.backoff
+    }
+}
+
+/// A group that is in use.
+#[derive(Debug)]
+struct Group {
+    config: Rc<GroupConfig>,
+    /// When it was added: ties of priority are in this order.
+    serial: u32,
+    /// In configuration order.
+    members: Vec<ProcId>,
+}
+
+/// The whole state.
+#[derive(Debug)]
+pub struct Supervision {
+    mood: Mood,
+    /// The last configuration that was read well: what `add` and `avail` go by.
+    parsed: Config,
+    groups: BTreeMap<String, Group>,
+    added: u32,
+    processes: Vec<Option<Box<Process>>>,
+    timers: BTreeSet<(Mono, ProcId)>,
+    effects: VecDeque<Effect>,
+    waits: Vec<waits::Wait>,
+    shutdown: Option<mood::Shutdown>,
+    ended: mood::Ended,
+    /// Scratch space of `step`.
+    actions: Vec<Action>,
+}
+
+impl Supervision {
+    /// The state before `Booted`, with every group of `config` in use.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let mut new = Supervision {
+            mood: Mood::Running,
+            parsed: Config::default(),
+            groups: BTreeMap::new(),
+            added: 0,
+            processes: Vec::new(),
+            timers: BTreeSet::new(),
+            effects: VecDeque::new(),
+            waits: Vec::new(),
+            shutdown: None,
+            ended: mood::Ended::default(),
+            actions: Vec::new(),
+        };
+        for group in &config.groups {
+            new.add_group(group);
+        }
+        new.parsed = config;
+        new
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Booted => self.boot(now),
+            Input::Woke => self.woke(now),
+            Input::Spawned(id, pid) => {
+                if let Some(process) = self.process_mut(id) {
+                    let line = format!("spawned: '{}' with pid {pid}", process.config.name);
+                    self.log(LogLevel::Info, line);
+                }
+                self.step(id, Event::Spawned(pid), now);
+            }
+            Input::SpawnFailed(id, why) => {
+                self.log(LogLevel::Info, format!("spawnerr: {why}"));
+                if let Some(process) = self.process_mut(id) {
+                    process.spawnerr = why.into();
+                }
+                self.step(id, Event::SpawnFailed, now);
+            }
+            Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
+            Input::GroupEmpty(id) => self.step(id, Event::GroupEmpty, now),
+            Input::Probed(id, result) => self.probed(id, result, now),
+            Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
+            Input::Command(ticket, command) => self.command(ticket, command, now),
+            Input::Forget(ticket) => self.waits.retain(|wait| wait.ticket != ticket),
+            Input::Terminate(reason) => self.terminate(reason, now),
+            Input::Reload => self.begin_shutdown(Mood::Restarting, String::new(), now),
+        }
+        self.settle_shutdown(now);
+    }
+
+    /// The next thing to do.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When `Woke` is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let timer = self.timers.first().map(|&(at, _)| at);
+        let shutdown = self.shutdown.as_ref().map(mood::Shutdown::deadline);
+        let waits = self.waits.iter().filter_map(waits::Wait::deadline).min();
+        [timer, shutdown, waits].into_iter().flatten().min()
+    }
+
+    /// The supervisor's own state.
+    #[must_use]
+    pub fn mood(&self) -> Mood {
+        self.mood
+    }
+
+    /// The last configuration that was read well.
+    #[must_use]
+    pub fn parsed(&self) -> &Config {
+        &self.parsed
+    }
+
+    /// One process.
+    #[must_use]
+    pub fn process(&self, id: ProcId) -> Option<&Process> {
+        self.processes.get(usize::try_from(id).ok()?)?.as_deref()
+    }
+
+    /// Every process, sorted by group name, then process name.
+    pub fn all(&self) -> impl Iterator<Item = (ProcId, &Process)> {
+        self.groups.values().flat_map(|group| {
+            let mut members: Vec<_> = group.members.iter().filter_map(|&id| Some((id, self.process(id)?))).collect();
+            members.sort_by(|(_, a), (_, b)| a.config.name.cmp(&b.config.name));
+            members
+        })
+    }
+
+    /// Whether a group of this name is in use.
+    #[must_use]
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
+    }
+
+    /// The process that `group:name` or `name` means.
+    #[must_use]
+    pub fn find(&self, group: &str, name: &str) -> Option<ProcId> {
+        let group = self.groups.get(group)?;
+        group.members.iter().copied().find(|&id| self.process(id).is_some_and(|p| p.config.name == name))
+    }
+
+    /// Takes a new configuration as the parsed one and says which groups it adds, changes and removes
+    /// (`reloadConfig`; nothing is started or stopped).
+    pub fn reread(&mut self, config: Config) -> [Vec<String>; 3] {
+        let active = |name: &str| self.groups.get(name);
+        let names = |groups: Vec<&Rc<GroupConfig>>| groups.into_iter().map(|group| group.name.clone()).collect();
+        let added = config.groups.iter().filter(|group| active(&group.name).is_none()).collect();
+        let changed = config
+            .groups
+            .iter()
+            .filter(|group| active(&group.name).is_some_and(|old| !report::same_group(&old.config, group)))
+            .collect();
+        let kept: BTreeSet<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+        let mut gone: Vec<&Group> = self.groups.values().filter(|g| !kept.contains(g.config.name.as_str())).collect();
+        gone.sort_by_key(|group| group.serial);
+        let removed = gone.into_iter().map(|group| &group.config).collect();
+        let diff = [names(added), names(changed), names(removed)];
+        self.parsed = config;
+        diff
+    }
+
+    /// Puts a group into use; its processes start with `autostart` at the next step.
+    fn add_group(&mut self, config: &Rc<GroupConfig>) -> Vec<ProcId> {
+        let mut members = Vec::with_capacity(config.processes.len());
+        for process in &config.processes {
+            let new = Box::new(Process {
+                config: Rc::clone(process),
+                group: Rc::clone(config),
+                core: Core::default(),
+                armed: None,
+                laststart: 0,
+                laststop: 0,
+                last_exit: None,
+                spawnerr: Box::default(),
+            });
+            members.push(self.insert(new));
+        }
+        let group = Group { config: Rc::clone(config), serial: self.added, members: members.clone() };
+        self.added = self.added.saturating_add(1);
+        self.groups.insert(config.name.clone(), group);
+        self.effects.push_back(Effect::Added(members.clone()));
+        members
+    }
+
+    fn insert(&mut self, process: Box<Process>) -> ProcId {
+        let free = self.processes.iter().rposition(Option::is_none);
+        let place = free.unwrap_or(self.processes.len());
+        match self.processes.get_mut(place) {
+            Some(slot) => *slot = Some(process),
+            None => self.processes.push(Some(process)),
+        }
+        ProcId::try_from(place).unwrap_or(ProcId::MAX)
+    }
+
+    fn process_mut(&mut self, id: ProcId) -> Option<&mut Process> {
+        self.processes.get_mut(usize::try_from(id).ok()?)?.as_deref_mut()
+    }
+
+    /// Processes in starting order: groups by priority (ties: order added), then process priority.
+    fn in_order(&self) -> Vec<ProcId> {
+        let mut groups: Vec<&Group> = self.groups.values().collect();
+        groups.sort_by_key(|group| (group.config.priority, group.serial));
+        groups.into_iter().flat_map(|group| self.members_in_order(group)).collect()
+    }
+
+    /// A group's processes by priority (ties: configuration order).
+    fn members_in_order(&self, group: &Group) -> Vec<ProcId> {
+        let mut members = group.members.clone();
+        members.sort_by_key(|&id| self.process(id).map(|process| process.config.priority));
+        members
+    }
+
+    fn boot(&mut self, now: Now) {
+        for id in self.in_order() {
+            self.autostart(id, now);
+        }
+    }
+
+    fn autostart(&mut self, id: ProcId, now: Now) {
+        if self.mood == Mood::Running && self.process(id).is_some_and(|process| process.config.autostart) {
+            self.step(id, Event::Start, now);
+        }
+    }
+
+    fn woke(&mut self, now: Now) {
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(process) = self.process_mut(id) {
+                process.armed = None;
+            }
+            self.step(id, Event::Woke, now);
+        }
+        self.remind_waits(now);
+    }
+
+    /// The one way in which a process changes: decide, then carry the actions over into effects.
+    fn step(&mut self, id: ProcId, event: Event, now: Now) {
+        let mut actions = std::mem::take(&mut self.actions);
+        if let Some(process) = self.process_mut(id) {
+            let policy = Policy::from(&*process.config);
+            process.core.step(event, now.mono, &policy, &mut actions);
+            let (before, after) = (process.armed, process.core.deadline(&policy));
+            process.armed = after;
+            if before != after {
+                before.map(|at| self.timers.remove(&(at, id)));
+                after.map(|at| self.timers.insert((at, id)));
+            }
+        }
+        for action in actions.drain(..) {
+            self.carry_over(id, action, now);
+        }
+        self.actions = actions;
+        self.look_at_waits(id, now);
+    }
+
+    fn carry_over(&mut self, id: ProcId, action: Action, now: Now) {
+        let Some(process) = self.process_mut(id) else { return };
+        let config = Rc::clone(&process.config);
+        let signal = |pid, signal, group, purpose| Effect::Signal { id, pid, signal, group, purpose };
+        let effect = match action {
+            Action::Spawn => {
+                process.laststart = now.wall.secs;
+                process.spawnerr = Box::default();
+                Effect::Spawn(id)
+            }
+            Action::StopSignal(pid) => {
+                self.log(LogLevel::Debug, report::killing(&config, pid, config.stopsignal, config.stopasgroup));
+                signal(pid, config.stopsignal, config.stopasgroup, Purpose::Stop)
+            }
+            Action::Kill(pid) => {
+                self.log(LogLevel::Warn, format!("killing '{}' ({pid}) with SIGKILL", config.name));
+                signal(pid, report::SIGKILL, config.killasgroup, Purpose::Stop)
+            }
+            Action::Sweep { pgid, kill } => {
+                self.log(LogLevel::Info, report::sweeping(&config, pgid, kill));
+                let number = if kill { report::SIGKILL } else { report::SIGTERM };
+                signal(pgid, number, true, Purpose::Sweep)
+            }
+            Action::Look(pgid) => Effect::Look(id, pgid),
+            Action::Ended { exit, kind } => {
+                process.laststop = now.wall.secs;
+                process.last_exit = Some(exit);
+                process.spawnerr = report::spawnerr(exit, kind).into();
+                let (level, line) = report::ended(&config, exit, kind);
+                Effect::Log(level, line)
+            }
+            Action::Became { to, .. } => {
+                let line = report::became(&config, to);
+                self.became(id, to, now);
+                match line {
+                    Some(line) => Effect::Log(LogLevel::Info, line),
+                    None => return,
+                }
+            }
+        };
+        self.effects.push_back(effect);
+    }
+
+    fn log(&mut self, level: LogLevel, line: String) {
+        self.effects.push_back(Effect::Log(level, line));
+    }
+}
+
+/// Event listeners serve the supervisor: they do not count where programs are meant.
+fn is_listener(group: &GroupConfig) -> bool {
+    matches!(group.kind, GroupKind::Listeners(_))
+}

@@ -1,0 +1,378 @@
+//! Requests of clients: which are accepted, and the faults of those that are not (census §4.4, §7.5).
+#![forbid(unsafe_code)]
+
+use super::process::{Event, State};
+use super::waits::{Goal, Reply, Status, Wait};
+use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket};
+use crate::config::model::LogLevel;
+use crate::time::Now;
+use std::rc::Rc;
+
+/// What a client can ask of the brain; reading is done through its `&self` methods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// startProcess, startProcessGroup, startAllProcesses.
+    Start {
+        /// Whom.
+        target: Target,
+        /// Answer when it is RUNNING.
+        wait: bool,
+    },
+    /// stopProcess, stopProcessGroup, stopAllProcesses.
+    Stop {
+        /// Whom.
+        target: Target,
+        /// Answer when it is stopped.
+        wait: bool,
+    },
+    /// signalProcess, signalProcessGroup, signalAllProcesses.
+    Signal {
+        /// Whom.
+        target: Target,
+        /// The signal as given, and its number if it is one.
+        signal: (String, Option<i32>),
+    },
+    /// addProcessGroup.
+    AddGroup(String),
+    /// removeProcessGroup.
+    RemoveGroup(String),
+    /// shutdown.
+    Shutdown,
+}
+
+/// Whom a request means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `name`, `group:name`; also `group:*` and `group:`.
+    Name(String),
+    /// A group's name.
+    Group(String),
+    /// Everybody.
+    All,
+}
+
+/// Supervisor's fault codes (census §7.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum FaultCode {
+    UnknownMethod = 1,
+    IncorrectParameters = 2,
+    BadArguments = 3,
+    SignatureUnsupported = 4,
+    ShutdownState = 6,
+    BadName = 10,
+    BadSignal = 11,
+    NoFile = 20,
+    NotExecutable = 21,
+    Failed = 30,
+    AbnormalTermination = 40,
+    SpawnError = 50,
+    AlreadyStarted = 60,
+    NotRunning = 70,
+    AlreadyAdded = 90,
+    StillRunning = 91,
+    CantReread = 92,
+}
+
+impl FaultCode {
+    /// The name that begins the fault's text.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        use FaultCode as F;
+        match self {
+            F::UnknownMethod => "UNKNOWN_METHOD",
+            F::IncorrectParameters => "INCORRECT_PARAMETERS",
+            F::BadArguments => "BAD_ARGUMENTS",
+            F::SignatureUnsupported => "SIGNATURE_UNSUPPORTED",
+            F::ShutdownState => "SHUTDOWN_STATE",
+            F::BadName => "BAD_NAME",
+            F::BadSignal => "BAD_SIGNAL",
+            F::NoFile => "NO_FILE",
+            F::NotExecutable => "NOT_EXECUTABLE",
+            F::Failed => "FAILED",
+            F::AbnormalTermination => "ABNORMAL_TERMINATION",
+            F::SpawnError => "SPAWN_ERROR",
+            F::AlreadyStarted => "ALREADY_STARTED",
+            F::NotRunning => "NOT_RUNNING",
+            F::AlreadyAdded => "ALREADY_ADDED",
+            F::StillRunning => "STILL_RUNNING",
+            F::CantReread => "CANT_REREAD",
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The number that programs look at.
+    pub code: FaultCode,
+    /// What follows the code's name: usually the name as the client gave it. May be empty.
+    pub extra: String,
+}
+
+impl Fault {
+    /// A fault with its extra text.
+    #[must_use]
+    pub fn new(code: FaultCode, extra: impl Into<String>) -> Self {
+        Fault { code, extra: extra.into() }
+    }
+
+    /// `NAME` or `NAME: extra`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        if self.extra.is_empty() { self.code.name().into() } else { format!("{}: {}", self.code.name(), self.extra) }
+    }
+}
+
+/// Splits `group:name`; a bare name is its own group; `None` as name means the whole group (census §8.1).
+#[must_use]
+pub fn split_namespec(namespec: &str) -> (&str, Option<&str>) {
+    match namespec.split_once(':') {
+        Some((group, "" | "*")) => (group, None),
+        Some((group, name)) => (group, Some(name)),
+        None => (namespec, Some(namespec)),
+    }
+}
+
+/// Whom a target turned out to mean.
+enum Whom {
+    One(ProcId),
+    Many(Vec<ProcId>),
+}
+
+impl Supervision {
+    pub(super) fn command(&mut self, ticket: Ticket, command: Command, now: Now) {
+        if self.mood != Mood::Running {
+            return self.refuse(ticket, Fault::new(FaultCode::ShutdownState, ""));
+        }
+        match command {
+            Command::Start { target, wait } => match self.whom(&target) {
+                Ok(whom) => self.start(ticket, whom, &target, wait),
+                Err(fault) => self.refuse(ticket, fault),
+            },
+            Command::Stop { target, wait } => match self.whom(&target) {
+                Ok(whom) => self.stop(ticket, whom, &target, wait, now),
+                Err(fault) => self.refuse(ticket, fault),
+            },
+            Command::Signal { target, signal } => match self.whom(&target) {
+                Ok(whom) => self.signal(ticket, whom, &target, signal),
+                Err(fault) => self.refuse(ticket, fault),
+            },
+            Command::AddGroup(name) => self.add(ticket, &name, now),
+            Command::RemoveGroup(name) => self.remove(ticket, &name),
+            Command::Shutdown => self.shut_down_on_request(ticket, now),
+        }
+    }
+
+    fn whom(&self, target: &Target) -> Result<Whom, Fault> {
+        let bad_name = |name: &str| Fault::new(FaultCode::BadName, name);
+        match target {
+            Target::All => Ok(Whom::Many(self.in_order())),
+            Target::Group(name) => {
+                let group = self.groups.get(name).ok_or_else(|| bad_name(name))?;
+                Ok(Whom::Many(self.members_in_order(group)))
+            }
+            Target::Name(namespec) => match split_namespec(namespec) {
+                (group, Some(name)) => self.find(group, name).map(Whom::One).ok_or_else(|| bad_name(namespec)),
+                (group, None) => {
+                    let group = self.groups.get(group).ok_or_else(|| bad_name(group))?;
+                    Ok(Whom::Many(self.members_in_order(group)))
+                }
+            },
+        }
+    }
+
+    fn refuse(&mut self, ticket: Ticket, fault: Fault) {
+        self.effects.push_back(Effect::Reply(ticket, Reply::Fault(fault)));
+    }
+
+    fn name_given(&self, target: &Target, id: ProcId) -> String {
+        match target {
+            Target::Name(name) if !matches!(super::command::split_namespec(name), (_, None)) => name.clone(),
+            _ => self.process(id).map(|process| process.config.name.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn start(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool) {
+        let (ids, mut waiting) = match whom {
+            Whom::One(id) => (vec![id], Wait::single(ticket)),
+            Whom::Many(ids) => (ids, Wait::array(ticket)),
+        };
+        for id in ids {
+            if waiting.is_array && self.process(id).is_none_or(|process| process.state().is_running()) {
+                continue;
+            }
+            let name = self.name_given(target, id);
+            waiting.items.push((id, Goal::Probe { wait }, name));
+            // The command is looked at before the state (census §4.4).
+            self.effects.push_back(Effect::Probe(id));
+        }
+        self.add_wait(waiting);
+    }
+
+    /// The command was looked at: start it, or say why not.
+    pub(super) fn probed(&mut self, id: ProcId, result: Result<(), Fault>, now: Now) {
+        let goal = |goal: &Goal| matches!(goal, Goal::Probe { .. });
+        let Some((place, name)) = self.waiting_item(id, goal) else { return };
+        let Some(Goal::Probe { wait }) = self.goal(place) else { return };
+        let outcome = result.and_then(|()| match self.process(id).map(Process::state) {
+            None => Err(Fault::new(FaultCode::BadName, &name)),
+            Some(State::Unknown) => {
+                Err(Fault::new(FaultCode::Failed, format!("{name} is in an unknown process state")))
+            }
+            Some(State::Starting | State::Running | State::Backoff) => {
+                Err(Fault::new(FaultCode::AlreadyStarted, &name))
+            }
+            // Differs from Supervisor: refused with wait=false too, where it says true and does nothing.
+            Some(State::Stopping) => Err(Fault::new(FaultCode::AbnormalTermination, &name)),
+            Some(State::Stopped | State::Exited | State::Fatal) => Ok(()),
+        });
+        match outcome {
+            Ok(()) => {
+                self.set_goal(place, Goal::Start { wait });
+                self.step(id, Event::Start, now);
+            }
+            Err(fault) => {
+                if fault.code == FaultCode::AbnormalTermination {
+                    self.log(LogLevel::Warn, format!("process '{name}' already running"));
+                }
+                self.settle_item(place, Some(fault));
+            }
+        }
+    }
+
+    fn stop(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool, now: Now) {
+        let stoppable = |process: &Process| process.state().is_running() || process.is_held();
+        match whom {
+            Whom::One(id) => {
+                let name = self.name_given(target, id);
+                if !self.process(id).is_some_and(stoppable) {
+                    return self.refuse(ticket, Fault::new(FaultCode::NotRunning, name));
+                }
+                self.stop_these(Wait::single(ticket), vec![(id, name)], wait, now);
+            }
+            Whom::Many(mut ids) => {
+                ids.retain(|&id| self.process(id).is_some_and(stoppable));
+                let named = ids.into_iter().map(|id| (id, self.name_given(target, id))).collect();
+                self.stop_these(Wait::array(ticket), named, wait, now);
+            }
+        }
+    }
+
+    fn stop_these(&mut self, mut waiting: Wait, ids: Vec<(ProcId, String)>, wait: bool, now: Now) {
+        for (id, name) in &ids {
+            waiting.items.push((*id, Goal::Stop { wait, remind_at: now.mono }, name.clone()));
+        }
+        self.add_wait(waiting);
+        for (id, _) in ids {
+            self.step(id, Event::Stop, now);
+        }
+        self.remind_waits(now);
+    }
+
+    fn signal(&mut self, ticket: Ticket, whom: Whom, target: &Target, (given, number): (String, Option<i32>)) {
+        let signallable =
+            |process: &Process| matches!(process.state(), State::Starting | State::Running | State::Stopping);
+        let (ids, mut waiting) = match whom {
+            Whom::One(id) => (vec![id], Wait::single(ticket)),
+            Whom::Many(mut ids) => {
+                ids.retain(|&id| self.process(id).is_some_and(signallable));
+                (ids, Wait::array(ticket))
+            }
+        };
+        for id in ids {
+            let name = self.name_given(target, id);
+            let pid = self.process(id).filter(|process| signallable(process)).and_then(Process::pid);
+            let fault = match (number, pid) {
+                (None, _) => Fault::new(FaultCode::BadSignal, &given),
+                (_, None) => Fault::new(FaultCode::NotRunning, &name),
+                (Some(signal), Some(pid)) => {
+                    if let Some(process) = self.process(id) {
+                        let line = format!(
+                            "sending {} (pid {pid}) sig {}",
+                            process.config.name,
+                            super::report::signal_name(signal)
+                        );
+                        self.log(LogLevel::Debug, line);
+                    }
+                    waiting.items.push((id, Goal::Signal, name));
+                    let purpose = Purpose::Request(ticket);
+                    self.effects.push_back(Effect::Signal { id, pid, signal, group: false, purpose });
+                    continue;
+                }
+            };
+            if !waiting.is_array {
+                return self.refuse(ticket, fault);
+            }
+            let status = self.status(id, Some(fault));
+            waiting.done.extend(status);
+        }
+        self.add_wait(waiting);
+    }
+
+    /// kill(2) has answered.
+    pub(super) fn signalled(&mut self, id: ProcId, purpose: Purpose, result: Result<(), String>, now: Now) {
+        match (purpose, result) {
+            (Purpose::Stop, Err(why)) => {
+                if let Some(process) = self.process(id) {
+                    let line = format!(
+                        "unknown problem killing {} ({}): {why}",
+                        process.config.name,
+                        process.pid().unwrap_or(0)
+                    );
+                    self.log(LogLevel::Critical, line);
+                }
+                self.step(id, Event::SignalFailed, now);
+            }
+            (Purpose::Request(_), result) => {
+                if let Some((place, _)) = self.waiting_item(id, |goal| matches!(goal, Goal::Signal)) {
+                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)));
+                }
+            }
+            (Purpose::Sweep, Err(why)) => self.log(LogLevel::Error, format!("could not sweep: {why}")),
+            (Purpose::Stop | Purpose::Sweep, Ok(())) => {}
+        }
+    }
+
+    fn add(&mut self, ticket: Ticket, name: &str, now: Now) {
+        if self.has_group(name) {
+            return self.refuse(ticket, Fault::new(FaultCode::AlreadyAdded, name));
+        }
+        let Some(config) = self.parsed.groups.iter().find(|group| group.name == name).map(Rc::clone) else {
+            return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
+        };
+        self.effects.push_back(Effect::Reply(ticket, Reply::True));
+        self.add_group(&config);
+        if let Some(group) = self.groups.get(name) {
+            for id in self.members_in_order(group) {
+                self.autostart(id, now);
+            }
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket, name: &str) {
+        let Some(group) = self.groups.get(name) else {
+            return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
+        };
+        let stopped = |process: &Process| process.state().is_stopped() && process.core.remains.is_none();
+        // A process that cannot be signalled still lives: without it in the table its end would be an orphan's.
+        if !group.members.iter().filter_map(|&id| self.process(id)).all(stopped) {
+            return self.refuse(ticket, Fault::new(FaultCode::StillRunning, name));
+        }
+        let members = self.groups.remove(name).map(|group| group.members).unwrap_or_default();
+        for &id in &members {
+            let slot = usize::try_from(id).ok().and_then(|place| self.processes.get_mut(place));
+            if let Some(armed) = slot.and_then(Option::take).and_then(|process| process.armed) {
+                self.timers.remove(&(armed, id));
+            }
+            self.forget_process(id);
+        }
+        self.effects.push_back(Effect::Removed(members));
+        self.effects.push_back(Effect::Reply(ticket, Reply::True));
+    }
+
+    pub(super) fn status(&self, id: ProcId, fault: Option<Fault>) -> Option<Status> {
+        let process = self.process(id)?;
+        Some(Status { name: process.config.name.clone(), group: process.group.name.clone(), fault })
+    }
+}

@@ -1,0 +1,252 @@
+//! The supervisor's own state: running, restarting, shutting down. The ordered shutdown, its budget, and the exit
+//! contract (`essential`, `exit_code_from`, `exit_when`).
+//!
+//! A shutdown goes through the group priorities from the highest number down. All groups of one priority are stopped at
+//! once; the next priority's turn comes when nothing of this one lives. A priority with nothing to stop takes no time.
+#![forbid(unsafe_code)]
+
+use super::process::{Event, State};
+use super::{Effect, ProcId, Supervision, is_listener, waits::Reply};
+use crate::config::model::{ExitCodeFrom, LogLevel};
+use crate::time::{Mono, Now};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the supervisor is doing (Supervisor's codes: census §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// 1
+    Running,
+    /// 0: all is being stopped, then everything begins anew.
+    Restarting,
+    /// -1
+    ShuttingDown,
+}
+
+/// How it all ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// Begin anew with the new configuration.
+    Reload,
+    /// End the supervisor.
+    Exit {
+        /// Exit code.
+        code: u8,
+        /// Why, for the last line.
+        reason: String,
+    },
+}
+
+/// An ordered shutdown under way.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    reason: String,
+    /// The priority whose turn it is.
+    level: Option<i32>,
+    /// When to say again who is waited for.
+    remind_at: Mono,
+    /// The end of the stop budget: KILL for all.
+    budget_end: Option<Mono>,
+    /// KILL was sent to all; at this time nobody is waited for any more.
+    give_up_at: Option<Mono>,
+}
+
+impl Shutdown {
+    pub(super) fn deadline(&self) -> Mono {
+        let end = if self.give_up_at.is_some() { self.give_up_at } else { self.budget_end };
+        end.map_or(self.remind_at, |end| end.min(self.remind_at))
+    }
+}
+
+/// What the exit contract remembers.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// The exit code of the first program that ended for good by failing.
+    first_failure: Option<u8>,
+    /// The exit code of the essential program that ended everything.
+    essential: Option<u8>,
+}
+
+/// How often a shutdown says for whom it waits (census §4.8).
+const REMIND_EVERY: Duration = Duration::from_secs(3);
+
+/// After the last KILL, the time for the kernel to end what it can.
+const GRACE: Duration = Duration::from_millis(150);
+
+impl Supervision {
+    /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
+    pub(super) fn terminate(&mut self, reason: String, now: Now) {
+        if self.mood == Mood::ShuttingDown {
+            // Differs from Supervisor: there a second TERM changes nothing.
+            self.log(LogLevel::Warn, "told again to end: killing all that is left".into());
+            self.kill_all(now);
+        } else {
+            self.begin_shutdown(Mood::ShuttingDown, reason, now);
+        }
+    }
+
+    pub(super) fn begin_shutdown(&mut self, mood: Mood, reason: String, now: Now) {
+        if self.mood == Mood::ShuttingDown {
+            return;
+        }
+        self.mood = mood;
+        let budget = self.parsed.server.stop_budget_ms;
+        let shutdown = self.shutdown.get_or_insert(Shutdown {
+            reason: String::new(),
+            level: None,
+            remind_at: now.mono,
+            budget_end: budget.map(|millis| now.mono.after_ms(millis)),
+            give_up_at: None,
+        });
+        shutdown.reason = reason;
+        for id in self.in_order() {
+            self.step(id, Event::Halt, now);
+        }
+    }
+
+    /// Carries a shutdown as far as it goes now.
+    pub(super) fn settle_shutdown(&mut self, now: Now) {
+        while let Some(shutdown) = &mut self.shutdown {
+            if shutdown.give_up_at.is_some_and(|at| now.mono >= at) {
+                let left = self.names_unstopped();
+                if !left.is_empty() {
+                    self.log(LogLevel::Critical, format!("giving up on {left}: still there after SIGKILL"));
+                }
+                return self.finish();
+            }
+            if shutdown.give_up_at.is_none() && shutdown.budget_end.is_some_and(|end| now.mono >= end) {
+                self.kill_all(now);
+                continue;
+            }
+            let before = shutdown.level;
+            let Some(&level) = self.unstopped_levels().keys().next_back() else { return self.finish() };
+            if before == Some(level) {
+                return self.remind(now);
+            }
+            self.stop_level(level, now);
+        }
+    }
+
+    /// The state of `id` became `to`: does that end more than the process?
+    pub(super) fn became(&mut self, id: ProcId, to: State, now: Now) {
+        let Some(process) = self.process(id) else { return };
+        let for_good = match to {
+            // The step may have gone on from there.
+            State::Fatal | State::Exited => process.state() == to && !process.is_held_restart(),
+            _ => false,
+        };
+        if self.mood != Mood::Running || !for_good || is_listener(&process.group) {
+            return;
+        }
+        let code = process.exit_code();
+        let (name, essential) = (process.namespec(), process.config.essential);
+        let how = process.last_exit.map_or_else(|| process.spawnerr.to_string(), |exit| exit.to_string());
+        if code != 0 && self.ended.first_failure.is_none() {
+            self.ended.first_failure = Some(code);
+        }
+        if essential {
+            self.ended.essential = Some(code);
+            self.begin_shutdown(Mood::ShuttingDown, format!("{name}, which is essential, ended ({how})"), now);
+        } else if self.parsed.server.exit_when_all_done && self.all_done() {
+            self.begin_shutdown(Mood::ShuttingDown, "all programs are done".into(), now);
+        }
+    }
+
+    fn all_done(&self) -> bool {
+        self.all().all(|(_, process)| is_listener(&process.group) || process.core.is_at_rest())
+    }
+
+    fn finish(&mut self) {
+        let Some(shutdown) = self.shutdown.take() else { return };
+        self.waits.clear();
+        let finish = match self.mood {
+            Mood::Restarting => Finish::Reload,
+            Mood::Running | Mood::ShuttingDown => Finish::Exit { code: self.exit_code(), reason: shutdown.reason },
+        };
+        self.effects.push_back(Effect::Finish(finish));
+    }
+
+    fn exit_code(&self) -> u8 {
+        let code = match &self.parsed.server.exit_code_from {
+            ExitCodeFrom::Zero | ExitCodeFrom::Essential => self.ended.essential,
+            ExitCodeFrom::FirstFailure => self.ended.first_failure,
+            ExitCodeFrom::Program(name) => {
+                let (group, name) = name.split_once(':').unwrap_or((name, name));
+                let exact = self.find(group, name).and_then(|id| self.process(id));
+                // A bare name may mean a process of any group.
+                let process = exact.or_else(|| self.all().map(|(_, p)| p).find(|p| p.config.name == name));
+                process.map(super::Process::exit_code)
+            }
+        };
+        code.unwrap_or(0)
+    }
+
+    /// What must still be stopped: priority → the longest stopwaitsecs there, in milliseconds.
+    fn unstopped_levels(&self) -> BTreeMap<i32, u64> {
+        let mut levels = BTreeMap::new();
+        for process in self.processes.iter().flatten().filter(|process| !process.core.is_at_rest()) {
+            let wait = u64::try_from(process.config.stopwaitsecs).unwrap_or(0).saturating_mul(1000);
+            let longest = levels.entry(process.group.priority).or_insert(0);
+            *longest = wait.max(*longest);
+        }
+        levels
+    }
+
+    fn stop_level(&mut self, level: i32, now: Now) {
+        let levels = self.unstopped_levels();
+        let Some(shutdown) = &mut self.shutdown else { return };
+        shutdown.level = Some(level);
+        let kill_by = shutdown.budget_end.and_then(|end| share(end, &levels, level, now.mono));
+        let mut members: Vec<ProcId> = self.in_order();
+        members.retain(|&id| self.process(id).is_some_and(|process| process.group.priority == level));
+        for id in members.into_iter().rev() {
+            self.step(id, Event::ShutDown { kill_by }, now);
+        }
+    }
+
+    fn kill_all(&mut self, now: Now) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.give_up_at = Some(now.mono.after(GRACE));
+        }
+        for id in self.in_order().into_iter().rev() {
+            self.step(id, Event::Hurry, now);
+        }
+    }
+
+    fn remind(&mut self, now: Now) {
+        let names = self.names_unstopped();
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if now.mono >= shutdown.remind_at {
+            shutdown.remind_at = now.mono.after(REMIND_EVERY);
+            self.log(LogLevel::Info, format!("waiting for {names} to die"));
+        }
+    }
+
+    fn names_unstopped(&self) -> String {
+        let mut groups: Vec<_> = self.groups.values().collect();
+        groups.sort_by_key(|group| group.serial);
+        let members = groups.into_iter().flat_map(|group| &group.members).filter_map(|&id| self.process(id));
+        let names: Vec<&str> =
+            members.filter(|process| !process.core.is_at_rest()).map(|process| process.config.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Answers who asked for the shutdown, and begins it.
+    pub(super) fn shut_down_on_request(&mut self, ticket: super::Ticket, now: Now) {
+        self.effects.push_back(Effect::Reply(ticket, Reply::True));
+        self.begin_shutdown(Mood::ShuttingDown, "a client asked for it".into(), now);
+    }
+}
+
+/// When `level` must be killed so that the levels after it have their part of the budget; `None`: there is enough.
+fn share(end: Mono, levels: &BTreeMap<i32, u64>, level: i32, now: Mono) -> Option<Mono> {
+    let left = u64::try_from(end.since(now).as_millis()).unwrap_or(u64::MAX);
+    let wanted = levels.values().fold(0_u64, |sum, wait| sum.saturating_add(*wait));
+    let own = levels.get(&level).copied().unwrap_or(0);
+    if wanted <= left {
+        return None;
+    }
+    // `wanted` is not 0 here: it is more than `left`.
+    let part = u128::from(left).saturating_mul(u128::from(own)).checked_div(u128::from(wanted))?;
+    Some(now.after_ms(u64::try_from(part).unwrap_or(u64::MAX)))
+}

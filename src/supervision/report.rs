@@ -1,0 +1,111 @@
+//! The texts of what happened, as users know and grep them (census §6.2, §4.3).
+#![forbid(unsafe_code)]
+
+use super::process::{Ending, Exit, Pid, State};
+use crate::config::model::{ChildLog, GroupConfig, LogLevel, ProcessConfig, ServerUrl};
+use std::fmt;
+
+/// SIGKILL's number, the same on every Linux.
+pub(super) const SIGKILL: i32 = 9;
+/// SIGTERM's number, the same on every Linux.
+pub(super) const SIGTERM: i32 = 15;
+
+/// The names of the signals 1 to 31 on amd64, arm64 and most others, without "SIG" (signal(7)).
+const SIGNALS: &[&str] = &[
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL",
+    "PWR", "SYS",
+];
+
+/// A signal's name for the log, as Supervisor prints it: `SIGTERM`, or `signal 42` where it has none.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    let name = usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|n| SIGNALS.get(n));
+    match (name, number) {
+        // Python has no name for this one.
+        (Some(&"STKFLT") | None, 1..34 | 35..64) => format!("signal {number}"),
+        (_, 34) => "SIGRTMIN".into(),
+        (_, 64) => "SIGRTMAX".into(),
+        (Some(name), _) => format!("SIG{name}"),
+        (None, _) => format!("signal {number}"),
+    }
+}
+
+impl fmt::Display for Exit {
+    /// `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Code(code) => write!(f, "exit status {code}"),
+            Exit::Signal { number, core } => {
+                write!(f, "terminated by {}{}", signal_name(number), if core { " (core dumped)" } else { "" })
+            }
+        }
+    }
+}
+
+pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
+    let name = &config.name;
+    match kind {
+        Ending::Stopped => {
+            let known = config.exitcodes.contains(exit.status());
+            (if known { LogLevel::Info } else { LogLevel::Warn }, format!("stopped: {name} ({exit})"))
+        }
+        Ending::Expected => (LogLevel::Info, format!("exited: {name} ({exit}; expected)")),
+        Ending::Unexpected | Ending::TooQuick => (LogLevel::Warn, format!("exited: {name} ({exit}; not expected)")),
+    }
+}
+
+pub(super) fn spawnerr(exit: Exit, kind: Ending) -> String {
+    match kind {
+        Ending::TooQuick => "Exited too quickly (process log may have details)".into(),
+        Ending::Unexpected => format!("Bad exit code {}", exit.status()),
+        Ending::Stopped | Ending::Expected => String::new(),
+    }
+}
+
+pub(super) fn became(config: &ProcessConfig, state: State) -> Option<String> {
+    let name = &config.name;
+    match state {
+        State::Running => Some(format!(
+            "success: {name} entered RUNNING state, process has stayed up for > than {} seconds (startsecs)",
+            config.startsecs
+        )),
+        State::Fatal => Some(format!("gave up: {name} entered FATAL state, too many start retries too quickly")),
+        _ => None,
+    }
+}
+
+pub(super) fn killing(config: &ProcessConfig, pid: Pid, signal: i32, group: bool) -> String {
+    let whom = if group { "process group " } else { "" };
+    format!("killing {} (pid {pid}) {whom}with signal {}", config.name, signal_name(signal))
+}
+
+pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool) -> String {
+    let with = if kill { "SIGKILL" } else { "SIGTERM" };
+    format!("sweeping what {} left in process group {pgid} with {with}", config.name)
+}
+
+/// Whether an update would change nothing: every field counts, but AUTO on either side, and of a FastCGI socket
+/// only its address (census §3.3).
+pub(super) fn same_group(old: &GroupConfig, new: &GroupConfig) -> bool {
+    old.priority == new.priority
+        && old.kind == new.kind
+        && old.processes.len() == new.processes.len()
+        && old.processes.iter().zip(&new.processes).all(|(a, b)| same_process(a, b))
+}
+
+fn same_process(old: &ProcessConfig, new: &ProcessConfig) -> bool {
+    if old == new {
+        return true;
+    }
+    let mut old = old.clone();
+    for (a, b) in [(&mut old.stdout, &new.stdout), (&mut old.stderr, &new.stderr)] {
+        if a.logfile == ChildLog::Auto || b.logfile == ChildLog::Auto {
+            a.logfile = b.logfile.clone();
+        }
+    }
+    if old.serverurl == ServerUrl::Auto || new.serverurl == ServerUrl::Auto {
+        old.serverurl = new.serverurl.clone();
+    }
+    old == *new
+}
