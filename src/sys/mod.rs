@@ -1,5 +1,19 @@
 //! Thin safe wrappers over the kernel: no policy, no logging. The only place where `unsafe` may be written.
+//!
+//! What is wrapped here by hand is what nix cannot say: real-time signals (nix's `Signal` has none, and its `waitpid` fails on
+//! a child that one of them killed), queued values, a spawn that shares memory with its child.
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod errno;
+pub mod fds;
+pub mod pid1;
 pub mod poll;
+pub mod program;
+pub mod reap;
+pub mod signals;
+pub mod spawn;
+pub mod tty;
+
+/// A process number as the kernel has it.
+pub type Pid = libc::pid_t;

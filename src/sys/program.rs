@@ -1,0 +1,148 @@
+//! Finding a program: by Supervisor's rule, and by execvp's.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, stat};
+use nix::unistd::{AccessFlags, access};
+
+/// Why a program cannot be started. `Display` is Supervisor's message (census §4.5/4); the path is in Python's quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindError {
+    /// Nothing there.
+    Missing(String),
+    /// A directory.
+    Directory(String),
+    /// No execute bit at all.
+    NotExecutable(String),
+    /// Execute bits, but not for us.
+    NoPermission(String),
+}
+
+impl fmt::Display for FindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, path, after) = match self {
+            Self::Missing(path) => ("can't find command ", path, ""),
+            Self::Directory(path) => ("command at ", path, " is a directory"),
+            Self::NotExecutable(path) => ("command at ", path, " is not executable"),
+            Self::NoPermission(path) => ("no permission to run command ", path, ""),
+        };
+        let quote = if path.contains('\'') && !path.contains('"') { '"' } else { '\'' };
+        write!(f, "{before}{quote}{path}{quote}{after}")
+    }
+}
+
+/// Where Supervisor looks when nothing sets PATH.
+const DEFAULT_PATH: &str = "/bin:/usr/bin:/usr/local/bin";
+
+/// Finds `name` as Supervisor does (census §4.5/3): with a `/` it is a path from our directory; else the first existing entry
+/// of `path` wins, even one that cannot be executed. `None`, nothing set: the default PATH.
+pub fn find_program(name: &OsStr, path: Option<&OsStr>) -> Result<CString, FindError> {
+    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let found = candidates(name, path).find_map(|candidate| {
+        let mode = stat(candidate.as_c_str()).ok()?.st_mode;
+        Some((candidate, mode))
+    });
+    let Some((candidate, mode)) = found else {
+        return Err(FindError::Missing(name.to_string_lossy().into_owned()));
+    };
+    let shown = || candidate.to_string_lossy().into_owned();
+    if mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() {
+        Err(FindError::Directory(shown()))
+    } else if !Mode::from_bits_truncate(mode).intersects(Mode::S_IXUSR | Mode::S_IXGRP | Mode::S_IXOTH) {
+        Err(FindError::NotExecutable(shown()))
+    } else if access(candidate.as_c_str(), AccessFlags::X_OK).is_err() {
+        Err(FindError::NoPermission(shown()))
+    } else {
+        Ok(candidate)
+    }
+}
+
+/// Finds `name` as execvp(3) does: an entry that cannot be executed is passed over. The error is ENOENT, or what stood in the way
+/// of the first entry that is there (EACCES).
+pub fn find_executable(name: &OsStr, path: Option<&OsStr>) -> Result<CString, Errno> {
+    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let mut denied = None;
+    for candidate in candidates(name, path) {
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => (),
+            Err(error) => {
+                denied.get_or_insert(error);
+            }
+        }
+    }
+    Err(denied.unwrap_or(Errno::ENOENT))
+}
+
+/// What execve(2) would say to a file's kind and mode.
+fn executable(candidate: &CString) -> nix::Result<()> {
+    let mode = stat(candidate.as_c_str())?.st_mode;
+    if mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Err(Errno::EACCES);
+    }
+    access(candidate.as_c_str(), AccessFlags::X_OK)
+}
+
+/// The paths where `name` may be; an empty entry of `path` is our directory. A name with a NUL is nowhere.
+fn candidates<'a>(name: &'a OsStr, path: &'a OsStr) -> impl Iterator<Item = CString> + 'a {
+    let direct = name.as_bytes().contains(&b'/');
+    let folders = path.as_bytes().split(|&byte| byte == b':');
+    let folders = folders.take(if direct { 1 } else { usize::MAX });
+    folders.filter(|_| !name.is_empty()).filter_map(move |folder| {
+        let mut whole = Vec::new();
+        if !direct && !folder.is_empty() {
+            whole.extend_from_slice(folder);
+            whole.extend((!folder.ends_with(b"/")).then_some(b'/'));
+        }
+        whole.extend_from_slice(name.as_bytes());
+        CString::new(whole).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn text(result: Result<CString, FindError>) -> String {
+        result.map_or_else(|error| error.to_string(), |path| path.into_string().unwrap())
+    }
+
+    #[test]
+    fn the_first_existing_entry_wins_even_when_not_executable() {
+        let base = tempfile::tempdir().unwrap();
+        for (folder, mode) in [("a", 0o644), ("b", 0o755)] {
+            fs::create_dir(base.path().join(folder)).unwrap();
+            let file = base.path().join(folder).join("prog");
+            fs::write(&file, "#!/bin/true\n").unwrap();
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        fs::create_dir(base.path().join("b/sub")).unwrap();
+        let (a, b) = (base.path().join("a"), base.path().join("b"));
+        let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+        let find = |name: &str, path: &str| text(find_program(OsStr::new(name), Some(OsStr::new(path))));
+        assert_eq!(find("prog", &format!("/nowhere:{b}:{a}")), format!("{b}/prog"));
+        assert_eq!(find("prog", &format!("{a}:{b}")), format!("command at '{a}/prog' is not executable"));
+        assert_eq!(find("sub", b), format!("command at '{b}/sub' is a directory"));
+        assert_eq!(find("no'ne", b), "can't find command \"no'ne\"");
+        assert_eq!(find(&format!("{a}/gone"), b), format!("can't find command '{a}/gone'"));
+        assert_eq!(find(&format!("{b}/prog"), ""), format!("{b}/prog"));
+        assert_eq!(find("", b), "can't find command ''");
+        assert_eq!(find("a\0b", b), "can't find command 'a\0b'");
+        let exec = |name: &str, path: &str| find_executable(OsStr::new(name), Some(OsStr::new(path)));
+        assert_eq!(exec("prog", &format!("{a}:{b}")).unwrap().to_str().unwrap(), format!("{b}/prog"));
+        assert_eq!(exec("prog", a), Err(Errno::EACCES));
+        assert_eq!(exec("sub", b), Err(Errno::EACCES));
+        assert_eq!(exec("prog", &format!("{a}/prog:/nowhere")), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn without_path_the_default_is_searched() {
+        assert_eq!(text(find_program(OsStr::new("sh"), None)), "/bin/sh");
+        assert_eq!(find_executable(OsStr::new("sh"), None).unwrap().to_str().unwrap(), "/bin/sh");
+    }
+}

@@ -1,0 +1,117 @@
+//! Children that have ended or stopped. One system call a question, no allocation.
+//!
+//! ```text
+//! while let Some((pid, exit)) = reap_any() { … }                     // what nobody needs to look at first
+//! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // its pid and group stay reserved until reap
+//! ```
+
+use std::fmt;
+
+use super::{Pid, signals};
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status 0..=255.
+    Code(i32),
+    /// By this signal, with a core dump or not.
+    Signal(i32, bool),
+}
+
+impl Exit {
+    /// As shells have it: the status, or 128 + the signal.
+    #[must_use]
+    pub const fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => (code & 0xff) as u8,
+            Self::Signal(signo, _) => (signo & 0x7f) as u8 | 0x80,
+        }
+    }
+
+    const fn of_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Code(libc::WEXITSTATUS(status))
+        } else {
+            Self::Signal(libc::WTERMSIG(status), libc::WCOREDUMP(status))
+        }
+    }
+}
+
+/// Supervisor's words (census §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(signo, core) => {
+                write!(f, "terminated by {}{}", signals::Name(signo), if core { " (core dumped)" } else { "" })
+            }
+        }
+    }
+}
+
+/// A child's change of state, for an init that minds job control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It ended and is reaped.
+    Ended(Exit),
+    /// It was stopped by this signal.
+    Stopped(i32),
+}
+
+/// Reaps any child that has ended. `None`: none has, or there are no children.
+#[must_use]
+pub fn reap_any() -> Option<(Pid, Exit)> {
+    wait(-1, 0).map(|(pid, status)| (pid, Exit::of_status(status)))
+}
+
+/// Reaps the child `pid` if it has ended.
+pub fn reap(pid: Pid) -> Option<Exit> {
+    (pid > 0).then(|| wait(pid, 0)).flatten().map(|(_, status)| Exit::of_status(status))
+}
+
+/// As [`reap_any`], and reports each stop once.
+#[must_use]
+pub fn next_change() -> Option<(Pid, Change)> {
+    let (pid, status) = wait(-1, libc::WUNTRACED)?;
+    let stopped = libc::WIFSTOPPED(status);
+    Some((pid, if stopped { Change::Stopped(libc::WSTOPSIG(status)) } else { Change::Ended(Exit::of_status(status)) }))
+}
+
+/// Tells which child has ended without reaping it: its number, and its process group's, stay reserved. The same child is told again
+/// until it is reaped.
+#[must_use]
+pub fn peek_any() -> Option<(Pid, Exit)> {
+    look(libc::P_ALL, 0)
+}
+
+/// Whether the child `pid` has ended, without reaping it.
+#[must_use]
+pub fn peek(pid: Pid) -> Option<Exit> {
+    look(libc::P_PID, libc::id_t::try_from(pid).ok()?).map(|(_, exit)| exit)
+}
+
+/// waitpid(2) that never blocks.
+fn wait(pid: Pid, flags: i32) -> Option<(Pid, i32)> {
+    let mut status = 0;
+    // SAFETY: the pointer is to a live int.
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | flags) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// waitid(2) that neither blocks nor reaps.
+fn look(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zero bytes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live siginfo_t.
+    if unsafe { libc::waitid(kind, id, &raw mut info, flags) } != 0 {
+        return None;
+    }
+    // SAFETY: waitid filled the fields of a SIGCHLD, or left them zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let exit = match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status & 0xff),
+        code => Exit::Signal(status, code == libc::CLD_DUMPED),
+    };
+    (pid > 0).then_some((pid, exit))
+}

@@ -1,0 +1,409 @@
+//! Signals: blocked and read from a descriptor, sent, and named.
+//!
+//! ```text
+//! let signals = Signals::take_over(&RESET_FOR_CHILDREN)?;   // the first act of main
+//! poll on signals.fd();  for received in signals.pending() { … received.signo … }
+//! SpawnPlan { mask: signals.original_mask(), … }
+//! ```
+//!
+//! All 64 are blocked, the synchronous ones too: a fault of our own still kills us (the kernel unblocks what it forces),
+//! while a SEGV or ABRT that somebody sent can be seen and passed on. No handler is ever installed, so that a child
+//! needs nothing reset between fork and exec.
+//!
+//! Numbers are the kernel's: SIGRTMIN is 34 here as for glibc and Python, though musl calls 35 so.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::Pid;
+
+/// The highest signal number.
+pub const MAX: i32 = 64;
+
+/// What a supervisor's children get at its default, whatever our parent or Rust's start-up left ignored (SIGPIPE); and what we
+/// ourselves must see: an ignored SIGCHLD would have the kernel reap behind our back.
+// Differs from Supervisor: SIGPIPE and SIGXFSZ are at their defaults in children; Python leaves them ignored.
+pub const RESET_FOR_CHILDREN: [i32; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGPIPE,
+    libc::SIGTERM,
+    libc::SIGCHLD,
+    libc::SIGXFSZ,
+];
+
+/// The least to reset: what a transparent init must, and nothing that its parent may have meant (`nohup`).
+pub const RESET_LEAST: [i32; 2] = [libc::SIGPIPE, libc::SIGCHLD];
+
+/// A set of signals in the kernel's form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    /// Every signal.
+    pub const ALL: Self = Self(u64::MAX);
+    /// No signal.
+    pub const EMPTY: Self = Self(0);
+
+    /// This set and `signo`; numbers out of 1..=64 change nothing.
+    #[must_use]
+    pub const fn with(self, signo: i32) -> Self {
+        if signo < 1 || signo > MAX { self } else { Self(self.0 | 1_u64.rotate_left(signo.wrapping_sub(1) as u32)) }
+    }
+
+    /// Whether `signo` is in the set.
+    #[must_use]
+    pub const fn contains(self, signo: i32) -> bool {
+        self.0 & Self::EMPTY.with(signo).0 != 0
+    }
+
+    /// For system calls: where the set lies; its size is [`SignalSet::SIZE`].
+    pub(super) const fn as_ptr(&self) -> *const u64 {
+        &raw const self.0
+    }
+
+    /// sizeof(sigset_t) in the kernel.
+    pub(super) const SIZE: usize = size_of::<u64>();
+}
+
+/// Applies `how` (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK) to the calling thread's mask and returns the old one.
+///
+/// The system call itself, since libc's wrappers hold back the numbers 32 to 34 for themselves.
+pub fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
+    let mut old = SignalSet::EMPTY;
+    // SAFETY: both pointers are to live 8-byte sets, and 8 is the size given.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set.as_ptr(), &raw mut old.0, SignalSet::SIZE) };
+    if done == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The signals of this process, readable from a descriptor.
+#[derive(Debug)]
+pub struct Signals {
+    fd: OwnedFd,
+    original: SignalSet,
+}
+
+impl Signals {
+    /// Blocks every signal and opens the descriptor; `reset` get their default action back. To be done first of all: what came
+    /// earlier acted by default.
+    pub fn take_over(reset: &[i32]) -> io::Result<Self> {
+        let original = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
+        for &signo in reset {
+            // SAFETY: no handler is set by this, only the default action.
+            unsafe { libc::signal(signo, libc::SIG_DFL) };
+        }
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let all = SignalSet::ALL;
+        // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
+        let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, all.as_ptr(), SignalSet::SIZE, flags) };
+        let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, original })
+    }
+
+    /// Becomes readable when a signal is pending.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The mask that we were started with: what children get.
+    #[must_use]
+    pub const fn original_mask(&self) -> SignalSet {
+        self.original
+    }
+
+    /// What is pending now, in the kernel's order (low numbers first); never blocks.
+    #[must_use]
+    pub fn pending(&self) -> Pending<'_> {
+        Pending { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
+    }
+
+    /// Waits until a signal is pending. Interruptions are waited through.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut watched = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        loop {
+            // SAFETY: one live pollfd, and 1 is the count given.
+            match unsafe { libc::poll(&raw mut watched, 1, -1) } {
+                -1 => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => (),
+                    error => return Err(error),
+                },
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// One signal as received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Which signal.
+    pub signo: i32,
+    /// `si_code`: SI_USER for kill(2), SI_QUEUE for sigqueue(3), SI_KERNEL for the terminal's, …
+    pub code: i32,
+    /// The sender, 0 where it is the kernel or outside our PID namespace.
+    pub pid: Pid,
+    /// The sender's real user.
+    pub uid: u32,
+    /// What was queued with it (`union sigval`); meaningful with SI_QUEUE.
+    pub value: u64,
+}
+
+/// How many signals one read takes at most.
+const BATCH: usize = 8;
+/// Bytes of one record.
+const SIGINFO: usize = size_of::<libc::signalfd_siginfo>();
+
+/// Whole records as read(2) leaves them.
+struct Batch([[u8; SIGINFO]; BATCH]);
+
+/// Iterator over the pending signals.
+pub struct Pending<'a> {
+    signals: &'a Signals,
+    batch: Batch,
+    next: usize,
+    filled: usize,
+    /// Whether the last read filled the batch, so that another may find more.
+    more: bool,
+}
+
+impl Iterator for Pending<'_> {
+    type Item = Received;
+
+    fn next(&mut self) -> Option<Received> {
+        if self.next >= self.filled {
+            if !std::mem::replace(&mut self.more, false) {
+                return None;
+            }
+            let bytes = self.batch.0.as_flattened_mut();
+            let read = nix::unistd::read(&self.signals.fd, bytes).unwrap_or(0);
+            self.filled = read.checked_div(SIGINFO).unwrap_or(0);
+            self.more = self.filled == BATCH;
+            self.next = 0;
+        }
+        let record = self.batch.0.get(..self.filled)?.get(self.next)?;
+        self.next = self.next.saturating_add(1);
+        Some(Received::parse(record))
+    }
+}
+
+impl Received {
+    fn parse(record: &[u8; SIGINFO]) -> Self {
+        use std::mem::offset_of;
+        type Info = libc::signalfd_siginfo;
+        Self {
+            signo: i32::from_ne_bytes(field(record, offset_of!(Info, ssi_signo))),
+            code: i32::from_ne_bytes(field(record, offset_of!(Info, ssi_code))),
+            pid: i32::from_ne_bytes(field(record, offset_of!(Info, ssi_pid))),
+            uid: u32::from_ne_bytes(field(record, offset_of!(Info, ssi_uid))),
+            value: u64::from_ne_bytes(field(record, offset_of!(Info, ssi_ptr))),
+        }
+    }
+}
+
+/// `N` bytes of a record from `at` on.
+fn field<const N: usize>(record: &[u8; SIGINFO], at: usize) -> [u8; N] {
+    record.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+}
+
+/// kill(2) of one process; signal 0 only asks whether it is there. `pid` must be positive: what kill(2) does with other
+/// numbers is [`send_group`]'s or nobody's.
+pub fn send(pid: Pid, signo: i32) -> io::Result<()> {
+    if pid < 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: no memory is involved.
+    if unsafe { libc::kill(pid, signo) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// kill(2) of a process group; `group` must be above 1 (1 would mean everybody).
+pub fn send_group(group: Pid, signo: i32) -> io::Result<()> {
+    let target = group.checked_neg().filter(|&target| target < -1).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: no memory is involved.
+    if unsafe { libc::kill(target, signo) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Passes a received signal on to `pid`: as it came, with the value that was queued with it and its sender.
+pub fn forward(pid: Pid, received: &Received) -> io::Result<()> {
+    if received.code != libc::SI_QUEUE || pid < 1 {
+        return send(pid, received.signo);
+    }
+    let info = QueuedInfo {
+        signo: received.signo,
+        errno: 0,
+        code: received.code,
+        _align: [],
+        pid: received.pid,
+        uid: received.uid,
+        value: received.value,
+        rest: [0; 12],
+    };
+    // SAFETY: `info` is a live record of siginfo_t's size and layout; the kernel copies it.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, received.signo, &raw const info) };
+    // A full queue (RLIMIT_SIGPENDING) loses the value rather than the signal.
+    if done == 0 { Ok(()) } else { send(pid, received.signo) }
+}
+
+/// siginfo_t of a queued signal: libc's type hides these fields.
+#[repr(C)]
+struct QueuedInfo {
+    signo: i32,
+    errno: i32,
+    code: i32,
+    /// The union begins where a pointer may.
+    _align: [usize; 0],
+    pid: i32,
+    uid: u32,
+    value: u64,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
+
+/// Stops our own process group as the terminal's SIGTSTP would, and returns when it is continued. Returns at once where nobody
+/// could continue it: the kernel does not stop an orphaned process group, nor PID 1.
+pub fn stop_own_group() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    if unsafe { libc::kill(0, libc::SIGTSTP) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It is pending, since we block it; it acts when let in.
+    let stop = SignalSet::EMPTY.with(libc::SIGTSTP);
+    let before = change_mask(libc::SIG_UNBLOCK, stop)?;
+    change_mask(libc::SIG_SETMASK, before).map(drop)
+}
+
+/// Names as Supervisor prints them; those without one are `signal <n>` (census §6.2).
+const NAMES: [(i32, &str); 33] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGTRAP, "SIGTRAP"),
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGKILL, "SIGKILL"),
+    (libc::SIGUSR1, "SIGUSR1"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGTERM, "SIGTERM"),
+    (libc::SIGSTKFLT, "SIGSTKFLT"),
+    (libc::SIGCHLD, "SIGCHLD"),
+    (libc::SIGCONT, "SIGCONT"),
+    (libc::SIGSTOP, "SIGSTOP"),
+    (libc::SIGTSTP, "SIGTSTP"),
+    (libc::SIGTTIN, "SIGTTIN"),
+    (libc::SIGTTOU, "SIGTTOU"),
+    (libc::SIGURG, "SIGURG"),
+    (libc::SIGXCPU, "SIGXCPU"),
+    (libc::SIGXFSZ, "SIGXFSZ"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGWINCH, "SIGWINCH"),
+    (libc::SIGPOLL, "SIGPOLL"),
+    (libc::SIGPWR, "SIGPWR"),
+    (libc::SIGSYS, "SIGSYS"),
+    (34, "SIGRTMIN"),
+    (MAX, "SIGRTMAX"),
+];
+
+/// Other names of the same numbers: accepted, never printed.
+const ALIASES: [(i32, &str); 3] = [(libc::SIGCHLD, "SIGCLD"), (libc::SIGABRT, "SIGIOT"), (libc::SIGPOLL, "SIGIO")];
+
+/// Writes a signal's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name(pub i32);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(signo, _)| *signo == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+/// The number of a signal's name, `SIG` in front or not, in any case.
+#[must_use]
+pub fn number(name: &str) -> Option<i32> {
+    let bare =
+        name.get(..3).filter(|prefix| prefix.eq_ignore_ascii_case("SIG")).map_or(name, |_| name.get(3..).unwrap_or(""));
+    let known = |&&(_, full): &&(i32, &str)| full.get(3..).is_some_and(|known| known.eq_ignore_ascii_case(bare));
+    NAMES.iter().chain(&ALIASES).find(known).map(|(signo, _)| *signo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for signo in 1..=MAX {
+            let name = Name(signo).to_string();
+            assert_eq!(number(&name), if name.starts_with("signal ") { None } else { Some(signo) }, "{name}");
+        }
+        assert_eq!(Name(17).to_string(), "SIGCHLD");
+        assert_eq!(Name(6).to_string(), "SIGABRT");
+        assert_eq!(Name(29).to_string(), "SIGPOLL");
+        assert_eq!(Name(35).to_string(), "signal 35");
+        assert_eq!(number("term"), Some(15));
+        assert_eq!(number("sigIO"), Some(29));
+        assert_eq!(number("CLD"), Some(17));
+        assert_eq!(number("SIG"), None);
+        assert_eq!(number(""), None);
+    }
+
+    #[test]
+    fn sets_hold_what_was_put_in() {
+        let set = SignalSet::EMPTY.with(1).with(64).with(0).with(65).with(-3);
+        let held: Vec<i32> = (-5..70).filter(|&n| set.contains(n)).collect();
+        assert_eq!(held, [1, 64]);
+    }
+
+    #[test]
+    fn dangerous_numbers_are_refused() {
+        for pid in [0, -1, i32::MIN] {
+            assert!(send(pid, 0).is_err());
+        }
+        for group in [0, 1, -1, i32::MIN] {
+            assert!(send_group(group, 0).is_err());
+        }
+    }
+
+    /// Queued real-time signals arrive all, in order, with value and sender; directed at this thread only, since tests share a process.
+    #[test]
+    fn pending_reads_more_than_one_batch() {
+        let signals = Signals::take_over(&[]).unwrap();
+        for value in 0..20_u64 {
+            let info = QueuedInfo {
+                signo: 40,
+                errno: 0,
+                code: libc::SI_QUEUE,
+                _align: [],
+                pid: 77,
+                uid: 88,
+                value,
+                rest: [0; 12],
+            };
+            // SAFETY: a live record of the right layout.
+            let done = unsafe {
+                libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), libc::gettid(), 40, &raw const info)
+            };
+            assert_eq!(done, 0);
+        }
+        signals.wait().unwrap();
+        let got: Vec<Received> = signals.pending().filter(|received| received.signo == 40).collect();
+        assert_eq!(got.iter().map(|received| received.value).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        assert!(got.iter().all(|received| (received.pid, received.uid, received.code) == (77, 88, libc::SI_QUEUE)));
+        assert_eq!(signals.pending().count(), 0);
+        change_mask(libc::SIG_SETMASK, signals.original_mask()).unwrap();
+    }
+}

@@ -1,0 +1,211 @@
+//! Real children, each waited for by its own pid: tests share one process.
+
+use super::*;
+use crate::sys::fds::pipe_from_child;
+use crate::sys::reap::{Exit, peek, reap};
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+/// Waits for the child's end without reaping it.
+fn until_ended(pid: Pid) -> Exit {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::time::Instant::now() < deadline {
+        if let Some(exit) = peek(pid) {
+            return exit;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    panic!("child {pid} did not end");
+}
+
+/// Everything up to the end of file; waits, since another test's child may hold the other end until its exec.
+fn read_all(fd: std::os::fd::OwnedFd) -> String {
+    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    let mut text = String::new();
+    std::fs::File::from(fd).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Runs a plan with stdout and stderr on one pipe; everything that it wrote, and its end.
+fn run(change: impl FnOnce(&mut SpawnPlan<'_>), program: &CStr, argv: &[&str]) -> (String, Exit) {
+    let (argv, env) = (Words::of(argv).unwrap(), Words::of(["PATH=/bin:/usr/bin", "A=b"]).unwrap());
+    let pipe = pipe_from_child().unwrap();
+    let mut plan = SpawnPlan::new(program, &argv, &env, SignalSet::EMPTY);
+    plan.stdio = [None, Some(pipe.childs.as_fd()), Some(pipe.childs.as_fd())];
+    change(&mut plan);
+    let pid = spawn(&plan).unwrap();
+    drop(pipe.childs);
+    let exit = until_ended(pid);
+    assert_eq!(reap(pid), Some(exit));
+    assert_eq!(reap(pid), None);
+    (read_all(pipe.ours), exit)
+}
+
+fn sh(change: impl FnOnce(&mut SpawnPlan<'_>), script: &str) -> (String, Exit) {
+    run(change, c"/bin/sh", &["sh", "-c", script])
+}
+
+#[test]
+fn arguments_and_environment_arrive() {
+    let (text, exit) = run(|_| (), c"/bin/sh", &["sh", "-c", "echo $0 $1 $A; exit 3", "x", "y z"]);
+    assert_eq!((text.as_str(), exit), ("x y z b\n", Exit::Code(3)));
+    assert_eq!(exit.to_string(), "exit status 3");
+}
+
+#[test]
+fn ends_by_signal_are_told() {
+    for (signal, words) in
+        [(9, "terminated by SIGKILL"), (15, "terminated by SIGTERM"), (40, "terminated by signal 40")]
+    {
+        let (_, exit) = sh(|_| (), &format!("kill -{signal} $$"));
+        assert_eq!(exit, Exit::Signal(signal, false));
+        assert_eq!(exit.to_string(), words);
+        assert_eq!(i32::from(exit.shell_code()), 128 + signal);
+    }
+}
+
+#[test]
+fn the_child_is_in_a_group_of_its_own_and_in_our_session() {
+    let (text, _) = sh(|_| (), "echo $$; cut -d' ' -f5,6 /proc/$$/stat");
+    let numbers: Vec<i32> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    assert_eq!(numbers[0], numbers[1]);
+    assert_eq!(numbers[2], nix::unistd::getsid(None).unwrap().as_raw());
+    let (text, _) = sh(|plan| plan.own_group = false, "cut -d' ' -f5 /proc/$$/stat");
+    assert_eq!(text.trim().parse::<i32>().unwrap(), nix::unistd::getpgrp().as_raw());
+}
+
+#[test]
+fn directory_umask_limits_and_mask_are_set() {
+    const LIMITS: &[(Resource, Limit)] = &[(Resource::RLIMIT_NOFILE, Limit { soft: 77, hard: 99 })];
+    let (text, exit) = sh(
+        |plan| {
+            plan.directory = Some(c"/usr");
+            plan.umask = Some(0o027);
+            plan.limits = LIMITS;
+        },
+        "pwd; umask; ulimit -Sn; ulimit -Hn",
+    );
+    assert_eq!(text, "/usr\n0027\n77\n99\n");
+    assert_eq!(exit, Exit::Code(0));
+    assert_ne!(std::env::current_dir().unwrap(), std::path::Path::new("/usr"));
+}
+
+#[test]
+fn the_mask_is_the_one_asked_for() {
+    let mask = SignalSet::EMPTY.with(libc::SIGUSR1).with(34);
+    let (text, _) = run(|plan| plan.mask = mask, c"/bin/grep", &["grep", "SigBlk", "/proc/self/status"]);
+    assert_eq!(text, "SigBlk:\t0000000200000200\n");
+    assert_ne!(change_mask(libc::SIG_BLOCK, SignalSet::EMPTY).unwrap(), SignalSet::ALL);
+}
+
+#[test]
+fn what_lacks_close_on_exec_is_closed_on_request() {
+    let leak = nix::fcntl::open("/dev/null", nix::fcntl::OFlag::O_RDONLY, nix::sys::stat::Mode::empty()).unwrap();
+    let script = format!("[ -e /proc/$$/fd/{} ] && echo open || echo closed", leak.as_raw_fd());
+    assert_eq!(sh(|_| (), &script).0, "closed\n");
+    assert_eq!(sh(|plan| plan.close_others = false, &script).0, "open\n");
+}
+
+#[test]
+fn stdio_may_cross_over() {
+    // The test's own 0, 1 and 2 are somebody else's, so a child of ours crosses its own over: here by the numbers alone.
+    let (a, b) = (pipe_from_child().unwrap(), pipe_from_child().unwrap());
+    let script = "echo to-one; echo to-two >&2";
+    let (argv, env) = (Words::of(["sh", "-c", script]).unwrap(), Words::default());
+    for crossed in [false, true] {
+        let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+        plan.stdio = [None, Some(a.childs.as_fd()), Some(b.childs.as_fd())];
+        if crossed {
+            plan.stdio.swap(1, 2);
+        }
+        let pid = spawn(&plan).unwrap();
+        until_ended(pid);
+        reap(pid);
+        let mut got = [[0; 16]; 2];
+        let one = nix::unistd::read(&a.ours, &mut got[0]).unwrap();
+        let two = nix::unistd::read(&b.ours, &mut got[1]).unwrap();
+        let texts = (&got[0][..one], &got[1][..two]);
+        let (first, second): (&[u8], &[u8]) = (b"to-one\n", b"to-two\n");
+        assert_eq!(texts, if crossed { (second, first) } else { (first, second) });
+    }
+    // The three that we have ourselves, turned round; the answer comes over one that is left open on purpose.
+    // SAFETY: 0, 1 and 2 are open in any Rust program.
+    let own = |number| unsafe { BorrowedFd::borrow_raw(number) };
+    let answer = pipe_from_child().unwrap();
+    nix::fcntl::fcntl(&answer.childs, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let out = answer.childs.as_raw_fd();
+    let script = format!(
+        "links=$(/bin/readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo \"$links\" >/proc/self/fd/{out}"
+    );
+    let argv = Words::of(["sh", "-c", &script]).unwrap();
+    let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+    plan.stdio = [Some(own(2)), Some(own(0)), Some(own(1))];
+    plan.close_others = false;
+    let pid = spawn(&plan).unwrap();
+    until_ended(pid);
+    reap(pid);
+    drop(answer.childs);
+    let seen = read_all(answer.ours);
+    let ours = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap().display().to_string();
+    assert_eq!(seen, format!("{}\n{}\n{}\n", ours(2), ours(0), ours(1)));
+}
+
+#[test]
+fn failures_are_told_in_supervisors_words() {
+    let last = "supervisor: child process was not spawned\n";
+    let (text, exit) = run(|_| (), c"/nonexistent/x", &["./x", "y"]);
+    assert_eq!((text, exit), (format!("supervisor: couldn't exec ./x: ENOENT\n{last}"), Exit::Code(127)));
+    let (text, exit) = sh(|plan| plan.directory = Some(c"/nonexistent"), "echo no");
+    assert_eq!((text, exit), (format!("supervisor: couldn't chdir to /nonexistent: ENOENT\n{last}"), Exit::Code(127)));
+    let (text, _) = run(|_| (), c"/etc/passwd", &["p"]);
+    assert_eq!(text, format!("supervisor: couldn't exec p: EACCES\n{last}"));
+}
+
+#[test]
+fn the_shells_manner_tells_126_from_127_and_runs_scripts() {
+    let shell = |plan: &mut SpawnPlan<'_>| plan.manner = Manner::Shell;
+    assert_eq!(run(shell, c"/nonexistent/x", &["x"]), ("rsup: couldn't exec x: ENOENT\n".into(), Exit::Code(127)));
+    assert_eq!(run(shell, c"/etc/passwd", &["p"]), ("rsup: couldn't exec p: EACCES\n".into(), Exit::Code(126)));
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, "echo \"$1\"; exit 5\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = CString::new(script.to_str().unwrap()).unwrap();
+    assert_eq!(run(shell, &path, &["script", "a b"]), ("a b\n".into(), Exit::Code(5)));
+    let (text, exit) = run(|_| (), &path, &["script", "a b"]);
+    assert!(text.starts_with("supervisor: couldn't exec script: ENOEXEC\n"), "{text}");
+    assert_eq!(exit, Exit::Code(127));
+}
+
+#[test]
+fn users_change_and_we_stay_dumpable() {
+    let root = nix::unistd::getuid().is_root();
+    const GROUPS: &[u32] = &[65533, 12345];
+    let become_nobody = |plan: &mut SpawnPlan<'_>| {
+        plan.credentials = Some(Credentials { uid: 65534, gid: 65533, groups: GROUPS });
+    };
+    let (text, exit) = sh(become_nobody, "id -u; id -g; id -G");
+    if root {
+        assert_eq!((text.as_str(), exit), ("65534\n65533\n65533 12345\n", Exit::Code(0)));
+    } else {
+        let want = "supervisor: couldn't setuid to 65534: Can't drop privilege as nonroot user\n";
+        assert!(text.starts_with(want), "{text}");
+        assert_eq!(exit, Exit::Code(127));
+    }
+    assert!(prctl::get_dumpable().unwrap());
+    // Our own number changes nothing, not even the groups.
+    let own = nix::unistd::getuid().as_raw();
+    let keep = |plan: &mut SpawnPlan<'_>| plan.credentials = Some(Credentials { uid: own, gid: 1, groups: &[] });
+    let (text, _) = sh(keep, "id -u; id -g");
+    assert_eq!(text, format!("{own}\n{}\n", nix::unistd::getgid()));
+}
+
+#[test]
+fn words_hold_what_was_put_in() {
+    let mut words = Words::of(["", "a b"]).unwrap();
+    words.push(&[b"A", b"=", b"x"]).unwrap();
+    assert!(words.push(&[b"A", b"=", b"x\0y"]).is_err());
+    assert_eq!(words.iter().collect::<Vec<_>>(), [b"".as_slice(), b"a b", b"A=x"]);
+    assert_eq!((words.len(), words.is_empty(), Words::default().is_empty()), (3, false, true));
+}
