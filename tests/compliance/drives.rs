@@ -1,0 +1,69 @@
+//! Both ways: the real control client drives rsup, and rsup's drives the real Supervisor, with the same answers.
+
+use crate::compare;
+use crate::harness::Subject;
+
+const PROGRAMS: &str = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 1000\"\nstdout_logfile={dir}/a.out\n\
+                        [program:b]\ncommand=/bin/sleep 1000\nautostart=false\n[program:broken]\ncommand=/no/such\nautostart=false\nstartretries=0\n";
+
+/// Every command of the client, in an order that shows most of its answers.
+const SESSION: [&[&str]; 30] = [
+    &["status"],
+    &["status", "a"],
+    &["status", "nobody"],
+    &["pid", "b"],
+    &["start", "a"],
+    &["start", "b"],
+    &["start", "broken"],
+    &["start", "nobody"],
+    &["stop", "b"],
+    &["stop", "b"],
+    &["restart", "b"],
+    &["signal", "CONT", "a"],
+    &["signal", "BOGUS", "a"],
+    &["tail", "a"],
+    &["tail", "-3", "a"],
+    &["tail", "nobody"],
+    &["clear", "a"],
+    &["clear", "nobody"],
+    &["version"],
+    &["avail"],
+    &["reread"],
+    &["update"],
+    &["add", "nobody"],
+    &["remove", "a"],
+    &["stop", "a"],
+    &["remove", "a"],
+    &["add", "a"],
+    &["bogus"],
+    &["stop", "all"],
+    &["shutdown"],
+];
+
+fn session_of(client: fn(Subject) -> Subject) {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        run.until_file("a.out", "hello");
+        for args in SESSION {
+            let ran = run.sandbox.ctl_of(client(run.subject), args);
+            run.note(&format!("{args:?}"), format!("{} {:?} {:?}", ran.code, ran.out, ran.err));
+        }
+        assert_eq!(run.wait(), 0);
+    });
+}
+
+#[test]
+fn each_client_with_its_own_server() {
+    session_of(|server| server);
+}
+
+#[test]
+fn the_real_client_with_both_servers() {
+    session_of(|_| Subject::Supervisor);
+}
+
+#[test]
+#[ignore = "rsupctl is not there yet"]
+fn rsupctl_with_both_servers() {
+    session_of(|_| Subject::Rsup);
+}

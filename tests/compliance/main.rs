@@ -1,0 +1,142 @@
+//! The same test bodies run against the real Supervisor 4.3.0 and against rsup; what they note must be equal.
+//!
+//! A body asserts what the census of Supervisor's behaviour says, and notes what it saw (`run.note`). It runs once for each
+//! subject, both at the same time. The assertions hold for both, so that a mistaken idea of Supervisor shows at once, and then
+//! the notes are compared. `RSUP_SUBJECTS=supervisor` (or `rsup`) runs one subject alone.
+//!
+//! The real Supervisor flips where its slow loop races with a program. So when the notes differ it is asked again a few times,
+//! and rsup must have shown one of the histories that it shows. What it showed is printed.
+//! A known gap is a test with `#[ignore = "reason"]`; `tests/run --strict` fails when one passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod config;
+mod control;
+mod drives;
+mod lifecycle;
+mod logs;
+mod pidproxy;
+mod rpc;
+mod signals;
+mod spawning;
+
+use harness::{Sandbox, Subject};
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// One run of a body against one subject.
+pub struct Run {
+    sandbox: Sandbox,
+    notes: Vec<String>,
+}
+
+impl Run {
+    /// Notes something seen, for the comparison; what differs between equal runs (ids, times) is taken out first.
+    pub fn note(&mut self, what: &str, seen: impl std::fmt::Display) {
+        let line = self.sandbox.normal(&format!("{what}: {seen}"));
+        self.notes.push(line);
+    }
+
+    /// Notes how a process lived, by the main log.
+    pub fn note_history(&mut self, name: &str) {
+        for line in self.sandbox.history(name) {
+            self.note("log", line);
+        }
+    }
+
+    /// Runs the subject's control client and notes all of what it said. Gives its standard output.
+    pub fn ctl(&mut self, args: &[&str]) -> String {
+        let ran = self.sandbox.ctl(args);
+        self.note(&format!("ctl {args:?}"), format!("{} {:?} {:?}", ran.code, ran.out, ran.err));
+        ran.out
+    }
+
+    /// Calls a method and notes the answer.
+    pub fn call(&mut self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, (i64, String)> {
+        let answer = self.sandbox.rpc(method, params.clone());
+        self.note(&format!("{method}{params}"), format!("{answer:?}"));
+        answer
+    }
+
+    /// Whether this is rsup: only for what differs on purpose, with a line in docs/compat.md.
+    pub fn is_rsup(&self) -> bool {
+        self.sandbox.subject == Subject::Rsup
+    }
+}
+
+impl Deref for Run {
+    type Target = Sandbox;
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+impl DerefMut for Run {
+    fn deref_mut(&mut self) -> &mut Sandbox {
+        &mut self.sandbox
+    }
+}
+
+/// How often the real Supervisor is asked before its histories count as known.
+const ASKED: usize = 4;
+
+/// Runs the body against both subjects, each started with this configuration (see [`Sandbox::new`]), and compares the notes.
+pub fn compare(conf: &str, body: impl Fn(&mut Run) + Sync) {
+    let started = |run: &mut Run| {
+        run.sandbox.start();
+        body(run);
+    };
+    compare_unstarted(conf, started);
+}
+
+/// The same for a body that starts its supervisor itself, or never.
+pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
+    let only = std::env::var("RSUP_SUBJECTS").unwrap_or_default();
+    if harness::oracle().is_none() {
+        harness::skip("no real Supervisor (tests/run makes build/oracle)");
+    }
+    let subjects = [Subject::Supervisor, Subject::Rsup].into_iter().filter(|subject| match only.as_str() {
+        "supervisor" => *subject == Subject::Supervisor,
+        "rsup" => *subject == Subject::Rsup,
+        "both" => *subject == Subject::Rsup || harness::oracle().is_some(),
+        _ => *subject == Subject::Supervisor && harness::oracle().is_some(), // until rsup's daemon is there
+    });
+    let one = |subject: Subject| {
+        let mut run = Run { sandbox: Sandbox::new(subject, conf), notes: Vec::new() };
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut run)));
+        if let Err(cause) = outcome {
+            run.sandbox.dump();
+            eprintln!("---- failed against {subject:?}");
+            return Err(cause);
+        }
+        Ok(run.notes)
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = subjects.map(|subject| scope.spawn(move || one(subject))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let notes: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|cause| resume_unwind(cause))).collect();
+    let [theirs, ours] = notes.as_slice() else { return };
+    let mut histories = vec![theirs.clone()];
+    while !histories.contains(ours) && histories.len() < ASKED {
+        eprintln!("Supervisor showed:\n  {}", histories[histories.len() - 1].join("\n  "));
+        histories.push(one(Subject::Supervisor).unwrap_or_else(|cause| resume_unwind(cause)));
+    }
+    let differs = |(a, b): &(&String, &String)| a != b;
+    let first = theirs.iter().zip(ours).find(differs);
+    assert!(
+        histories.contains(ours),
+        "rsup showed:\n  {}\nwhich Supervisor did not in {ASKED} runs; first difference: {first:#?}",
+        ours.join("\n  ")
+    );
+}

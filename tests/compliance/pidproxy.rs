@@ -1,0 +1,53 @@
+//! `pidproxy PIDFILE COMMAND`: signals go to the process that the pid file names.
+
+use crate::compare;
+
+/// A daemon that leaves its parent: the parent writes the child's pid and waits for its end.
+const DAEMON: &str = "#!/bin/sh
+exec >{dir}/said
+(trap 'echo term; exit' TERM; trap 'echo hup' HUP; trap 'echo usr1' USR1; while :; do sleep 0.1; done) &
+echo $! >{dir}/daemon.pid
+wait
+while kill -0 $(cat {dir}/daemon.pid) 2>/dev/null; do wait; sleep 0.05; done
+";
+
+const CONF: &str = "[program:x]\ncommand={dir}/bin/pidproxy {dir}/daemon.pid {dir}/daemon\n";
+
+#[test]
+fn signals_are_forwarded_to_the_pid_files_process() {
+    crate::compare_unstarted(CONF, |run| {
+        run.write("daemon", DAEMON);
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(run.dir.join("daemon"), executable).unwrap();
+        run.start();
+        run.until("x", "RUNNING");
+        for (signal, says) in [("HUP", "hup"), ("USR1", "usr1")] {
+            run.ctl(&["signal", signal, "x"]);
+            run.until_file("said", says);
+        }
+        run.ctl(&["stop", "x"]);
+        run.until_file("said", "term");
+    });
+}
+
+#[test]
+fn too_few_arguments_show_the_usage() {
+    compare("", |run| {
+        for args in [&[][..], &["only-a-pid-file"]] {
+            let ran = crate::harness::run(run.command("pidproxy").args(args));
+            assert_eq!(ran.code, 1);
+            assert!(ran.out.contains("pidproxy") && ran.out.contains("pidfile"), "{ran:?}");
+        }
+    });
+}
+
+#[test]
+fn a_missing_pid_file_is_said_and_survived() {
+    let conf = "[program:x]\ncommand={dir}/bin/pidproxy {dir}/none.pid /bin/sleep 1000\nstdout_logfile={dir}/x.out\nstopwaitsecs=1\n";
+    compare(conf, |run| {
+        run.until("x", "RUNNING");
+        run.ctl(&["signal", "HUP", "x"]);
+        // Python keeps its output back until it ends, so only that it lives on can be compared.
+        run.ctl(&["status", "x"]);
+    });
+}

@@ -1,0 +1,256 @@
+//! XML-RPC: answers, faults, shapes, and what is no XML-RPC at all.
+
+use crate::compare;
+use serde_json::{Value, json};
+
+const PROGRAMS: &str = "[program:a]\ncommand=/bin/sleep 1000\npriority=5\n[program:b]\ncommand=/bin/sleep 1000\nautostart=false\nstdout_logfile=NONE\n\
+                        [group:g]\nprograms=one,two\n[program:one]\ncommand=/bin/sleep 1000\nautostart=false\n[program:two]\ncommand=/bin/sleep 1000\nautostart=false\n";
+
+#[test]
+fn identity() {
+    compare("", |run| {
+        for method in [
+            "supervisor.getAPIVersion",
+            "supervisor.getVersion",
+            "supervisor.getSupervisorVersion",
+            "supervisor.getIdentification",
+            "supervisor.getState",
+        ] {
+            run.call(method, json!([])).unwrap();
+        }
+        assert_eq!(run.rpc("supervisor.getPID", json!([])).unwrap(), json!(run.pid()));
+    });
+}
+
+#[test]
+fn method_list_is_whole() {
+    compare("", |run| {
+        let methods = run.call("system.listMethods", json!([])).unwrap();
+        assert_eq!(methods.as_array().unwrap().len(), 41);
+    });
+}
+
+#[test]
+fn method_signatures() {
+    compare("", |run| {
+        let methods = run.rpc("system.listMethods", json!([])).unwrap();
+        for method in methods.as_array().unwrap() {
+            run.call("system.methodSignature", json!([method])).unwrap();
+        }
+        run.call("system.methodSignature", json!(["bogus"])).unwrap_err();
+        run.call("system.methodHelp", json!(["bogus"])).unwrap_err();
+    });
+}
+
+#[test]
+fn process_info_has_every_key() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        for name in ["a", "b", "g:one"] {
+            let mut info = run.info(name);
+            for key in ["start", "stop", "now", "pid"] {
+                let set = info[key].as_i64().unwrap() > 0;
+                info[key] = json!(set);
+            }
+            for key in ["logfile", "stdout_logfile", "stderr_logfile"] {
+                let path = info[key].as_str().unwrap();
+                info[key] = json!(path.split("---").next().unwrap());
+            }
+            run.note(name, info);
+        }
+        let all = run.rpc("supervisor.getAllProcessInfo", json!([])).unwrap();
+        let names: Vec<&Value> = all.as_array().unwrap().iter().map(|info| &info["name"]).collect();
+        run.note("order", format!("{names:?}"));
+        for name in ["nobody", "g:*", "g", "a:b", ""] {
+            run.call("supervisor.getProcessInfo", json!([name])).unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn config_info_has_every_key() {
+    let conf = format!(
+        "{PROGRAMS}[program:full]\ncommand=/bin/cat -u\nautostart=false\nautorestart=false\ndirectory=/tmp\nuser=games\nstartsecs=3\nstartretries=7\n\
+         exitcodes=1,2\nstopsignal=HUP\nstopwaitsecs=4\nstopasgroup=true\nkillasgroup=true\nredirect_stderr=true\nstdout_logfile={{dir}}/f.out\n\
+         stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=2\nstdout_capture_maxbytes=1KB\nstdout_events_enabled=true\nserverurl=http://x:1\npriority=77\n"
+    );
+    compare(&conf, |run| {
+        run.call("supervisor.getAllConfigInfo", json!([])).unwrap();
+    });
+}
+
+#[test]
+fn start_and_stop_without_waiting() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        run.call("supervisor.startProcess", json!(["b", false])).unwrap();
+        run.until("b", "RUNNING");
+        run.call("supervisor.stopProcess", json!(["b", false])).unwrap();
+        run.until("b", "STOPPED");
+        run.call("supervisor.stopProcess", json!(["b"])).unwrap_err();
+        for name in ["nobody", "g:nobody", "nogroup:*", ""] {
+            run.call("supervisor.startProcess", json!([name])).unwrap_err();
+            run.call("supervisor.stopProcess", json!([name])).unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn groups_answer_one_struct_a_process() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        run.call("supervisor.startProcessGroup", json!(["g"])).unwrap();
+        run.call("supervisor.startProcessGroup", json!(["g"])).unwrap();
+        run.call("supervisor.signalProcessGroup", json!(["g", "CONT"])).unwrap();
+        run.call("supervisor.signalProcessGroup", json!(["g", "BOGUS"])).unwrap();
+        run.call("supervisor.signalProcess", json!(["g:*", "CONT"])).unwrap();
+        run.call("supervisor.stopProcessGroup", json!(["g"])).unwrap();
+        run.call("supervisor.stopProcessGroup", json!(["g"])).unwrap();
+        run.call("supervisor.startProcess", json!(["g:*"])).unwrap();
+        run.call("supervisor.stopProcess", json!(["g:*"])).unwrap();
+        run.call("supervisor.startProcessGroup", json!(["nogroup"])).unwrap_err();
+        run.call("supervisor.stopProcessGroup", json!(["nogroup"])).unwrap_err();
+        run.call("supervisor.signalAllProcesses", json!(["CONT"])).unwrap();
+    });
+}
+
+#[test]
+fn signals_by_name_and_number() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        for signal in [
+            json!("CONT"),
+            json!("SIGCONT"),
+            json!("cont"),
+            json!("18"),
+            json!(18),
+            json!("BOGUS"),
+            json!("9999"),
+            json!(""),
+        ] {
+            let _ = run.call("supervisor.signalProcess", json!(["a", signal]));
+        }
+        run.call("supervisor.signalProcess", json!(["b", "CONT"])).unwrap_err();
+        run.call("supervisor.signalProcess", json!(["nobody", "CONT"])).unwrap_err();
+    });
+}
+
+#[test]
+fn multicall() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        let calls = json!([[
+            {"methodName": "supervisor.getAPIVersion", "params": []},
+            {"methodName": "supervisor.getAPIVersion"},
+            {"methodName": "supervisor.getProcessInfo", "params": ["nobody"]},
+            {"methodName": "supervisor.bogus", "params": []},
+            {"methodName": "system.multicall", "params": [[]]},
+            {"params": []},
+            {"methodName": "supervisor.startProcess", "params": ["b"]},
+            {"methodName": "supervisor.stopProcess", "params": ["b"]},
+        ]]);
+        run.call("system.multicall", calls).unwrap();
+        run.call("system.multicall", json!([[]])).unwrap();
+    });
+}
+
+#[test]
+fn wrong_calls_are_faults() {
+    compare(PROGRAMS, |run| {
+        for (method, params) in [
+            ("supervisor.bogus", json!([])),
+            ("bogus", json!([])),
+            ("bogus.getState", json!([])),
+            ("supervisor._update", json!([""])),
+            ("supervisor.getState.x", json!([])),
+            ("supervisor.getState", json!([1])),
+            ("supervisor.getProcessInfo", json!([])),
+            ("supervisor.startProcess", json!(["a", true, 3])),
+        ] {
+            run.call(method, params).unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn what_is_no_rpc_is_an_http_error() {
+    compare("", |run| {
+        let body = crate::harness::xmlrpc::call("supervisor.getState", &json!([]));
+        for (verb, path, body) in [
+            ("POST", "/RPC2", "this is no xml"),
+            ("POST", "/RPC2", "<methodCall></methodCall>"),
+            ("GET", "/RPC2", ""),
+            ("POST", "/RPC2", &body),
+            ("PUT", "/nothing/here", ""),
+            ("GET", "/nothing/here", ""),
+        ] {
+            let (status, _) = run.http(verb, path, "Content-Type: text/xml\r\n", body).unwrap();
+            run.note(&format!("{verb} {path} {body:.20}"), status);
+        }
+    });
+}
+
+#[test]
+fn one_connection_serves_many_calls() {
+    use std::io::{Read as _, Write as _};
+    compare("", |run| {
+        let mut stream = std::os::unix::net::UnixStream::connect(run.dir.join("sock")).unwrap();
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        let body = crate::harness::xmlrpc::call("supervisor.getState", &json!([]));
+        for _ in 0..3 {
+            let head = format!(
+                "POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            // In two pieces: a request may come in any.
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(body.as_bytes()).unwrap();
+            let mut reply = Vec::new();
+            while !reply.ends_with(b"</methodResponse>\n") {
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0, "the connection was closed");
+                reply.extend_from_slice(&piece[..read]);
+            }
+            let text = String::from_utf8(reply).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_waiting_start_holds_nobody_up() {
+    compare("[program:x]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=4\n", |run| {
+        std::thread::scope(|scope| {
+            let sandbox = &run.sandbox;
+            let waiting = scope.spawn(|| sandbox.rpc("supervisor.startProcess", json!(["x", true])));
+            sandbox.until("x", "STARTING");
+            assert_eq!(sandbox.rpc("supervisor.getState", json!([])).unwrap()["statecode"], 1);
+            assert!(!waiting.is_finished());
+            assert_eq!(waiting.join().unwrap().unwrap(), json!(true));
+        });
+        assert_eq!(run.state("x"), "RUNNING");
+    });
+}
+
+#[test]
+fn stopping_answers_a_waiting_start() {
+    compare("[program:x]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=30\n", |run| {
+        let answer = std::thread::scope(|scope| {
+            let sandbox = &run.sandbox;
+            let waiting = scope.spawn(|| sandbox.rpc("supervisor.startProcess", json!(["x", true])));
+            sandbox.until("x", "STARTING");
+            sandbox.rpc("supervisor.stopProcess", json!(["x", true])).unwrap();
+            waiting.join().unwrap()
+        });
+        run.note("start", format!("{answer:?}"));
+        assert_eq!(answer.unwrap_err().0, 40);
+    });
+}
+
+#[test]
+fn remote_comm_event_is_accepted() {
+    compare("", |run| {
+        run.call("supervisor.sendRemoteCommEvent", json!(["kind", "data"])).unwrap();
+    });
+}

@@ -1,0 +1,226 @@
+//! What a program is started with, and what is said when it cannot be.
+
+use crate::compare;
+use serde_json::json;
+
+/// A program whose start fails says why, and clients are told in their way.
+fn spawn_error(conf: &str, says: &str) {
+    compare(&format!("[program:x]\n{conf}\nstartretries=0\n"), |run| {
+        run.until("x", "FATAL");
+        let says = run.fill(says);
+        assert_eq!(run.info("x")["spawnerr"], says);
+        assert!(run.log().contains(&format!("INFO spawnerr: {says}")));
+        run.note_history("x");
+        run.ctl(&["status"]);
+        run.ctl(&["start", "x"]);
+        run.call("supervisor.startProcess", json!(["x"])).unwrap_err();
+    });
+}
+
+#[test]
+fn command_not_found() {
+    spawn_error("command=/no/such/program a b", "can't find command '/no/such/program'");
+}
+
+#[test]
+fn command_not_found_in_path() {
+    spawn_error("command=no-such-program a b", "can't find command 'no-such-program'");
+}
+
+#[test]
+fn command_is_a_directory() {
+    spawn_error("command={dir}/bin", "command at '{dir}/bin' is a directory");
+}
+
+#[test]
+fn command_is_not_executable() {
+    spawn_error("command={dir}/supervisord.conf", "command at '{dir}/supervisord.conf' is not executable");
+}
+
+#[test]
+fn command_with_an_open_quote() {
+    spawn_error("command=/bin/sh -c \"oops", "can't parse command '/bin/sh -c \"oops': No closing quotation");
+}
+
+#[test]
+fn command_ending_in_a_backslash() {
+    // The command is shown as Python's repr shows it.
+    spawn_error("command=/bin/echo x\\", "can't parse command '/bin/echo x\\\\': No escaped character");
+}
+
+#[test]
+fn command_empty() {
+    spawn_error("command=", "command is empty");
+}
+
+#[test]
+fn log_that_cannot_be_opened() {
+    spawn_error("command=/bin/cat\nstdout_logfile={dir}/bin", "unknown error making dispatchers for 'x': EISDIR");
+}
+
+#[test]
+fn exec_that_fails_is_said_in_the_childs_log() {
+    let conf = "[program:x]\ncommand={dir}/script\nstartretries=0\nstderr_logfile={dir}/x.err\n";
+    crate::compare_unstarted(conf, |run| {
+        run.write("script", "no shebang\n");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(run.dir.join("script"), executable).unwrap();
+        run.start();
+        run.until("x", "FATAL");
+        run.note_history("x");
+        run.note("stderr", run.read("x.err"));
+    });
+}
+
+#[test]
+fn directory_that_is_not_there_is_said_in_the_childs_log() {
+    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstderr_logfile={dir}/x.err\n";
+    compare(conf, |run| {
+        run.until("x", "FATAL");
+        run.note_history("x");
+        run.note("stderr", run.read("x.err"));
+    });
+}
+
+#[test]
+fn redirect_stderr_also_takes_the_childs_failure() {
+    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nredirect_stderr=true\nstdout_logfile={dir}/x.out\n";
+    compare(conf, |run| {
+        run.until("x", "FATAL");
+        run.note("stdout", run.read("x.out"));
+        assert_eq!(run.info("x")["stderr_logfile"], "");
+    });
+}
+
+/// Runs a program once and notes all that it wrote to its standard output.
+fn output(conf: &str) {
+    let conf = format!(
+        "[program:x]\n{conf}\nstdout_logfile={{dir}}/x.out\nstartsecs=0\nautorestart=false\nredirect_stderr=true\n"
+    );
+    compare(&conf, |run| {
+        run.until("x", "EXITED");
+        run.until_file("x.out", "\n");
+        let seen = run.read("x.out");
+        run.note("stdout", seen);
+    });
+}
+
+#[test]
+fn words_are_split_as_a_shell_would() {
+    output(r#"command=/usr/bin/printf "[%%s]\n" one 'two three' "fo\"ur" fi\ ve a"b"'c' '' x#y $HOME *  ~ "a\$b\nc""#);
+}
+
+#[test]
+fn words_over_several_lines() {
+    output("command=/usr/bin/printf \"[%%s]\\n\"\n  one\n  'two\n  three'\n");
+}
+
+#[test]
+fn umask_and_directory() {
+    output("command=/bin/sh -c \"umask; pwd\"\numask=027\ndirectory=/usr/share");
+}
+
+#[test]
+fn environment_of_a_program() {
+    output(
+        "command=/bin/sh -c \"env | grep -v -e RSUP_TEST -e ^_= -e ^SHLVL -e ^OLDPWD -e SERVER_URL | sort\"\n\
+         environment=A=\"one two\",B=%(program_name)s/%(process_num)d,C='%(host_node_name)s',PATH=\"/opt/x:%(ENV_PATH)s\"",
+    );
+}
+
+#[test]
+fn environment_names_the_server() {
+    output("command=/bin/sh -c \"echo $SUPERVISOR_SERVER_URL $SUPERVISOR_ENABLED\"");
+}
+
+#[test]
+fn serverurl_can_be_set() {
+    output("command=/bin/sh -c \"echo $SUPERVISOR_SERVER_URL\"\nserverurl=http://somewhere:1234");
+}
+
+#[test]
+fn environment_may_override_supervisors_own() {
+    output(
+        "command=/bin/sh -c \"env | grep ^SUPERVISOR_ | grep -v URL | sort\"\nenvironment=SUPERVISOR_ENABLED=no,SUPERVISOR_GROUP_NAME=mine",
+    );
+}
+
+#[test]
+fn global_environment_comes_before_the_programs() {
+    output(
+        "command=/bin/sh -c \"echo $ONE $TWO %(ENV_ONE)s\"\nenvironment=TWO=program\n[supervisord]\nenvironment=ONE=global,TWO=global\n[program:x]",
+    );
+}
+
+#[test]
+fn path_of_the_programs_environment_is_searched() {
+    let conf = "[program:x]\ncommand=tool\nenvironment=PATH=\"{dir}/tools\"\nstdout_logfile={dir}/x.out\nstartsecs=0\nautorestart=false\n";
+    crate::compare_unstarted(conf, |run| {
+        std::fs::create_dir(run.dir.join("tools")).unwrap();
+        std::os::unix::fs::symlink("/bin/pwd", run.dir.join("tools/tool")).unwrap();
+        run.start();
+        run.until("x", "EXITED");
+        run.note_history("x");
+    });
+}
+
+#[test]
+fn a_program_leads_a_group_in_the_same_session() {
+    compare("[program:x]\ncommand=/bin/sleep 1000\n", |run| {
+        run.until("x", "RUNNING");
+        let pid = run.pid_of("x");
+        let ids = |pid: i32| -> Vec<i32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let after = stat.rsplit_once(") ").unwrap().1;
+            after.split(' ').skip(2).take(2).map(|id| id.parse().unwrap()).collect()
+        };
+        assert_eq!(ids(pid)[0], pid, "its own process group");
+        assert_eq!(ids(pid)[1], ids(run.pid())[1], "the supervisor's session");
+    });
+}
+
+#[test]
+fn nothing_but_three_descriptors_is_inherited() {
+    compare("[program:x]\ncommand=/bin/sleep 1000\n", |run| {
+        run.until("x", "RUNNING");
+        let pid = run.pid_of("x");
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let mut open: Vec<String> = open.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        open.sort();
+        assert_eq!(open, ["0", "1", "2"]);
+        let kinds = ["0", "1", "2"].map(|fd| {
+            let to = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap();
+            to.to_string_lossy().split(':').next().unwrap().to_owned()
+        });
+        run.note("descriptors", kinds.join(" "));
+    });
+}
+
+#[test]
+fn a_program_runs_as_its_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::harness::skip("only root can start programs of another user");
+    }
+    output("command=/bin/sh -c \"id -u; id -g; id -G; echo $HOME $USER\"\nuser=games");
+}
+
+#[test]
+fn an_unknown_user_is_refused() {
+    crate::compare_unstarted("[program:x]\ncommand=/bin/cat\nuser=nobody-of-that-name\n", |run| {
+        run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
+        assert_eq!(run.wait(), 2);
+        assert!(run.read("stderr").contains("Invalid user name nobody-of-that-name"));
+    });
+}
+
+#[test]
+fn stdin_is_a_pipe_that_clients_can_write() {
+    compare("[program:x]\ncommand=/bin/cat\nstdout_logfile={dir}/x.out\n", |run| {
+        run.until("x", "RUNNING");
+        run.call("supervisor.sendProcessStdin", json!(["x", "hello wörld\n"])).unwrap();
+        run.until_file("x.out", "hello wörld\n");
+        run.call("supervisor.sendProcessStdin", json!(["nobody", "x"])).unwrap_err();
+        run.call("supervisor.stopProcess", json!(["x"])).unwrap();
+        run.call("supervisor.sendProcessStdin", json!(["x", "x"])).unwrap_err();
+    });
+}
