@@ -13,6 +13,7 @@ pub mod program;
 pub mod reap;
 pub mod signals;
 pub mod spawn;
+pub mod stream;
 pub mod tty;
 
 /// A process number as the kernel has it.

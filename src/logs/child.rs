@@ -1,0 +1,116 @@
+//! One channel (stdout or stderr) of one program: what is done to its bytes on their way to a sink.
+
+use super::ansi::Ansi;
+use super::file::Limits;
+use super::sinks::{Label, SinkId, Sinks, StreamId, Writer};
+use crate::time::Now;
+use nix::errno::Errno;
+use std::path::Path;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As the program writes them.
+    #[default]
+    Raw,
+    /// `2026-11-21 10:15:42,123 web stdout | text` (Supervisor's issue 553).
+    Prefix,
+}
+
+/// What the configuration says about a channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec<'a> {
+    /// The file, or `/dev/stdout` and the like; `None`: discarded.
+    pub path: Option<&'a Path>,
+    /// When a file is rotated; means nothing for what cannot seek.
+    pub limits: Limits,
+    /// Remove terminal escapes.
+    pub strip_ansi: bool,
+    /// How lines look.
+    pub format: Format,
+    /// For the prefix: program and stream, as in `web stdout`.
+    pub label: &'a str,
+}
+
+/// Whether the daemon may go on reading a channel's pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Yes.
+    Open,
+    /// Not before `Sinks::flush` returns the token with which it is to be parked (`Sinks::park`).
+    Blocked(StreamId),
+}
+
+/// An open log of a channel. `close` it: a dropped one keeps its file open.
+#[derive(Debug)]
+#[must_use]
+pub struct ChildLog {
+    /// `None`: discarded, or closed.
+    sink: Option<(SinkId, Writer)>,
+    ansi: Option<Ansi>,
+    label: Label,
+}
+
+impl ChildLog {
+    /// Opens the log; the error is for `unknown error making dispatchers for '<program>': <name of errno>`.
+    pub fn open(spec: &Spec<'_>, sinks: &mut Sinks) -> Result<Self, Errno> {
+        let sink = match spec.path {
+            Some(path) => sinks.open(path, spec.limits)?.map(|at| (at, sinks.new_writer())),
+            None => None,
+        };
+        let label = match spec.format {
+            Format::Prefix if sink.is_some() => Some(format!(" {} | ", spec.label).into_bytes().into()),
+            _ => None,
+        };
+        Ok(Self { sink, ansi: spec.strip_ansi.then(Ansi::default), label })
+    }
+
+    /// Whether a read from the pipe is wanted now; asked before each read, it keeps a stream's queue in its bounds.
+    #[must_use]
+    pub fn flow(&self, sinks: &Sinks) -> Flow {
+        self.sink.and_then(|(at, _)| sinks.blocked(at)).map_or(Flow::Open, Flow::Blocked)
+    }
+
+    /// Takes what one read gave, always all of it.
+    pub fn write(&mut self, bytes: &[u8], sinks: &mut Sinks, now: Now) -> Flow {
+        let Some((at, writer)) = self.sink else { return Flow::Open };
+        match &mut self.ansi {
+            None => sinks.write(at, writer, &self.label, bytes, now),
+            Some(ansi) => {
+                let mut stripped = std::mem::take(&mut sinks.stripped);
+                stripped.clear();
+                ansi.strip(bytes, &mut stripped);
+                sinks.write(at, writer, &self.label, &stripped, now);
+                sinks.stripped = stripped;
+            }
+        }
+        self.flow(sinks)
+    }
+
+    /// At the end of the pipe: writes what was held back and lets the file go. What comes after is discarded.
+    pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
+        let Some((at, writer)) = self.sink.take() else { return };
+        let mut rest = Vec::new();
+        if let Some(ansi) = &mut self.ansi {
+            ansi.finish(&mut rest);
+        }
+        sinks.write(at, writer, &self.label, &rest, now);
+        sinks.close(at, writer, now);
+    }
+
+    /// Opens a file by its name again; streams stay.
+    pub fn reopen(&self, sinks: &mut Sinks) -> Result<(), Errno> {
+        self.sink.map_or(Ok(()), |(at, _)| sinks.reopen(at))
+    }
+
+    /// Removes a file and makes an empty one; streams stay.
+    pub fn clear(&self, sinks: &mut Sinks) -> Result<(), Errno> {
+        self.sink.map_or(Ok(()), |(at, _)| sinks.clear(at))
+    }
+
+    /// The file, if it is one.
+    #[must_use]
+    pub fn path<'s>(&self, sinks: &'s Sinks) -> Option<&'s Path> {
+        self.sink.and_then(|(at, _)| sinks.path(at))
+    }
+}

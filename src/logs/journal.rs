@@ -1,0 +1,128 @@
+//! rsup's own log in Supervisor's format (census 6.1): `YYYY-MM-DD HH:MM:SS,mmm LEVL message`.
+
+use super::file::Limits;
+use super::sinks::{SinkId, Sinks, Writer};
+use crate::time::Now;
+use nix::errno::Errno;
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+/// How much a line matters, the most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// `CRIT`
+    Critical,
+    /// `ERRO`
+    Error,
+    /// `WARN`
+    Warn,
+    /// `INFO`
+    Info,
+    /// `DEBG`
+    Debug,
+    /// `TRAC`
+    Trace,
+    /// `BLAT`
+    Blather,
+}
+
+/// The log that tells what rsup does.
+#[derive(Debug)]
+pub struct Journal {
+    level: Level,
+    file: Option<(SinkId, Writer)>,
+    echo: Option<(SinkId, Writer)>,
+    line: Vec<u8>,
+}
+
+impl Journal {
+    /// A journal that goes nowhere yet and would hold what is at least as urgent as `level`.
+    #[must_use]
+    pub fn new(level: Level) -> Self {
+        Self { level, file: None, echo: None, line: Vec::new() }
+    }
+
+    /// Sends lines to `path` (a file, or `/dev/stdout` and the like) instead of the file that it had; `None`: none.
+    pub fn set_file(&mut self, path: Option<&Path>, limits: Limits, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+        Self::replace(&mut self.file, path, limits, sinks, now)
+    }
+
+    /// Whether lines go to stdout too. Differs from Supervisor: where both are the same thing, each line comes once.
+    pub fn set_echo(&mut self, on: bool, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+        Self::replace(&mut self.echo, on.then_some(Path::new("/dev/stdout")), Limits::default(), sinks, now)
+    }
+
+    fn replace(
+        target: &mut Option<(SinkId, Writer)>,
+        path: Option<&Path>,
+        limits: Limits,
+        sinks: &mut Sinks,
+        now: Now,
+    ) -> Result<(), Errno> {
+        let new = match path {
+            Some(path) => sinks.open(path, limits)?.map(|at| (at, sinks.new_writer())),
+            None => None,
+        };
+        if let Some((at, writer)) = std::mem::replace(target, new) {
+            sinks.close(at, writer, now);
+        }
+        Ok(())
+    }
+
+    /// Changes what is logged.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+
+    /// Whether lines of `level` are kept.
+    #[must_use]
+    pub fn keeps(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
+    /// Logs a line (or more: a newline inside starts one without a time, as in Supervisor).
+    pub fn log(&mut self, level: Level, message: fmt::Arguments<'_>, sinks: &mut Sinks, now: Now) {
+        if !self.keeps(level) {
+            return;
+        }
+        self.line.clear();
+        self.line.extend_from_slice(sinks.stamp(now));
+        // Writing to a vector cannot fail.
+        let _ = writeln!(self.line, " {} {message}", level.code());
+        if let Some((at, writer)) = self.file {
+            sinks.journal(at, writer, &self.line, now.mono);
+        }
+        if let Some((at, writer)) = self.echo
+            && self.file.is_none_or(|(file, _)| file != at)
+        {
+            sinks.journal(at, writer, &self.line, now.mono);
+        }
+    }
+
+    /// Opens the file by its name again.
+    pub fn reopen(&self, sinks: &mut Sinks) -> Result<(), Errno> {
+        self.file.map_or(Ok(()), |(at, _)| sinks.reopen(at))
+    }
+
+    /// Removes the file and makes an empty one.
+    pub fn clear(&self, sinks: &mut Sinks) -> Result<(), Errno> {
+        self.file.map_or(Ok(()), |(at, _)| sinks.clear(at))
+    }
+}
+
+impl Level {
+    /// As it stands in the log.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Critical => "CRIT",
+            Self::Error => "ERRO",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+            Self::Debug => "DEBG",
+            Self::Trace => "TRAC",
+            Self::Blather => "BLAT",
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A stream sink: a pipe, terminal, socket or other thing that cannot seek, and may be shared with anybody.
+//!
+//! Nothing here may block, and O_NONBLOCK must not be set on a description that others share (it would hit our parent,
+//! or whatever else writes to the container's stdout). So, by kind, with what was looked up in the kernel's source:
+//!
+//! | kind | how |
+//! |---|---|
+//! | regular file, named or inherited | write(2): it does not block |
+//! | socket | send(2) with MSG_DONTWAIT |
+//! | pipe, FIFO, terminal | a non-blocking description of our own, opened through /proc/self/fd |
+//! | pipe that we may not open (another user's; no /proc) | splice(2) from a private pipe with SPLICE_F_NONBLOCK, which counts for both ends and for one call only |
+//! | controlling terminal that we may not open | /dev/tty |
+//! | any other | poll(2), then so few bytes that a writable terminal has room for them |
+
+use super::Trouble;
+use super::file::Inode;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use nix::sys::termios::tcgetsid;
+use nix::unistd::{getpid, getsid, pipe2, read, write};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+/// A stream and what waits for it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    fd: OwnedFd,
+    how: How,
+    /// For messages: `stdout`, or the path.
+    name: Box<str>,
+    pub(super) inode: Inode,
+    queue: VecDeque<u8>,
+    /// The daemon's tokens of those who were told that the stream is full, first come first.
+    pub(super) waiting: VecDeque<u64>,
+    /// Nobody reads any more.
+    gone: bool,
+    /// Bytes discarded and not yet reported.
+    lost: u64,
+    /// Lines of the journal that found no room.
+    pub(super) lost_lines: u64,
+}
+
+#[derive(Debug)]
+enum How {
+    /// Never blocks by itself, or is non-blocking and ours alone.
+    Write,
+    /// Regular file: as above, and an error may pass.
+    File,
+    Socket,
+    /// Through this pipe (read end, write end), which is empty between calls.
+    Splice(OwnedFd, OwnedFd),
+    /// At most so many bytes when poll(2) says that there is room.
+    Poll(usize),
+}
+
+/// A stream that has so much queued takes no more from programs.
+pub(super) const FULL: usize = 64 * 1024;
+/// The journal's lines still find room up to here.
+const FULL_FOR_JOURNAL: usize = 3 * FULL;
+/// A full stream that has drained to here takes more.
+const ROOM: usize = FULL / 2;
+/// A terminal with any room at all has 256 bytes (its buffers are counted in such steps), and a newline becomes two.
+const TERMINAL_BYTES: usize = 128;
+
+/// The inherited descriptor that `path` means, directly or through symbolic links: `/dev/stdout` and its friends.
+///
+/// Differs from Supervisor: it opens such a path anew, which fails for a socket or another user's pipe.
+pub(super) fn inherited_fd(path: &Path) -> Option<RawFd> {
+    let mut path = PathBuf::from(path);
+    for _ in 0..8 {
+        match path.to_str() {
+            Some("/dev/stdin") => return Some(0),
+            Some("/dev/stdout") => return Some(1),
+            Some("/dev/stderr") => return Some(2),
+            _ => {}
+        }
+        let own = format!("/proc/{}/fd", getpid());
+        if let (Some(folder), Some(number)) = (path.parent(), path.file_name())
+            && ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", &own].iter().any(|each| folder == Path::new(each))
+            && let Some(number) = number.to_str().and_then(|number| number.parse().ok())
+        {
+            return Some(number);
+        }
+        let target = path.read_link().ok()?;
+        path = path.parent()?.join(target);
+    }
+    None
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Whether `stat` is of /dev/null.
+pub(super) fn is_null(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3)
+}
+
+pub(super) fn is_regular(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFREG
+}
+
+impl Stream {
+    /// Takes over a descriptor. With `shared` its description is somebody else's too; else it is ours and non-blocking.
+    pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, shared: bool) -> Self {
+        let how = match kind(stat) {
+            SFlag::S_IFREG => How::File,
+            SFlag::S_IFSOCK => How::Socket,
+            _ if !shared => How::Write,
+            SFlag::S_IFIFO => own_pipe(&fd),
+            _ => How::Poll(TERMINAL_BYTES),
+        };
+        let mut stream = Self {
+            fd,
+            how,
+            name: name.into(),
+            inode: Inode::of(stat),
+            queue: VecDeque::new(),
+            waiting: VecDeque::new(),
+            gone: false,
+            lost: 0,
+            lost_lines: 0,
+        };
+        if shared && let Some(own) = own_description(&stream.fd, stat) {
+            stream.fd = own;
+            stream.how = How::Write;
+        }
+        stream
+    }
+
+    /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
+    pub(super) fn write(&mut self, bytes: &[u8], troubles: &mut Vec<Trouble>) {
+        let taken = if self.queue.is_empty() { self.try_write(bytes, troubles) } else { 0 };
+        let rest = bytes.get(taken..).unwrap_or_default();
+        if self.gone {
+            self.lost = self.lost.saturating_add(rest.len() as u64);
+        } else {
+            self.queue.extend(rest);
+        }
+    }
+
+    /// Writes what it can of the queue.
+    pub(super) fn flush(&mut self, troubles: &mut Vec<Trouble>) {
+        while !self.queue.is_empty() {
+            let mut queue = std::mem::take(&mut self.queue);
+            let taken = self.try_write(queue.as_slices().0, troubles);
+            queue.drain(..taken.min(queue.len()));
+            if self.gone {
+                self.lost = self.lost.saturating_add(queue.len() as u64);
+            } else {
+                self.queue = queue;
+                if taken == 0 {
+                    return;
+                }
+            }
+        }
+        self.queue = VecDeque::new();
+    }
+
+    /// How many of `bytes` are done with: written, or lost to an error.
+    fn try_write(&mut self, bytes: &[u8], troubles: &mut Vec<Trouble>) -> usize {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.gone {
+            match self.send(rest) {
+                Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(why) if matches!(self.how, How::File) => {
+                    if self.lost == 0 {
+                        troubles.push(Trouble::Unwritable(PathBuf::from(&*self.name), why));
+                    }
+                    self.lost = self.lost.saturating_add(rest.len() as u64);
+                    return bytes.len();
+                }
+                Err(why) => {
+                    self.gone = true;
+                    troubles.push(Trouble::Gone(self.name.to_string(), why));
+                }
+            }
+        }
+        bytes.len().saturating_sub(rest.len())
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        match &self.how {
+            How::Write | How::File => write(&self.fd, bytes),
+            How::Socket => send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            How::Splice(out, into) => {
+                let put = write(into, bytes)?;
+                let moved = splice(out, None, &self.fd, None, put, SpliceFFlags::SPLICE_F_NONBLOCK);
+                let mut left = put.saturating_sub(moved.unwrap_or(0));
+                let mut scrap = [0; 4096];
+                while left > 0 {
+                    match read(out, &mut scrap) {
+                        Ok(0) => break,
+                        Ok(scrapped) => left = left.saturating_sub(scrapped),
+                        Err(Errno::EINTR) => {}
+                        Err(_) => break,
+                    }
+                }
+                moved
+            }
+            How::Poll(most) => {
+                let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut ready, PollTimeout::ZERO)? == 0 {
+                    return Err(Errno::EAGAIN);
+                }
+                write(&self.fd, bytes.get(..*most).unwrap_or(bytes))
+            }
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= FULL
+    }
+
+    pub(super) fn is_full_for_journal(&self) -> bool {
+        self.queue.len() >= FULL_FOR_JOURNAL
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() <= ROOM
+    }
+
+    /// The descriptor to watch for writability while something is queued.
+    pub(super) fn wants_write(&self) -> Option<RawFd> {
+        (!self.queue.is_empty()).then(|| self.fd.as_raw_fd())
+    }
+
+    /// Gives up what is queued and says how much was discarded in all since the last time.
+    pub(super) fn drop_queue(&mut self) -> Option<Trouble> {
+        let queued = std::mem::take(&mut self.queue).len() as u64;
+        let lost = std::mem::take(&mut self.lost).saturating_add(queued);
+        (lost > 0).then(|| Trouble::Dropped(self.name.to_string(), lost))
+    }
+
+    /// For poll(2), while something is queued.
+    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        (!self.queue.is_empty()).then(|| PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT))
+    }
+}
+
+/// A non-blocking description of our own for the pipe or terminal `fd`.
+fn own_description(fd: &OwnedFd, stat: &FileStat) -> Option<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let terminal = match kind(stat) {
+        SFlag::S_IFIFO => false,
+        // Opening a pseudo-terminal's master makes a new one.
+        SFlag::S_IFCHR if (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) => {
+            nix::unistd::isatty(fd).unwrap_or(false)
+        }
+        _ => return None,
+    };
+    let again = open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags, Mode::empty());
+    let again = again.ok().filter(|again| fstat(again).is_ok_and(|again| Inode::of(&again) == Inode::of(stat)));
+    again.or_else(|| {
+        let ours = terminal && tcgetsid(fd).ok()? == getsid(None).ok()?;
+        ours.then(|| open("/dev/tty", flags, Mode::empty()).ok()).flatten()
+    })
+}
+
+fn own_pipe(_fd: &OwnedFd) -> How {
+    match pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
+        Ok((out, into)) => How::Splice(out, into),
+        Err(_) => How::Poll(libc::PIPE_BUF),
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading logs for RPC: the arithmetic of census 7.7, over a file that may grow meanwhile.
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// Why a log cannot be read; the names are those of the RPC faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadError {
+    /// BAD_ARGUMENTS.
+    BadArguments,
+    /// NO_FILE.
+    NoFile,
+    /// FAILED: it is there but cannot be read, or is no regular file.
+    Failed,
+}
+
+/// What `tailProcess…Log` answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The text.
+    pub text: String,
+    /// The offset to ask from next: the size of the file.
+    pub offset: i64,
+    /// The file has more than was asked for.
+    pub overflow: bool,
+}
+
+/// No answer holds more bytes than this. It is more than a log of the default maxbytes has.
+// Differs from Supervisor: it reads a log of any size into memory; here the last part of what was asked for comes.
+const MOST: u64 = 64 * 1024 * 1024;
+
+/// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
+pub fn read(path: &Path, offset: i64, length: i64) -> Result<String, ReadError> {
+    if length < 0 || offset < 0 && length != 0 {
+        // Supervisor opens the file first, but answers the same whenever it is there.
+        return Err(if path.exists() { ReadError::BadArguments } else { ReadError::NoFile });
+    }
+    let (mut file, size) = open_log(path)?;
+    let size = size.unsigned_abs();
+    let start = if offset < 0 { size.saturating_sub(offset.unsigned_abs()) } else { offset.unsigned_abs() };
+    let there = size.saturating_sub(start);
+    let wanted = if length == 0 { there } else { there.min(length.unsigned_abs()) };
+    let end = start.saturating_add(wanted);
+    slice(&mut file, end.saturating_sub(wanted.min(MOST)), wanted.min(MOST)).map_err(|_| ReadError::Failed)
+}
+
+/// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
+#[must_use]
+pub fn tail(path: &Path, offset: i64, length: i64) -> Tail {
+    let nothing = |offset| Tail { text: String::new(), offset, overflow: false };
+    let (mut file, size) = match open_log(path) {
+        Ok(opened) => opened,
+        Err(ReadError::NoFile) => return nothing(0),
+        Err(_) => return nothing(offset),
+    };
+    let end = offset.saturating_add(length);
+    let overflow = size > end;
+    let empty = !overflow && offset > size.saturating_sub(1);
+    let length = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
+    let start = size.unsigned_abs().saturating_sub(length);
+    match slice(&mut file, start, length) {
+        Ok(text) => Tail { text, offset: size, overflow },
+        Err(_) => nothing(offset),
+    }
+}
+
+/// Opens a regular file only: reading from a FIFO or a terminal would wait, and take away what is not ours.
+fn open_log(path: &Path) -> Result<(File, i64), ReadError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    match std::fs::metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(ReadError::NoFile);
+        }
+        Ok(meta) if meta.is_file() => {}
+        _ => return Err(ReadError::Failed),
+    }
+    let file = File::from(open(path, flags, Mode::empty()).map_err(|_| ReadError::Failed)?);
+    let size = file.metadata().map_err(|_| ReadError::Failed)?.len();
+    Ok((file, i64::try_from(size).map_err(|_| ReadError::Failed)?))
+}
+
+fn slice(file: &mut File, start: u64, length: u64) -> io::Result<String> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(text(&bytes))
+}
+
+/// Differs from Supervisor, which answers HTTP 500 when a slice cuts a character: what is left of one at either end
+/// is dropped, and other bytes that are no UTF-8 become U+FFFD.
+fn text(bytes: &[u8]) -> String {
+    let cut = bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
+    let bytes = bytes.get(cut..).unwrap_or_default();
+    let whole = match bytes.utf8_chunks().last() {
+        // Only an incomplete character at the end leaves an invalid part that more bytes could complete.
+        Some(last) if incomplete(last.invalid()) => bytes.len().saturating_sub(last.invalid().len()),
+        _ => bytes.len(),
+    };
+    String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned()
+}
+
+fn incomplete(invalid: &[u8]) -> bool {
+    !invalid.is_empty() && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
+}
