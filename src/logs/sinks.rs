@@ -9,8 +9,8 @@ use super::Trouble;
 use super::file::{self, Inode, Limits, LogFile};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
-use crate::sys;
 use crate::sys::clock;
+use crate::sys::stream::Inherited;
 use crate::time::{Mono, Now};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
@@ -41,6 +41,7 @@ pub(super) type Label = Option<Rc<[u8]>>;
 /// Every open log file and stream.
 #[derive(Debug, Default)]
 pub struct Sinks {
+    inherited: Inherited,
     files: Vec<Option<Sink<LogFile>>>,
     streams: Vec<Sink<Stream>>,
     /// Held parts of lines, by writer.
@@ -80,10 +81,11 @@ const HOLD_MS: u64 = 100;
 const HOLD_BYTES: usize = 64 * 1024;
 
 impl Sinks {
-    /// An empty table.
+    /// An empty table. Make it before `sys::fds::close_on_exec_from_3`: it looks which descriptors we inherited, for
+    /// `/dev/fd/N`.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { inherited: Inherited::look(), ..Self::default() }
     }
 
     /// When `on_deadline` wants to be called; `None`: nothing is held.
@@ -195,7 +197,7 @@ impl Sinks {
     pub(super) fn open(&mut self, path: &Path, limits: Limits) -> Result<Option<SinkId>, Errno> {
         let inherited = stream::inherited_fd(path);
         let fd = match inherited {
-            Some(number) => sys::stream::inherited(number)?,
+            Some(number) => self.inherited.duplicate(number)?,
             None => file::open_append(path, limits.private)?,
         };
         let stat = fstat(&fd)?;
