@@ -1,1 +1,106 @@
-//! To come.
+//! The real machine behind [`config::Machine`](crate::config::Machine).
+
+use crate::config::Machine;
+use crate::config::model::User;
+use crate::sys::users;
+use nix::unistd;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The machine that we run on; holds nothing, so every question sees what is there now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Real;
+
+/// No configuration is this long; a device file would be.
+const FILE_MAX_BYTES: u64 = 64 << 20;
+
+fn text_of(path: &str) -> String {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+fn user(wanted: impl Fn(&users::PasswdEntry) -> bool) -> Option<User> {
+    let entry = users::passwd(&text_of("/etc/passwd")).find(wanted)?;
+    let groups = users::groups_of(&entry.name, entry.gid, &text_of("/etc/group"));
+    Some(User { name: entry.name, uid: entry.uid, gid: entry.gid, groups })
+}
+
+impl Machine for Real {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+        let options = glob::MatchOptions {
+            case_sensitive: true,
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+        };
+        // Python takes `**` for `*` and an unclosed `[` for itself; the crate refuses both.
+        let mut pattern = pattern.to_owned();
+        while pattern.contains("**") {
+            pattern = pattern.replace("**", "*");
+        }
+        let paths =
+            glob::glob_with(&pattern, options).or_else(|_| glob::glob_with(&pattern.replace('[', "[[]"), options));
+        let mut paths: Vec<PathBuf> = paths.into_iter().flatten().flatten().collect();
+        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        paths
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn user_by_name(&self, name: &str) -> Option<User> {
+        user(|entry| entry.name == name)
+    }
+
+    fn user_by_uid(&self, uid: u32) -> Option<User> {
+        user(|entry| entry.uid == uid)
+    }
+
+    fn group_by_name(&self, name: &str) -> Option<u32> {
+        users::groups(&text_of("/etc/group")).find(|group| group.name == name).map(|group| group.gid)
+    }
+
+    fn has_gid(&self, gid: u32) -> bool {
+        users::groups(&text_of("/etc/group")).any(|group| group.gid == gid)
+    }
+
+    fn home(&self, user: &str) -> Option<String> {
+        let home = if user.is_empty() { std::env::var("HOME").ok() } else { None };
+        home.or_else(|| {
+            let uid = self.uid();
+            users::passwd(&text_of("/etc/passwd"))
+                .find(|entry| if user.is_empty() { entry.uid == uid } else { entry.name == user })
+                .map(|entry| entry.home)
+        })
+    }
+
+    fn uid(&self) -> u32 {
+        unistd::getuid().as_raw()
+    }
+
+    fn gid(&self) -> u32 {
+        unistd::getgid().as_raw()
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        std::env::vars_os().map(|(key, value)| (lossy(key), lossy(value))).collect()
+    }
+
+    fn host_node_name(&self) -> String {
+        unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn current_dir(&self) -> PathBuf {
+        std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+    }
+}

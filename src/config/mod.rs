@@ -2,8 +2,17 @@
 //!
 //! Pure but for the [`Machine`] that it is handed (files, users, directories, environment), so that tests give a map.
 
+mod dialect;
+mod expand;
+mod lint;
+mod load;
 pub mod model;
+pub mod options;
+pub mod values;
 
+pub use load::load;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What reading a configuration may ask of the machine. The real one is `crate::machine::Real`; tests have a map.
@@ -22,12 +31,79 @@ pub trait Machine {
     fn user_by_uid(&self, uid: u32) -> Option<model::User>;
     /// A group's number from /etc/group by name.
     fn group_by_name(&self, name: &str) -> Option<u32>;
+    /// Whether /etc/group has a group of this number.
+    fn has_gid(&self, gid: u32) -> bool;
+    /// The home directory of a user of /etc/passwd; of our own ($HOME first) when `user` is empty.
+    fn home(&self, user: &str) -> Option<String>;
     /// Our own real user number.
     fn uid(&self) -> u32;
+    /// Our own real group number.
+    fn gid(&self) -> u32;
     /// The environment that we were started with, in order, lossily as text.
     fn environment(&self) -> Vec<(String, String)>;
     /// `uname -n`.
     fn host_node_name(&self) -> String;
     /// Our working directory.
     fn current_dir(&self) -> PathBuf;
+}
+
+/// How bad a [`Problem`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; for the main log.
+    Info,
+    /// Accepted, but hardly what was meant.
+    Warning,
+    /// The configuration cannot be used.
+    Error,
+}
+
+/// Something to say about a place in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// As given with `-c`, or as found by `[include]`.
+    pub file: PathBuf,
+    /// Counted from 1; 0: the file as a whole.
+    pub line: u32,
+    /// Without brackets; empty: none.
+    pub section: String,
+    /// Empty: the section as a whole.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+/// `file:line: [section] key: message`, without what is not known.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        if !self.section.is_empty() {
+            write!(f, " [{}]", self.section)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+/// What came out of reading a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// Complete only when no problem is an error.
+    pub config: model::Config,
+    /// Everything found, by file and line.
+    pub problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The problems for which the configuration cannot be used.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
+    }
 }

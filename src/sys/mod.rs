@@ -18,3 +18,4 @@ pub mod tty;
 
 /// A process number as the kernel has it.
 pub type Pid = libc::pid_t;
+pub mod users;

@@ -1,0 +1,409 @@
+//! Texts → values: one function a type, with Supervisor's error text. Census §2.4 and §2.5.
+#![forbid(unsafe_code)]
+
+use super::Machine;
+use super::dialect::is_space;
+use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddress, User};
+use std::path::{Path, PathBuf};
+
+/// A text as Python's `repr` writes it: in quotes, with escapes.
+pub(super) fn repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            _ if c == quote => out.extend(['\\', c]),
+            _ if c.is_ascii_graphic() || c == ' ' || !c.is_ascii() && c.escape_debug().count() == 1 => out.push(c),
+            _ => match u32::from(c) {
+                n @ ..=0xff => out.push_str(&format!("\\x{n:02x}")),
+                n @ ..=0xffff => out.push_str(&format!("\\u{n:04x}")),
+                n => out.push_str(&format!("\\U{n:08x}")),
+            },
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// Python's `int(text, base)` for base 8 and 10, clamped to what an `i64` holds.
+fn python_int(text: &str, base: u32) -> Option<i64> {
+    let text = text.trim_matches(is_space);
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let octal = if base == 8 { digits.strip_prefix("0o").or_else(|| digits.strip_prefix("0O")) } else { None };
+    let digits = octal.map_or(digits, |digits| digits.strip_prefix('_').unwrap_or(digits));
+    if digits.split('_').any(str::is_empty) {
+        return None;
+    }
+    let mut value = 0_i64;
+    for c in digits.chars().filter(|&c| c != '_') {
+        let digit = i64::from(c.to_digit(base)?);
+        value = value.saturating_mul(i64::from(base)).saturating_add(digit);
+    }
+    Some(if negative { value.saturating_neg() } else { value })
+}
+
+/// An integer of any sign.
+pub(super) fn int(text: &str) -> Result<i64, String> {
+    python_int(text, 10).ok_or_else(|| format!("invalid literal for int() with base 10: {}", repr(text)))
+}
+
+/// Bytes: an integer, or one with the suffix KB, MB or GB (× 1024).
+pub(super) fn size(text: &str) -> Result<i64, String> {
+    let text = text.to_lowercase();
+    let units = [("kb", 1_i64 << 10), ("mb", 1 << 20), ("gb", 1 << 30)];
+    match units.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, unit))) {
+        Some((number, unit)) => Ok(int(number)?.saturating_mul(*unit)),
+        None => int(&text),
+    }
+}
+
+/// `yes true on 1` or `no false off 0`, any case.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match &*text.to_lowercase() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" => Ok(false),
+        _ => Err(format!("not a valid boolean value: {}", repr(text))),
+    }
+}
+
+/// A mode or mask; bits that have no meaning there are dropped.
+pub(super) fn octal(text: &str) -> Result<u32, String> {
+    let value = python_int(text, 8).ok_or_else(|| format!("{text} can not be converted to an octal type"))?;
+    Ok(u32::try_from(value & 0o7777).unwrap_or_default())
+}
+
+/// Numbers 0..=255 between commas; nothing means that no code is expected.
+pub(super) fn exit_codes(text: &str) -> Result<ExitCodes, String> {
+    if text.is_empty() {
+        return Ok(ExitCodes::default());
+    }
+    let codes = text.split(',').map(|code| python_int(code, 10).and_then(|code| u8::try_from(code).ok()));
+    codes.collect::<Option<_>>().ok_or_else(|| format!("not a valid list of exit codes: {}", repr(text)))
+}
+
+/// Linux signals 1 to 31 (the same numbers on every machine that rsup is built for).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+
+/// A signal by name, with or without SIG, or by number.
+pub fn signal(text: &str) -> Result<i32, String> {
+    if let Some(number) = python_int(text, 10) {
+        let known = matches!(number, 0..=31 | 34 | 64);
+        let number = i32::try_from(number).ok().filter(|_| known);
+        return number.ok_or_else(|| format!("value {} is not a valid signal number", repr(text)));
+    }
+    let upper = text.trim_matches(is_space).to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let name = match name {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        name => name,
+    };
+    let number = match name {
+        "RTMIN" => Some(34),
+        "RTMAX" => Some(64),
+        name => (1..).zip(SIGNALS).find(|(_, known)| *known == name).map(|(number, _)| number),
+    };
+    number.ok_or_else(|| format!("value {} is not a valid signal name", repr(text)))
+}
+
+/// `true`, `false` or `unexpected`.
+pub(super) fn auto_restart(text: &str) -> Result<AutoRestart, String> {
+    let lower = text.to_lowercase();
+    match boolean(&lower) {
+        Ok(true) => Ok(AutoRestart::Always),
+        Ok(false) => Ok(AutoRestart::Never),
+        Err(_) if lower == "unexpected" => Ok(AutoRestart::Unexpected),
+        Err(_) => Err(format!("invalid 'autorestart' value {}", repr(&lower))),
+    }
+}
+
+/// A level's name, any case.
+pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+    Ok(match &*text.to_lowercase() {
+        "critical" => LogLevel::Critical,
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        "blather" => LogLevel::Blather,
+        _ => return Err(format!("bad logging level name {}", repr(text))),
+    })
+}
+
+/// A user by name or number.
+///
+/// Differs from Supervisor: a number that passwd does not have is a user too, with our own group.
+pub fn user(text: &str, machine: &dyn Machine) -> Result<User, String> {
+    let Some(number) = python_int(text, 10) else {
+        return machine.user_by_name(text).ok_or_else(|| format!("Invalid user name {text}"));
+    };
+    let uid = u32::try_from(number).ok().filter(|&uid| uid != u32::MAX);
+    let uid = uid.ok_or_else(|| format!("Invalid user id {text}"))?;
+    let gid = machine.gid();
+    Ok(machine.user_by_uid(uid).unwrap_or_else(|| User { name: uid.to_string(), uid, gid, groups: vec![gid] }))
+}
+
+/// `user` or `user:group`, each by name or number, each known to the machine; `what` opens the error.
+pub(super) fn owner(text: &str, what: &str, machine: &dyn Machine) -> Result<Owner, String> {
+    let find = || {
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let user = match python_int(user, 10) {
+            Some(uid) => machine.user_by_uid(u32::try_from(uid).ok()?)?,
+            None => machine.user_by_name(user)?,
+        };
+        let gid = match group.map(|group| (group, python_int(group, 10))) {
+            Some((_, Some(gid))) => Some(u32::try_from(gid).ok().filter(|&gid| machine.has_gid(gid))?),
+            Some((group, None)) => Some(machine.group_by_name(group)?),
+            None => None,
+        };
+        Some(Owner { uid: user.uid, gid })
+    };
+    find().ok_or_else(|| format!("Invalid {what} value {text}"))
+}
+
+/// Everything before the last slash, as Python's `os.path.dirname`.
+pub(super) fn dirname(path: &str) -> &str {
+    let Some(slash) = path.rfind('/') else { return "" };
+    let head = path.get(..slash).unwrap_or_default().trim_end_matches('/');
+    if head.is_empty() { path.get(..=slash).unwrap_or("/") } else { head }
+}
+
+/// `~` and `~user` at the front → that home directory, where it is known.
+pub(super) fn expand_user(path: &str, machine: &dyn Machine) -> String {
+    let Some(rest) = path.strip_prefix('~') else { return path.into() };
+    let (user, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match machine.home(user) {
+        Some(home) => {
+            let joined = format!("{}{tail}", home.trim_end_matches('/'));
+            if joined.is_empty() { "/".into() } else { joined }
+        }
+        None => path.into(),
+    }
+}
+
+/// Absolute, without `.`, `..` and doubled slashes (by text alone, as Python's `normpath(abspath(expanduser()))`).
+pub(super) fn normalize(path: &str, machine: &dyn Machine) -> String {
+    absolute(&expand_user(path, machine), machine)
+}
+
+/// As [`normalize`], without `~`.
+pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
+    let cwd = machine.current_dir();
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", cwd.to_string_lossy()) };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    // POSIX lets two leading slashes mean something of their own, and Python keeps them.
+    let root = if joined.starts_with("//") && !joined.starts_with("///") { "//" } else { "/" };
+    format!("{root}{}", parts.join("/"))
+}
+
+/// A directory that is there.
+pub(super) fn existing_dir(text: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
+    let path = PathBuf::from(expand_user(text, machine));
+    if machine.is_dir(&path) { Ok(path) } else { Err(format!("{text} is not an existing directory")) }
+}
+
+/// A path whose directory, if it names one, is there.
+pub(super) fn path_in_existing_dir(text: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
+    let path = expand_user(text, machine);
+    match dirname(&path) {
+        dir if dir.is_empty() || machine.is_dir(Path::new(dir)) => Ok(path.into()),
+        _ => Err(format!("The directory named as part of the path {text} does not exist")),
+    }
+}
+
+/// A child's log; `None` for the deprecated `syslog`.
+pub(super) fn child_log(text: &str, machine: &dyn Machine) -> Result<Option<ChildLog>, String> {
+    Ok(match &*text.to_lowercase() {
+        "none" | "off" | "" => Some(ChildLog::None),
+        "auto" => Some(ChildLog::Auto),
+        "syslog" => None,
+        _ => Some(ChildLog::File(path_in_existing_dir(text, machine)?)),
+    })
+}
+
+/// `port`, `host:port` or `*:port`.
+pub(super) fn inet_address(text: &str) -> Result<SocketAddress, String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((_, "")) => return Err("no port number specified in ''".into()),
+        Some((host, port)) => (host.to_lowercase(), port_number(port)?),
+        None => (String::new(), port_number(text).map_err(|_| format!("not a valid port number: {} ", repr(text)))?),
+    };
+    Ok(SocketAddress::Tcp(if host == "*" { String::new() } else { host }, port))
+}
+
+fn port_number(text: &str) -> Result<u16, String> {
+    let port = int(text)?;
+    match u16::try_from(port) {
+        Ok(0) => Err("0 is below lower bound (1)".into()),
+        Ok(port) => Ok(port),
+        Err(_) if port < 0 => Err(format!("{port} is below lower bound (1)")),
+        Err(_) => Err(format!("{port} is above upper bound (65535)")),
+    }
+}
+
+/// `socket=` of an fcgi-program: `unix:///path` or `tcp://host:port`.
+pub(super) fn fcgi_socket(text: &str, machine: &dyn Machine) -> Result<SocketAddress, String> {
+    if let Some(path) = text.strip_prefix("unix://") {
+        return match path.starts_with('/') {
+            true => Ok(SocketAddress::Unix(normalize(path, machine).into())),
+            false => Err(format!("Unix socket path {path} is not an absolute path")),
+        };
+    }
+    let address = text.strip_prefix("tcp://").and_then(|address| address.split_once(':'));
+    match address {
+        Some((host, port))
+            if !host.is_empty()
+                && !host.contains(is_space)
+                && !port.is_empty()
+                && port.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            Ok(SocketAddress::Tcp(host.to_lowercase(), port_number(port)?))
+        }
+        _ => Err(format!("Bad socket format {text}; write unix:///path or tcp://host:port")),
+    }
+}
+
+/// Items between commas, stripped; a trailing comma makes an empty one.
+pub(super) fn list(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(',').map(|item| item.trim_matches(is_space).to_owned()).collect()
+}
+
+/// The name of a program or group, without the blanks around it.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let stripped = text.trim_matches(is_space);
+    match [' ', ':', '/'].into_iter().find(|&c| stripped.contains(c)) {
+        Some(c) => Err(format!("Invalid name: {} because of character: '{c}'", repr(text))),
+        None => Ok(stripped.into()),
+    }
+}
+
+/// `KEY=value,KEY2="quoted, value"`, by Supervisor's rules: words in steps of four (key, `=`, value, anything).
+pub(super) fn environment(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for step in words(text)?.chunks(4) {
+        let [key, equals, value, ..] = step else { return Err(unfinished(text)) };
+        if equals != "=" {
+            return Err(unfinished(text));
+        }
+        let value = value.trim_matches(['\'', '"']).to_owned();
+        match pairs.iter_mut().find(|(known, _)| known == key) {
+            Some(pair) => pair.1 = value,
+            None => pairs.push((key.clone(), value)),
+        }
+    }
+    Ok(pairs)
+}
+
+fn unfinished(text: &str) -> String {
+    format!("Unexpected end of key/value pairs in value '{text}'; write KEY=\"value\",KEY2=\"value\"")
+}
+
+/// Python's `shlex.shlex` in its non-POSIX mode, with Supervisor's word characters.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    let blank = |c: char| " \t\r\n".contains(c);
+    let in_word = |c: char| c.is_ascii_alphanumeric() || "_/.+-():".contains(c);
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // A comment to the end of the line; a word begun before it goes on after it.
+            '#' => drop(chars.by_ref().find(|&c| c == '\n')),
+            '\'' | '"' if word.is_empty() => {
+                word.push(c);
+                loop {
+                    let quoted = chars.next().ok_or("No closing quotation")?;
+                    word.push(quoted);
+                    if quoted == c {
+                        break;
+                    }
+                }
+                words.push(std::mem::take(&mut word));
+            }
+            c if in_word(c) || matches!(c, '\'' | '"') => word.push(c),
+            c => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                if !blank(c) {
+                    words.push(c.into());
+                }
+            }
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    Ok(words)
+}
+
+/// A command line → words, as Python's `shlex.split`: quotes and backslashes, nothing else (`#` is a character).
+///
+/// # Errors
+/// `No closing quotation` and `No escaped character`, Python's words, which Supervisor puts into `spawnerr`.
+pub fn split_command(command: &str) -> Result<Vec<String>, &'static str> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = command.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\r' | '\n' => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().push(chars.next().ok_or("No escaped character")?),
+            '\'' | '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or("No closing quotation")? {
+                        end if end == c => break,
+                        '\\' if c == '"' => match chars.next().ok_or("No escaped character")? {
+                            escaped @ ('"' | '\\') => word.push(escaped),
+                            other => word.extend(['\\', other]),
+                        },
+                        other => word.push(other),
+                    }
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_split_as_by_shlex() {
+        let split = |text| split_command(text).map(|words| words.join("|"));
+        assert_eq!(split(r#"a "b c"  'd "e' f\ g "" # h"#), Ok(r#"a|b c|d "e|f g||#|h"#.into()));
+        assert_eq!(split(r#""a\"b\\c\d""#), Ok(r#"a"b\c\d"#.into()));
+        assert_eq!(split("a\\\nb"), Ok("a\nb".into()));
+        assert_eq!(split("\"a"), Err("No closing quotation"));
+        assert_eq!(split("a\\"), Err("No escaped character"));
+        assert_eq!(split_command(" \t\r\n"), Ok(vec![]));
+    }
+}
