@@ -2,7 +2,7 @@
 
 use super::ansi::Ansi;
 use super::file::Limits;
-use super::sinks::{Label, SinkId, Sinks, StreamId, Writer};
+use super::sinks::{Label, SinkId, Sinks, Writer};
 use crate::time::Now;
 use nix::errno::Errno;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub enum Flow {
     /// Yes.
     Open,
     /// Not before `Sinks::flush` returns the token with which it is to be parked (`Sinks::park`).
-    Blocked(StreamId),
+    Blocked(SinkId),
 }
 
 /// An open log of a channel. `close` it: a dropped one keeps its file open.
@@ -55,7 +55,7 @@ impl ChildLog {
     /// Opens the log; the error is for `unknown error making dispatchers for '<program>': <name of errno>`.
     pub fn open(spec: &Spec<'_>, sinks: &mut Sinks) -> Result<Self, Errno> {
         let sink = match spec.path {
-            Some(path) => sinks.open(path, spec.limits)?.map(|at| (at, sinks.new_writer())),
+            Some(path) => sinks.open(path, spec.limits)?,
             None => None,
         };
         let label = match spec.format {
@@ -68,7 +68,7 @@ impl ChildLog {
     /// Whether a read from the pipe is wanted now; asked before each read, it keeps a stream's queue in its bounds.
     #[must_use]
     pub fn flow(&self, sinks: &Sinks) -> Flow {
-        self.sink.and_then(|(at, _)| sinks.blocked(at)).map_or(Flow::Open, Flow::Blocked)
+        self.sink.filter(|&(at, _)| sinks.is_full(at)).map_or(Flow::Open, |(at, _)| Flow::Blocked(at))
     }
 
     /// Takes what one read gave, always all of it.

@@ -61,7 +61,7 @@ impl Journal {
         now: Now,
     ) -> Result<(), Errno> {
         let new = match path {
-            Some(path) => sinks.open(path, limits)?.map(|at| (at, sinks.new_writer())),
+            Some(path) => sinks.open(path, limits)?,
             None => None,
         };
         if let Some((at, writer)) = std::mem::replace(target, new) {

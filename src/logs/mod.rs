@@ -29,7 +29,7 @@ pub use child::{ChildLog, Flow, Format, Spec};
 pub use file::Limits;
 pub use journal::{Journal, Level};
 pub use nix::errno::Errno;
-pub use sinks::{Sinks, StreamId};
+pub use sinks::{SinkId, Sinks};
 
 use std::fmt;
 use std::path::PathBuf;

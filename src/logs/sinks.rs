@@ -13,23 +13,16 @@ use crate::sys::clock;
 use crate::sys::stream::Inherited;
 use crate::time::{Mono, Now};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollTimeout, poll};
-use nix::sys::stat::fstat;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{fstat, stat};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Names a stream of `Sinks`.
+/// Names a file or stream of `Sinks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(u32);
-
-/// Names a sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SinkId {
-    File(u32),
-    Stream(StreamId),
-}
+pub struct SinkId(u32);
 
 /// Names a writer: a `ChildLog` or the journal. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +35,9 @@ pub(super) type Label = Option<Rc<[u8]>>;
 #[derive(Debug, Default)]
 pub struct Sinks {
     inherited: Inherited,
-    files: Vec<Option<Sink<LogFile>>>,
-    streams: Vec<Sink<Stream>>,
+    sinks: Vec<Option<Sink>>,
+    /// Those of `sinks` that are streams.
+    streams: Vec<SinkId>,
     /// Held parts of lines, by writer.
     parts: BTreeMap<Writer, Part>,
     /// When to let go of them, earliest first; an entry whose part has gone, or is another by now, means nothing.
@@ -54,15 +48,21 @@ pub struct Sinks {
     lines: Vec<u8>,
     /// What `strip_ansi` left of a chunk.
     pub(super) stripped: Vec<u8>,
-    pub(super) troubles: Vec<Trouble>,
+    troubles: Vec<Trouble>,
 }
 
 #[derive(Debug)]
-struct Sink<T> {
-    to: T,
+struct Sink {
+    to: To,
     writers: u32,
     /// Who wrote the last byte, if that was not a newline.
     mid_line: Option<Writer>,
+}
+
+#[derive(Debug)]
+enum To {
+    File(LogFile),
+    Stream(Box<Stream>),
 }
 
 /// A part of a line, held for a writer.
@@ -77,7 +77,7 @@ struct Part {
 
 /// A part of a line is held so long, in milliseconds,
 const HOLD_MS: u64 = 100;
-/// or until it is so long.
+/// or until it has so many bytes.
 const HOLD_BYTES: usize = 64 * 1024;
 
 impl Sinks {
@@ -110,38 +110,38 @@ impl Sinks {
 
     /// The streams that have something queued, and the descriptor to watch for writability; those not named need
     /// no watching (any more).
-    pub fn wants_write(&self) -> impl Iterator<Item = (StreamId, RawFd)> + '_ {
-        (0..).map(StreamId).zip(&self.streams).filter_map(|(id, sink)| Some((id, sink.to.wants_write()?)))
+    pub fn wants_write(&self) -> impl Iterator<Item = (SinkId, RawFd)> + '_ {
+        self.streams.iter().filter_map(|&at| Some((at, self.stream(at)?.wants_write()?.as_raw_fd())))
     }
 
-    /// The daemon stops reading a channel that was told `Flow::Blocked(id)`, and gets its `token` back from `flush`.
-    pub fn park(&mut self, id: StreamId, token: u64) {
-        if let Some(sink) = self.streams.get_mut(id.0 as usize) {
-            sink.to.waiting.push_back(token);
+    /// The daemon stops reading a channel that was told `Flow::Blocked(at)`, and gets its `token` back from `flush`.
+    pub fn park(&mut self, at: SinkId, token: u64) {
+        if let Some(stream) = self.stream_mut(at) {
+            stream.waiting.push_back(token);
         }
     }
 
     /// Writes what the stream takes. Once it has room again, returns the tokens parked on it: the channels to read
     /// again, in this order (so that each has its turn).
-    pub fn flush(&mut self, id: StreamId, now: Now) -> VecDeque<u64> {
-        let Some(sink) = self.streams.get_mut(id.0 as usize) else { return VecDeque::new() };
-        sink.to.flush(&mut self.troubles);
-        if !sink.to.has_room() {
+    pub fn flush(&mut self, at: SinkId, now: Now) -> VecDeque<u64> {
+        let mut troubles = std::mem::take(&mut self.troubles);
+        let room = self.stream_mut(at).is_some_and(|stream| stream.flush(&mut troubles));
+        self.troubles = troubles;
+        if !room {
             return VecDeque::new();
         }
-        if sink.to.lost_lines > 0 {
-            let lost = std::mem::take(&mut sink.to.lost_lines);
+        let lost = self.stream_mut(at).map_or(0, |stream| std::mem::take(&mut stream.lost_lines));
+        if lost > 0 {
             let line = format!(" WARN {lost} lines of this log were lost: nobody read them in time\n");
-            let line = [self.stamp.text(now.wall), line.as_bytes()].concat();
+            let line = [self.stamp(now), line.as_bytes()].concat();
             let writer = self.new_writer();
-            self.put(SinkId::Stream(id), writer, &line, now.mono);
+            self.put(at, writer, &line, now.mono);
         }
-        let overdue = |part: &Part| part.due.is_none() && part.at == SinkId::Stream(id);
-        let overdue: Vec<_> = self.parts.iter().filter(|(_, part)| overdue(part)).map(|(&writer, _)| writer).collect();
-        for writer in overdue {
+        let overdue = self.parts.iter().filter(|(_, part)| part.due.is_none() && part.at == at);
+        for writer in overdue.map(|(&writer, _)| writer).collect::<Vec<_>>() {
             self.let_go(writer, now);
         }
-        self.streams.get_mut(id.0 as usize).map(|sink| std::mem::take(&mut sink.to.waiting)).unwrap_or_default()
+        self.stream_mut(at).map(|stream| std::mem::take(&mut stream.waiting)).unwrap_or_default()
     }
 
     /// What went wrong since the last call.
@@ -153,30 +153,33 @@ impl Sinks {
     /// dropped; it is counted in what this returns.
     pub fn finish(&mut self, until: Mono) -> Vec<Trouble> {
         let now = clock::now();
-        while let Some((writer, _)) = self.parts.first_key_value().map(|(&writer, part)| (writer, part.at)) {
+        while let Some(writer) = self.parts.keys().next().copied() {
             self.write_part(writer, now);
         }
         loop {
-            for sink in &mut self.streams {
-                sink.to.flush(&mut self.troubles);
+            for at in self.streams.clone() {
+                self.flush(at, now);
             }
             let wait = until.since(clock::mono());
-            let mut blocked: Vec<PollFd<'_>> = self.streams.iter().filter_map(|sink| sink.to.poll_fd()).collect();
             let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
-            if blocked.is_empty() || wait.is_zero() || matches!(poll(&mut blocked, timeout), Ok(0)) {
+            let queued = self.streams.iter().filter_map(|&at| self.stream(at)?.wants_write());
+            let mut queued: Vec<_> = queued.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)).collect();
+            if queued.is_empty() || wait.is_zero() || matches!(poll(&mut queued, timeout), Ok(0)) {
                 break;
             }
         }
-        let mut troubles = self.take_troubles();
-        troubles.extend(self.files.iter_mut().flatten().filter_map(|sink| sink.to.unreported()));
-        troubles.extend(self.streams.iter_mut().filter_map(|sink| sink.to.drop_queue()));
-        troubles
+        let lost = self.sinks.iter_mut().flatten().filter_map(|sink| match &mut sink.to {
+            To::File(file) => file.unreported(),
+            To::Stream(stream) => stream.give_up(),
+        });
+        self.troubles.extend(lost);
+        self.take_troubles()
     }
 
-    /// Clears a log of a program that does not run. A path that means a stream, or is none of a regular file, is left
+    /// Clears a log of a program that does not run. What is no regular file, or means an inherited descriptor, is left
     /// alone.
     pub fn clear_path(&mut self, path: &Path, private: bool) -> Result<(), Errno> {
-        let Ok(stat) = nix::sys::stat::stat(path) else { return Ok(()) };
+        let Ok(stat) = stat(path) else { return Ok(()) };
         if stream::inherited_fd(path).is_some() || !stream::is_regular(&stat) {
             return Ok(());
         }
@@ -194,7 +197,7 @@ impl Sinks {
     }
 
     /// Opens what `path` means, or joins those who have it open; `None` for what only discards.
-    pub(super) fn open(&mut self, path: &Path, limits: Limits) -> Result<Option<SinkId>, Errno> {
+    pub(super) fn open(&mut self, path: &Path, limits: Limits) -> Result<Option<(SinkId, Writer)>, Errno> {
         let inherited = stream::inherited_fd(path);
         let fd = match inherited {
             Some(number) => self.inherited.duplicate(number)?,
@@ -204,122 +207,90 @@ impl Sinks {
         if stream::is_null(&stat) {
             return Ok(None);
         }
+        let writer = self.new_writer();
         if let Some(at) = self.find(Inode::of(&stat)) {
-            match at {
-                SinkId::File(index) => {
-                    if let Some(Some(sink)) = self.files.get_mut(index as usize) {
-                        sink.writers = sink.writers.saturating_add(1);
-                        sink.to.join(limits);
-                    }
-                }
-                SinkId::Stream(id) => {
-                    if let Some(sink) = self.streams.get_mut(id.0 as usize) {
-                        sink.writers = sink.writers.saturating_add(1);
-                    }
+            if let Some(sink) = self.sink_mut(at) {
+                sink.writers = sink.writers.saturating_add(1);
+                if let To::File(file) = &mut sink.to {
+                    file.join(limits);
                 }
             }
-            return Ok(Some(at));
+            return Ok(Some((at, writer)));
         }
-        if inherited.is_none() && stream::is_regular(&stat) {
-            let sink = Sink { to: LogFile::new(fd, path, &stat, limits), writers: 1, mid_line: None };
-            let free = self.files.iter().position(Option::is_none);
-            let index = free.unwrap_or_else(|| {
-                self.files.push(None);
-                self.files.len().saturating_sub(1)
-            });
-            if let Some(place) = self.files.get_mut(index) {
-                *place = Some(sink);
-            }
-            return Ok(Some(SinkId::File(u32::try_from(index).map_err(|_| Errno::EMFILE)?)));
-        }
-        let name = match inherited {
-            Some(1) => "stdout".to_owned(),
-            Some(2) => "stderr".to_owned(),
-            _ => format!("'{}'", path.display()),
+        let to = if inherited.is_none() && stream::is_regular(&stat) {
+            To::File(LogFile::new(fd, path, &stat, limits))
+        } else {
+            let name = match inherited {
+                Some(1) => "stdout".to_owned(),
+                Some(2) => "stderr".to_owned(),
+                _ => format!("'{}'", path.display()),
+            };
+            To::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
         };
-        let id = StreamId(u32::try_from(self.streams.len()).map_err(|_| Errno::EMFILE)?);
-        self.streams.push(Sink { to: Stream::new(fd, name, &stat, inherited.is_some()), writers: 1, mid_line: None });
-        Ok(Some(SinkId::Stream(id)))
-    }
-
-    fn find(&self, inode: Inode) -> Option<SinkId> {
-        let same = |sink: &Option<Sink<LogFile>>| sink.as_ref().is_some_and(|sink| sink.to.inode == inode);
-        let file = (0..).zip(&self.files).find(|(_, sink)| same(sink)).map(|(index, _)| SinkId::File(index));
-        file.or_else(|| {
-            let stream = (0..).zip(&self.streams).find(|(_, sink)| sink.to.inode == inode);
-            stream.map(|(index, _)| SinkId::Stream(StreamId(index)))
-        })
+        let is_stream = matches!(to, To::Stream(_));
+        let sink = Some(Sink { to, writers: 1, mid_line: None });
+        let index = match self.sinks.iter_mut().enumerate().find(|(_, place)| place.is_none()) {
+            Some((index, place)) => {
+                *place = sink;
+                index
+            }
+            None => {
+                self.sinks.push(sink);
+                self.sinks.len().saturating_sub(1)
+            }
+        };
+        let at = SinkId(u32::try_from(index).map_err(|_| Errno::EMFILE)?);
+        if is_stream {
+            self.streams.push(at);
+        }
+        Ok(Some((at, writer)))
     }
 
     /// A writer leaves: its part of a line is written, and a file that nobody else writes to is closed. A stream
     /// stays, for what it has queued.
     pub(super) fn close(&mut self, at: SinkId, writer: Writer, now: Now) {
         self.write_part(writer, now);
-        match at {
-            SinkId::File(index) => {
-                if let Some(place) = self.files.get_mut(index as usize)
-                    && let Some(sink) = place
-                {
-                    sink.writers = sink.writers.saturating_sub(1);
-                    if sink.writers == 0 {
-                        self.troubles.extend(sink.to.unreported());
-                        *place = None;
-                    }
-                }
-            }
-            SinkId::Stream(id) => {
-                if let Some(sink) = self.streams.get_mut(id.0 as usize) {
-                    sink.writers = sink.writers.saturating_sub(1);
-                }
-            }
+        let Some(place) = self.sinks.get_mut(at.0 as usize) else { return };
+        let Some(sink) = place else { return };
+        sink.writers = sink.writers.saturating_sub(1);
+        if let (0, To::File(file)) = (sink.writers, &mut sink.to) {
+            self.troubles.extend(file.unreported());
+            *place = None;
         }
     }
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
     pub(super) fn write(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
-        if bytes.is_empty() {
-            return;
-        }
-        if !self.is_shared(at) && !self.parts.contains_key(&writer) {
+        let shared = self.sink(at).is_some_and(|sink| sink.writers > 1);
+        if !shared && !self.parts.contains_key(&writer) {
             return self.emit(at, writer, label, bytes, now);
         }
-        let whole = memchr::memrchr(b'\n', bytes).map_or(0, |last| last.saturating_add(1));
-        let (mut lines, rest) = bytes.split_at_checked(whole).unwrap_or_default();
+        let (mut lines, rest) = split_after(bytes, memchr::memrchr(b'\n', bytes));
         if !lines.is_empty()
             && let Some(mut part) = self.parts.remove(&writer)
         {
-            let first = memchr::memchr(b'\n', lines).map_or(lines.len(), |end| end.saturating_add(1));
-            let (first, others) = lines.split_at_checked(first).unwrap_or_default();
+            let (first, others) = split_after(lines, memchr::memchr(b'\n', lines));
             part.bytes.extend_from_slice(first);
             self.emit(at, writer, label, &part.bytes, now);
             lines = others;
         }
-        if !lines.is_empty() {
-            self.emit(at, writer, label, lines, now);
-        }
+        self.emit(at, writer, label, lines, now);
         if !rest.is_empty() {
             self.hold(at, writer, label, rest, now);
         }
     }
 
-    /// Whether a writer may go on.
-    pub(super) fn blocked(&self, at: SinkId) -> Option<StreamId> {
-        match at {
-            SinkId::Stream(id) => self.streams.get(id.0 as usize)?.to.is_full().then_some(id),
-            SinkId::File(_) => None,
-        }
+    /// The stream that has no room for more from `at`.
+    pub(super) fn is_full(&self, at: SinkId) -> bool {
+        self.stream(at).is_some_and(Stream::is_full)
     }
 
     /// Writes a line of the journal; a stream that has no room for it counts it instead.
     pub(super) fn journal(&mut self, at: SinkId, writer: Writer, line: &[u8], now: Mono) {
-        if let SinkId::Stream(id) = at
-            && let Some(sink) = self.streams.get_mut(id.0 as usize)
-            && sink.to.is_full_for_journal()
-        {
-            sink.to.lost_lines = sink.to.lost_lines.saturating_add(1);
-            return;
+        match self.stream_mut(at).filter(|stream| stream.is_full_for_journal()) {
+            Some(stream) => stream.lost_lines = stream.lost_lines.saturating_add(1),
+            None => self.put(at, writer, line, now),
         }
-        self.put(at, writer, line, now);
     }
 
     /// The time of `now` as log lines have it.
@@ -328,34 +299,57 @@ impl Sinks {
     }
 
     pub(super) fn reopen(&mut self, at: SinkId) -> Result<(), Errno> {
-        self.file(at).map_or(Ok(()), LogFile::reopen)
+        self.file_mut(at).map_or(Ok(()), LogFile::reopen)
     }
 
     pub(super) fn clear(&mut self, at: SinkId) -> Result<(), Errno> {
-        self.file(at).map_or(Ok(()), LogFile::clear)
+        self.file_mut(at).map_or(Ok(()), LogFile::clear)
     }
 
     pub(super) fn path(&self, at: SinkId) -> Option<&Path> {
-        match at {
-            SinkId::File(index) => Some(&self.files.get(index as usize)?.as_ref()?.to.path),
-            SinkId::Stream(_) => None,
+        match &self.sink(at)?.to {
+            To::File(file) => Some(&file.path),
+            To::Stream(_) => None,
         }
     }
 
-    fn file(&mut self, at: SinkId) -> Option<&mut LogFile> {
-        match at {
-            SinkId::File(index) => Some(&mut self.files.get_mut(index as usize)?.as_mut()?.to),
-            SinkId::Stream(_) => None,
+    // The table.
+
+    fn find(&self, inode: Inode) -> Option<SinkId> {
+        let is_it = |sink: &Option<Sink>| sink.as_ref().is_some_and(|sink| sink.to.inode() == inode);
+        (0..).map(SinkId).zip(&self.sinks).find(|(_, sink)| is_it(sink)).map(|(at, _)| at)
+    }
+
+    fn sink(&self, at: SinkId) -> Option<&Sink> {
+        self.sinks.get(at.0 as usize)?.as_ref()
+    }
+
+    fn sink_mut(&mut self, at: SinkId) -> Option<&mut Sink> {
+        self.sinks.get_mut(at.0 as usize)?.as_mut()
+    }
+
+    fn stream(&self, at: SinkId) -> Option<&Stream> {
+        match &self.sink(at)?.to {
+            To::Stream(stream) => Some(stream),
+            To::File(_) => None,
         }
     }
 
-    fn is_shared(&self, at: SinkId) -> bool {
-        let writers = match at {
-            SinkId::File(index) => self.files.get(index as usize).and_then(Option::as_ref).map(|sink| sink.writers),
-            SinkId::Stream(id) => self.streams.get(id.0 as usize).map(|sink| sink.writers),
-        };
-        writers.is_some_and(|writers| writers > 1)
+    fn stream_mut(&mut self, at: SinkId) -> Option<&mut Stream> {
+        match &mut self.sink_mut(at)?.to {
+            To::Stream(stream) => Some(stream),
+            To::File(_) => None,
+        }
     }
+
+    fn file_mut(&mut self, at: SinkId) -> Option<&mut LogFile> {
+        match &mut self.sink_mut(at)?.to {
+            To::File(file) => Some(file),
+            To::Stream(_) => None,
+        }
+    }
+
+    // Lines.
 
     fn hold(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
         let due = now.mono.after_ms(HOLD_MS);
@@ -371,13 +365,10 @@ impl Sinks {
 
     /// Writes a writer's part of a line, unless its stream is full: then it waits for room.
     fn let_go(&mut self, writer: Writer, now: Now) {
-        match self.parts.get_mut(&writer).map(|part| (part.at, &mut part.due)) {
-            Some((SinkId::Stream(id), due))
-                if self.streams.get(id.0 as usize).is_some_and(|sink| sink.to.is_full()) =>
-            {
-                *due = None;
-            }
-            _ => self.write_part(writer, now),
+        if self.parts.get(&writer).is_some_and(|part| self.is_full(part.at)) {
+            self.parts.entry(writer).and_modify(|part| part.due = None);
+        } else {
+            self.write_part(writer, now);
         }
     }
 
@@ -388,16 +379,14 @@ impl Sinks {
     }
 
     /// Puts the prefix before each line, if there is one, and writes.
-    fn emit(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
+    fn emit(&mut self, at: SinkId, writer: Writer, label: &Label, mut bytes: &[u8], now: Now) {
         let Some(label) = label else { return self.put(at, writer, bytes, now.mono) };
+        let mut goes_on = self.sink(at).is_some_and(|sink| sink.mid_line == Some(writer));
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        let mut bytes = bytes;
-        let mut goes_on = self.mid_line(at) == Some(writer);
         let stamp = self.stamp.text(now.wall);
         while !bytes.is_empty() {
-            let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end.saturating_add(1));
-            let (line, rest) = bytes.split_at_checked(end).unwrap_or_default();
+            let (line, rest) = split_after(bytes, memchr::memchr(b'\n', bytes).or(Some(bytes.len())));
             if !std::mem::take(&mut goes_on) {
                 lines.extend_from_slice(stamp);
                 lines.extend_from_slice(label);
@@ -409,39 +398,35 @@ impl Sinks {
         self.lines = lines;
     }
 
-    fn mid_line(&self, at: SinkId) -> Option<Writer> {
-        match at {
-            SinkId::File(index) => self.files.get(index as usize)?.as_ref()?.mid_line,
-            SinkId::Stream(id) => self.streams.get(id.0 as usize)?.mid_line,
+    fn put(&mut self, at: SinkId, writer: Writer, bytes: &[u8], now: Mono) {
+        let Some(Some(sink)) = self.sinks.get_mut(at.0 as usize) else { return };
+        let Some(&last) = bytes.last() else { return };
+        let open = (last != b'\n').then_some(writer);
+        if std::mem::replace(&mut sink.mid_line, open).is_some_and(|other| other != writer) {
+            sink.to.write(b"\n", now, &mut self.troubles);
+        }
+        sink.to.write(bytes, now, &mut self.troubles);
+    }
+}
+
+impl To {
+    fn write(&mut self, bytes: &[u8], now: Mono, troubles: &mut Vec<Trouble>) {
+        match self {
+            Self::File(file) => file.write(bytes, now, troubles),
+            Self::Stream(stream) => stream.write(bytes, troubles),
         }
     }
 
-    fn put(&mut self, at: SinkId, writer: Writer, bytes: &[u8], now: Mono) {
-        match at {
-            SinkId::File(index) => {
-                if let Some(Some(sink)) = self.files.get_mut(index as usize) {
-                    if sink.breaks_line(writer, bytes) {
-                        sink.to.write(b"\n", now, &mut self.troubles);
-                    }
-                    sink.to.write(bytes, now, &mut self.troubles);
-                }
-            }
-            SinkId::Stream(id) => {
-                if let Some(sink) = self.streams.get_mut(id.0 as usize) {
-                    if sink.breaks_line(writer, bytes) {
-                        sink.to.write(b"\n", &mut self.troubles);
-                    }
-                    sink.to.write(bytes, &mut self.troubles);
-                }
-            }
+    fn inode(&self) -> Inode {
+        match self {
+            Self::File(file) => file.inode,
+            Self::Stream(stream) => stream.inode,
         }
     }
 }
 
-impl<T> Sink<T> {
-    /// Whether `bytes` come after a part of somebody else's line; notes whose line is open after them.
-    fn breaks_line(&mut self, writer: Writer, bytes: &[u8]) -> bool {
-        let open = (bytes.last() != Some(&b'\n')).then_some(writer);
-        std::mem::replace(&mut self.mid_line, open).is_some_and(|other| other != writer)
-    }
+/// `bytes` up to and including the one at `last`, and the rest; without one, all is rest.
+fn split_after(bytes: &[u8], last: Option<usize>) -> (&[u8], &[u8]) {
+    let middle = last.map_or(0, |last| last.saturating_add(1)).min(bytes.len());
+    bytes.split_at_checked(middle).unwrap_or_default()
 }

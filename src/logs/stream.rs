@@ -22,7 +22,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::sys::termios::tcgetsid;
 use nix::unistd::{getpid, getsid, pipe2, read, write};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// A stream and what waits for it.
@@ -143,8 +143,8 @@ impl Stream {
         }
     }
 
-    /// Writes what it can of the queue.
-    pub(super) fn flush(&mut self, troubles: &mut Vec<Trouble>) {
+    /// Writes what it can of the queue, and says whether there is room for more now.
+    pub(super) fn flush(&mut self, troubles: &mut Vec<Trouble>) -> bool {
         while !self.queue.is_empty() {
             let mut queue = std::mem::take(&mut self.queue);
             let taken = self.try_write(queue.as_slices().0, troubles);
@@ -154,11 +154,14 @@ impl Stream {
             } else {
                 self.queue = queue;
                 if taken == 0 {
-                    return;
+                    break;
                 }
             }
         }
-        self.queue = VecDeque::new();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.queue.len() <= ROOM
     }
 
     /// How many of `bytes` are done with: written, or lost to an error.
@@ -222,25 +225,16 @@ impl Stream {
         self.queue.len() >= FULL_FOR_JOURNAL
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.queue.len() <= ROOM
-    }
-
     /// The descriptor to watch for writability while something is queued.
-    pub(super) fn wants_write(&self) -> Option<RawFd> {
-        (!self.queue.is_empty()).then(|| self.fd.as_raw_fd())
+    pub(super) fn wants_write(&self) -> Option<BorrowedFd<'_>> {
+        (!self.queue.is_empty()).then(|| self.fd.as_fd())
     }
 
-    /// Gives up what is queued and says how much was discarded in all since the last time.
-    pub(super) fn drop_queue(&mut self) -> Option<Trouble> {
+    /// Drops what is queued, and says how much has been discarded in all.
+    pub(super) fn give_up(&mut self) -> Option<Trouble> {
         let queued = std::mem::take(&mut self.queue).len() as u64;
         let lost = std::mem::take(&mut self.lost).saturating_add(queued);
         (lost > 0).then(|| Trouble::Dropped(self.name.to_string(), lost))
-    }
-
-    /// For poll(2), while something is queued.
-    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
-        (!self.queue.is_empty()).then(|| PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT))
     }
 }
 
