@@ -3,7 +3,7 @@
 //! The map, one line a module, and who may use whom (an arrow not drawn is forbidden; `tests/layers.rs` checks it):
 //!
 //! ```text
-//! (`time`: plain data that all may use)
+//! (`time`, `getopt`: plain data and pure functions that all may use)
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
 //!    │        └──► rpc, config, logs, sys, wire, machine
 //!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
@@ -30,6 +30,8 @@ pub mod config;
 pub mod ctl;
 /// The shell around `supervision`: the loop, children, connections.
 pub mod daemon;
+/// Command lines by Python's rules. Pure.
+pub mod getopt;
 /// `rsup -- COMMAND`: one program in tini's manner, without a configuration.
 pub mod init;
 /// Where log bytes go: sinks, rotation, the supervisor's own journal.

@@ -1,1 +1,173 @@
-//! To come.
+//! The client: `rsupctl`, with supervisorctl's command line (census §1.2), and `rsup health`.
+
+mod client;
+mod commands;
+mod find;
+mod format;
+pub mod health;
+
+use crate::getopt::{self, Flag, flag};
+use commands::{Output, Session, exit};
+use find::Wanted;
+
+const FLAGS: &[Flag] = &[
+    flag('h', "help", false),
+    flag('?', "", false),
+    flag('c', "configuration", true),
+    flag('i', "interactive", false),
+    flag('s', "serverurl", true),
+    flag('u', "username", true),
+    flag('p', "password", true),
+    flag('r', "history_file", true),
+    flag(' ', "json", false),
+];
+
+const USAGE: &str = "\
+Usage: {program} [options] action [arguments]
+
+Options:
+  -c, --configuration FILE   read this configuration (searched for if not given)
+  -s, --serverurl URL        where the server listens: unix:///path or http://host:port
+  -u, --username NAME        user for the server
+  -p, --password TEXT        password for the server
+  -i, --interactive          ask before shutdown and reload
+  -r, --history_file FILE    accepted and ignored
+      --json                 status as JSON
+  -h, --help                 print this and exit
+
+Without -s and without a configuration that names a server, it is the one that PID 1 was
+started with, or the one that listens on /run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
+The action \"help\" lists the actions.
+";
+
+/// Runs `rsupctl` and gives its exit code; `program`: the name that we were called by, `args`: without it.
+#[must_use]
+pub fn main(program: &str, args: &[String]) -> u8 {
+    let asked = match Asked::parse(args) {
+        Ok(asked) => asked,
+        Err(why) => return misused(program, &why),
+    };
+    if asked.help {
+        print!("{}", USAGE.replace("{program}", program));
+        return exit::OK;
+    }
+    let found = match asked.wanted.find(program, None) {
+        Ok(found) => found,
+        Err(why) => return misused(program, &why),
+    };
+    let out = Output::stdout();
+    let session =
+        Session { client: found.client, out, exit: exit::OK, interactive: asked.interactive, json: asked.json };
+    if asked.words.is_empty() {
+        return session.without_action();
+    }
+    let code = session.run(&asked.words.join(" "));
+    if found.is_guess && code != exit::OK {
+        eprintln!("{}", no_server_found());
+    }
+    code
+}
+
+/// What a command line asks for.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Asked {
+    wanted: Wanted,
+    interactive: bool,
+    json: bool,
+    help: bool,
+    words: Vec<String>,
+}
+
+impl Asked {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let (options, words) = getopt::parse(args, FLAGS)?;
+        let mut asked = Self { words, ..Self::default() };
+        let mut given = Vec::new();
+        for option in options {
+            if matches!(option.name.as_str(), "help" | "?") {
+                asked.help = true;
+                break;
+            }
+            if given.contains(&option.name) {
+                return Err(format!("conflicting command line option '{}'", option.spelled));
+            }
+            let argument = option.argument;
+            match option.name.as_str() {
+                "configuration" => asked.wanted.configuration = Some(argument),
+                "serverurl" if is_url(&argument) => asked.wanted.serverurl = Some(argument),
+                "serverurl" => {
+                    let spelled = option.spelled;
+                    return Err(format!("invalid value for {spelled} '{argument}': value '{argument}' is not a URL"));
+                }
+                "username" => asked.wanted.username = Some(argument),
+                "password" => asked.wanted.password = Some(argument),
+                "interactive" => asked.interactive = true,
+                "json" => asked.json = true,
+                _ => {}
+            }
+            given.push(option.name);
+        }
+        Ok(asked)
+    }
+}
+
+/// A scheme and something behind it, as Supervisor has it; which schemes there are shows only with the first call.
+fn is_url(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let is_scheme = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        is_scheme && scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !matches!(rest, "" | "//")
+    })
+}
+
+fn misused(program: &str, why: &str) -> u8 {
+    eprintln!("Error: {why}\nFor help, use {program} -h");
+    exit::INVALID_ARGUMENTS
+}
+
+fn no_server_found() -> String {
+    let sockets = find::DEFAULT_SOCKETS.join(", ");
+    format!("No configuration names a server, PID 1 is no rsup that does, and nothing answers on {sockets}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Result<Asked, String> {
+        Asked::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_line_is_supervisorctls() {
+        let found = asked("-c f -s unix:///x -u me --pass=secret -i --json status -f all").unwrap();
+        let text = |t: &str| Some(t.to_owned());
+        assert_eq!(
+            found.wanted,
+            Wanted {
+                configuration: text("f"),
+                serverurl: text("unix:///x"),
+                username: text("me"),
+                password: text("secret")
+            }
+        );
+        assert!(found.interactive && found.json && !found.help);
+        assert_eq!(found.words, ["status", "-f", "all"]);
+        assert!(asked("-h -s foo").unwrap().help);
+    }
+
+    #[test]
+    fn errors_are_in_supervisors_words() {
+        for (line, message) in [
+            ("-s foo", "invalid value for -s 'foo': value 'foo' is not a URL"),
+            ("--server http://", "invalid value for --serverurl 'http://': value 'http://' is not a URL"),
+            ("-s 1:2 x", "invalid value for -s '1:2': value '1:2' is not a URL"),
+            ("-u a --username b", "conflicting command line option '--username'"),
+            ("-i -i", "conflicting command line option '-i'"),
+            ("-v", "option -v not recognized"),
+        ] {
+            assert_eq!(asked(line), Err(message.to_owned()), "{line}");
+        }
+        assert!(asked("-s localhost:9001").is_ok());
+    }
+}

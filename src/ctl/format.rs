@@ -1,0 +1,208 @@
+//! What results look like: names, tables, JSON. Pure.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::wire::xmlrpc::Value;
+
+/// `group:name`, or just the name where both are equal.
+#[must_use]
+pub fn namespec(group: &str, name: &str) -> String {
+    if group == name { name.to_owned() } else { format!("{group}:{name}") }
+}
+
+/// `group:name` → both; `group:*` and `group:` → no name, so all of the group; `name` is short for `name:name`.
+#[must_use]
+pub fn split_namespec(spec: &str) -> (&str, Option<&str>) {
+    match spec.split_once(':') {
+        Some((group, "" | "*")) => (group, None),
+        Some((group, name)) => (group, Some(name)),
+        None => (spec, Some(spec)),
+    }
+}
+
+/// A text member of a struct; empty if it has none.
+#[must_use]
+pub fn text<'a>(info: &'a Value, member: &str) -> &'a str {
+    info.member(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A number of a struct; 0 if it has none.
+#[must_use]
+pub fn number(info: &Value, member: &str) -> i64 {
+    info.member(member).and_then(Value::as_int).unwrap_or_default()
+}
+
+/// The namespec of a struct with `group` and `name`.
+#[must_use]
+pub fn namespec_of(info: &Value) -> String {
+    namespec(text(info, "group"), text(info, "name"))
+}
+
+/// A line of `status` for each of the process infos (census §8.3), without the last newline.
+#[must_use]
+pub fn status_table(infos: &[&Value]) -> String {
+    let names: Vec<String> = infos.iter().map(|info| namespec_of(info)).collect();
+    let longest = names.iter().map(|name| name.chars().count()).fold(30, usize::max);
+    let width = longest.saturating_add(3);
+    let mut table = String::new();
+    for (info, name) in infos.iter().zip(&names) {
+        if !table.is_empty() {
+            table.push('\n');
+        }
+        let (state, description) = (text(info, "statename"), text(info, "description"));
+        let _ = write!(table, "{name:<width$}{state:<10}{description}");
+    }
+    table
+}
+
+/// A line of `avail` for a struct of getAllConfigInfo.
+#[must_use]
+pub fn avail_line(info: &Value) -> String {
+    let is = |member| info.member(member).is_some_and(|value| *value == Value::Bool(true) || value.as_int() == Some(1));
+    let in_use = if is("inuse") { "in use" } else { "avail" };
+    let autostart = if is("autostart") { "auto" } else { "manual" };
+    let (group, process) = (number(info, "group_prio"), number(info, "process_prio"));
+    format!("{:<32} {in_use:<9} {autostart:<9} {group}:{process}", namespec_of(info))
+}
+
+/// Control characters (but newline and tab) made harmless for a terminal: whoever names a process could otherwise
+/// move the cursor of whoever looks at it.
+#[must_use]
+pub fn harmless(line: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if line.chars().any(harmful) {
+        Cow::Owned(line.chars().map(|c| if harmful(c) { '?' } else { c }).collect())
+    } else {
+        Cow::Borrowed(line)
+    }
+}
+
+/// Words in columns, filled downwards, at most 79 wide, as Python's `cmd` module lays them out; without the last newline.
+#[must_use]
+pub fn columns(words: &[&str]) -> String {
+    for rows in 1..=words.len() {
+        let widths: Vec<usize> =
+            words.chunks(rows).map(|column| column.iter().map(|word| word.len()).fold(0, usize::max)).collect();
+        let gaps = widths.len().saturating_sub(1).saturating_mul(2);
+        if widths.iter().sum::<usize>().saturating_add(gaps) > 79 && rows < words.len() {
+            continue;
+        }
+        let line = |row: usize| {
+            let cells = words.chunks(rows).zip(&widths);
+            let cells = cells.filter_map(|(column, &width)| Some(format!("{:<width$}", column.get(row)?)));
+            cells.collect::<Vec<_>>().join("  ")
+        };
+        return (0..rows).map(line).collect::<Vec<_>>().join("\n");
+    }
+    String::new()
+}
+
+/// A value as JSON (RFC 8259); base64 and dates as strings, a number that JSON does not have as null.
+#[must_use]
+pub fn json(value: &Value) -> String {
+    let mut out = String::new();
+    write_json(value, &mut out);
+    out
+}
+
+fn write_json(value: &Value, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match value {
+        Value::Int(number) => write!(out, "{number}"),
+        Value::Bool(truth) => write!(out, "{truth}"),
+        Value::Double(number) if number.is_finite() => write!(out, "{number:?}"),
+        Value::Double(_) | Value::Nil => out.write_str("null"),
+        Value::String(text) | Value::DateTime(text) => write_json_string(text, out),
+        Value::Base64(bytes) => write_json_string(&String::from_utf8_lossy(bytes), out),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_json(item, out);
+            }
+            out.write_char(']')
+        }
+        Value::Struct(members) => {
+            out.push('{');
+            for (at, (name, member)) in members.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                let _ = write_json_string(name, out);
+                out.push(':');
+                write_json(member, out);
+            }
+            out.write_char('}')
+        }
+    };
+}
+
+fn write_json_string(text: &str, out: &mut String) -> std::fmt::Result {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\0'..='\x1f' | '\x7f' => write!(out, "\\u{:04x}", u32::from(c))?,
+            _ => out.push(c),
+        }
+    }
+    out.write_char('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_and_joined_as_supervisor_does() {
+        for (spec, parts) in [
+            ("a", ("a", Some("a"))),
+            ("a:b", ("a", Some("b"))),
+            ("a:*", ("a", None)),
+            ("a:", ("a", None)),
+            ("a:b:c", ("a", Some("b:c"))),
+            (":b", ("", Some("b"))),
+        ] {
+            assert_eq!(split_namespec(spec), parts);
+        }
+        assert_eq!((namespec("a", "a"), namespec("a", "b")), ("a".into(), "a:b".into()));
+    }
+
+    #[test]
+    fn the_table_is_as_wide_as_its_longest_name() {
+        let info = |name: &str| {
+            let member = |key: &str, value: &str| (key.to_owned(), Value::from(value));
+            Value::Struct(vec![
+                member("name", name),
+                member("group", name),
+                member("statename", "RUNNING"),
+                member("description", "pid 7"),
+            ])
+        };
+        let (short, long) = (info("cat"), info(&"é".repeat(40)));
+        assert_eq!(status_table(&[&short]), "cat                              RUNNING   pid 7");
+        let both = status_table(&[&short, &long]);
+        assert_eq!(both, format!("cat{}RUNNING   pid 7\n{}   RUNNING   pid 7", " ".repeat(40), "é".repeat(40)));
+        assert_eq!(status_table(&[]), "");
+    }
+
+    #[test]
+    fn control_characters_cannot_reach_a_terminal() {
+        assert_eq!(harmless("a\x1b[2J\u{9b}\x7f\r\tb\n"), "a?[2J???\tb\n");
+        assert!(matches!(harmless("plain é"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_is_what_a_json_reader_reads() {
+        let tricky = "a\"\\\n\r\t\x00\x1b\x7f\u{2028}é";
+        let value = Value::Struct(vec![
+            (tricky.into(), Value::Array(vec![Value::Int(-1), Value::Bool(true), Value::Nil, Value::Double(1.5)])),
+            ("d".into(), Value::Double(f64::NAN)),
+            ("e".into(), Value::Struct(vec![])),
+            ("f".into(), Value::Base64(b"x".to_vec())),
+        ]);
+        let read: serde_json::Value = serde_json::from_str(&json(&value)).unwrap();
+        assert_eq!(read, serde_json::json!({tricky: [-1, true, null, 1.5], "d": null, "e": {}, "f": "x"}));
+    }
+}

@@ -1,0 +1,177 @@
+//! `rsup health`: one exit code for HEALTHCHECK and probes, in images without a shell too.
+use std::time::Duration;
+
+use super::client::Trouble;
+use super::commands::{matching, unknown_name};
+use super::format::{namespec_of, number, text};
+use super::{Asked, exit};
+use crate::wire::xmlrpc::Value;
+
+/// How long the supervisor may take for an answer; it is asked twice at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const USAGE: &str = "\
+Usage: {program} [options] [name... | group:*...]
+
+Exits with 0 when all that should run runs, with 1 when something does not (its name, state and
+description are printed), with 2 when the supervisor does not answer within 5 seconds.
+Without names all processes count.
+
+Does not run:  FATAL, BACKOFF, UNKNOWN; EXITED with a code that is not in exitcodes, or by a signal;
+               STARTING: it has not yet been up for startsecs; STOPPED before its first start,
+               though autostart is on.
+Is fine:       RUNNING; STOPPING or STOPPED because somebody asked for it, or because autostart is
+               off; EXITED with a code in exitcodes.
+
+So a container becomes healthy only when all its programs are up (give the time that this takes with
+--start-period or a startupProbe), and a restart shows as unhealthy for startsecs: let a probe fail
+more than once before something acts on it (--retries, failureThreshold).
+
+Options: -c FILE, -s URL, -u NAME, -p TEXT as of rsupctl; the server is found in the same ways.
+";
+
+/// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.
+#[must_use]
+pub fn main(program: &str, args: &[String]) -> u8 {
+    let asked = match Asked::parse(args) {
+        Ok(asked) => asked,
+        Err(why) => return super::misused(program, &why),
+    };
+    if asked.help {
+        print!("{}", USAGE.replace("{program}", program));
+        return exit::OK;
+    }
+    let mut found = match asked.wanted.find(program, Some(PATIENCE)) {
+        Ok(found) => found,
+        Err(why) => return super::misused(program, &why),
+    };
+    let mut call = |method: &str| found.client.call(method, &[]);
+    match first_complaint(&mut call, &asked.words) {
+        Ok(None) => exit::OK,
+        Ok(Some(complaint)) => {
+            println!("{complaint}");
+            exit::FAILED
+        }
+        // It does answer: it is about to end.
+        Err(Trouble::Fault(fault)) => {
+            println!("{}", fault.text);
+            exit::FAILED
+        }
+        Err(trouble @ Trouble::Other(_)) => {
+            println!("{trouble}");
+            exit::INVALID_ARGUMENTS
+        }
+        Err(trouble) => {
+            println!("{} {trouble}", found.client.url);
+            if found.is_guess {
+                println!("{}", super::no_server_found());
+            }
+            exit::INVALID_ARGUMENTS
+        }
+    }
+}
+
+/// What to say of the first process that does not run though it should.
+fn first_complaint(
+    call: &mut impl FnMut(&str) -> Result<Value, Trouble>,
+    names: &[String],
+) -> Result<Option<String>, Trouble> {
+    let infos = call("getAllProcessInfo")?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (infos, unknown) = matching(infos.as_array().unwrap_or_default(), &names);
+    if let Some(name) = unknown.first() {
+        return Ok(Some(unknown_name(name)));
+    }
+    let mut configs = None;
+    for info in infos {
+        let is_fine = match (number(info, "state"), number(info, "start")) {
+            (RUNNING | STOPPING, _) => true,
+            (STOPPED, start) if start != 0 => true,
+            (state @ (STOPPED | EXITED), _) => {
+                if configs.is_none() {
+                    configs = Some(call("getAllConfigInfo")?);
+                }
+                let all = configs.as_ref().and_then(Value::as_array).unwrap_or_default();
+                let same = |config: &&Value| ["group", "name"].iter().all(|key| text(config, key) == text(info, key));
+                let config = all.iter().find(same);
+                if state == STOPPED { !autostarts(config) } else { is_expected(config, number(info, "exitstatus")) }
+            }
+            _ => false,
+        };
+        if !is_fine {
+            let (state, description) = (text(info, "statename"), text(info, "description"));
+            return Ok(Some(format!("{} {state} {description}", namespec_of(info)).trim_end().to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+// Process states (census §4.1).
+const STOPPED: i64 = 0;
+const RUNNING: i64 = 20;
+const STOPPING: i64 = 40;
+const EXITED: i64 = 100;
+
+/// A process that the configuration no longer has does not have to run.
+fn autostarts(config: Option<&Value>) -> bool {
+    config.is_some_and(|config| {
+        config.member("autostart").is_some_and(|v| *v == Value::Bool(true) || v.as_int() == Some(1))
+    })
+}
+
+fn is_expected(config: Option<&Value>, exitstatus: i64) -> bool {
+    let codes = config.and_then(|config| config.member("exitcodes")?.as_array());
+    codes.map_or(exitstatus == 0, |codes| codes.iter().any(|code| code.as_int() == Some(exitstatus)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn structure(members: &[(&str, Value)]) -> Value {
+        Value::Struct(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
+    fn complaint(state: i64, start: i64, exitstatus: i64, autostart: bool) -> Option<String> {
+        let name = [("group", Value::from("g")), ("name", Value::from("p"))];
+        let info = [
+            ("state", Value::Int(state)),
+            ("statename", Value::from("S")),
+            ("description", Value::from("why")),
+            ("start", Value::Int(start)),
+            ("exitstatus", Value::Int(exitstatus)),
+        ];
+        let config = [("autostart", Value::Bool(autostart)), ("exitcodes", Value::Array(vec![0.into(), 2.into()]))];
+        let mut call = |method: &str| {
+            let rest: &[(&str, Value)] = if method == "getAllProcessInfo" { &info } else { &config };
+            Ok(Value::Array(vec![structure(&[&name, rest].concat())]))
+        };
+        first_complaint(&mut call, &[]).unwrap()
+    }
+
+    #[test]
+    fn what_should_run_is_told_from_what_need_not() {
+        for (state, start, exitstatus, autostart, is_fine) in [
+            (0, 0, 0, true, false),
+            (0, 0, 0, false, true),
+            (0, 9, 0, true, true),
+            (10, 9, 0, true, false),
+            (20, 9, 0, true, true),
+            (30, 9, 0, true, false),
+            (40, 9, 0, true, true),
+            (100, 9, 0, true, true),
+            (100, 9, 2, true, true),
+            (100, 9, 1, true, false),
+            (100, 9, -1, true, false),
+            (200, 9, 0, true, false),
+            (1000, 9, 0, true, false),
+        ] {
+            let wanted = (!is_fine).then(|| "g:p S why".to_owned());
+            assert_eq!(
+                complaint(state, start, exitstatus, autostart),
+                wanted,
+                "{state} {start} {exitstatus} {autostart}"
+            );
+        }
+    }
+}
