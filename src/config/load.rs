@@ -36,7 +36,7 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
 
 /// Whose option is being read: what `program_name` and the like stand for.
 #[derive(Clone, Copy, Default)]
-struct Who<'a> {
+pub(super) struct Who<'a> {
     program: &'a str,
     group: &'a str,
     process_num: i64,
@@ -193,7 +193,7 @@ impl<'m> Reader<'m> {
     }
 
     /// Sets every option of `rows` that is written and wanted.
-    fn apply<T>(
+    pub fn apply<T>(
         &mut self,
         sections: &Sections,
         section: &Section,

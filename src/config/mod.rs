@@ -2,15 +2,22 @@
 //!
 //! Pure but for the [`Machine`] that it is handed (files, users, directories, environment), so that tests give a map.
 
+pub mod client;
+pub mod command_line;
 mod dialect;
 mod expand;
+#[cfg(test)]
+pub(crate) mod fake;
 mod lint;
 mod load;
 pub mod model;
 pub mod options;
+mod search;
 pub mod values;
 
+pub use client::client;
 pub use load::load;
+pub use search::{NotFound, search};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,110 @@
+//! What a control client reads of the file: `[supervisorctl]`, and the servers themselves where that is missing.
+#![forbid(unsafe_code)]
+
+use super::load::Reader;
+use super::model::HttpServerConfig;
+use super::{Machine, Problem, Severity, options};
+use std::path::{Path, PathBuf};
+
+/// What the file says to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Client {
+    /// `[supervisorctl]`, of the main file alone (as under Supervisor, `[include]` does not count here).
+    pub section: Option<ClientSection>,
+    /// All servers, of included files too, in file order.
+    pub servers: Vec<HttpServerConfig>,
+    /// What keeps these sections from being read; other sections' mistakes are not a client's business.
+    pub problems: Vec<Problem>,
+}
+
+/// `[supervisorctl]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSection {
+    /// `http://host:port`, or `unix://` and an absolute path.
+    pub serverurl: String,
+    /// Sent when there is a password too.
+    pub username: Option<String>,
+    /// Sent when there is a user name too.
+    pub password: Option<String>,
+    /// Of the interactive shell.
+    pub prompt: String,
+    /// Absolute.
+    pub history_file: Option<PathBuf>,
+}
+
+/// Reads the parts of a configuration that a client needs.
+pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
+    let mut reader = Reader::new(main_file, machine);
+    let section = reader.files(main_file, false).and_then(|sections| {
+        let section = sections.section("supervisorctl")?;
+        let draft = reader.client(&sections, section);
+        Some(ClientSection {
+            serverurl: draft.serverurl.unwrap_or_else(|| "http://localhost:9001".into()),
+            username: draft.username,
+            password: draft.password,
+            prompt: draft.prompt.unwrap_or_else(|| "supervisor".into()),
+            history_file: draft.history_file,
+        })
+    });
+    let mut problems = std::mem::take(&mut reader.problems);
+    let mut servers = Vec::new();
+    if let Some(sections) = reader.files(main_file, true) {
+        let before = reader.problems.len();
+        reader.server(&sections);
+        reader.problems.truncate(before);
+        servers = reader.http(&sections);
+        if section.is_none() {
+            problems.append(&mut reader.problems);
+        }
+    }
+    problems.retain(|problem| problem.severity == Severity::Error);
+    problems.dedup();
+    Client { section, servers, problems }
+}
+
+impl Reader<'_> {
+    fn client(
+        &mut self,
+        sections: &super::dialect::Sections,
+        section: &super::dialect::Section,
+    ) -> options::ClientDraft {
+        let mut draft = options::ClientDraft::default();
+        self.apply(sections, section, options::CLIENT, |_| true, Default::default(), &mut draft);
+        draft
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fake::Fake;
+    use crate::config::model::SocketAddress;
+
+    fn read(text: &str) -> Client {
+        client(
+            Path::new("a/x.conf"),
+            &Fake::new(&[("/work/a/x.conf", text), ("/work/a/d/y.conf", "[unix_http_server]\nfile=%(here)s/s")]),
+        )
+    }
+
+    #[test]
+    fn its_section_is_read_with_its_defaults() {
+        let found = read(
+            "[supervisorctl]\nserverurl=unix://%(here)s/../s.sock\npassword=%(ENV_X)s\n[program:x]\nstartsecs=bad",
+        )
+        .section;
+        let section = found.unwrap();
+        assert_eq!((&*section.serverurl, section.password.as_deref()), ("unix:///work/s.sock", Some("x y")));
+        assert_eq!((&*section.prompt, section.history_file, section.username), ("supervisor", None, None));
+        assert_eq!(read("[supervisorctl]").section.unwrap().serverurl, "http://localhost:9001");
+    }
+
+    #[test]
+    fn without_it_the_servers_tell_and_other_mistakes_do_not_matter() {
+        let found = read("[program:x]\nuser=nemo\n[include]\nfiles=d/*.conf\n[inet_http_server]\nport=*:80");
+        let at: Vec<_> = found.servers.iter().map(|server| server.address.clone()).collect();
+        assert_eq!(at, [SocketAddress::Tcp(String::new(), 80), SocketAddress::Unix("/work/a/d/s".into())]);
+        assert_eq!((found.section, found.problems), (None, vec![]));
+        assert_eq!(read("oops").problems.len(), 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! A machine that is a map, for tests.
+
+use super::Machine;
+use super::model::User;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Files by absolute path (their directories exist); users root, www (33) and nobody (65534); home directories under /home.
+#[derive(Debug, Clone, Default)]
+pub struct Fake {
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub environment: Vec<(String, String)>,
+}
+
+impl Fake {
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
+        Self { files, environment: vec![("HOME".into(), "/home/me".into()), ("X".into(), "x y".into())] }
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        Path::new("/work").join(path)
+    }
+}
+
+fn user(name: &str, uid: u32, gid: u32) -> User {
+    User { name: name.into(), uid, gid, groups: vec![gid] }
+}
+
+impl Machine for Fake {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.files.get(&self.at(path)).cloned().ok_or_else(|| std::io::ErrorKind::IsADirectory.into())
+    }
+    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+        let pattern = glob::Pattern::new(pattern).unwrap();
+        self.files.keys().filter(|path| pattern.matches_path(path)).cloned().collect()
+    }
+    fn is_dir(&self, path: &Path) -> bool {
+        let path = self.at(path);
+        ["/", "/tmp", "/work", "/home/me"].iter().any(|dir| Path::new(dir) == path)
+            || self.files.keys().any(|file| file.ancestors().skip(1).any(|dir| dir == path))
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.files.contains_key(&self.at(path)) || self.is_dir(path)
+    }
+    fn user_by_name(&self, name: &str) -> Option<User> {
+        [user("root", 0, 0), user("www", 33, 33), user("nobody", 65534, 65534)]
+            .into_iter()
+            .find(|user| user.name == name)
+    }
+    fn user_by_uid(&self, uid: u32) -> Option<User> {
+        ["root", "www", "nobody"].into_iter().filter_map(|name| self.user_by_name(name)).find(|user| user.uid == uid)
+    }
+    fn group_by_name(&self, name: &str) -> Option<u32> {
+        self.user_by_name(name).map(|user| user.gid)
+    }
+    fn has_gid(&self, gid: u32) -> bool {
+        self.user_by_uid(gid).is_some()
+    }
+    fn home(&self, user: &str) -> Option<String> {
+        match user {
+            "" => Some("/home/me".into()),
+            name => self.user_by_name(name).map(|_| format!("/home/{name}")),
+        }
+    }
+    fn uid(&self) -> u32 {
+        0
+    }
+    fn gid(&self) -> u32 {
+        0
+    }
+    fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
+    }
+    fn host_node_name(&self) -> String {
+        "node".into()
+    }
+    fn current_dir(&self) -> PathBuf {
+        "/work".into()
+    }
+}

@@ -1,0 +1,88 @@
+//! Where a configuration is looked for when `-c` does not say. Census §1.3; rsup.conf comes before supervisord.conf.
+#![forbid(unsafe_code)]
+
+use super::Machine;
+use super::values::dirname;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// No configuration in any of the places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// All that was looked for, in order.
+    pub tried: Vec<PathBuf>,
+    /// A file whose name is nearly right.
+    pub near: Option<PathBuf>,
+}
+
+/// The first configuration that exists; `argv0` is what we were called by.
+///
+/// # Errors
+/// Nothing is there; the error's text is the whole message.
+pub fn search(argv0: &Path, machine: &dyn Machine) -> Result<PathBuf, NotFound> {
+    let tried = places(argv0, &["rsup.conf", "supervisord.conf"]);
+    if let Some(found) = tried.iter().find(|path| machine.exists(path)) {
+        return Ok(found.clone());
+    }
+    let mut near = places(argv0, &["supervisor.conf", "supervisord.ini", "supervisor.ini", "rsup.ini", "rsupd.conf"]);
+    near.push("/etc/supervisord/supervisord.conf".into());
+    Err(NotFound { near: near.into_iter().find(|path| machine.exists(path)), tried })
+}
+
+/// The six directories where Supervisor looks, each with all names.
+fn places(argv0: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let argv0 = argv0.to_string_lossy();
+    let above = Path::new(dirname(dirname(&argv0)));
+    let dirs = [above.join("etc"), above.into(), "".into(), "etc".into(), "/etc".into(), "/etc/supervisor".into()];
+    let mut places: Vec<PathBuf> = Vec::new();
+    for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
+        if !places.contains(&path) {
+            places.push(path);
+        }
+    }
+    places
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tried: Vec<_> = self.tried.iter().map(|path| path.to_string_lossy()).collect();
+        write!(
+            f,
+            "No config file found at default paths ({}); use the -c option to specify a config file at a different path",
+            tried.join(", ")
+        )?;
+        match &self.near {
+            Some(near) => write!(f, ", such as -c {} (which is there, but not looked for)", near.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fake::Fake;
+
+    #[test]
+    fn in_each_place_our_name_comes_first() {
+        let find = |files: &[(&str, &str)]| search(Path::new("/usr/bin/rsup"), &Fake::new(files)).unwrap();
+        assert_eq!(find(&[("/work/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("supervisord.conf"));
+        assert_eq!(find(&[("/etc/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("/etc/rsup.conf"));
+        assert_eq!(
+            find(&[("/usr/etc/supervisord.conf", ""), ("/work/rsup.conf", "")]),
+            Path::new("/usr/etc/supervisord.conf")
+        );
+    }
+
+    #[test]
+    fn when_nothing_is_there_the_message_lists_the_places_and_a_near_miss() {
+        let error = search(Path::new("rsup"), &Fake::new(&[("/etc/supervisor.conf", "")])).unwrap_err().to_string();
+        let places = "etc/rsup.conf, etc/supervisord.conf, rsup.conf, supervisord.conf, /etc/rsup.conf, \
+                      /etc/supervisord.conf, /etc/supervisor/rsup.conf, /etc/supervisor/supervisord.conf";
+        assert!(
+            error.starts_with(&format!("No config file found at default paths ({places}); use the -c option")),
+            "{error}"
+        );
+        assert!(error.ends_with("such as -c /etc/supervisor.conf (which is there, but not looked for)"), "{error}");
+    }
+}
