@@ -1,1 +1,357 @@
-//! To come.
+//! The shell around `supervision`: the loop. It waits, reads what happened, lets the brain decide, and does what it says.
+//!
+//! ```text
+//! turn:  Woke (deadlines that have passed) → settle: effects out, their outcomes in, until none is left
+//!        → wait for readiness until the next deadline; no tick → serve in this order:
+//!        signals (and with them every death) → children's pipes → sinks with room again → listeners → connections
+//! ```
+
+mod children;
+pub mod connections;
+mod environment;
+mod host;
+mod startup;
+
+pub use startup::main;
+
+use crate::config::Loaded;
+use crate::config::model::LogLevel;
+use crate::logs::{Journal, Level, SinkId, Sinks};
+use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, Supervision};
+use crate::sys::poll::{Interest, Poll, Ready};
+use crate::sys::signals::{self, Signals};
+use crate::sys::{Pid, clock};
+use crate::time::{Mono, Now};
+use children::Children;
+use connections::Server;
+use environment::Surroundings;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use supervisor_signals::{HUP, INT, QUIT, TERM, USR2};
+
+/// The signals that mean something to a supervisor (census §5).
+mod supervisor_signals {
+    pub(super) const HUP: i32 = libc::SIGHUP;
+    pub(super) const INT: i32 = libc::SIGINT;
+    pub(super) const QUIT: i32 = libc::SIGQUIT;
+    pub(super) const TERM: i32 = libc::SIGTERM;
+    pub(super) const USR2: i32 = libc::SIGUSR2;
+}
+
+/// What a token of the poll means; the order is the order of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The signal descriptor.
+    Signals,
+    /// A child's stdout.
+    Stdout,
+    /// A child's stderr.
+    Stderr,
+    /// A child's stdin.
+    Stdin,
+    /// A dead child's pipe.
+    Lingering,
+    /// A stream that has something queued.
+    Stream,
+    /// A listening socket.
+    Listener,
+    /// A client.
+    Connection,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Signals,
+    Kind::Stdout,
+    Kind::Stderr,
+    Kind::Stdin,
+    Kind::Lingering,
+    Kind::Stream,
+    Kind::Listener,
+    Kind::Connection,
+];
+
+/// The poll's token of the n-th thing of a kind.
+#[must_use]
+pub fn token(kind: Kind, n: u32) -> u64 {
+    (kind as u64) << 32 | u64::from(n)
+}
+
+fn split_token(token: u64) -> Option<(Kind, u32)> {
+    let kind = KINDS.get(usize::try_from(token >> 32).ok()?)?;
+    Some((*kind, u32::try_from(token & u64::from(u32::MAX)).ok()?))
+}
+
+/// How often orphans are mentioned at the most.
+const ORPHANS_EVERY: Duration = Duration::from_secs(1);
+
+/// At the end, output that a reader may still take is waited for so long.
+const LAST_OUTPUT: Duration = Duration::from_millis(100);
+
+/// How the loop ended.
+enum Ended {
+    /// Begin anew with this configuration.
+    Reload(Box<Loaded>),
+    /// End the process.
+    Exit(u8, String),
+}
+
+/// Orphans reaped and not yet mentioned.
+#[derive(Debug, Default)]
+struct Orphans {
+    count: u64,
+    last: String,
+    quiet_until: Mono,
+}
+
+/// Everything that runs.
+struct Daemon {
+    supervision: Supervision,
+    children: Children,
+    around: Surroundings,
+    server: Server,
+    poll: Rc<Poll>,
+    signals: Signals,
+    sinks: Sinks,
+    journal: Journal,
+    /// Streams that are watched for room, by number.
+    watched: BTreeMap<u32, i32>,
+    orphans: Orphans,
+    settings: startup::Settings,
+    /// AUTO logs, by process: stdout's, stderr's.
+    auto_logs: BTreeMap<ProcId, [Option<std::path::PathBuf>; 2]>,
+    /// What a reload under way begins with.
+    next_config: Option<Box<Loaded>>,
+    finish: Option<Finish>,
+    now: Now,
+}
+
+impl Daemon {
+    /// Runs until all is over.
+    fn run(&mut self) -> Ended {
+        self.now = clock::now();
+        self.supervision.handle(Input::Booted, self.now);
+        let mut ready = Vec::new();
+        loop {
+            self.supervision.handle(Input::Woke, self.now);
+            self.settle();
+            self.sinks.on_deadline(self.now);
+            self.watch_streams();
+            self.report();
+            if let Some(finish) = self.finish.take() {
+                return self.end(finish);
+            }
+            let deadline = [self.supervision.next_deadline(), self.sinks.next_deadline()].into_iter().flatten().min();
+            ready.clear();
+            if let Err(error) = self.poll.wait(self.now.mono, deadline, &mut ready) {
+                self.log(LogLevel::Critical, &format!("cannot wait for events: {error}"));
+            }
+            self.now = clock::now();
+            ready.sort_unstable_by_key(|ready| ready.token);
+            for &each in &ready {
+                self.serve(each);
+            }
+        }
+    }
+
+    /// Carries out effects and feeds their outcomes back until all is quiet.
+    fn settle(&mut self) {
+        while let Some(effect) = self.supervision.next_effect() {
+            if let Some(input) = self.perform(effect) {
+                self.supervision.handle(input, self.now);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Spawn(id) => Some(self.spawn(id)),
+            Effect::Probe(id) => {
+                let process = self.supervision.process(id)?;
+                Some(Input::Probed(id, children::probe(&process.config, &self.around)))
+            }
+            Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
+            Effect::Look(id, pgid) => self.children.release_if_empty(pgid).then_some(Input::GroupEmpty(id)),
+            Effect::Log(level, line) => {
+                self.log(level, &line);
+                None
+            }
+            Effect::Reply(ticket, reply) => {
+                self.reply(ticket, reply);
+                None
+            }
+            Effect::Added(ids) => {
+                self.make_auto_logs(&ids);
+                None
+            }
+            Effect::Removed(ids) => {
+                for id in ids {
+                    self.auto_logs.remove(&id);
+                }
+                None
+            }
+            Effect::Finish(finish) => {
+                self.finish = Some(finish);
+                None
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: ProcId) -> Input {
+        let logs = match self.open_logs(id) {
+            Ok(logs) => logs,
+            Err(why) => return Input::SpawnFailed(id, why),
+        };
+        let Some(process) = self.supervision.process(id) else {
+            return Input::SpawnFailed(id, "no such process".into());
+        };
+        match self.children.spawn(id, process, logs, &self.around, &self.poll) {
+            Ok(pid) => Input::Spawned(id, pid),
+            Err(why) => Input::SpawnFailed(id, why),
+        }
+    }
+
+    fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
+        let sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
+        let result = match sent {
+            Ok(()) => Ok(()),
+            // It has just ended by itself: its death is on the way to us.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        Input::Signalled(id, purpose, result)
+    }
+
+    fn serve(&mut self, ready: Ready) {
+        let Some((kind, n)) = split_token(ready.token) else { return };
+        match kind {
+            Kind::Signals => self.take_signals(),
+            Kind::Stdout | Kind::Stderr => self.children.read(kind, n, &mut self.sinks, &self.poll, self.now),
+            Kind::Stdin => drop(self.children.flush_stdin(n, &self.poll)),
+            Kind::Stream => {
+                for token in self.sinks.flush(SinkId(n), self.now) {
+                    if let Some((kind, n)) = split_token(token) {
+                        self.children.resume(kind, n, &mut self.sinks, &self.poll, self.now);
+                    }
+                }
+            }
+            Kind::Lingering => {}
+            Kind::Listener => self.accept(n),
+            Kind::Connection => self.serve_client(n, ready),
+        }
+        self.settle();
+    }
+
+    /// Takes all pending signals: the dead first, then TERM before the others, each kind once.
+    fn take_signals(&mut self) {
+        let mut pending = 0_u64;
+        for received in self.signals.pending() {
+            pending |= 1_u64.checked_shl(received.signo.unsigned_abs()).unwrap_or(0);
+        }
+        let has = |signal: i32| pending >> signal & 1 == 1;
+        self.reap_all();
+        for signal in [TERM, INT, QUIT] {
+            if has(signal) {
+                let name = signals::Name(signal);
+                self.log(LogLevel::Warn, &format!("received {name} indicating exit request"));
+                self.supervision.handle(Input::Terminate(format!("received {name}")), self.now);
+                self.settle();
+            }
+        }
+        if has(HUP) {
+            self.reload_on_signal();
+        }
+        if has(USR2) {
+            self.log(LogLevel::Info, "received SIGUSR2 indicating log reopen request");
+            self.reopen_logs();
+        }
+    }
+
+    /// Reaps everything that has ended, each death settled before the next is looked at.
+    fn reap_all(&mut self) {
+        while let Some(death) = self.children.next_death() {
+            let Some(id) = death.id else {
+                self.orphans.count = self.orphans.count.saturating_add(1);
+                if self.orphans.count == 1 {
+                    self.orphans.last = format!("reaped unknown pid {} ({})", death.pid, death.exit);
+                }
+                continue;
+            };
+            self.children.bury(death.pid, &mut self.sinks, &self.poll, self.now);
+            self.supervision.handle(Input::Exited(id, death.exit, death.remains), self.now);
+            self.settle();
+        }
+    }
+
+    /// Says what has piled up: troubles with sinks, orphans.
+    fn report(&mut self) {
+        for trouble in self.sinks.take_troubles() {
+            self.log(LogLevel::Warn, &trouble.to_string());
+        }
+        // One line for many, and no timer for it: the next wake-up after a second of silence brings it.
+        if self.orphans.count > 0 && self.now.mono >= self.orphans.quiet_until {
+            let Orphans { count, last, .. } = std::mem::take(&mut self.orphans);
+            self.orphans.quiet_until = self.now.mono.after(ORPHANS_EVERY);
+            let line = if count == 1 { last } else { format!("reaped {count} unknown pids (orphans)") };
+            self.log(LogLevel::Info, &line);
+        }
+    }
+
+    /// Watches the streams that have something queued for room, and no others.
+    fn watch_streams(&mut self) {
+        let wanted: BTreeMap<u32, i32> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
+        if wanted == self.watched {
+            return;
+        }
+        for (n, fd) in &self.watched {
+            if !wanted.contains_key(n) {
+                let _ = self.poll.remove_raw(*fd);
+            }
+        }
+        for (n, fd) in &wanted {
+            if !self.watched.contains_key(n) {
+                let _ = self.poll.add_raw(*fd, token(Kind::Stream, *n), Interest::Write);
+            }
+        }
+        self.watched = wanted;
+    }
+
+    fn log(&mut self, level: LogLevel, line: &str) {
+        self.journal.log(journal_level(level), format_args!("{line}"), &mut self.sinks, self.now);
+    }
+
+    fn end(&mut self, finish: Finish) -> Ended {
+        self.server.flush_before_exit(&self.poll, self.now);
+        match (finish, self.next_config.take()) {
+            (Finish::Reload, Some(config)) => Ended::Reload(config),
+            (Finish::Reload, None) => Ended::Exit(1, "nothing to begin anew with".into()),
+            (Finish::Exit { code, reason }, _) => Ended::Exit(code, reason),
+        }
+    }
+
+    /// The last output, as far as its readers take it.
+    fn finish_sinks(&mut self) {
+        let until = clock::mono().after(LAST_OUTPUT);
+        let troubles = self.sinks.finish(until);
+        for trouble in troubles {
+            self.log(LogLevel::Warn, &trouble.to_string());
+        }
+        let _ = self.sinks.finish(clock::mono());
+    }
+
+    fn is_running(&self) -> bool {
+        self.supervision.mood() == Mood::Running
+    }
+}
+
+fn journal_level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Critical => Level::Critical,
+        LogLevel::Error => Level::Error,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Trace => Level::Trace,
+        LogLevel::Blather => Level::Blather,
+    }
+}

@@ -100,6 +100,12 @@ impl Journal {
         }
     }
 
+    /// The file, if it goes to one.
+    #[must_use]
+    pub fn path<'s>(&self, sinks: &'s Sinks) -> Option<&'s Path> {
+        self.file.and_then(|(at, _)| sinks.path(at))
+    }
+
     /// Opens the file by its name again.
     pub fn reopen(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.file.map_or(Ok(()), |(at, _)| sinks.reopen(at))

@@ -22,7 +22,7 @@ use std::rc::Rc;
 
 /// Names a file or stream of `Sinks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SinkId(u32);
+pub struct SinkId(pub u32);
 
 /// Names a writer: a `ChildLog` or the journal. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod command;
 pub mod errno;
 pub mod fds;
 pub mod pid1;

@@ -3,7 +3,7 @@
 use crate::time::Mono;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 /// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,6 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Poll {
     epoll: Epoll,
-    events: Vec<EpollEvent>,
 }
 
 impl Poll {
@@ -53,8 +52,7 @@ impl Poll {
 
     /// An empty set (epoll_create1(2)).
     pub fn new() -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Poll { epoll, events: vec![EpollEvent::empty(); Self::BATCH] })
+        Ok(Poll { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
     }
 
     /// Waits for `fd` too. A regular file cannot be waited for (EPERM): it is always ready.
@@ -72,10 +70,22 @@ impl Poll {
         Ok(self.epoll.delete(fd)?)
     }
 
+    /// `add` for a descriptor known by its number only. A number that is not open (any more) is an error, nothing worse.
+    pub fn add_raw(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+        // SAFETY: the number is only handed to epoll_ctl(2), which checks it.
+        self.add(unsafe { BorrowedFd::borrow_raw(fd) }, token, interest)
+    }
+
+    /// `remove` for a descriptor known by its number only.
+    pub fn remove_raw(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: as above.
+        self.remove(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
     /// Sleeps until something is ready or `until` has come (`None`: for ever), and appends what is ready to `ready`.
     ///
     /// Wakes at most a millisecond late, never early. An interrupting signal counts as nothing ready.
-    pub fn wait(&mut self, now: Mono, until: Option<Mono>, ready: &mut Vec<Ready>) -> io::Result<()> {
+    pub fn wait(&self, now: Mono, until: Option<Mono>, ready: &mut Vec<Ready>) -> io::Result<()> {
         let timeout = match until {
             None => EpollTimeout::NONE,
             Some(until) => {
@@ -84,12 +94,13 @@ impl Poll {
                 EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::MAX)
             }
         };
-        let count = match self.epoll.wait(&mut self.events, timeout) {
+        let mut events = [EpollEvent::empty(); Self::BATCH];
+        let count = match self.epoll.wait(&mut events, timeout) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        ready.extend(self.events.iter().take(count).map(|event| {
+        ready.extend(events.iter().take(count).map(|event| {
             let flags = event.events();
             let broken = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
             Ready {
@@ -110,7 +121,7 @@ mod tests {
     #[test]
     fn tells_what_is_ready_and_when_time_is_over() {
         let (reader, mut writer) = std::io::pipe().unwrap();
-        let mut poll = Poll::new().unwrap();
+        let poll = Poll::new().unwrap();
         poll.add(&reader, 7, Interest::Read).unwrap();
         let mut ready = Vec::new();
         poll.wait(Mono(0), Some(Mono(1)), &mut ready).unwrap();

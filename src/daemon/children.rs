@@ -1,0 +1,463 @@
+//! The children: from a process's options to a pid with its pipes, from its pipes to its logs, and its end.
+//!
+//! One `waitpid(-1)` loop is the only waiter. Where a program has `sweep`, a dead leader is looked at before it is reaped:
+//! as long as others live in its process group it stays a zombie, so that the group's number cannot be given to anybody else.
+
+use super::environment::Surroundings;
+use super::{Kind, token};
+use crate::config::model::ProcessConfig;
+use crate::config::values::split_command;
+use crate::logs::{ChildLog, Flow, SinkId, Sinks};
+use crate::supervision::process::Exit;
+use crate::supervision::{Fault, FaultCode, ProcId, Process};
+use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
+use crate::sys::poll::{Interest, Poll};
+use crate::sys::program::find_program;
+use crate::sys::spawn::{Credentials, SpawnPlan, Words, spawn};
+use crate::sys::{Pid, errno, reap};
+use crate::time::Now;
+use nix::errno::Errno;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// How much one read takes: as much as a pipe holds.
+const READ_BYTES: usize = 64 * 1024;
+
+/// So many reads empty the largest pipe that an ordinary user can make (1 MiB); what a surviving grandchild goes on
+/// writing has no end.
+const DRAIN_READS: usize = 17;
+
+/// What may wait for a program that does not read its stdin.
+const STDIN_LIMIT: usize = 1024 * 1024;
+
+/// The reading end of a child's pipe, and where its bytes go.
+#[derive(Debug)]
+struct Reader {
+    fd: OwnedFd,
+    log: ChildLog,
+    token: u64,
+    /// Its sink takes no more for now: the pipe is not watched, and the program blocks when it is full.
+    is_paused: bool,
+}
+
+/// The writing end of a child's stdin.
+#[derive(Debug)]
+struct Stdin {
+    fd: OwnedFd,
+    queue: VecDeque<u8>,
+}
+
+/// One process's running child.
+#[derive(Debug)]
+struct Child {
+    sweep: bool,
+    stdin: Option<Stdin>,
+    stdout: Option<Reader>,
+    stderr: Option<Reader>,
+}
+
+/// All children.
+#[derive(Debug)]
+pub struct Children {
+    by_pid: BTreeMap<Pid, ProcId>,
+    by_id: Vec<Option<Box<Child>>>,
+    /// Pipes of dead children whose sink is blocked: read to their end when it is not.
+    lingering: Vec<Option<Box<Reader>>>,
+    /// Dead leaders that are not reaped yet, because others live in their group.
+    held: BTreeSet<Pid>,
+    /// How many live children have `sweep`.
+    sweepers: usize,
+    buffer: Box<[u8]>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Death {
+    /// Its number.
+    pub pid: Pid,
+    /// How.
+    pub exit: Exit,
+    /// Whose it was; `None`: an orphan's.
+    pub id: Option<ProcId>,
+    /// Others live in its process group (looked at with `sweep` only); it is not reaped yet.
+    pub remains: bool,
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        Children {
+            by_pid: BTreeMap::new(),
+            by_id: Vec::new(),
+            lingering: Vec::new(),
+            held: BTreeSet::new(),
+            sweepers: 0,
+            buffer: vec![0; READ_BYTES].into(),
+        }
+    }
+}
+
+impl Children {
+    /// Starts a child; the error is what Supervisor would say (census §4.5).
+    pub fn spawn(
+        &mut self,
+        id: ProcId,
+        process: &Process,
+        logs: [Option<ChildLog>; 2],
+        around: &Surroundings,
+        poll: &Poll,
+    ) -> Result<Pid, String> {
+        let config = &*process.config;
+        let name = &config.name;
+        let (program, words) = resolve(config, around)?;
+        let argv = Words::of(&words).map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
+        let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
+        let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
+        let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
+        let pipes = open_pipes(config).map_err(|error| match error.raw_os_error() {
+            Some(libc::EMFILE) => format!("too many open files to spawn '{name}'"),
+            _ => format!("unknown error making pipes for '{name}': {}", errno::name(&error)),
+        })?;
+        let [stdin, stdout, stderr] = pipes.each_ref().map(|pipe| pipe.as_ref().map(|pipe| pipe.childs.as_fd()));
+        let plan = SpawnPlan {
+            stdio: [stdin, stdout, if config.redirect_stderr { stdout } else { stderr }],
+            directory: directory.as_deref(),
+            umask: config.umask,
+            credentials: config.user.as_ref().map(|user| Credentials {
+                uid: user.uid,
+                gid: user.gid,
+                groups: &user.groups,
+            }),
+            limits: &around.limits,
+            ..SpawnPlan::new(&program, &argv, &env, around.mask)
+        };
+        let pid = spawn(&plan).map_err(|error| match error.raw_os_error() {
+            Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
+            _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
+        })?;
+        self.insert(id, pid, config.sweep, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), logs, poll);
+        Ok(pid)
+    }
+
+    fn insert(
+        &mut self,
+        id: ProcId,
+        pid: Pid,
+        sweep: bool,
+        [stdin, stdout, stderr]: [Option<OwnedFd>; 3],
+        [stdout_log, stderr_log]: [Option<ChildLog>; 2],
+        poll: &Poll,
+    ) {
+        let reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, kind| {
+            let (fd, log) = fd.zip(log)?;
+            let token = token(kind, id);
+            // Without memory for the watch the output cannot be had; the program goes on.
+            poll.add(&fd, token, Interest::Read).ok()?;
+            Some(Reader { fd, log, token, is_paused: false })
+        };
+        let child = Child {
+            sweep,
+            stdin: stdin.map(|fd| Stdin { fd, queue: VecDeque::new() }),
+            stdout: reader(stdout, stdout_log, Kind::Stdout),
+            stderr: reader(stderr, stderr_log, Kind::Stderr),
+        };
+        let place = usize::try_from(id).unwrap_or(usize::MAX);
+        if place >= self.by_id.len() {
+            self.by_id.resize_with(place.saturating_add(1), || None);
+        }
+        if let Some(slot) = self.by_id.get_mut(place) {
+            *slot = Some(Box::new(child));
+        }
+        self.by_pid.insert(pid, id);
+        self.sweepers = self.sweepers.saturating_add(usize::from(sweep));
+    }
+
+    /// The next process that has ended, its own or adopted. Call it until there is none: no zombie outlives a turn but
+    /// those that are held.
+    pub fn next_death(&mut self) -> Option<Death> {
+        if self.sweepers == 0 && self.held.is_empty() {
+            let (pid, exit) = reap::reap_any()?;
+            return Some(Death { pid, exit: exit_of(exit), id: self.by_pid.get(&pid).copied(), remains: false });
+        }
+        let (pid, exit) = self.peek_past_held()?;
+        let id = self.by_pid.get(&pid).copied();
+        let sweep = id.and_then(|id| self.child(id)).is_some_and(|child| child.sweep);
+        let remains = sweep && group_lives(pid);
+        if remains {
+            self.held.insert(pid);
+        } else {
+            reap::reap(pid)?;
+        }
+        Some(Death { pid, exit: exit_of(exit), id, remains })
+    }
+
+    /// The next zombie that is not held. The kernel shows the same one again and again, so with one held they are found
+    /// by their numbers: our own children first, then the orphans in /proc.
+    fn peek_past_held(&self) -> Option<(Pid, reap::Exit)> {
+        if self.held.is_empty() {
+            return reap::peek_any();
+        }
+        let dead = |&pid: &Pid| if self.held.contains(&pid) { None } else { Some((pid, reap::peek(pid)?)) };
+        self.by_pid.keys().find_map(dead).or_else(|| zombies_of_ours().iter().find_map(dead))
+    }
+
+    /// Ends the hold on a dead leader if its group is empty by now; whether it is.
+    pub fn release_if_empty(&mut self, pgid: Pid) -> bool {
+        if !self.held.contains(&pgid) {
+            return true;
+        }
+        let empty = !group_lives(pgid);
+        if empty {
+            self.held.remove(&pgid);
+            reap::reap(pgid);
+        }
+        empty
+    }
+
+    /// Reads what a dead child has left in its pipes, and closes them; a pipe whose sink is blocked is read later.
+    pub fn bury(&mut self, pid: Pid, sinks: &mut Sinks, poll: &Poll, now: Now) {
+        let Some(child) = self.by_pid.remove(&pid).and_then(|id| self.take(id)) else { return };
+        let Child { stdout, stderr, sweep, .. } = *child;
+        self.sweepers = self.sweepers.saturating_sub(usize::from(sweep));
+        for reader in [stdout, stderr].into_iter().flatten() {
+            self.drain(reader, sinks, poll, now);
+        }
+    }
+
+    fn drain(&mut self, mut reader: Reader, sinks: &mut Sinks, poll: &Poll, now: Now) {
+        for _ in 0..DRAIN_READS {
+            if let Flow::Blocked(stream) = reader.log.flow(sinks) {
+                return self.linger(reader, stream, sinks, poll);
+            }
+            match nix::unistd::read(&reader.fd, &mut self.buffer) {
+                Ok(count @ 1..) => {
+                    let bytes = self.buffer.get(..count).unwrap_or_default();
+                    reader.log.write(bytes, sinks, now);
+                }
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        reader.log.close(sinks, now);
+    }
+
+    fn linger(&mut self, mut reader: Reader, stream: SinkId, sinks: &mut Sinks, poll: &Poll) {
+        if !reader.is_paused {
+            let _ = poll.remove(&reader.fd);
+        }
+        let place = self.lingering.iter().position(Option::is_none).unwrap_or(self.lingering.len());
+        reader.token = token(Kind::Lingering, u32::try_from(place).unwrap_or(u32::MAX));
+        reader.is_paused = true;
+        sinks.park(stream, reader.token);
+        match self.lingering.get_mut(place) {
+            Some(slot) => *slot = Some(Box::new(reader)),
+            None => self.lingering.push(Some(Box::new(reader))),
+        }
+    }
+
+    /// Reads once from a pipe that is ready and hands the bytes on.
+    pub fn read(&mut self, kind: Kind, n: u32, sinks: &mut Sinks, poll: &Poll, now: Now) {
+        let Some(slot) = reader_slot(&mut self.by_id, kind, n) else { return };
+        let Some(reader) = slot else { return };
+        // The watch ends with the pause: a pipe without a writer would be told as ready again and again.
+        if let Flow::Blocked(stream) = reader.log.flow(sinks) {
+            reader.is_paused = true;
+            let _ = poll.remove(&reader.fd);
+            return sinks.park(stream, reader.token);
+        }
+        match nix::unistd::read(&reader.fd, &mut self.buffer) {
+            Ok(count @ 1..) => {
+                let bytes = self.buffer.get(..count).unwrap_or_default();
+                reader.log.write(bytes, sinks, now);
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The child and all who inherited the pipe have closed it.
+            Ok(_) | Err(_) => {
+                if let Some(mut reader) = slot.take() {
+                    reader.log.close(sinks, now);
+                }
+            }
+        }
+    }
+
+    /// The sink for which this pipe waited has room again.
+    pub fn resume(&mut self, kind: Kind, n: u32, sinks: &mut Sinks, poll: &Poll, now: Now) {
+        if kind == Kind::Lingering {
+            let slot = usize::try_from(n).ok().and_then(|place| self.lingering.get_mut(place));
+            if let Some(reader) = slot.and_then(Option::take) {
+                self.drain(*reader, sinks, poll, now);
+            }
+            return;
+        }
+        let reader = reader_slot(&mut self.by_id, kind, n).and_then(Option::as_mut);
+        if let Some(reader) = reader.filter(|reader| reader.is_paused) {
+            reader.is_paused = poll.add(&reader.fd, reader.token, Interest::Read).is_err();
+        }
+    }
+
+    /// Queues bytes for a child's stdin and writes what it takes now.
+    pub fn write_stdin(&mut self, id: ProcId, bytes: &[u8], poll: &Poll) -> Result<(), Fault> {
+        let fault = |extra: &str| Fault::new(FaultCode::NoFile, extra);
+        let stdin = self.child_mut(id).and_then(|child| child.stdin.as_mut()).ok_or_else(|| fault(""))?;
+        if stdin.queue.len().saturating_add(bytes.len()) > STDIN_LIMIT {
+            return Err(Fault::new(FaultCode::Failed, "the program does not read its stdin"));
+        }
+        let idle = stdin.queue.is_empty();
+        stdin.queue.extend(bytes);
+        if idle && self.flush_stdin(id, poll).is_none() {
+            return Err(fault(""));
+        }
+        Ok(())
+    }
+
+    /// Writes what a child's stdin takes; `None`: it is closed.
+    pub fn flush_stdin(&mut self, id: ProcId, poll: &Poll) -> Option<()> {
+        let token = token(Kind::Stdin, id);
+        let child = self.child_mut(id)?;
+        let stdin = child.stdin.as_mut()?;
+        while !stdin.queue.is_empty() {
+            match nix::unistd::write(&stdin.fd, stdin.queue.as_slices().0) {
+                Ok(count) => drop(stdin.queue.drain(..count.min(stdin.queue.len()))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    // Added once, modified never: it is removed as soon as the queue is empty.
+                    let _ = poll.add(&stdin.fd, token, Interest::Write);
+                    return Some(());
+                }
+                Err(_) => {
+                    child.stdin = None;
+                    return None;
+                }
+            }
+        }
+        stdin.queue = VecDeque::new();
+        let _ = poll.remove(&stdin.fd);
+        Some(())
+    }
+
+    /// The logs of a running child, for `clear` and reopening.
+    pub fn logs_mut(&mut self) -> impl Iterator<Item = &mut ChildLog> {
+        let children = self.by_id.iter_mut().flatten();
+        children
+            .flat_map(|child| [child.stdout.as_mut(), child.stderr.as_mut()])
+            .flatten()
+            .map(|reader| &mut reader.log)
+    }
+
+    /// The logs of one running child.
+    pub fn logs_of(&mut self, id: ProcId) -> impl Iterator<Item = &mut ChildLog> {
+        let child = self.child_mut(id);
+        let readers = child.map(|child| [child.stdout.as_mut(), child.stderr.as_mut()]);
+        readers.into_iter().flatten().flatten().map(|reader| &mut reader.log)
+    }
+
+    fn child(&self, id: ProcId) -> Option<&Child> {
+        self.by_id.get(usize::try_from(id).ok()?)?.as_deref()
+    }
+
+    fn child_mut(&mut self, id: ProcId) -> Option<&mut Child> {
+        self.by_id.get_mut(usize::try_from(id).ok()?)?.as_deref_mut()
+    }
+
+    fn take(&mut self, id: ProcId) -> Option<Box<Child>> {
+        self.by_id.get_mut(usize::try_from(id).ok()?)?.take()
+    }
+}
+
+/// Whether a start could succeed, as far as the file is concerned (census §7.5: NO_FILE, NOT_EXECUTABLE).
+pub fn probe(config: &ProcessConfig, around: &Surroundings) -> Result<(), Fault> {
+    use crate::sys::program::FindError;
+    let words = words_of(config).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
+    let name = words.first().map(String::as_str).unwrap_or_default();
+    find_program(OsStr::new(name), around.path_of(config)).map(drop).map_err(|error| {
+        let code = if matches!(error, FindError::Missing(_)) { FaultCode::NoFile } else { FaultCode::NotExecutable };
+        Fault::new(code, error.to_string())
+    })
+}
+
+fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<String>), String> {
+    let words = words_of(config)?;
+    let name = words.first().map(String::as_str).unwrap_or_default();
+    let program = find_program(OsStr::new(name), around.path_of(config)).map_err(|error| error.to_string())?;
+    Ok((program, words))
+}
+
+fn words_of(config: &ProcessConfig) -> Result<Vec<String>, String> {
+    let words =
+        split_command(&config.command).map_err(|why| format!("can't parse command '{}': {why}", config.command))?;
+    if words.is_empty() { Err("command is empty".into()) } else { Ok(words) }
+}
+
+fn open_pipes(config: &ProcessConfig) -> io::Result<[Option<Pipe>; 3]> {
+    let stderr = if config.redirect_stderr { None } else { Some(pipe_from_child()?) };
+    Ok([Some(pipe_to_child()?), Some(pipe_from_child()?), stderr])
+}
+
+fn exit_of(exit: reap::Exit) -> Exit {
+    match exit {
+        reap::Exit::Code(code) => Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+        reap::Exit::Signal(number, core) => Exit::Signal { number, core },
+    }
+}
+
+fn reader_slot(by_id: &mut [Option<Box<Child>>], kind: Kind, id: ProcId) -> Option<&mut Option<Reader>> {
+    let child = by_id.get_mut(usize::try_from(id).ok()?)?.as_deref_mut()?;
+    match kind {
+        Kind::Stdout => Some(&mut child.stdout),
+        Kind::Stderr => Some(&mut child.stderr),
+        _ => None,
+    }
+}
+
+/// Whether anything but zombies is in this process group, as /proc tells.
+fn group_lives(pgid: Pid) -> bool {
+    stats().any(|stat| stat.pgrp == pgid && !stat.is_dead)
+}
+
+/// Our own dead children.
+fn zombies_of_ours() -> Vec<Pid> {
+    let ours = nix::unistd::getpid().as_raw();
+    stats().filter(|stat| stat.ppid == ours && stat.is_dead).map(|stat| stat.pid).collect()
+}
+
+/// What /proc/PID/stat says of a process (proc(5)).
+struct Stat {
+    pid: Pid,
+    is_dead: bool,
+    ppid: Pid,
+    pgrp: Pid,
+}
+
+fn stats() -> impl Iterator<Item = Stat> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid: Pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(PathBuf::from("/proc").join(pid.to_string()).join("stat")).ok()?;
+        parse_stat(pid, &line)
+    })
+}
+
+/// `pid (name) state ppid pgrp …`; the name may hold blanks and parentheses.
+fn parse_stat(pid: Pid, line: &[u8]) -> Option<Stat> {
+    let rest = line.get(memchr::memrchr(b')', line)?.checked_add(2)?..)?;
+    let mut fields = std::str::from_utf8(rest).ok()?.split(' ');
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    Some(Stat { pid, is_dead, ppid: fields.next()?.parse().ok()?, pgrp: fields.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_name() {
+        let stat = parse_stat(7, b"7 (a) Z (b) S 1 42 42 0 -1").unwrap();
+        assert_eq!((stat.ppid, stat.pgrp, stat.is_dead), (1, 42, false));
+        assert!(parse_stat(7, b"7 (x) Z 1 7 7").unwrap().is_dead);
+        assert!(parse_stat(7, b"7 (x").is_none());
+        assert!(parse_stat(7, b"").is_none());
+    }
+}

@@ -1,0 +1,78 @@
+//! What every child gets from us: environment, limits, signal mask.
+
+use crate::config::model::{Config, ProcessConfig, ServerUrl, SocketAddress};
+use crate::supervision::Process;
+use crate::sys::fds::Limit;
+use crate::sys::signals::SignalSet;
+use crate::sys::spawn::Words;
+use nix::sys::resource::Resource;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// What is the same for all children.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Our own environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `[supervisord] environment`.
+    pub server_environment: Vec<(String, String)>,
+    /// SUPERVISOR_SERVER_URL of those that leave it to us.
+    pub server_url: Option<String>,
+    /// Limits that we changed for ourselves, as children are to have them.
+    pub limits: Vec<(Resource, Limit)>,
+    /// The signal mask that we were started with.
+    pub mask: SignalSet,
+}
+
+impl Surroundings {
+    /// The environment of one process: ours, SUPERVISOR_*, `[supervisord]`'s, its own; the later wins (census §4.5).
+    pub fn environment_of(&self, process: &Process) -> io::Result<Words> {
+        let config = &process.config;
+        let mut all: BTreeMap<&[u8], &[u8]> =
+            self.environment.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        all.insert(b"SUPERVISOR_ENABLED", b"1");
+        let url = match &config.serverurl {
+            ServerUrl::Auto => self.server_url.as_deref(),
+            ServerUrl::Unset => None,
+            ServerUrl::Fixed(url) => Some(url.as_str()),
+        };
+        if let Some(url) = url {
+            all.insert(b"SUPERVISOR_SERVER_URL", url.as_bytes());
+        }
+        all.insert(b"SUPERVISOR_PROCESS_NAME", config.name.as_bytes());
+        all.insert(b"SUPERVISOR_GROUP_NAME", process.group.name.as_bytes());
+        for (name, value) in self.server_environment.iter().chain(&config.environment) {
+            all.insert(name.as_bytes(), value.as_bytes());
+        }
+        let mut words = Words::default();
+        for (name, value) in all {
+            words.push(&[name, b"=", value])?;
+        }
+        Ok(words)
+    }
+
+    /// Where the command is looked for: the PATH of its own or `[supervisord]`'s environment=, else ours.
+    pub fn path_of<'a>(&'a self, config: &'a ProcessConfig) -> Option<&'a OsStr> {
+        let given = self.server_environment.iter().chain(&config.environment).rev().find(|(name, _)| name == "PATH");
+        let ours = || self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        given.map(|(_, value)| OsStr::new(value)).or_else(ours)
+    }
+}
+
+/// What `serverurl=AUTO` means: the first Unix server, else the first TCP server (census §3.3).
+pub fn automatic_server_url(config: &Config) -> Option<String> {
+    let unix = config.http.iter().find_map(|server| match &server.address {
+        SocketAddress::Unix(path) => Some(format!("unix://{}", path.display())),
+        SocketAddress::Tcp(..) => None,
+    });
+    let tcp = || {
+        config.http.iter().find_map(|server| match &server.address {
+            SocketAddress::Tcp(host, port) if host.is_empty() => Some(format!("http://localhost:{port}")),
+            SocketAddress::Tcp(host, port) => Some(format!("http://{host}:{port}")),
+            SocketAddress::Unix(_) => None,
+        })
+    };
+    unix.or_else(tcp)
+}

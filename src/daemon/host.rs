@@ -1,0 +1,228 @@
+//! What clients can have of the daemon: the [`Host`] of the RPC methods, and the log files behind the processes.
+
+use super::{Daemon, startup};
+use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel};
+use crate::logs::{ChildLog, Format, Limits, Spec, auto};
+use crate::rpc::{Channel, Host};
+use crate::supervision::{Command, Fault, FaultCode, Input, ProcId, Reply, Supervision, Ticket};
+use crate::sys::errno;
+use crate::sys::poll::Ready;
+use crate::time::Now;
+use std::path::{Path, PathBuf};
+
+impl Host for Daemon {
+    fn supervision(&self) -> &Supervision {
+        &self.supervision
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn identifier(&self) -> &str {
+        &self.supervision.parsed().server.identifier
+    }
+
+    fn submit(&mut self, ticket: Ticket, command: Command) {
+        self.supervision.handle(Input::Command(ticket, command), self.now);
+    }
+
+    fn forget(&mut self, ticket: Ticket) {
+        self.supervision.handle(Input::Forget(ticket), self.now);
+    }
+
+    fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
+        let loaded = self.settings.load()?;
+        self.around.server_environment.clone_from(&loaded.config.server.environment);
+        Ok(self.supervision.reread(loaded.config))
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        let loaded = self.settings.load()?;
+        self.next_config = Some(Box::new(loaded));
+        self.supervision.handle(Input::Reload, self.now);
+        Ok(())
+    }
+
+    fn main_log(&self) -> Option<PathBuf> {
+        self.journal.path(&self.sinks).map(Path::to_path_buf)
+    }
+
+    fn clear_main_log(&mut self) -> Result<(), Fault> {
+        if self.main_log().is_none_or(|path| !path.exists()) {
+            return Err(Fault::new(FaultCode::NoFile, ""));
+        }
+        self.log(LogLevel::Info, "reopening log file");
+        self.journal
+            .clear(&mut self.sinks)
+            .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::Name(errno as i32))))
+    }
+
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
+        let process = self.supervision.process(id)?;
+        let place = match channel {
+            Channel::Stdout => &process.config.stdout.logfile,
+            Channel::Stderr if process.config.redirect_stderr => return None,
+            Channel::Stderr => &process.config.stderr.logfile,
+        };
+        match place {
+            LogPlace::None => None,
+            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.clone(),
+            LogPlace::File(path) => Some(path.clone()),
+        }
+    }
+
+    fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
+        let failed = |errno| Fault::new(FaultCode::Failed, errno::Name(errno as i32).to_string());
+        let mut open = 0_u32;
+        for log in self.children.logs_of(id) {
+            open = open.saturating_add(1);
+            log.clear(&mut self.sinks).map_err(failed)?;
+        }
+        if open == 0 {
+            // Differs from Supervisor: the logs of a stopped program are cleared too.
+            for channel in [Channel::Stdout, Channel::Stderr] {
+                if let Some(path) = self.process_log(id, channel) {
+                    let private = self.auto_logs.get(&id).is_some_and(|logs| logs.contains(&Some(path.clone())));
+                    self.sinks.clear_path(&path, private).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault> {
+        self.children.write_stdin(id, bytes, &self.poll)
+    }
+}
+
+impl Daemon {
+    /// The server acts on us and we on it: it is taken out for the time, and answers wait until it is back.
+    fn with_server(&mut self, act: impl FnOnce(&mut super::Server, &mut Daemon)) {
+        let mut server = std::mem::take(&mut self.server);
+        act(&mut server, self);
+        self.server = server;
+    }
+
+    pub(super) fn accept(&mut self, n: u32) {
+        self.with_server(|server, daemon| {
+            let poll = std::rc::Rc::clone(&daemon.poll);
+            server.accept(n, &poll, daemon.now);
+        });
+    }
+
+    pub(super) fn serve_client(&mut self, n: u32, ready: Ready) {
+        self.with_server(|server, daemon| {
+            let poll = std::rc::Rc::clone(&daemon.poll);
+            server.serve(n, ready, daemon, &poll);
+        });
+    }
+
+    pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.with_server(|server, daemon| {
+            let poll = std::rc::Rc::clone(&daemon.poll);
+            server.reply(ticket, reply, daemon, &poll);
+        });
+    }
+
+    /// HUP: a configuration that is good begins a restart; one that is not changes nothing.
+    pub(super) fn reload_on_signal(&mut self) {
+        if !self.is_running() {
+            let line = "ignored SIGHUP indicating restart request (shutdown in progress)";
+            return self.log(LogLevel::Warn, line);
+        }
+        self.log(LogLevel::Warn, "received SIGHUP indicating restart request");
+        if let Err(why) = self.restart() {
+            // Differs from Supervisor: it ends with exit code 2, everything stopped.
+            self.log(LogLevel::Error, &format!("not restarted, the configuration is bad:\n{why}"));
+        }
+    }
+
+    pub(super) fn reopen_logs(&mut self) {
+        let main = self.journal.reopen(&mut self.sinks);
+        let mut failed: Vec<_> = main.err().into_iter().collect();
+        for log in self.children.logs_mut() {
+            failed.extend(log.reopen(&mut self.sinks).err());
+        }
+        self.log(LogLevel::Info, "supervisord logreopen");
+        for errno in failed {
+            self.log(LogLevel::Error, &format!("cannot reopen a log: {}", errno::Name(errno as i32)));
+        }
+    }
+
+    /// Names and makes the AUTO logs of new processes; where that cannot be done they have none, which is said once.
+    pub(super) fn make_auto_logs(&mut self, ids: &[ProcId]) {
+        let mut refused = None;
+        for &id in ids {
+            let Some(process) = self.supervision.process(id) else { continue };
+            let config = std::rc::Rc::clone(&process.config);
+            let folder = startup::auto_log_dir(self.supervision.parsed());
+            let identifier = &self.supervision.parsed().server.identifier;
+            let mut make = |channel: &ChannelConfig, name: &str| {
+                if channel.logfile != LogPlace::Auto {
+                    return None;
+                }
+                auto::create(&folder, &config.name, name, identifier).map_err(|errno| refused = Some(errno)).ok()
+            };
+            let stdout = make(&config.stdout, "stdout");
+            let stderr = if config.redirect_stderr { None } else { make(&config.stderr, "stderr") };
+            if stdout.is_some() || stderr.is_some() {
+                self.auto_logs.insert(id, [stdout, stderr]);
+            }
+        }
+        if let Some(errno) = refused {
+            let folder = startup::auto_log_dir(self.supervision.parsed());
+            let line = format!(
+                "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",
+                folder.display(),
+                errno::Name(errno as i32)
+            );
+            self.log(LogLevel::Warn, &line);
+        }
+    }
+
+    /// Opens the logs of a process that is about to be spawned; the error is Supervisor's.
+    pub(super) fn open_logs(&mut self, id: ProcId) -> Result<[Option<ChildLog>; 2], String> {
+        let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
+        let config = std::rc::Rc::clone(&process.config);
+        let strip_ansi = self.supervision.parsed().server.strip_ansi;
+        let paths = [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel));
+        let sinks = &mut self.sinks;
+        let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {
+            let label = format!("{} {}", config.name, which.name());
+            let limits = Limits {
+                maxbytes: channel.maxbytes,
+                backups: channel.backups,
+                private: channel.logfile == LogPlace::Auto,
+            };
+            let format = match channel.format {
+                LogFormat::Raw => Format::Raw,
+                LogFormat::Prefix => Format::Prefix,
+            };
+            let spec = Spec { path: path.as_deref(), limits, strip_ansi, format, label: &label };
+            ChildLog::open(&spec, sinks).map_err(|errno| {
+                let name = errno::Name(errno as i32);
+                format!("unknown error making dispatchers for '{}': {name}", config.name)
+            })
+        };
+        let [out_path, err_path] = &paths;
+        let stdout = open(&config.stdout, Channel::Stdout, out_path)?;
+        if config.redirect_stderr {
+            return Ok([Some(stdout), None]);
+        }
+        let stderr = open(&config.stderr, Channel::Stderr, err_path);
+        if stderr.is_err() {
+            let mut stdout = stdout;
+            stdout.close(&mut self.sinks, self.now);
+            return stderr.map(|_| [None, None]);
+        }
+        Ok([Some(stdout), stderr.ok()])
+    }
+}
+
+fn channel_index(channel: Channel) -> usize {
+    match channel {
+        Channel::Stdout => 0,
+        Channel::Stderr => 1,
+    }
+}

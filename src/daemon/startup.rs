@@ -1,0 +1,347 @@
+//! From the command line to the first turn of the loop, and the last words after it.
+
+use super::environment::{Surroundings, automatic_server_url};
+use super::{Daemon, Ended, Kind, token};
+use crate::config::command_line::{self, Options, Request};
+use crate::config::model::{ChildLog as LogPlace, Config, LogLevel, MainLog, User};
+use crate::config::{self, Loaded, Severity};
+use crate::logs::{Journal, Limits, Sinks, auto};
+use crate::machine::Real;
+use crate::supervision::Supervision;
+use crate::sys::fds::{self, Limit};
+use crate::sys::poll::{Interest, Poll};
+use crate::sys::signals::Signals;
+use crate::sys::{clock, errno, pid1};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What the command line and the machine have settled, for this and every later configuration.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The name that we were called by, for messages.
+    pub(super) name: String,
+    /// Absolute, so that a later chdir changes nothing.
+    pub(super) config_file: PathBuf,
+    /// Called `supervisord`: the default log and pid files are made.
+    pub(super) as_supervisord: bool,
+    /// Process number 1.
+    pub(super) is_pid1: bool,
+    /// Options that win over the file.
+    pub(super) options: Options,
+}
+
+impl Settings {
+    /// Reads the configuration anew; the error is every problem, one a line.
+    pub(super) fn load(&self) -> Result<Loaded, String> {
+        let mut loaded = config::load(&self.config_file, &Real);
+        let mut errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
+        errors.extend(self.options.apply(&mut loaded.config.server, &Real).err());
+        if errors.is_empty() { Ok(loaded) } else { Err(errors.join("\n")) }
+    }
+}
+
+/// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
+pub fn main(name: &str, args: &[String]) -> u8 {
+    // The very first act: from here on no signal is lost, and none can end us but KILL.
+    let signals = match Signals::take_over(&[]) {
+        Ok(signals) => signals,
+        Err(error) => return fail(name, &format!("cannot take over signals: {error}")),
+    };
+    let options = match command_line::parse(args, &Real) {
+        Ok(Request::Run(options)) => options,
+        Ok(Request::Help) => {
+            return say(&format!("{name}: run the programs of a supervisord.conf\n\n{}", command_line::usage()));
+        }
+        Ok(Request::Version) => return say("4.3.0\n"),
+        Err(why) => return fail(name, &why),
+    };
+    match Daemon::start(name, options, signals) {
+        Ok(mut daemon) => daemon.live(),
+        Err(why) => fail(name, &why),
+    }
+}
+
+fn say(text: &str) -> u8 {
+    // A closed stdout is nobody's fault here.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    0
+}
+
+/// A usage or configuration error: two lines and exit code 2, as Supervisor (census §1.1).
+fn fail(name: &str, why: &str) -> u8 {
+    let _ = writeln!(std::io::stderr(), "Error: {why}\nFor help, use {name} -h");
+    if pid1::is_pid1() {
+        leave_termination_message(why);
+    }
+    2
+}
+
+impl Daemon {
+    fn start(name: &str, options: Options, signals: Signals) -> Result<Self, String> {
+        let now = clock::now();
+        let as_supervisord = Path::new(name).file_name().is_some_and(|name| name == "supervisord");
+        let found = match &options.configuration {
+            Some(path) => path.clone(),
+            None => config::search(Path::new(name), &Real).map_err(|missing| missing.to_string())?,
+        };
+        let config_file = std::path::absolute(&found).map_err(|error| format!("{}: {error}", found.display()))?;
+        let is_pid1 = pid1::is_pid1();
+        let settings = Settings { name: name.into(), config_file, as_supervisord, is_pid1, options };
+        let loaded = settings.load()?;
+        let mut lines = Vec::new();
+        if !is_pid1 && let Err(error) = pid1::become_subreaper() {
+            lines.push((LogLevel::Warn, format!("cannot adopt orphans: {error}")));
+        }
+        if let Some(user) = &loaded.config.server.user {
+            lines.extend(drop_privileges(user)?);
+        }
+        let limits = raise_limits(&loaded.config, &mut lines)?;
+        let sinks = Sinks::new();
+        let _ = fds::close_on_exec_from_3();
+        let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
+        poll.add(signals.fd(), token(Kind::Signals, 0), Interest::Read)
+            .map_err(|error| format!("cannot watch signals: {error}"))?;
+        let around = Surroundings {
+            environment: std::env::vars_os().collect(),
+            server_environment: Vec::new(),
+            server_url: None,
+            limits,
+            mask: signals.original_mask(),
+        };
+        let mut daemon = Daemon {
+            supervision: Supervision::new(Config::default()),
+            children: super::Children::default(),
+            around,
+            server: super::Server::default(),
+            poll: std::rc::Rc::new(poll),
+            signals,
+            sinks,
+            journal: Journal::new(super::journal_level(loaded.config.server.loglevel)),
+            watched: std::collections::BTreeMap::new(),
+            orphans: super::Orphans::default(),
+            settings,
+            auto_logs: std::collections::BTreeMap::new(),
+            next_config: None,
+            finish: None,
+            now,
+        };
+        daemon.begin(loaded, lines)?;
+        Ok(daemon)
+    }
+
+    /// Takes a configuration into use: at the start, and again after a restart.
+    fn begin(&mut self, loaded: Loaded, lines: Vec<(LogLevel, String)>) -> Result<(), String> {
+        let Loaded { config, problems } = loaded;
+        self.now = clock::now();
+        self.journal.set_level(super::journal_level(config.server.loglevel));
+        self.open_journal(&config)?;
+        for problem in problems {
+            let level = if problem.severity == Severity::Info { LogLevel::Info } else { LogLevel::Warn };
+            self.log(level, &problem.to_string());
+        }
+        for (level, line) in lines {
+            self.log(level, &line);
+        }
+        self.around.server_environment.clone_from(&config.server.environment);
+        self.around.server_url = automatic_server_url(&config);
+        let (server, said) = super::Server::open(&config, &self.poll).map_err(|errors| errors.join("\n"))?;
+        self.server = server;
+        for (level, line) in said {
+            self.log(level, &line);
+        }
+        if self.around.server_url.is_none() {
+            self.around.server_url = self.server.default_url();
+        }
+        self.clean_auto_logs(&config);
+        self.auto_logs.clear();
+        self.write_pidfile(&config);
+        self.say_where_output_goes(&config);
+        self.log(LogLevel::Info, &format!("supervisord started with pid {}", std::process::id()));
+        self.supervision = Supervision::new(config);
+        self.settle();
+        Ok(())
+    }
+
+    /// Lives through one configuration after the other; the exit code.
+    fn live(&mut self) -> u8 {
+        loop {
+            let ended = self.run();
+            self.server.close_all(&self.poll);
+            self.remove_pidfile();
+            match ended {
+                Ended::Exit(code, reason) => {
+                    self.finish_sinks();
+                    self.last_words(code, &reason);
+                    return code;
+                }
+                Ended::Reload(loaded) => {
+                    if let Err(why) = self.begin(*loaded, Vec::new()) {
+                        self.finish_sinks();
+                        return fail(&self.settings.name, &why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// PID 1's log goes to its stdout, and to a file too where one is named; the default file is made for
+    /// `supervisord` only.
+    fn open_journal(&mut self, config: &Config) -> Result<(), String> {
+        let server = &config.server;
+        let default = PathBuf::from("supervisord.log");
+        let path = match &server.logfile {
+            Some(MainLog::File(path)) => Some(path.clone()),
+            Some(MainLog::Syslog) => None,
+            None => (self.settings.as_supervisord && !self.settings.is_pid1).then_some(default),
+        };
+        let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
+        let limits = Limits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
+        self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now).map_err(|errno| {
+            let path = path.unwrap_or_default();
+            format!("cannot open the log file {}: {}", path.display(), errno::Name(errno as i32))
+        })?;
+        let echo = self.journal.set_echo(!server.silent, &mut self.sinks, self.now);
+        if matches!(server.logfile, Some(MainLog::Syslog)) {
+            self.log(LogLevel::Warn, "logfile=syslog is not there yet: the log goes to stdout only");
+        }
+        if let Err(errno) = echo {
+            self.log(LogLevel::Warn, &format!("cannot log to stdout: {}", errno::Name(errno as i32)));
+        }
+        Ok(())
+    }
+
+    fn clean_auto_logs(&mut self, config: &Config) {
+        if config.server.nocleanup {
+            return;
+        }
+        match auto::clean(&auto_log_dir(config), &config.server.identifier) {
+            Ok(left) => {
+                for path in left {
+                    self.log(LogLevel::Warn, &format!("Failed to clean up '{}'", path.display()));
+                }
+            }
+            Err(_) => self.log(LogLevel::Debug, "Could not clear childlog dir"),
+        }
+    }
+
+    fn pidfile(&self, config: &Config) -> Option<PathBuf> {
+        let default = || (self.settings.as_supervisord && !self.settings.is_pid1).then(|| "supervisord.pid".into());
+        config.server.pidfile.clone().or_else(default)
+    }
+
+    fn write_pidfile(&mut self, config: &Config) {
+        let Some(path) = self.pidfile(config) else { return };
+        if fs::write(&path, format!("{}\n", std::process::id())).is_err() {
+            self.log(LogLevel::Critical, &format!("could not write pidfile {}", path.display()));
+        }
+    }
+
+    fn remove_pidfile(&mut self) {
+        let Some(path) = self.pidfile(self.supervision.parsed()) else { return };
+        // Another supervisor's is not ours to remove.
+        if fs::read(&path).is_ok_and(|text| text == format!("{}\n", std::process::id()).as_bytes()) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Somebody who looks at `docker logs` and sees nothing of his programs is told why.
+    fn say_where_output_goes(&mut self, config: &Config) {
+        let processes = || config.groups.iter().flat_map(|group| &group.processes);
+        let to_container = |place: &LogPlace| match place {
+            LogPlace::File(path) => path.starts_with("/dev") || path.starts_with("/proc"),
+            LogPlace::None | LogPlace::Auto => false,
+        };
+        let any = processes().any(|p| to_container(&p.stdout.logfile) || to_container(&p.stderr.logfile));
+        if !self.settings.is_pid1 || any || processes().next().is_none() {
+            return;
+        }
+        let line = format!(
+            "no program logs to the container's stdout: output goes to the programs' log files (AUTO: {}); \
+             for `docker logs` set stdout_logfile=/dev/stdout",
+            auto_log_dir(config).display()
+        );
+        self.log(LogLevel::Info, &line);
+    }
+
+    /// The last line on stderr says why, and so does the termination message where there can be one.
+    fn last_words(&self, code: u8, reason: &str) {
+        let line = format!("rsup: {reason}; exit code {code}");
+        if self.settings.is_pid1 || !self.settings.as_supervisord {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+        if self.settings.is_pid1 {
+            leave_termination_message(&line);
+        }
+    }
+}
+
+/// Where AUTO logs are made: `childlogdir`, else the temporary directory.
+pub(super) fn auto_log_dir(config: &Config) -> PathBuf {
+    config.server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
+}
+
+/// Kubernetes shows what stands in this file; it makes the file itself.
+fn leave_termination_message(line: &str) {
+    if let Ok(mut file) = fs::OpenOptions::new().write(true).open("/dev/termination-log") {
+        let _ = writeln!(file, "{line}");
+    }
+}
+
+fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {
+    if Uid::current().as_raw() == user.uid {
+        return Ok(None);
+    }
+    if !Uid::current().is_root() {
+        return Err("Can't drop privilege as nonroot user".into());
+    }
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups).map_err(|_| "Could not set groups of effective user")?;
+    setgid(Gid::from_raw(user.gid)).map_err(|_| "Could not set group id of effective user")?;
+    setuid(Uid::from_raw(user.uid)).map_err(|errno| format!("Could not set user id {}: {errno}", user.uid))?;
+    // So that rsupctl of the same user finds our configuration in /proc.
+    let _ = nix::sys::prctl::set_dumpable(true);
+    Ok(Some((LogLevel::Info, format!("Set uid to user {} succeeded", user.uid))))
+}
+
+/// Takes as many descriptors as we may have; children get what `minfds` and `minprocs` say (census §1.1).
+fn raise_limits(config: &Config, lines: &mut Vec<(LogLevel, String)>) -> Result<Vec<(Resource, Limit)>, String> {
+    let mut childrens = Vec::new();
+    let minfds = config.server.minfds;
+    let nofile = fds::nofile().map_err(|error| format!("cannot read the limit of descriptors: {error}"))?;
+    let wanted = Limit { soft: nofile.soft.max(minfds), hard: nofile.hard.max(minfds) };
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted.hard, wanted.hard).is_err() {
+        if nofile.hard < minfds {
+            return Err(format!(
+                "The minimum number of file descriptors required to run this process is {minfds} as per the \"minfds\" \
+                 command-line argument or config file setting. The current environment will only allow you to open {} \
+                 file descriptors.  Either raise the number of usable file descriptors in your environment or lower \
+                 the minfds setting in the config file to allow the process to start.",
+                nofile.hard
+            ));
+        }
+        lines.push((LogLevel::Warn, "cannot raise the limit of descriptors".into()));
+    } else {
+        if nofile.soft < minfds {
+            lines.push((LogLevel::Info, format!("Increased RLIMIT_NOFILE limit to {minfds}")));
+        }
+        childrens.push((Resource::RLIMIT_NOFILE, wanted));
+    }
+    let minprocs = config.server.minprocs;
+    let nproc = fds::nproc().map_err(|error| format!("cannot read the limit of processes: {error}"))?;
+    if nproc.soft < minprocs {
+        if setrlimit(Resource::RLIMIT_NPROC, minprocs, nproc.hard.max(minprocs)).is_err() {
+            return Err(format!(
+                "The minimum number of available processes required to run this program is {minprocs} as per the \
+                 \"minprocs\" command-line argument or config file setting. The current environment will only allow \
+                 you to open {} processes.  Either raise the number of usable processes in your environment or lower \
+                 the minprocs setting in the config file to allow the program to start.",
+                nproc.hard
+            ));
+        }
+        lines.push((LogLevel::Info, format!("Increased RLIMIT_NPROC limit to {minprocs}")));
+    }
+    Ok(childrens)
+}
