@@ -1,1 +1,157 @@
-//! To come.
+//! `pidproxy PIDFILE COMMAND ARG…`: stands for a program that runs as a process other than the one that was started, and that says
+//! in a file which. What the supervisor does to pidproxy reaches that process.
+//!
+//! - Every signal that can be passed on is, to the process that the file names at that moment.
+//! - It ends when its program ends, with its exit code (128 + n when signal n ended it). Its program is the command; but a command
+//!   that exits with 0 and leaves the process that the file names behind has put it in the background: then that process is the program. It
+//!   has become our child (we are a subreaper), so its exit code is known too.
+//!
+//! Differs from Supervisor: its pidproxy ends at once on TERM, INT and QUIT and otherwise up to 5 s late, always with 0; does not search PATH;
+//! and would signal everybody for a file that says -1.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::sys::command::{self, Group};
+use crate::sys::reap::{Exit, has_children, peek, reap_any};
+use crate::sys::signals::{self, Name, RESET_FOR_CHILDREN, Received, Signals};
+use crate::sys::{Pid, errno, pid1};
+
+/// What a program that goes into the background has to write its file after its first process has exited, in milliseconds.
+const PIDFILE_GRACE_MS: u16 = 5000;
+/// How often the file is looked at meanwhile, in milliseconds.
+const PIDFILE_LOOK_MS: u16 = 50;
+
+/// Runs `pidproxy` with these arguments (without its own name, which is `called`); returns the exit code.
+#[must_use]
+pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
+    let Some((pidfile, command)) = arguments.split_first().filter(|(_, command)| !command.is_empty()) else {
+        say(&format!(
+            "Runs a command and passes the signals it gets on to the process that a pidfile names.\n\n\
+             Usage: {} <pidfile name> <command> [<cmdarg1> ...]",
+            called.display()
+        ));
+        return 1;
+    };
+    run(pidfile, command).unwrap_or_else(|(message, code)| {
+        let _ = writeln!(io::stderr(), "pidproxy: {message}");
+        code
+    })
+}
+
+fn run(pidfile: &OsStr, command: &[OsString]) -> Result<u8, (String, u8)> {
+    let signals = Signals::take_over(&RESET_FOR_CHILDREN).map_err(|why| (format!("can't read signals: {why}"), 1))?;
+    if !pid1::is_pid1() {
+        let _ = pid1::become_subreaper();
+    }
+    // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
+    let command = command::start(command, Group::Ours, signals.original_mask())
+        .map_err(|why| (why.to_string(), why.exit_code()))?;
+    let mut proxy = Proxy { pidfile, command, ending: false };
+    let waiting = |why: io::Error| (format!("can't wait for signals: {why}"), 1);
+    let (mut exit, is_program) = proxy.until_command_ended(&signals).map_err(waiting)?;
+    if exit == Exit::Code(0) && !is_program {
+        exit = proxy.until_daemon_ended(&signals).map_err(waiting)?;
+    }
+    Ok(exit.shell_code())
+}
+
+struct Proxy<'a> {
+    pidfile: &'a OsStr,
+    /// 0 once it has ended: nobody can be signalled by that.
+    command: Pid,
+    /// A signal that ends programs has come.
+    ending: bool,
+}
+
+impl Proxy<'_> {
+    /// How the command ended, and whether the file names the command itself.
+    fn until_command_ended(&mut self, signals: &Signals) -> io::Result<(Exit, bool)> {
+        loop {
+            signals.wait(None)?;
+            self.pass_on(signals);
+            // While it is not reaped, its number is not another's.
+            let ended = peek(self.command);
+            let is_program = ended.is_some() && self.named() == Ok(self.command);
+            while reap_any().is_some() {}
+            if let Some(exit) = ended {
+                self.command = 0;
+                return Ok((exit, is_program));
+            }
+        }
+    }
+
+    /// The command has exited with 0: waits for what it put into the background, if it did.
+    fn until_daemon_ended(&mut self, signals: &Signals) -> io::Result<Exit> {
+        let mut daemon = None;
+        let mut grace = PIDFILE_GRACE_MS;
+        loop {
+            daemon = daemon.or_else(|| self.named().ok());
+            let waited_enough = daemon.is_none() && (self.ending || grace == 0);
+            if waited_enough || !has_children() {
+                return Ok(Exit::Code(0));
+            }
+            if !signals.wait(daemon.is_none().then_some(PIDFILE_LOOK_MS))? {
+                grace = grace.saturating_sub(PIDFILE_LOOK_MS);
+            }
+            self.pass_on(signals);
+            // Before it is reaped, the process that the file names is still there to be found.
+            daemon = daemon.or_else(|| self.named().ok());
+            while let Some((pid, exit)) = reap_any() {
+                if Some(pid) == daemon {
+                    return Ok(exit);
+                }
+            }
+        }
+    }
+
+    fn pass_on(&mut self, signals: &Signals) {
+        for received in signals.pending() {
+            // The kernel's SIGCHLD is for us.
+            if received.signo != libc::SIGCHLD || received.code <= 0 {
+                self.pass(&received);
+            }
+        }
+    }
+
+    fn pass(&mut self, received: &Received) {
+        let ends = matches!(received.signo, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
+        self.ending |= ends;
+        let problem = match self.named() {
+            Ok(pid) => match signals::forward(pid, received) {
+                Ok(()) => return,
+                Err(why) => format!("{} not sent to {pid}: {}", Name(received.signo), errno::name(&why)),
+            },
+            Err(problem) => problem,
+        };
+        say(&problem);
+        // A program that is to end before it has written its file, or after it has removed it: its command is all that we know.
+        if ends {
+            let _ = signals::forward(self.command, received);
+        }
+    }
+
+    /// The process that the file names now, alive, or the message that says why there is none.
+    fn named(&self) -> Result<Pid, String> {
+        let unreadable = |_| format!("Can't read child pidfile {}!", self.pidfile.display());
+        let mut bytes = Vec::new();
+        // Not blocking, in case it is a FIFO.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(self.pidfile);
+        file.and_then(|file| file.take(64).read_to_end(&mut bytes)).map_err(unreadable)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let refuse = |why: &str| format!("pidfile {} says {:?}: {why}", self.pidfile.display(), text.trim());
+        let pid: Pid = text.trim().parse().map_err(|_| refuse("not a process number"))?;
+        if pid <= 1 || pid.unsigned_abs() == std::process::id() {
+            return Err(refuse("no program's process number"));
+        }
+        signals::send(pid, 0).map(|()| pid).map_err(|why| refuse(&errno::name(&why)))
+    }
+}
+
+/// A line on stdout, where Supervisor's pidproxy speaks. Nothing is to be done where it cannot be written.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod command;
 pub mod errno;
 pub mod fds;
 pub mod pid1;

@@ -77,6 +77,15 @@ pub fn next_change() -> Option<(Pid, Change)> {
     Some((pid, if stopped { Change::Stopped(libc::WSTOPSIG(status)) } else { Change::Ended(Exit::of_status(status)) }))
 }
 
+/// Whether we have any child, ended or not.
+#[must_use]
+pub fn has_children() -> bool {
+    // SAFETY: no information is asked for, so no memory is involved.
+    let done =
+        unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
+    done == 0
+}
+
 /// Tells which child has ended without reaping it: its number, and its process group's, stay reserved. The same child is told again
 /// until it is reaped.
 #[must_use]

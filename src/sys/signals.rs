@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Pid;
 
@@ -123,18 +123,14 @@ impl Signals {
         Pending { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
     }
 
-    /// Waits until a signal is pending. Interruptions are waited through.
-    pub fn wait(&self) -> io::Result<()> {
-        let mut watched = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        loop {
-            // SAFETY: one live pollfd, and 1 is the count given.
-            match unsafe { libc::poll(&raw mut watched, 1, -1) } {
-                -1 => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => (),
-                    error => return Err(error),
-                },
-                _ => return Ok(()),
-            }
+    /// Waits until a signal is pending, at most `timeout_ms` milliseconds; whether one is. Interruptions end the wait early.
+    pub fn wait(&self, timeout_ms: Option<u16>) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let timeout = timeout_ms.map_or(PollTimeout::NONE, PollTimeout::from);
+        match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(nix::Error::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -278,6 +274,15 @@ pub fn stop_own_group() -> io::Result<()> {
     change_mask(libc::SIG_SETMASK, before).map(drop)
 }
 
+/// Whether `signo` waits for this thread or process, unread.
+#[must_use]
+pub fn is_pending(signo: i32) -> bool {
+    let mut set = SignalSet::EMPTY;
+    // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SignalSet::SIZE) };
+    done == 0 && set.contains(signo)
+}
+
 /// Names as Supervisor prints them; those without one are `signal <n>` (census §6.2).
 const NAMES: [(i32, &str); 33] = [
     (libc::SIGHUP, "SIGHUP"),
@@ -399,7 +404,7 @@ mod tests {
             };
             assert_eq!(done, 0);
         }
-        signals.wait().unwrap();
+        assert!(signals.wait(None).unwrap());
         let got: Vec<Received> = signals.pending().filter(|received| received.signo == 40).collect();
         assert_eq!(got.iter().map(|received| received.value).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
         assert!(got.iter().all(|received| (received.pid, received.uid, received.code) == (77, 88, libc::SI_QUEUE)));
