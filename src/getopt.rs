@@ -19,38 +19,13 @@ pub const fn flag(short: char, long: &'static str, takes_argument: bool) -> Flag
     Flag { short: if short == ' ' { None } else { Some(short) }, long, takes_argument }
 }
 
-/// The options of `supervisord`; the daemon acts on them, and the client reads them off PID 1's command line.
-pub const SERVER: &[Flag] = &[
-    flag('h', "help", false),
-    flag('?', "", false),
-    flag('v', "version", false),
-    flag('c', "configuration", true),
-    flag('n', "nodaemon", false),
-    flag('s', "silent", false),
-    flag('u', "user", true),
-    flag('m', "umask", true),
-    flag('d', "directory", true),
-    flag('l', "logfile", true),
-    flag('y', "logfile_maxbytes", true),
-    flag('z', "logfile_backups", true),
-    flag('e', "loglevel", true),
-    flag('j', "pidfile", true),
-    flag('i', "identifier", true),
-    flag('q', "childlogdir", true),
-    flag('k', "nocleanup", false),
-    flag('a', "minfds", true),
-    flag(' ', "minprocs", true),
-    flag('t', "strip_ansi", false),
-    flag(' ', "profile_options", true),
-];
-
 /// An option as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// `-c`, or `--configuration` even where a prefix was given: as Supervisor's messages name it.
     pub spelled: String,
-    /// [`Flag::long`], or the short letter where that is empty.
-    pub name: String,
+    /// [`Flag::long`].
+    pub name: &'static str,
     /// Its argument; empty where it takes none.
     pub argument: String,
 }
@@ -90,7 +65,7 @@ fn long_option<'a>(word: &str, flags: &[Flag], rest: &mut impl Iterator<Item = &
         (false, None) => String::new(),
         (false, Some(_)) => return Err(format!("option --{} must not have an argument", flag.long)),
     };
-    Ok(Given { spelled: format!("--{}", flag.long), name: flag.long.to_owned(), argument })
+    Ok(Given { spelled: format!("--{}", flag.long), name: flag.long, argument })
 }
 
 fn short_options<'a>(
@@ -110,8 +85,7 @@ fn short_options<'a>(
                 argument = rest.next().cloned().ok_or_else(|| format!("option -{letter} requires argument"))?;
             }
         }
-        let name = if flag.long.is_empty() { letter.to_string() } else { flag.long.to_owned() };
-        given.push(Given { spelled: format!("-{letter}"), name, argument });
+        given.push(Given { spelled: format!("-{letter}"), name: flag.long, argument });
     }
     Ok(())
 }
@@ -120,12 +94,24 @@ fn short_options<'a>(
 mod tests {
     use super::*;
 
+    const FLAGS: &[Flag] = &[
+        flag('?', "", false),
+        flag('c', "configuration", true),
+        flag('n', "nodaemon", false),
+        flag('k', "nocleanup", false),
+        flag('s', "silent", false),
+        flag('l', "logfile", true),
+        flag('y', "logfile_maxbytes", true),
+        flag('z', "logfile_backups", true),
+        flag(' ', "minprocs", true),
+    ];
+
     fn words(line: &str) -> Vec<String> {
         line.split_whitespace().map(str::to_owned).collect()
     }
 
     fn shown(line: &str) -> Result<String, String> {
-        let (given, rest) = parse(&words(line), SERVER)?;
+        let (given, rest) = parse(&words(line), FLAGS)?;
         let given = given.iter().map(|g| format!("{}={}", g.name, g.argument)).collect::<Vec<_>>().join(" ");
         Ok(format!("{given} | {}", rest.join(" ")))
     }
@@ -140,7 +126,7 @@ mod tests {
             ("--logfile x --nod --minp=3", "logfile=x nodaemon= minprocs=3 | "),
             ("-n -- -c", "nodaemon= | -c"),
             ("-n - -c", "nodaemon= | - -c"),
-            ("-?", "?= | "),
+            ("-?", "= | "),
         ] {
             assert_eq!(shown(line).as_deref(), Ok(found), "{line}");
         }

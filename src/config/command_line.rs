@@ -4,6 +4,7 @@
 use super::model::ServerConfig;
 use super::values::repr;
 use super::{Machine, options};
+use crate::getopt::{self, Flag, Given, flag};
 use std::path::PathBuf;
 
 /// What the command line asks for.
@@ -74,7 +75,7 @@ pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> 
     let mut options = Options::default();
     let mut seen = Vec::new();
     let mut scratch = ServerConfig::default();
-    for (shown, (letter, long, key, _, _), value) in getopt(args)? {
+    for (shown, (letter, long, key, _, _), value) in given(args)? {
         match letter {
             'h' | '?' => return Ok(Request::Help),
             'v' => return Ok(Request::Version),
@@ -114,61 +115,19 @@ impl Options {
     }
 }
 
-/// Python's `getopt.getopt`: each option as shown in messages, its row, its argument (`true` for a flag).
-fn getopt(args: &[String]) -> Result<Vec<(String, &'static Row, String)>, String> {
-    let mut found = Vec::new();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        if arg == "--" {
-            break;
-        } else if let Some(long) = arg.strip_prefix("--") {
-            let (name, value) =
-                long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
-            let row = long_option(name)?;
-            let (_, long, _, has_argument, _) = row;
-            let value = match (has_argument, value) {
-                (true, value) => {
-                    value.or_else(|| args.next().cloned()).ok_or(format!("option --{long} requires argument"))?
-                }
-                (false, Some(_)) => return Err(format!("option --{long} must not have an argument")),
-                (false, None) => "true".into(),
-            };
-            found.push((format!("--{long}"), row, value));
-        } else if let Some(letters) = arg.strip_prefix('-').filter(|letters| !letters.is_empty()) {
-            let mut letters = letters.chars();
-            while let Some(letter) = letters.next() {
-                let row = ROWS.iter().find(|row| row.0 == letter && letter != ' ');
-                let row = row.ok_or_else(|| format!("option -{letter} not recognized"))?;
-                let value = match row.3 {
-                    false => "true".into(),
-                    true if letters.as_str().is_empty() => {
-                        args.next().cloned().ok_or(format!("option -{letter} requires argument"))?
-                    }
-                    true => letters.by_ref().collect(),
-                };
-                found.push((format!("-{letter}"), row, value));
-            }
-        } else {
-            let rest: Vec<_> = std::iter::once(arg).chain(args.by_ref()).map(|arg| repr(arg)).collect();
-            return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
-        }
+/// Each option as shown in messages, its row, its argument (`true` for a flag).
+fn given(args: &[String]) -> Result<Vec<(String, &'static Row, String)>, String> {
+    let flags: Vec<Flag> = ROWS.iter().map(|(letter, long, _, argument, _)| flag(*letter, long, *argument)).collect();
+    let (given, rest) = getopt::parse(args, &flags)?;
+    if !rest.is_empty() {
+        let rest: Vec<_> = rest.iter().map(|arg| repr(arg)).collect();
+        return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
     }
-    let rest: Vec<_> = args.map(|arg| repr(arg)).collect();
-    if rest.is_empty() {
-        Ok(found)
-    } else {
-        Err(format!("positional arguments are not supported: [{}]", rest.join(", ")))
-    }
-}
-
-/// A long option by its name or a prefix that no other has.
-fn long_option(name: &str) -> Result<&'static Row, String> {
-    let fits: Vec<_> = ROWS.iter().filter(|row| !row.1.is_empty() && row.1.starts_with(name)).collect();
-    match (fits.iter().find(|row| row.1 == name), fits.as_slice()) {
-        (Some(row), _) | (None, [row]) => Ok(row),
-        (None, []) => Err(format!("option --{name} not recognized")),
-        (None, _) => Err(format!("option --{name} not a unique prefix")),
-    }
+    let with_row = |given: Given| {
+        let row = ROWS.iter().find(|row| row.1 == given.name)?;
+        Some((given.spelled, row, if row.3 { given.argument } else { "true".into() }))
+    };
+    Ok(given.into_iter().filter_map(with_row).collect())
 }
 
 #[cfg(test)]

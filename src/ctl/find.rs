@@ -5,22 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client::Client;
-use crate::config::model::{HttpServerConfig, SocketAddress};
-use crate::getopt;
+use crate::config::client::Client as Said;
+use crate::config::model::SocketAddress;
+use crate::config::{self, command_line, search};
+use crate::machine::Real;
 
 /// Where rsup listens when no server section says otherwise, in the order in which it tries to.
 pub const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
 /// Supervisor's own last resort.
 const DEFAULT_URL: &str = "http://localhost:9001";
-
-/// What a configuration says to a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Said {
-    /// `[supervisorctl]`: serverurl (Supervisor's default if not given), username, password; `None`: no such section.
-    pub section: Option<(String, Option<String>, Option<String>)>,
-    /// The server sections, in file order.
-    pub servers: Vec<HttpServerConfig>,
-}
 
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,7 +45,7 @@ impl Wanted {
             _ if is_complete => None,
             Some(file) if !Path::new(file).exists() => return Err(format!("could not find config file {file}")),
             Some(file) => Some(PathBuf::from(file)),
-            None => search(program),
+            None => search(Path::new(program), &Real).ok(),
         };
         let said = file.map(|file| read(&file)).transpose()?.unwrap_or_default();
         let named = self.named_by(&said).or_else(|| {
@@ -64,44 +57,45 @@ impl Wanted {
         }
         let listening = DEFAULT_SOCKETS.iter().find_map(|path| Client::of_default_socket(Path::new(path), timeout));
         let is_guess = listening.is_none();
-        let client = listening.unwrap_or_else(|| Client::new(DEFAULT_URL.into(), self.credentials(), timeout));
+        let client = listening.unwrap_or_else(|| Client::new(DEFAULT_URL.into(), self.credentials(&said), timeout));
         Ok(Found { client, is_guess })
     }
 
     /// The address and the credentials that the command line and a configuration give together, if any.
     fn named_by(&self, said: &Said) -> Option<(String, Option<(String, String)>)> {
-        if let Some((url, username, password)) = &said.section {
-            let username = self.username.clone().or_else(|| username.clone());
-            let password = self.password.clone().or_else(|| password.clone());
-            return Some((self.serverurl.clone().unwrap_or_else(|| url.clone()), username.zip(password)));
-        }
-        if let Some(url) = &self.serverurl {
-            return Some((url.clone(), self.credentials()));
+        let of_section = said.section.as_ref().map(|section| &section.serverurl);
+        // A section that leaves the address at its default, in a file without servers, says nothing about rsup.
+        let of_section = of_section.filter(|url| *url != DEFAULT_URL || !said.servers.is_empty());
+        if let Some(url) = self.serverurl.as_ref().or(of_section) {
+            return Some((url.clone(), self.credentials(said)));
         }
         let server = said.servers.first()?;
         let url = match &server.address {
             SocketAddress::Unix(path) => format!("unix://{}", path.display()),
-            SocketAddress::Tcp(host, port) if host.is_empty() => format!("http://localhost:{port}"),
+            SocketAddress::Tcp(host, port) if host.is_empty() => format!("http://127.0.0.1:{port}"),
             SocketAddress::Tcp(host, port) => format!("http://{host}:{port}"),
         };
-        // Of a hashed password the server knows no more than we do.
+        // A hash is not what the server wants to be sent.
         let own = server.credentials.clone().filter(|(_, password)| !password.starts_with("{SHA}"));
-        Some((url, self.credentials().or(own)))
+        Some((url, self.credentials(said).or(own)))
     }
 
-    fn credentials(&self) -> Option<(String, String)> {
-        self.username.clone().zip(self.password.clone())
+    /// User and password of the command line, else of `[supervisorctl]`, each for itself.
+    fn credentials(&self, said: &Said) -> Option<(String, String)> {
+        let section = said.section.as_ref();
+        let username = self.username.clone().or_else(|| section?.username.clone());
+        let password = self.password.clone().or_else(|| section?.password.clone());
+        username.zip(password)
     }
 }
 
-fn search(program: &str) -> Option<PathBuf> {
-    let _ = program;
-    None
-}
-
+/// What a configuration says to a client; an error holds all that is wrong with it, a line each.
 fn read(file: &Path) -> Result<Said, String> {
-    let _ = file;
-    Ok(Said::default())
+    let said = config::client(file, &Real);
+    if said.problems.is_empty() {
+        return Ok(said);
+    }
+    Err(said.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// The configuration that PID 1 was started with, if PID 1 is rsup. From then on we are in its working directory, so
@@ -115,10 +109,67 @@ fn configuration_of_init() -> Option<PathBuf> {
         return None;
     }
     let words: Vec<String> = words.collect();
-    let (given, _) = getopt::parse(words.strip_suffix(&[String::new()]).unwrap_or(&words), getopt::SERVER).ok()?;
     let entered = std::env::set_current_dir("/proc/1/cwd").is_ok();
-    match given.into_iter().find(|given| given.name == "configuration") {
-        Some(given) => Some(PathBuf::from(given.argument)).filter(|file| entered || file.is_absolute()),
-        None => search(&program),
+    let command_line::Request::Run(options) = command_line::parse(words.strip_suffix(&[String::new()])?, &Real).ok()?
+    else {
+        return None;
+    };
+    match options.configuration {
+        Some(file) => Some(file).filter(|file| entered || file.is_absolute()),
+        None => search(Path::new(&program), &Real).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::client::ClientSection;
+    use crate::config::model::HttpServerConfig;
+
+    fn server(address: SocketAddress, credentials: Option<(&str, &str)>) -> HttpServerConfig {
+        let credentials = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        HttpServerConfig { section: "x".into(), address, chmod: 0o700, chown: None, credentials }
+    }
+
+    fn section(url: &str, username: Option<&str>, password: Option<&str>) -> Option<ClientSection> {
+        Some(ClientSection {
+            serverurl: url.into(),
+            username: username.map(str::to_owned),
+            password: password.map(str::to_owned),
+            prompt: String::new(),
+            history_file: None,
+        })
+    }
+
+    fn shown(wanted: &Wanted, section: Option<ClientSection>, servers: Vec<HttpServerConfig>) -> String {
+        match wanted.named_by(&Said { section, servers, problems: vec![] }) {
+            Some((url, Some((user, password)))) => format!("{url} {user} {password}"),
+            Some((url, None)) => url,
+            None => "none".into(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_stands_above_the_section_and_that_above_the_servers() {
+        let asked = Wanted { serverurl: Some("unix:///s".into()), username: Some("me".into()), ..Wanted::default() };
+        let nothing = Wanted::default();
+        let unix = || server(SocketAddress::Unix("/u".into()), Some(("own", "pass")));
+        assert_eq!(shown(&nothing, None, vec![]), "none");
+        assert_eq!(shown(&asked, None, vec![unix()]), "unix:///s");
+        assert_eq!(shown(&asked, section("http://a", Some("you"), Some("p")), vec![unix()]), "unix:///s me p");
+        assert_eq!(shown(&nothing, section("http://a", Some("you"), None), vec![unix()]), "http://a");
+        assert_eq!(shown(&nothing, section(DEFAULT_URL, None, None), vec![unix()]), DEFAULT_URL);
+        assert_eq!(shown(&nothing, section(DEFAULT_URL, None, None), vec![]), "none");
+    }
+
+    #[test]
+    fn a_server_section_gives_its_own_address_and_credentials() {
+        let nothing = Wanted::default();
+        let tcp = |host: &str, credentials| server(SocketAddress::Tcp(host.into(), 80), credentials);
+        assert_eq!(shown(&nothing, None, vec![tcp("", None), tcp("x", None)]), "http://127.0.0.1:80");
+        assert_eq!(shown(&nothing, None, vec![tcp("h", Some(("a", "b")))]), "http://h:80 a b");
+        assert_eq!(shown(&nothing, None, vec![tcp("h", Some(("a", "{SHA}ff")))]), "http://h:80");
+        let given = Wanted { username: Some("c".into()), password: Some("d".into()), ..Wanted::default() };
+        assert_eq!(shown(&given, None, vec![tcp("h", Some(("a", "b")))]), "http://h:80 c d");
     }
 }

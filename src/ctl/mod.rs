@@ -84,7 +84,7 @@ impl Asked {
         let mut asked = Self { words, ..Self::default() };
         let mut given = Vec::new();
         for option in options {
-            if matches!(option.name.as_str(), "help" | "?") {
+            if matches!(option.name, "help" | "") {
                 asked.help = true;
                 break;
             }
@@ -92,7 +92,7 @@ impl Asked {
                 return Err(format!("conflicting command line option '{}'", option.spelled));
             }
             let argument = option.argument;
-            match option.name.as_str() {
+            match option.name {
                 "configuration" => asked.wanted.configuration = Some(argument),
                 "serverurl" if is_url(&argument) => asked.wanted.serverurl = Some(argument),
                 "serverurl" => {
