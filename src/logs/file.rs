@@ -26,7 +26,7 @@ pub struct Limits {
 /// An open log file.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     pub(super) path: Box<Path>,
     pub(super) inode: Inode,
     limits: Limits,
@@ -193,6 +193,8 @@ fn unless_missing(result: io::Result<()>) -> Result<(), Errno> {
 }
 
 /// `f.(N-1)` becomes `f.N`, …, `f.1` becomes `f.2`, `f` becomes `f.1`, each replacing what is there.
+///
+/// Differs from Supervisor: `f.1` is not removed when there is no `f` any more to take its place.
 fn shift(path: &Path, backups: u64) -> Result<(), Errno> {
     if backups == 0 {
         return Ok(());

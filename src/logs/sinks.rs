@@ -430,3 +430,6 @@ fn split_after(bytes: &[u8], last: Option<usize>) -> (&[u8], &[u8]) {
     let middle = last.map_or(0, |last| last.saturating_add(1)).min(bytes.len());
     bytes.split_at_checked(middle).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,529 @@
+//! Lines, holds, back-pressure and the journal, over real files and FIFOs, with time as the test wants it.
+
+use super::super::{ChildLog, Flow, Format, Journal, Level, Spec};
+use super::*;
+use crate::time::Wall;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, read};
+use proptest::prelude::*;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A folder, a table, and a clock that stands until it is told to go on.
+struct Rig {
+    folder: TempDir,
+    sinks: Sinks,
+    now: Now,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let now = Now { mono: Mono(1_000_000_000), wall: Wall { secs: 1_795_256_142, nanos: 123_456_789 } };
+        Self { folder: tempfile::tempdir().unwrap(), sinks: Sinks::default(), now }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A FIFO and its reading end; the sink holds it open for reading too, so that its reader may be late.
+    fn fifo(&self, name: &str) -> OwnedFd {
+        mkfifo(&self.path(name), Mode::from_bits_truncate(0o600)).unwrap();
+        open(&self.path(name), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    fn log(&mut self, name: &str) -> ChildLog {
+        self.log_as(name, Format::Raw, "")
+    }
+
+    fn log_as(&mut self, name: &str, format: Format, label: &str) -> ChildLog {
+        let path = self.path(name);
+        let limits = Limits::default();
+        ChildLog::open(&Spec { path: Some(&path), limits, strip_ansi: false, format, label }, &mut self.sinks).unwrap()
+    }
+
+    fn write(&mut self, log: &mut ChildLog, text: &str) -> Flow {
+        log.write(text.as_bytes(), &mut self.sinks, self.now)
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now.mono = self.now.mono.after_ms(millis);
+        self.sinks.on_deadline(self.now);
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    fn stamp(&self) -> String {
+        String::from_utf8(Stamp::default().text(self.now.wall).to_vec()).unwrap()
+    }
+}
+
+/// What a pipe holds now.
+fn drain(fd: &OwnedFd) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buffer = [0; 65_536];
+    while let Ok(count @ 1..) = read(fd, &mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    all
+}
+
+/// The text cut at the given places (each taken modulo what is left).
+fn chunks(mut bytes: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for cut in cuts {
+        let (head, rest) = bytes.split_at(cut % (bytes.len() + 1));
+        all.push(head.to_vec());
+        bytes = rest;
+    }
+    all.push(bytes.to_vec());
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_log_of_one_writer_holds_its_bytes_however_they_were_cut(
+        bytes in prop::collection::vec(any::<u8>(), 0..2_000), cuts in prop::collection::vec(0..500_usize, 0..20),
+    ) {
+        let mut rig = Rig::new();
+        let mut log = rig.log("f");
+        for chunk in chunks(&bytes, &cuts) {
+            log.write(&chunk, &mut rig.sinks, rig.now);
+            prop_assert_eq!(rig.sinks.next_deadline(), None, "nothing is held for a single writer");
+        }
+        prop_assert_eq!(fs::read(rig.path("f")).unwrap(), bytes.clone(), "and it is there before the end");
+        log.close(&mut rig.sinks, rig.now);
+        prop_assert_eq!(fs::read(rig.path("f")).unwrap(), bytes);
+    }
+
+    /// Each writer's lines say whose they are and which; whatever is cut where and comes in whatever order, a shared
+    /// file has every line, whole and once, each writer's in its order.
+    #[test]
+    fn lines_of_many_writers_are_never_torn(
+        writers in 2..6_usize,
+        lines in prop::collection::vec(0..120_usize, 1..25),
+        cuts in prop::collection::vec(0..200_usize, 1..20),
+        order in prop::collection::vec(any::<u8>(), 0..200),
+        prefix in any::<bool>(),
+    ) {
+        let mut rig = Rig::new();
+        let format = if prefix { Format::Prefix } else { Format::Raw };
+        let mut logs: Vec<ChildLog> = (0..writers).map(|who| rig.log_as("f", format, &format!("p{who}"))).collect();
+        let text = |who: usize| -> Vec<String> {
+            lines.iter().enumerate().map(|(nth, length)| format!("{who} {nth} {}", "x".repeat(*length))).collect()
+        };
+        let mut todo: Vec<std::vec::IntoIter<Vec<u8>>> = (0..writers)
+            .map(|who| chunks((text(who).join("\n") + "\n").as_bytes(), &cuts).into_iter())
+            .collect();
+        for die in order {
+            let who = die as usize % writers;
+            if let Some(chunk) = todo[who].next() {
+                logs[who].write(&chunk, &mut rig.sinks, rig.now);
+            }
+        }
+        for (log, rest) in logs.iter_mut().zip(todo) {
+            rest.for_each(|chunk| { log.write(&chunk, &mut rig.sinks, rig.now); });
+        }
+        for log in &mut logs {
+            log.close(&mut rig.sinks, rig.now);
+        }
+        let got = rig.text("f");
+        for who in 0..writers {
+            let before = if prefix { format!("{} p{who} | ", rig.stamp()) } else { String::new() };
+            let mine = format!("{before}{who} ");
+            let got: Vec<&str> = got.lines().filter(|line| line.starts_with(&mine)).collect();
+            let wanted: Vec<String> = text(who).into_iter().map(|line| before.clone() + &line).collect();
+            prop_assert_eq!(got, wanted);
+        }
+        prop_assert_eq!(got.lines().count(), writers * lines.len());
+    }
+
+    #[test]
+    fn escapes_are_stripped_alike_however_they_are_cut(
+        text in "(\x1b\\[[0-9;]{0,4}[A-Za-z]|\x1b[\\](]|[a-z \n\x1b\\[]){0,60}", cuts in prop::collection::vec(0..30_usize, 0..20),
+    ) {
+        let strip = |name: &str, chunks: Vec<Vec<u8>>| {
+            let mut rig = Rig::new();
+            let path = rig.path(name);
+            let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: true, format: Format::Raw, label: "" };
+            let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+            for chunk in chunks {
+                log.write(&chunk, &mut rig.sinks, rig.now);
+            }
+            log.close(&mut rig.sinks, rig.now);
+            rig.text(name)
+        };
+        let whole = strip("whole", vec![text.clone().into_bytes()]);
+        prop_assert_eq!(strip("cut", chunks(text.as_bytes(), &cuts)), whole);
+    }
+}
+
+#[test]
+fn a_part_of_a_line_is_held_for_its_newline() {
+    let mut rig = Rig::new();
+    let (mut a, mut b) = (rig.log("f"), rig.log("f"));
+    rig.write(&mut a, "one\ntw");
+    rig.write(&mut b, "other\n");
+    rig.pass(99);
+    assert_eq!(rig.text("f"), "one\nother\n");
+    rig.write(&mut a, "o\nthree\n");
+    assert_eq!(rig.text("f"), "one\nother\ntwo\nthree\n");
+    assert_eq!(rig.sinks.next_deadline(), None);
+}
+
+#[test]
+fn a_part_held_for_100_ms_is_written_and_then_the_next_writer_starts_a_line() {
+    let mut rig = Rig::new();
+    let (mut a, mut b) = (rig.log("f"), rig.log("f"));
+    rig.write(&mut a, "password: ");
+    assert_eq!(rig.sinks.next_deadline(), Some(rig.now.mono.after_ms(100)));
+    rig.pass(50);
+    rig.write(&mut a, "(hidden) ");
+    rig.pass(50);
+    assert_eq!(rig.text("f"), "password: (hidden) ");
+    assert_eq!(rig.sinks.next_deadline(), None);
+    rig.write(&mut a, "ok\n");
+    assert_eq!(rig.text("f"), "password: (hidden) ok\n");
+
+    rig.write(&mut a, "again: ");
+    rig.pass(100);
+    rig.write(&mut b, "me\n");
+    rig.write(&mut a, "end\n");
+    assert_eq!(rig.text("f"), "password: (hidden) ok\nagain: \nme\nend\n");
+}
+
+#[test]
+fn a_line_of_64_kib_is_held_no_longer() {
+    let mut rig = Rig::new();
+    let (mut a, _b) = (rig.log("f"), rig.log("f"));
+    rig.write(&mut a, &"x".repeat(65_535));
+    assert_eq!(rig.text("f").len(), 0);
+    rig.write(&mut a, "x");
+    assert_eq!(rig.text("f").len(), 65_536);
+    assert_eq!(rig.sinks.next_deadline(), None);
+}
+
+#[test]
+fn the_last_line_needs_no_newline() {
+    let mut rig = Rig::new();
+    let (mut a, mut b) = (rig.log("f"), rig.log("f"));
+    rig.write(&mut a, "last words");
+    a.close(&mut rig.sinks, rig.now);
+    assert_eq!(rig.text("f"), "last words");
+    assert_eq!(rig.write(&mut a, "from the grave"), Flow::Open);
+    rig.write(&mut b, "next\n");
+    assert_eq!(rig.text("f"), "last words\nnext\n");
+}
+
+#[test]
+fn the_prefix_comes_once_a_line_and_again_after_an_interruption() {
+    let mut rig = Rig::new();
+    let mut log = rig.log_as("f", Format::Prefix, "web stdout");
+    let time = rig.stamp();
+    rig.write(&mut log, "a\nb");
+    rig.write(&mut log, "c\n\nd");
+    assert_eq!(
+        rig.text("f"),
+        format!("{time} web stdout | a\n{time} web stdout | bc\n{time} web stdout | \n{time} web stdout | d")
+    );
+    let mut other = rig.log_as("f", Format::Prefix, "db stderr");
+    rig.write(&mut other, "x\n");
+    rig.write(&mut log, "e\n");
+    assert!(rig.text("f").ends_with(&format!(" | d\n{time} db stderr | x\n{time} web stdout | e\n")));
+    assert_eq!(time.len(), "2026-11-21 10:15:42,123".len());
+}
+
+#[test]
+fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
+    let mut rig = Rig::new();
+    fs::write(rig.path("f"), "").unwrap();
+    std::os::unix::fs::symlink("f", rig.path("link")).unwrap();
+    let limits = |maxbytes| Limits { maxbytes, backups: 2, private: false };
+    let open = |rig: &mut Rig, name, maxbytes| {
+        let path = rig.path(name);
+        let spec =
+            Spec { path: Some(&path), limits: limits(maxbytes), strip_ansi: false, format: Format::Raw, label: "" };
+        ChildLog::open(&spec, &mut rig.sinks).unwrap()
+    };
+    let (mut a, mut b) = (open(&mut rig, "f", 1_000), open(&mut rig, "link", 20));
+    for nth in 0..4 {
+        rig.write(&mut a, &format!("a {nth} 345678\n"));
+        rig.write(&mut b, &format!("b {nth} 345678\n"));
+    }
+    assert_eq!(rig.text("f.1"), "a 3 345678\nb 3 345678\n");
+    assert_eq!(rig.text("f.2"), "a 2 345678\nb 2 345678\n");
+    a.close(&mut rig.sinks, rig.now);
+    rig.write(&mut b, "still here\n");
+    assert_eq!(rig.text("f"), "still here\n");
+    b.close(&mut rig.sinks, rig.now);
+    assert!(rig.sinks.sinks.iter().all(Option::is_none), "the last one closes it");
+}
+
+#[test]
+fn no_path_and_dev_null_discard() {
+    let mut rig = Rig::new();
+    for path in [None, Some(Path::new("/dev/null"))] {
+        let spec = Spec { path, limits: Limits::default(), strip_ansi: true, format: Format::Prefix, label: "x" };
+        let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+        assert_eq!(rig.write(&mut log, "gone"), Flow::Open);
+        log.reopen(&mut rig.sinks).unwrap();
+        log.clear(&mut rig.sinks).unwrap();
+        log.close(&mut rig.sinks, rig.now);
+    }
+    assert!(rig.sinks.sinks.is_empty());
+    assert!(fs::symlink_metadata("/dev/null").is_ok());
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_an_errno() {
+    let mut rig = Rig::new();
+    let path = rig.path("no/such/folder");
+    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let why = ChildLog::open(&spec, &mut rig.sinks).unwrap_err();
+    assert_eq!(format!("{why:?}"), "ENOENT");
+}
+
+/// Reads a slow FIFO to the end as the daemon would, and returns what came and in which order channels were resumed.
+fn serve(rig: &mut Rig, reader: &OwnedFd) -> (Vec<u8>, Vec<u64>) {
+    let (mut got, mut resumed) = (drain(reader), Vec::new());
+    while let Some((at, _)) = { rig.sinks.wants_write().next() } {
+        resumed.extend(rig.sinks.flush(at, rig.now));
+        got.extend(drain(reader));
+    }
+    (got, resumed)
+}
+
+#[test]
+fn a_stream_that_is_not_read_blocks_its_writers_within_bounds_and_loses_nothing() {
+    let mut rig = Rig::new();
+    let reader = rig.fifo("slow");
+    let (mut a, mut b, mut c) = (rig.log("slow"), rig.log("slow"), rig.log("f"));
+    let line = "x".repeat(999) + "\n";
+    let chunk = line.repeat(60);
+    let mut sent = 0;
+    let at = loop {
+        sent += chunk.len();
+        if let Flow::Blocked(at) = rig.write(&mut a, &chunk) {
+            break at;
+        }
+    };
+    assert_eq!(b.flow(&rig.sinks), Flow::Blocked(at), "who shares the stream waits too");
+    assert_eq!(rig.write(&mut c, "free\n"), Flow::Open, "who does not, does not");
+    assert!(sent <= 65_536 + FULL_AND_A_CHUNK, "bounded: {sent}");
+    rig.sinks.park(at, 1);
+    rig.sinks.park(at, 2);
+    assert_eq!(rig.sinks.flush(at, rig.now).len(), 0, "no room yet");
+
+    // A part whose time is up while there is no room waits for room, without a timer.
+    rig.write(&mut b, "part");
+    rig.pass(100);
+    assert_eq!(rig.sinks.next_deadline(), None);
+
+    let (got, resumed) = serve(&mut rig, &reader);
+    assert_eq!(resumed, [1, 2], "first come, first served");
+    assert_eq!(a.flow(&rig.sinks), Flow::Open);
+    assert_eq!(got.len(), sent + 4);
+    assert!(got.ends_with(b"x\npart"));
+    assert_eq!(rig.sinks.take_troubles(), []);
+}
+
+const FULL_AND_A_CHUNK: usize = 2 * 65_536;
+
+#[test]
+fn the_end_drops_what_nobody_reads_and_counts_it() {
+    let mut rig = Rig::new();
+    let reader = rig.fifo("slow");
+    let mut a = rig.log("slow");
+    let _b = rig.log("slow");
+    while rig.write(&mut a, &("x".repeat(4_095) + "\n")) == Flow::Open {}
+    rig.write(&mut a, "held");
+    let queued = rig.sinks.stream(SinkId(0)).unwrap().wants_write().is_some();
+    assert!(queued);
+    let troubles = rig.sinks.finish(Mono(0));
+    let [Trouble::Dropped(name, bytes)] = &troubles[..] else { panic!("{troubles:?}") };
+    assert!(name.ends_with("slow'"), "{name}");
+    assert_eq!(*bytes, 65_536 + 4);
+    assert_eq!(drain(&reader).len(), 65_536);
+}
+
+#[test]
+fn the_end_waits_for_a_reader_that_reads() {
+    let mut rig = Rig::new();
+    let reader = rig.fifo("slow");
+    let mut log = rig.log("slow");
+    let mut sent = 0;
+    while rig.write(&mut log, &"x".repeat(4_096)) == Flow::Open {
+        sent += 4_096;
+    }
+    sent += 4_096;
+    let thread = std::thread::spawn(move || {
+        let mut got = 0;
+        while got < sent {
+            got += drain(&reader).len();
+            std::thread::yield_now();
+        }
+        got
+    });
+    assert_eq!(rig.sinks.finish(clock::mono().after_ms(20_000)), []);
+    assert_eq!(thread.join().unwrap(), sent);
+}
+
+#[test]
+fn the_journal_has_supervisors_form_and_levels() {
+    let mut rig = Rig::new();
+    let mut journal = Journal::new(Level::Info);
+    let path = rig.path("j");
+    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    for level in [Level::Critical, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace, Level::Blather] {
+        journal.log(level, format_args!("m{}", 1), &mut rig.sinks, rig.now);
+    }
+    let time = rig.stamp();
+    assert_eq!(rig.text("j"), format!("{time} CRIT m1\n{time} ERRO m1\n{time} WARN m1\n{time} INFO m1\n"));
+    journal.set_level(Level::Blather);
+    journal.clear(&mut rig.sinks).unwrap();
+    for level in [Level::Debug, Level::Trace, Level::Blather] {
+        journal.log(level, format_args!("two\nlines"), &mut rig.sinks, rig.now);
+    }
+    assert_eq!(rig.text("j"), format!("{time} DEBG two\nlines\n{time} TRAC two\nlines\n{time} BLAT two\nlines\n"));
+    fs::rename(&path, rig.path("moved")).unwrap();
+    journal.reopen(&mut rig.sinks).unwrap();
+    journal.log(Level::Info, format_args!("new"), &mut rig.sinks, rig.now);
+    assert_eq!(rig.text("j"), format!("{time} INFO new\n"));
+}
+
+#[test]
+fn a_journal_and_a_program_share_a_file_in_whole_lines() {
+    let mut rig = Rig::new();
+    let mut log = rig.log("j");
+    let mut journal = Journal::new(Level::Info);
+    let path = rig.path("j");
+    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    rig.write(&mut log, "hal");
+    journal.log(Level::Info, format_args!("whole"), &mut rig.sinks, rig.now);
+    rig.write(&mut log, "f\n");
+    assert_eq!(rig.text("j"), format!("{} INFO whole\nhalf\n", rig.stamp()));
+}
+
+#[test]
+fn lines_of_the_journal_that_find_no_room_are_counted_and_said() {
+    let mut rig = Rig::new();
+    let reader = rig.fifo("slow");
+    let mut journal = Journal::new(Level::Info);
+    let path = rig.path("slow");
+    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    let count = 300_000 / 100;
+    for nth in 0..count {
+        journal.log(Level::Info, format_args!("{nth:0100}"), &mut rig.sinks, rig.now);
+    }
+    let (got, _) = serve(&mut rig, &reader);
+    journal.log(Level::Info, format_args!("after"), &mut rig.sinks, rig.now);
+    let text = String::from_utf8(got).unwrap() + &String::from_utf8(drain(&reader)).unwrap();
+    let kept = text.lines().filter(|line| line.contains(" INFO 0000")).count();
+    let said = format!("{} WARN {} lines of this log were lost: nobody read them in time", rig.stamp(), count - kept);
+    assert!(kept < count && kept > 1_000, "{kept}");
+    let tail: Vec<&str> = text.lines().rev().take(2).collect();
+    assert_eq!(tail, [format!("{} INFO after", rig.stamp()), said]);
+}
+
+#[test]
+fn a_log_of_a_stopped_program_is_cleared_but_no_stream_is_touched() {
+    let mut rig = Rig::new();
+    let path = rig.path("f");
+    fs::write(&path, "old").unwrap();
+    rig.sinks.clear_path(&path, false).unwrap();
+    assert_eq!(rig.text("f"), "");
+    // Another program writes to it.
+    let mut log = rig.log("f");
+    rig.write(&mut log, "new");
+    rig.sinks.clear_path(&path, false).unwrap();
+    rig.write(&mut log, "er");
+    assert_eq!(rig.text("f"), "er");
+
+    rig.sinks.clear_path(&rig.path("missing"), false).unwrap();
+    let _reader = rig.fifo("pipe");
+    std::os::unix::fs::symlink("/dev/stdout", rig.path("link")).unwrap();
+    for name in ["pipe", "link"] {
+        let inode = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(path).unwrap());
+        let before = inode(rig.path(name));
+        rig.sinks.clear_path(&rig.path(name), false).unwrap();
+        assert_eq!(inode(rig.path(name)), before);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_what_it_cost_when_it_is_over() {
+    let mut rig = Rig::new();
+    let mut log = rig.log("f");
+    // RLIMIT_FSIZE and a full disk need a process or a mount of their own: an unwritable descriptor stands for both.
+    let path = rig.path("f");
+    let read_only = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    let good = {
+        let file = rig.sinks.file_mut(SinkId(0)).unwrap();
+        std::mem::replace(&mut file.fd, read_only)
+    };
+    for _ in 0..3 {
+        rig.write(&mut log, "12345");
+    }
+    assert_eq!(rig.sinks.take_troubles(), [Trouble::Unwritable(path.clone(), Errno::EBADF)]);
+    rig.sinks.file_mut(SinkId(0)).unwrap().fd = good;
+    rig.write(&mut log, "x");
+    assert_eq!(rig.sinks.take_troubles(), [Trouble::Writable(path, 15)]);
+    assert_eq!(rig.text("f"), "x");
+}
+
+#[test]
+fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
+    let mut rig = Rig::new();
+    fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
+    let path = rig.path("f");
+    let limits = Limits { maxbytes: 10, backups: 1, private: false };
+    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    for _ in 0..10 {
+        rig.write(&mut log, "12345678");
+    }
+    assert_eq!(rig.text("f").len(), 80);
+    assert_eq!(rig.sinks.take_troubles(), [Trouble::Unrotated(path, Errno::EISDIR)]);
+    fs::remove_dir_all(rig.path("f.1")).unwrap();
+    rig.write(&mut log, "12345678");
+    rig.write(&mut log, "12345678");
+    assert_eq!(rig.text("f.1").len() + rig.text("f").len(), 96, "it is tried again");
+    assert!(rig.text("f").len() < 10);
+}
+
+#[test]
+fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
+    let mut rig = Rig::new();
+    let path = rig.path("f");
+    let limits = Limits { maxbytes: 10, backups: 1, private: false };
+    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    rig.write(&mut log, "123456");
+    fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+    rig.write(&mut log, "abcdef");
+    assert_eq!(rig.text("f"), "abcdef");
+    rig.write(&mut log, "ghij");
+    assert_eq!((rig.text("f.1").as_str(), rig.text("f").as_str()), ("abcdefghij", ""));
+}
+
+#[test]
+fn modes_follow_the_umask_and_auto_logs_stay_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut rig = Rig::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let path = rig.path("f");
+    let limits = Limits { maxbytes: 1, backups: 1, private: true };
+    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    rig.write(&mut log, "rotate");
+    assert_eq!((mode(&path), mode(&rig.path("f.1"))), (0o600, 0o600));
+    let _other = rig.log("g");
+    assert_eq!(mode(&rig.path("g")) & !0o066, 0o600, "0666 less the umask of whoever runs the tests");
+}
