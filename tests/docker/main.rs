@@ -1,0 +1,135 @@
+//! rsup in real containers: the examples, the README's image, and the ways in which people start containers.
+//!
+//! Needs a Docker daemon, the image `rsup` (`docker/build`) and the base images (`docker/base`); `tests/run` makes all three.
+//! No container has a network: requests are made inside, on its loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod examples;
+mod manners;
+
+use harness::{Ran, run, skip, wait_for};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Runs the docker client to its end.
+pub fn docker(args: &[&str]) -> Ran {
+    run(Command::new("docker").args(args).env("DOCKER_BUILDKIT", "0"))
+}
+
+/// Whether these images are there; if not, notes why the test cannot run.
+pub fn images(names: &[&str]) -> bool {
+    let said = std::panic::catch_unwind(|| docker(&["version"])).map(|ran| ran.code);
+    if !matches!(said, Ok(0)) {
+        skip("no Docker daemon answers (tests/run --install brings and starts one)");
+        return false;
+    }
+    for name in names {
+        if docker(&["image", "inspect", name]).code != 0 {
+            skip(&format!("no image {name} (docker/build and docker/base make them)"));
+            return false;
+        }
+    }
+    true
+}
+
+/// Builds an image from a directory with a Dockerfile. Gives its name.
+pub fn build(name: &str, dir: &str, base: Option<&str>) -> String {
+    let tag = format!("rsup-test-{name}");
+    let base = base.map(|base| format!("BASE={base}"));
+    let mut args = vec!["build", "-q", "--network", "none", "-t", &tag];
+    if let Some(base) = &base {
+        args.extend(["--build-arg", base]);
+    }
+    args.push(dir);
+    let built = docker(&args);
+    assert_eq!(built.code, 0, "docker build {dir}: {built:?}");
+    tag
+}
+
+/// A running container; removed at the end.
+pub struct Container(pub String);
+
+impl Container {
+    /// `docker run -d` with these options, image and command.
+    pub fn start(args: &[&str]) -> Container {
+        let container = Container(Container::name());
+        let mut all = vec!["run", "-d", "--network", "none", "--name", &container.0];
+        all.extend(args);
+        let started = docker(&all);
+        assert_eq!(started.code, 0, "docker {all:?}: {started:?}");
+        container
+    }
+
+    /// A name that no other container has.
+    pub fn name() -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("rsup-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// `docker exec`.
+    pub fn exec(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["exec", self.0.as_str()];
+        all.extend(args);
+        docker(&all)
+    }
+
+    /// What came out of the container so far, both streams.
+    pub fn logs(&self) -> String {
+        let ran = docker(&["logs", &self.0]);
+        ran.out + &ran.err
+    }
+
+    /// Waits until the container's output holds this text.
+    pub fn until_logs(&self, text: &str) {
+        wait_for(&format!("{text:?} in docker logs"), || self.logs().contains(text).then_some(()));
+    }
+
+    /// Waits until `rsupctl status NAME` says RUNNING and the main process is not this one. Gives its pid.
+    pub fn until_running(&self, name: &str, not_pid: &str) -> String {
+        wait_for(&format!("{name} RUNNING"), || {
+            let status = self.exec(&["rsupctl", "status", name]).out;
+            let pid = status.split_once("pid ")?.1.split_once(',')?.0.to_owned();
+            (status.contains(" RUNNING ") && pid != not_pid).then_some(pid)
+        })
+    }
+
+    /// `docker stop`: the exit code. Panics if Docker lost its patience, which is code 137.
+    pub fn stop(&self) -> i32 {
+        let stopped = docker(&["stop", "-t", "10", &self.0]);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        let code = self.code();
+        assert_ne!(code, 137, "docker had to kill it");
+        code
+    }
+
+    /// Waits for the container's end: the exit code.
+    pub fn wait(&self) -> i32 {
+        wait_for("the container's end", || {
+            (docker(&["inspect", "--format", "{{.State.Running}}", &self.0]).out.trim() == "false").then_some(())
+        });
+        self.code()
+    }
+
+    fn code(&self) -> i32 {
+        docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.0]).out.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- docker logs {}\n{}", self.0, self.logs());
+        }
+        docker(&["rm", "-f", &self.0]);
+    }
+}

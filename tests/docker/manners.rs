@@ -1,0 +1,251 @@
+//! How people start containers: from scratch, read-only, as any user, without capabilities, with a terminal, with a stalled reader.
+
+use crate::harness::{skip, wait_for};
+use crate::{Container, build, docker, images};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+
+/// A directory that can be built: a busybox image with rsup in it and this configuration.
+fn with_conf(name: &str, conf: &str) -> String {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("supervisord.conf"), conf).unwrap();
+    let dockerfile = "FROM rsup-base-busybox\nCOPY --from=rsup /sbin/ /sbin/\nCOPY supervisord.conf /etc/supervisord.conf\n\
+                      ENV PATH=/bin:/sbin\nENTRYPOINT [\"/sbin/rsup\"]\n";
+    fs::write(temp.path().join("Dockerfile"), dockerfile).unwrap();
+    build(name, temp.path().to_str().unwrap(), None)
+}
+
+const ONE: &str = "[program:web]\ncommand=/bin/busybox sleep 1000\n";
+
+/// The first Dockerfile of the README, FROM scratch, as it stands there; its program is busybox here.
+#[test]
+fn the_readmes_dockerfile() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let readme = fs::read_to_string("README.md").unwrap_or_default();
+    let Some(dockerfile) = readme
+        .split("```")
+        .find(|block| block.trim_start_matches("dockerfile").trim_start().starts_with("FROM scratch"))
+    else {
+        return skip("README.md has no Dockerfile FROM scratch yet");
+    };
+    let dockerfile = dockerfile.trim_start_matches("dockerfile").trim();
+    assert!(dockerfile.lines().count() <= 10, "{dockerfile}");
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("Dockerfile"), dockerfile).unwrap();
+    // What the Dockerfile copies from its own directory is made here: each file is a busybox under that name, but for a configuration.
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| fs::exists(path).unwrap()).unwrap();
+    for line in dockerfile.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from=")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for file in &words[1..words.len() - 1] {
+            let to = temp.path().join(file);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            if file.ends_with(".conf") {
+                fs::write(&to, "[program:app]\ncommand=/app/busybox sleep 1000\n").unwrap();
+            } else {
+                fs::copy(busybox, &to).unwrap();
+            }
+        }
+    }
+    let image = build("readme", temp.path().to_str().unwrap(), None);
+    let container = Container::start(&[&image]);
+    wait_for("health", || (container.exec(&["rsup", "health"]).code == 0).then_some(()));
+    let status = container.exec(&["rsupctl", "status"]);
+    assert!(status.code == 0 && status.out.contains(" RUNNING "), "{status:?}");
+    assert_eq!(container.stop(), 0);
+}
+
+#[test]
+fn the_client_finds_a_configuration_at_its_own_place() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let image = with_conf("place", "[supervisord]\n");
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("x.conf"), ONE).unwrap();
+    let mount = format!("{}:/app:ro", temp.path().display());
+    let container = Container::start(&["-v", &mount, &image, "-c", "/app/x.conf"]);
+    container.until_running("web", "");
+    let health = container.exec(&["rsup", "health"]);
+    assert_eq!(health.code, 0, "{health:?}");
+    assert_eq!(container.exec(&["rsupctl", "stop", "web"]).out, "web: stopped\n");
+    let health = container.exec(&["rsup", "health"]);
+    assert_eq!(health.code, 1, "{health:?}");
+    assert!((health.out + &health.err).contains("web"), "it names what does not run");
+    assert_eq!(container.stop(), 0);
+}
+
+/// The container runs with these options of `docker run`: it starts, answers its client, and ends in time.
+fn runs_with(name: &str, options: &[&str]) {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let image = with_conf(name, ONE);
+    let mut args = options.to_vec();
+    args.push(&image);
+    let container = Container::start(&args);
+    container.until_running("web", "");
+    assert_eq!(container.exec(&["rsup", "health"]).code, 0);
+    assert_eq!(container.stop(), 0);
+}
+
+#[test]
+fn a_read_only_root() {
+    runs_with("read-only", &["--read-only"]);
+}
+
+#[test]
+fn a_user_without_passwd_entry() {
+    runs_with("user", &["--user", "12345"]);
+}
+
+#[test]
+fn no_capabilities() {
+    runs_with("cap-drop", &["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
+}
+
+#[test]
+fn few_processes() {
+    runs_with("pids-limit", &["--pids-limit", "6"]);
+}
+
+#[test]
+fn everything_at_once() {
+    runs_with("strict", &["--read-only", "--user", "12345:54321", "--cap-drop", "ALL", "--pids-limit", "6"]);
+}
+
+#[test]
+fn under_dockers_own_init() {
+    runs_with("init", &["--init"]);
+}
+
+/// Programs' output and what PID 1 says reach `docker logs`, on the right streams and unmixed.
+#[test]
+fn output_reaches_docker_logs() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let conf = "[program:a]\ncommand=/bin/sh -c \"for i in 1 2 3; do echo a-$i; echo a-err-$i >&2; done; exec sleep 1000\"\n\
+                stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\nstderr_logfile=/dev/stderr\nstderr_logfile_maxbytes=0\n\
+                [program:b]\ncommand=/bin/sh -c \"echo raw; exec sleep 1000\"\nstdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\nstdout_format=prefix\n";
+    let image = with_conf("logs", conf);
+    let container = Container::start(&[&image]);
+    container.until_running("a", "");
+    container.until_running("b", "");
+    container.until_logs("a-err-3");
+    container.until_logs("raw");
+    let ran = docker(&["logs", &container.0]);
+    for number in 1..=3 {
+        assert!(ran.out.lines().any(|line| line == format!("a-{number}")), "{ran:?}");
+        assert!(ran.err.lines().any(|line| line == format!("a-err-{number}")), "{ran:?}");
+    }
+    let prefixed = ran.out.lines().find(|line| line.ends_with("raw")).unwrap();
+    assert!(prefixed.contains('b') && prefixed.len() > 10, "{prefixed}");
+    assert!(ran.out.contains("INFO spawned: 'a' with pid"), "{ran:?}");
+    assert_eq!(container.stop(), 0);
+}
+
+/// With nobody reading the container's stdout, the client is answered and TERM ends it in time.
+#[test]
+fn a_stalled_reader_delays_neither_status_nor_term() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let conf =
+        "[program:flood]\ncommand=/bin/yes a-line-of-output\nstdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\n";
+    let image = with_conf("stall", conf);
+    let container = Container(Container::name());
+    // Attached, without a log driver of Docker's, and with a pipe that is never read.
+    let args = ["run", "--log-driver", "none", "--network", "none", "--name", &container.0, &image];
+    let mut attached = Command::new("docker").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = container.until_running("flood", "");
+    // Once its stdout is full the program writes no more: its counter of written bytes stands still.
+    let written = || container.exec(&["grep", "wchar", &format!("/proc/{pid}/io")]).out;
+    let mut before = String::new();
+    wait_for("a full pipe", || {
+        let now = written();
+        let still = now == before && !now.is_empty();
+        before = now;
+        still.then_some(())
+    });
+    assert!(container.exec(&["rsupctl", "status"]).out.contains(" RUNNING "));
+    assert_eq!(container.stop(), 0);
+    attached.kill().unwrap();
+    attached.wait().unwrap();
+}
+
+/// `docker run -it`: the program has the terminal, Ctrl-C reaches it, its exit code is the container's.
+#[test]
+fn a_terminal() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let image = with_conf("terminal", "[supervisord]\n");
+    let name = Container::name();
+    let script = "trap 'echo got-int; exit 3' INT; tty; echo ready; while :; do sleep 0.1; done";
+    let line = format!("docker run -it --rm --network none --name {name} {image} -- /bin/sh -c \"{script}\"");
+    let mut terminal = Command::new("script")
+        .args(["-qfec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _container = Container(name);
+    let mut seen = String::new();
+    let mut output = terminal.stdout.take().unwrap();
+    let mut until = |text: &str| {
+        let mut piece = [0; 256];
+        while !seen.contains(text) {
+            let read = output.read(&mut piece).unwrap();
+            assert!(read > 0, "no {text:?} in {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+    };
+    until("ready");
+    let mut input = terminal.stdin.take().unwrap();
+    input.write_all(b"\x03").unwrap();
+    until("got-int");
+    let status = wait_for("the terminal's end", || terminal.try_wait().unwrap());
+    assert_eq!(status.code(), Some(3), "{seen}");
+    assert!(seen.contains("/dev/"), "{seen}");
+}
+
+/// 128+n, and codes as they are, through `rsup -- COMMAND`.
+#[test]
+fn one_command_without_configuration() {
+    if !images(&["rsup", "rsup-base-busybox"]) {
+        return;
+    }
+    let image = with_conf("command", "[supervisord]\n");
+    for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
+        let ran = docker(&["run", "--rm", "--network", "none", &image, "--", "/bin/sh", "-c", script]);
+        assert_eq!(ran.code, code, "{script}: {ran:?}");
+    }
+    let ran = docker(&["run", "--rm", "--network", "none", &image, "--", "/no/such/program"]);
+    assert_eq!(ran.code, 127, "{ran:?}");
+}
+
+/// The image itself: nothing but the three names, and for the right machine.
+#[test]
+fn the_image_holds_nothing_else() {
+    if !images(&["rsup"]) {
+        return;
+    }
+    let container = Container(Container::name());
+    assert_eq!(docker(&["create", "--name", &container.0, "rsup"]).code, 0);
+    let temp = tempfile::tempdir().unwrap();
+    let tar = temp.path().join("root.tar");
+    assert_eq!(docker(&["export", "-o", tar.to_str().unwrap(), &container.0]).code, 0);
+    let listing = crate::harness::run(Command::new("tar").arg("tf").arg(&tar)).out;
+    // Docker itself adds mount points to every container.
+    let added =
+        |line: &&str| !["dev/", "proc/", "sys/", "etc/", ".dockerenv"].iter().any(|name| line.starts_with(name));
+    let mut files: Vec<&str> = listing.lines().filter(added).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["sbin/", "sbin/pidproxy", "sbin/rsup", "sbin/rsupctl"]);
+    let machine = docker(&["image", "inspect", "--format", "{{.Architecture}}", "rsup"]).out;
+    let own = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    assert_eq!(machine.trim(), own);
+}
