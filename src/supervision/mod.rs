@@ -14,6 +14,9 @@ pub mod process;
 mod report;
 mod waits;
 
+#[cfg(test)]
+mod sim;
+
 pub use command::{Command, Fault, FaultCode, Target};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};

@@ -41,6 +41,7 @@ pub enum Finish {
 #[derive(Debug)]
 pub(super) struct Shutdown {
     reason: String,
+    begun: Mono,
     /// The priority whose turn it is.
     level: Option<i32>,
     /// When to say again who is waited for.
@@ -70,6 +71,9 @@ pub(super) struct Ended {
 /// How often a shutdown says for whom it waits (census §4.8).
 const REMIND_EVERY: Duration = Duration::from_secs(3);
 
+/// A second request to end within this time is the first one told twice.
+const SAME_REQUEST: Duration = Duration::from_millis(250);
+
 /// After the last KILL, the time for the kernel to end what it can.
 const GRACE: Duration = Duration::from_millis(150);
 
@@ -77,6 +81,10 @@ impl Supervision {
     /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
     pub(super) fn terminate(&mut self, reason: String, now: Now) {
         if self.mood == Mood::ShuttingDown {
+            // Programs such as timeout(1) signal the process and then its group: that is one request.
+            if self.shutdown.as_ref().is_some_and(|shutdown| now.mono < shutdown.begun.after(SAME_REQUEST)) {
+                return;
+            }
             // Differs from Supervisor: there a second TERM changes nothing.
             self.log(LogLevel::Warn, "told again to end: killing all that is left".into());
             self.kill_all(now);
@@ -93,6 +101,7 @@ impl Supervision {
         let budget = self.parsed.server.stop_budget_ms;
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),
+            begun: now.mono,
             level: None,
             remind_at: now.mono,
             budget_end: budget.map(|millis| now.mono.after_ms(millis)),

@@ -1,0 +1,561 @@
+//! A simulated world for tests: a virtual clock, children that do as they are told, and the whole of `Supervision`
+//! between them. Nothing sleeps; time jumps to the next deadline.
+
+use super::process::{Exit, Pid, State};
+use super::{Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, Supervision, Target, Ticket};
+use crate::config::model::{AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ProcessConfig, ServerConfig};
+use crate::time::{Mono, Now, Wall};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How a child behaves; times in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Script {
+    /// Ends by itself after so long.
+    ends: Option<(u64, Exit)>,
+    /// Takes so long to end when told to; `None`: ignores it.
+    obeys: Option<u64>,
+    /// Leaves a member of its group behind, which obeys after so long (`None`: only KILL ends it).
+    leaves: Option<Option<u64>>,
+    /// Does not end even by KILL.
+    immortal: bool,
+    /// No fork at all.
+    unspawnable: bool,
+}
+
+const WELL: Script = Script { ends: None, obeys: Some(0), leaves: None, immortal: false, unspawnable: false };
+
+#[derive(Debug)]
+struct Child {
+    id: u32,
+    script: Script,
+    /// When it ends, and how.
+    due: Option<(u64, Exit)>,
+}
+
+struct World {
+    supervision: Supervision,
+    scripts: BTreeMap<String, Script>,
+    children: BTreeMap<Pid, Child>,
+    /// Live members of dead leaders' groups: when they end.
+    groups: BTreeMap<Pid, (u32, Option<u64>)>,
+    next_pid: Pid,
+    millis: u64,
+    log: Vec<String>,
+    signals: Vec<(u64, String, i32)>,
+    replies: BTreeMap<Ticket, Reply>,
+    finish: Option<(u64, Finish)>,
+}
+
+fn program(name: &str, change: impl FnOnce(&mut ProcessConfig)) -> GroupConfig {
+    let mut config = ProcessConfig { name: name.into(), command: name.into(), ..ProcessConfig::default() };
+    change(&mut config);
+    let priority = config.priority;
+    GroupConfig { name: name.into(), priority, kind: GroupKind::Programs, processes: vec![Rc::new(config)] }
+}
+
+fn group(name: &str, priority: i32, members: Vec<GroupConfig>) -> GroupConfig {
+    let processes = members.into_iter().flat_map(|member| member.processes).collect();
+    GroupConfig { name: name.into(), priority, kind: GroupKind::Programs, processes }
+}
+
+fn config(groups: Vec<GroupConfig>, change: impl FnOnce(&mut ServerConfig)) -> Config {
+    let mut server = ServerConfig::default();
+    change(&mut server);
+    let mut groups: Vec<Rc<GroupConfig>> = groups.into_iter().map(Rc::new).collect();
+    groups.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+    Config { server, groups, ..Config::default() }
+}
+
+impl World {
+    fn new(config: Config, scripts: &[(&str, Script)]) -> Self {
+        World {
+            supervision: Supervision::new(config),
+            scripts: scripts.iter().map(|(name, script)| ((*name).to_owned(), *script)).collect(),
+            children: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            next_pid: 100,
+            millis: 1_000_000,
+            log: Vec::new(),
+            signals: Vec::new(),
+            replies: BTreeMap::new(),
+            finish: None,
+        }
+    }
+
+    fn boot(mut self) -> Self {
+        self.input(Input::Booted);
+        self
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Mono(self.millis * 1_000_000), wall: Wall { secs: (self.millis / 1000) as i64, nanos: 0 } }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.supervision.handle(input, self.now());
+        while let Some(effect) = self.supervision.next_effect() {
+            if let Some(input) = self.perform(effect) {
+                self.supervision.handle(input, self.now());
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Spawn(id) => {
+                let name = &self.supervision.process(id).unwrap().config.name;
+                let script = self.scripts.get(name).copied().unwrap_or(WELL);
+                if script.unspawnable {
+                    return Some(Input::SpawnFailed(id, format!("can't find command '{name}'")));
+                }
+                self.next_pid += 1;
+                let due = script.ends.map(|(after, exit)| (self.millis + after, exit));
+                self.children.insert(self.next_pid, Child { id, script, due });
+                Some(Input::Spawned(id, self.next_pid))
+            }
+            Effect::Probe(id) => {
+                let name = self.supervision.process(id).unwrap().config.name.clone();
+                let missing = self.scripts.get(&name).is_some_and(|script| script.unspawnable);
+                let result = if missing { Err(Fault::new(FaultCode::NoFile, name)) } else { Ok(()) };
+                Some(Input::Probed(id, result))
+            }
+            Effect::Signal { id, pid, signal, purpose, .. } => {
+                let name = self.supervision.process(id).unwrap().config.name.clone();
+                self.signals.push((self.millis, name, signal));
+                match purpose {
+                    Purpose::Sweep => {
+                        let leader = self.groups.get_mut(&pid).expect("a sweep of a group that lives");
+                        let obeys = if signal == 9 { Some(0) } else { leader.1 };
+                        leader.1 = obeys.map(|after| self.millis + after);
+                    }
+                    Purpose::Stop | Purpose::Request(_) => {
+                        let child = self.children.get_mut(&pid).expect("a signal to a child that lives");
+                        let exit = Exit::Signal { number: signal, core: false };
+                        match (signal, child.script) {
+                            (9, Script { immortal: false, .. }) => child.due = Some((self.millis, exit)),
+                            (9, _) => {}
+                            (_, Script { obeys: Some(after), .. }) => child.due = Some((self.millis + after, exit)),
+                            _ => {}
+                        }
+                    }
+                }
+                Some(Input::Signalled(id, purpose, Ok(())))
+            }
+            Effect::Look(id, pgid) => {
+                let gone = self.groups.get(&pgid).is_none_or(|(_, due)| due.is_some_and(|at| at <= self.millis));
+                gone.then(|| {
+                    self.groups.remove(&pgid);
+                    Input::GroupEmpty(id)
+                })
+            }
+            Effect::Log(_, line) => {
+                self.log.push(line);
+                None
+            }
+            Effect::Reply(ticket, reply) => {
+                assert!(self.replies.insert(ticket, reply).is_none(), "one answer for one question");
+                None
+            }
+            Effect::Finish(finish) => {
+                assert!(self.finish.is_none());
+                self.finish = Some((self.millis, finish));
+                None
+            }
+            Effect::Added(_) | Effect::Removed(_) => None,
+        }
+    }
+
+    /// Lets time go to `until` (milliseconds from the start of the world), or until the supervisor has finished.
+    fn run_until(&mut self, until: u64) -> &mut Self {
+        let until = 1_000_000 + until;
+        let mut turns = 0;
+        while self.finish.is_none() {
+            turns += 1;
+            assert!(turns < 100_000, "it never comes to rest");
+            let dying = self.children.iter().filter_map(|(pid, child)| Some((child.due?.0, *pid))).min();
+            let deadline = self.supervision.next_deadline().map(|at| at.0.div_ceil(1_000_000));
+            let next = [dying.map(|(at, _)| at), deadline].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            self.millis = self.millis.max(next);
+            match dying.filter(|(at, _)| *at <= self.millis) {
+                Some((_, pid)) => self.die(pid),
+                None => self.input(Input::Woke),
+            }
+        }
+        self.millis = self.millis.max(until);
+        self
+    }
+
+    fn die(&mut self, pid: Pid) {
+        let child = self.children.remove(&pid).unwrap();
+        let (_, exit) = child.due.unwrap();
+        let sweep = self.supervision.process(child.id).is_some_and(|process| process.config.sweep);
+        let remains = sweep && child.script.leaves.is_some();
+        if remains {
+            self.groups.insert(pid, (child.id, child.script.leaves.unwrap()));
+        }
+        self.input(Input::Exited(child.id, exit, remains));
+    }
+
+    fn ask(&mut self, ticket: Ticket, command: Command) -> &mut Self {
+        self.input(Input::Command(ticket, command));
+        self
+    }
+
+    fn start(&mut self, ticket: Ticket, name: &str) -> &mut Self {
+        self.ask(ticket, Command::Start { target: Target::Name(name.into()), wait: true })
+    }
+
+    fn stop(&mut self, ticket: Ticket, name: &str) -> &mut Self {
+        self.ask(ticket, Command::Stop { target: Target::Name(name.into()), wait: true })
+    }
+
+    fn terminate(&mut self) -> &mut Self {
+        self.input(Input::Terminate("received SIGTERM".into()));
+        self
+    }
+
+    fn state(&self, name: &str) -> State {
+        let (group, name) = super::command::split_namespec(name);
+        let id = self.supervision.find(group, name.unwrap()).unwrap();
+        self.supervision.process(id).unwrap().state()
+    }
+
+    fn fault(&self, ticket: Ticket) -> Option<FaultCode> {
+        match self.replies.get(&ticket) {
+            Some(Reply::Fault(fault)) => Some(fault.code),
+            _ => None,
+        }
+    }
+
+    /// When it finished, in milliseconds from the start of the world, and the exit code.
+    fn ended(&self) -> Option<(u64, u8)> {
+        match &self.finish {
+            Some((at, Finish::Exit { code, .. })) => Some((at - 1_000_000, *code)),
+            _ => None,
+        }
+    }
+
+    fn told(&self, signal: i32) -> Vec<(u64, &str)> {
+        let told = self.signals.iter().filter(|(_, _, number)| *number == signal);
+        told.map(|(at, name, _)| (at - 1_000_000, name.as_str())).collect()
+    }
+}
+
+fn fails(after: u64, code: u8) -> Script {
+    Script { ends: Some((after, Exit::Code(code))), ..WELL }
+}
+
+fn slow(stop: u64) -> Script {
+    Script { obeys: Some(stop), ..WELL }
+}
+
+const DEAF: Script = Script { obeys: None, ..WELL };
+
+#[test]
+fn autostart_goes_by_group_priority_then_process_priority() {
+    let members = vec![program("late", |p| p.priority = 5), program("early", |p| p.priority = 1)];
+    let groups = vec![
+        program("last", |p| p.priority = 900),
+        group("mixed", 10, members),
+        program("first", |p| p.priority = 1),
+        program("never", |p| p.autostart = false),
+    ];
+    let world = World::new(config(groups, |_| {}), &[]).boot();
+    let spawned: Vec<&str> = world.log.iter().filter_map(|line| line.split('\'').nth(1)).collect();
+    assert_eq!(spawned, ["first", "early", "late", "last"]);
+    assert_eq!(world.state("never"), State::Stopped);
+}
+
+#[test]
+fn a_shutdown_goes_down_the_priorities_and_waits_for_each() {
+    let groups = ["a", "b", "c", "d"].into_iter().zip([1, 2, 2, 3]);
+    let groups = groups.map(|(name, priority)| program(name, |p| p.priority = priority)).collect();
+    let scripts = [("a", slow(10)), ("b", slow(500)), ("c", slow(300)), ("d", slow(100))];
+    let mut world = World::new(config(groups, |_| {}), &scripts).boot();
+    world.run_until(5000).terminate().run_until(60_000);
+    assert_eq!(world.told(15), [(5000, "d"), (5100, "c"), (5100, "b"), (5600, "a")]);
+    assert_eq!(world.ended(), Some((5610, 0)));
+}
+
+#[test]
+fn a_level_with_nothing_to_stop_takes_no_time() {
+    let groups = (0..20).map(|n| program(&format!("p{n}"), |p| (p.priority, p.autostart) = (n, n == 0))).collect();
+    let mut world = World::new(config(groups, |_| {}), &[]).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!(world.ended(), Some((2000, 0)));
+}
+
+#[test]
+fn a_second_term_kills_all_at_once() {
+    let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
+    let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF)]).boot();
+    world.run_until(2000).terminate().run_until(3500).terminate().run_until(60_000);
+    assert_eq!(world.told(9), [(3500, "b"), (3500, "a")]);
+    assert_eq!(world.ended(), Some((3500, 0)));
+}
+
+#[test]
+fn the_same_request_told_twice_in_a_moment_is_one() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(700))]).boot();
+    world.run_until(2000).terminate().run_until(2100).terminate().run_until(60_000);
+    assert_eq!(world.told(9), []);
+    assert_eq!(world.ended(), Some((2700, 0)));
+}
+
+#[test]
+fn what_even_kill_does_not_end_is_given_up_after_a_second_term() {
+    let immortal = Script { immortal: true, ..DEAF };
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", immortal)]).boot();
+    world.run_until(2000).terminate().run_until(3000).terminate().run_until(60_000);
+    assert!(world.ended().is_some_and(|(at, _)| at <= 3200), "{:?}", world.ended());
+    assert!(world.log.iter().any(|line| line.starts_with("giving up on a")));
+}
+
+#[test]
+fn without_a_budget_each_level_has_the_time_of_its_slowest() {
+    let groups = vec![
+        program("a", |p| (p.priority, p.stopwaitsecs) = (1, 4)),
+        program("b", |p| (p.priority, p.stopwaitsecs) = (2, 2)),
+        program("c", |p| (p.priority, p.stopwaitsecs) = (2, 3)),
+    ];
+    let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF), ("c", DEAF)]).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!(world.told(9), [(4000, "b"), (5000, "c"), (9000, "a")]);
+    assert_eq!(world.ended(), Some((9000, 0)));
+}
+
+#[test]
+fn a_budget_is_shared_out_and_kept() {
+    let groups = vec![
+        program("a", |p| (p.priority, p.stopwaitsecs) = (1, 30)),
+        program("b", |p| (p.priority, p.stopwaitsecs) = (2, 10)),
+    ];
+    let budget = |server: &mut ServerConfig| server.stop_budget_ms = Some(8000);
+    let scripts = [("a", DEAF), ("b", DEAF)];
+    let mut world = World::new(config(groups.clone(), budget), &scripts).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    // The level's own deadline and the end of the budget are the same moment: two KILLs do no harm.
+    assert_eq!(world.told(9), [(4000, "b"), (10_000, "a"), (10_000, "a")]);
+    assert_eq!(world.ended(), Some((10_000, 0)));
+    // What an early level leaves over is for those after it.
+    let mut world = World::new(config(groups, budget), &[("a", slow(7500)), ("b", slow(100))]).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!((world.told(9), world.ended()), (vec![], Some((9600, 0))));
+}
+
+#[test]
+fn a_budget_that_is_large_enough_shortens_nothing() {
+    let groups = vec![program("a", |p| p.stopwaitsecs = 3)];
+    let mut world = World::new(config(groups, |s| s.stop_budget_ms = Some(9000)), &[("a", DEAF)]).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!(world.told(9), [(5000, "a")]);
+}
+
+#[test]
+fn a_crash_during_shutdown_starts_nothing() {
+    let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
+    let scripts = [("a", fails(3000, 1)), ("b", slow(5000))];
+    let mut world = World::new(config(groups, |_| {}), &scripts).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!(world.ended(), Some((7000, 0)));
+    assert_eq!(world.log.iter().filter(|line| line.starts_with("spawned: 'a'")).count(), 1);
+}
+
+#[test]
+fn an_essential_program_that_ends_for_good_ends_all_with_its_code() {
+    for (script, startsecs, code) in [(fails(2000, 7), 1, 7), (fails(2000, 0), 1, 0), (fails(10, 0), 1, 1)] {
+        let essential = program("web", |p| {
+            (p.essential, p.startsecs, p.startretries, p.autorestart) = (true, startsecs, 0, AutoRestart::Never);
+        });
+        let mut world = World::new(config(vec![essential, program("side", |_| {})], |_| {}), &[("web", script)]).boot();
+        world.run_until(60_000);
+        assert_eq!(world.ended().map(|(_, code)| code), Some(code));
+        assert_eq!(world.state("side"), State::Stopped);
+    }
+}
+
+#[test]
+fn an_essential_program_that_is_restarted_or_stopped_by_request_ends_nothing() {
+    let essential = program("web", |p| p.essential = true);
+    let mut world = World::new(config(vec![essential], |_| {}), &[("web", fails(2000, 7))]).boot();
+    world.run_until(9000).stop(1, "web").run_until(60_000);
+    assert_eq!((world.ended(), world.replies.get(&1)), (None, Some(&Reply::True)));
+}
+
+#[test]
+fn the_exit_code_comes_from_where_it_is_said() {
+    let groups = || {
+        let never = |p: &mut ProcessConfig| p.autorestart = AutoRestart::Never;
+        vec![program("one", never), program("two", never), program("three", never)]
+    };
+    let signal = Script { ends: Some((4000, Exit::Signal { number: 9, core: false })), ..WELL };
+    let scripts = [("one", fails(2000, 0)), ("two", fails(3000, 5)), ("three", signal)];
+    for (from, code) in [
+        (ExitCodeFrom::Zero, 0),
+        (ExitCodeFrom::FirstFailure, 5),
+        (ExitCodeFrom::Program("three".into()), 137),
+        (ExitCodeFrom::Program("two:two".into()), 5),
+        (ExitCodeFrom::Program("one".into()), 0),
+    ] {
+        let when_done = |server: &mut ServerConfig| {
+            server.exit_when_all_done = true;
+            server.exit_code_from = from.clone();
+        };
+        let mut world = World::new(config(groups(), when_done), &scripts).boot();
+        world.run_until(60_000);
+        assert_eq!(world.ended(), Some((4000, code)), "{from:?}");
+    }
+}
+
+#[test]
+fn a_waiting_start_answers_when_it_runs_or_says_why_not() {
+    let manual = |p: &mut ProcessConfig| p.autostart = false;
+    let groups = ["well", "quick", "missing"].map(|name| program(name, manual)).to_vec();
+    let scripts = [("quick", fails(300, 0)), ("missing", Script { unspawnable: true, ..WELL })];
+    let mut world = World::new(config(groups, |_| {}), &scripts).boot();
+    world.start(1, "well").start(2, "quick").start(3, "missing").start(4, "nobody");
+    assert_eq!(
+        [1, 2, 3, 4].map(|ticket| world.fault(ticket)),
+        [None, None, Some(FaultCode::NoFile), Some(FaultCode::BadName)]
+    );
+    world.run_until(999);
+    assert_eq!((world.replies.get(&1), world.fault(2)), (None, Some(FaultCode::SpawnError)));
+    world.run_until(1000).start(5, "well");
+    assert_eq!((world.replies.get(&1), world.fault(5)), (Some(&Reply::True), Some(FaultCode::AlreadyStarted)));
+}
+
+#[test]
+fn a_waiting_stop_answers_when_it_is_dead_and_holds_up_nobody() {
+    let groups = vec![program("slow", |_| {}), program("other", |_| {})];
+    let mut world = World::new(config(groups, |_| {}), &[("slow", slow(5000))]).boot();
+    world.run_until(2000).stop(1, "slow").stop(2, "other").stop(3, "slow").run_until(2001);
+    assert_eq!(world.replies.get(&1), None);
+    assert_eq!((world.replies.get(&2), world.fault(3)), (Some(&Reply::True), Some(FaultCode::NotRunning)));
+    world.run_until(7000);
+    assert_eq!(world.replies.get(&1), Some(&Reply::True));
+    assert_eq!(world.log.iter().filter(|line| *line == "waiting for slow to stop").count(), 3);
+}
+
+#[test]
+fn the_answers_of_a_group_come_failures_first_then_as_they_are_done() {
+    let members = ["quick", "slow", "bad"].map(|name| program(name, |p| p.autostart = false)).to_vec();
+    let scripts = [("bad", Script { unspawnable: true, ..WELL })];
+    let mut world = World::new(config(vec![group("g", 1, members)], |_| {}), &scripts).boot();
+    world.ask(1, Command::Start { target: Target::Group("g".into()), wait: true }).run_until(5000);
+    let Some(Reply::Statuses(list)) = world.replies.get(&1) else { panic!("{:?}", world.replies) };
+    let list: Vec<_> = list.iter().map(|status| (status.name.as_str(), status.fault.is_some())).collect();
+    assert_eq!(list, [("bad", true), ("quick", false), ("slow", false)]);
+}
+
+#[test]
+fn a_group_can_be_removed_only_when_stopped_and_added_again() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(100))]).boot();
+    world.run_until(2000).ask(1, Command::RemoveGroup("a".into())).stop(2, "a").run_until(3000);
+    world.ask(3, Command::RemoveGroup("a".into())).ask(4, Command::RemoveGroup("a".into()));
+    assert!(world.supervision.all().next().is_none());
+    world.ask(5, Command::AddGroup("a".into())).ask(6, Command::AddGroup("a".into()));
+    assert_eq!(
+        [1, 2, 3, 4, 5, 6].map(|ticket| world.fault(ticket)),
+        [Some(FaultCode::StillRunning), None, None, Some(FaultCode::BadName), None, Some(FaultCode::AlreadyAdded)]
+    );
+    assert_eq!(world.state("a"), State::Starting);
+}
+
+#[test]
+fn requests_during_a_shutdown_are_refused() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(1000))]).boot();
+    world.run_until(2000).terminate().start(1, "a").run_until(9000);
+    assert_eq!(world.fault(1), Some(FaultCode::ShutdownState));
+}
+
+#[test]
+fn reread_tells_the_difference_and_changes_nothing() {
+    let before = vec![program("same", |_| {}), program("changed", |_| {}), program("gone", |_| {})];
+    let mut world = World::new(config(before, |_| {}), &[]).boot();
+    let after = vec![program("same", |_| {}), program("changed", |p| p.startsecs = 5), program("new", |_| {})];
+    let diff = world.supervision.reread(config(after, |_| {}));
+    assert_eq!(diff, [vec!["new".to_owned()], vec!["changed".into()], vec!["gone".into()]]);
+    assert_eq!(world.state("gone"), State::Starting);
+    assert!(!world.supervision.has_group("new"));
+}
+
+#[test]
+fn what_a_dead_program_left_is_swept_before_it_starts_again() {
+    let sweep = program("web", |p| (p.sweep, p.stopwaitsecs) = (true, 2));
+    let script = Script { leaves: Some(None), ..fails(3000, 1) };
+    let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
+    world.run_until(4000);
+    assert_eq!((world.state("web"), world.children.len()), (State::Exited, 0));
+    assert_eq!(world.told(15), [(3000, "web")]);
+    world.run_until(5100);
+    assert_eq!(world.told(9), [(5000, "web")]);
+    assert_eq!(world.state("web"), State::Starting);
+}
+
+proptest! {
+    /// Whatever the programs do and clients ask, a TERM ends it all: in time with a budget, nothing alive, nothing
+    /// started after it; and every question has had its answer by then but for those that the end cut off.
+    #[test]
+    fn every_history_ends_in_order(
+        programs in prop::collection::vec(
+            (1..4_i32, 0..3_i64, -1..3_i64, 0..4_i64, 0..6_u8, any::<bool>(), any::<bool>(), 0..3_u8), 1..6),
+        requests in prop::collection::vec((0..6_usize, 0..4_u8, 0..3000_u64), 0..20),
+        budget in prop::option::of(0..6000_u64),
+    ) {
+        let mut groups = Vec::new();
+        let mut scripts = Vec::new();
+        let names: Vec<String> = (0..programs.len()).map(|n| format!("p{n}")).collect();
+        for (name, (priority, startsecs, retries, stopwait, kind, autostart, sweep, restart)) in names.iter().zip(&programs) {
+            groups.push(program(name, |p| {
+                (p.priority, p.startsecs, p.startretries, p.stopwaitsecs) = (*priority, *startsecs, *retries, *stopwait);
+                (p.autostart, p.sweep) = (*autostart, *sweep);
+                p.autorestart = [AutoRestart::Never, AutoRestart::Unexpected, AutoRestart::Always][usize::from(*restart)];
+            }));
+            let leaves = sweep.then_some(Some(150));
+            scripts.push((name.as_str(), match kind {
+                0 => WELL,
+                1 => Script { leaves, ..fails(200, 1) },
+                2 => Script { leaves, ..fails(1500, 0) },
+                3 => DEAF,
+                4 => Script { unspawnable: true, ..WELL },
+                _ => Script { leaves: sweep.then_some(None), ..slow(700) },
+            }));
+        }
+        let mut world = World::new(config(groups, |s| s.stop_budget_ms = budget), &scripts).boot();
+        let mut millis = 0;
+        let mut asked = 0;
+        for (whom, what, after) in requests {
+            let name = names.get(whom).cloned().unwrap_or_else(|| "nobody".into());
+            let target = Target::Name(name.clone());
+            asked += 1;
+            world.ask(asked, match what {
+                0 => Command::Start { target, wait: true },
+                1 => Command::Stop { target, wait: true },
+                2 => Command::Signal { target, signal: ("TERM".into(), Some(15)) },
+                _ => Command::RemoveGroup(name),
+            });
+            millis += after;
+            world.run_until(millis);
+        }
+        let levels: BTreeMap<i32, i64> = programs.iter().fold(BTreeMap::new(), |mut levels, p| {
+            let longest: &mut i64 = levels.entry(p.0).or_default();
+            *longest = (*longest).max(p.3);
+            levels
+        });
+        let spawned = |world: &World| world.log.iter().filter(|line| line.starts_with("spawned")).count();
+        let before = spawned(&world);
+        world.terminate();
+        let begun = world.millis;
+        world.run_until(millis + 120_000);
+        let (at, _) = world.finish.clone().expect("a TERM ends everything");
+        prop_assert!(world.children.is_empty(), "nothing is left alive");
+        prop_assert_eq!(before, spawned(&world), "nothing starts during a shutdown");
+        let all: i64 = levels.values().sum();
+        // A leader's own time, then as much for what it left; and looks at a group every 50 ms.
+        let limit = budget.map_or(all as u64 * 2000 + 1500, |budget| budget + 200);
+        prop_assert!(at - begun <= limit, "{} ms of {limit}", at - begun);
+    }
+}
