@@ -7,6 +7,7 @@
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
 //!    │        └──► rpc, config, logs, sys, wire, machine
 //!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
+//!    ├──► check ─► config, machine, wire, ctl::format
 //!    └──► ctl ─► wire, config, machine, sys           machine ─► config (the trait), sys; logs ─► sys
 //! ```
 //!
@@ -24,6 +25,8 @@
     )
 )]
 
+/// `rsup check`: all that is wrong with a configuration, and what it comes to.
+pub mod check;
 /// What the file says: bytes → `Config` and a list of problems. Pure: the machine is reached through `config::Machine`.
 pub mod config;
 /// The client: what `rsupctl` and `rsup health` do.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         (_, Some("--")) => rsup::init::main(arguments.get(1..).unwrap_or_default()),
         (_, Some("pidproxy")) => rsup::pidproxy::main(OsStr::new("pidproxy"), arguments.get(1..).unwrap_or_default()),
         (_, Some("ctl")) => rsup::ctl::main(&format!("{program} ctl"), rest),
+        (_, Some("check")) => rsup::check::main(&format!("{program} check"), rest),
         (_, Some("health")) => rsup::ctl::health::main(&format!("{program} health"), rest),
         _ => rsup::daemon::main(&program, &text),
     };

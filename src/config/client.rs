@@ -1,7 +1,7 @@
 //! What a control client reads of the file: `[supervisorctl]`, and the servers themselves where that is missing.
 #![forbid(unsafe_code)]
 
-use super::load::Reader;
+use super::load::{Reader, Who};
 use super::model::HttpServerConfig;
 use super::{Machine, Problem, Severity, options};
 use std::path::{Path, PathBuf};
@@ -34,44 +34,28 @@ pub struct ClientSection {
 
 /// Reads the parts of a configuration that a client needs.
 pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
-    let mut reader = Reader::new(main_file, machine);
-    let section = reader.files(main_file, false).and_then(|sections| {
-        let section = sections.section("supervisorctl")?;
-        let draft = reader.client(&sections, section);
-        Some(ClientSection {
+    let reader = Reader::open(main_file, false, machine);
+    let section = reader.sections.section("supervisorctl").map(|section| {
+        let mut draft = options::ClientDraft::default();
+        reader.apply(section, options::CLIENT, |_| true, Who::default(), &mut draft);
+        ClientSection {
             serverurl: draft.serverurl.unwrap_or_else(|| "http://localhost:9001".into()),
             username: draft.username,
             password: draft.password,
             prompt: draft.prompt.unwrap_or_else(|| "supervisor".into()),
             history_file: draft.history_file,
-        })
-    });
-    let mut problems = std::mem::take(&mut reader.problems);
-    let mut servers = Vec::new();
-    if let Some(sections) = reader.files(main_file, true) {
-        let before = reader.problems.len();
-        reader.server(&sections);
-        reader.problems.truncate(before);
-        servers = reader.http(&sections);
-        if section.is_none() {
-            problems.append(&mut reader.problems);
         }
+    });
+    let mut problems = reader.problems();
+    let mut reader = Reader::open(main_file, true, machine);
+    let _ = reader.server();
+    let servers = reader.http();
+    if section.is_none() {
+        problems = reader.problems();
+        problems.retain(|problem| problem.section != "supervisord");
     }
     problems.retain(|problem| problem.severity == Severity::Error);
-    problems.dedup();
     Client { section, servers, problems }
-}
-
-impl Reader<'_> {
-    fn client(
-        &mut self,
-        sections: &super::dialect::Sections,
-        section: &super::dialect::Section,
-    ) -> options::ClientDraft {
-        let mut draft = options::ClientDraft::default();
-        self.apply(sections, section, options::CLIENT, |_| true, Default::default(), &mut draft);
-        draft
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The server's command line: getopt's rules, and options that stand above the file's. Census §1.1.
+//! The server's command line: options that stand above the file's. Census §1.1.
 #![forbid(unsafe_code)]
 
 use super::model::ServerConfig;
 use super::values::repr;
 use super::{Machine, options};
-use crate::getopt::{self, Flag, Given, flag};
+use crate::getopt::{self, Flag, flag};
 use std::path::PathBuf;
 
 /// What the command line asks for.
@@ -24,45 +24,50 @@ pub struct Options {
     /// `-c`, as given.
     pub configuration: Option<PathBuf>,
     /// Keys of `[supervisord]` and their texts.
-    set: Vec<(&'static str, String)>,
+    set: Vec<(String, String)>,
 }
 
-/// An option: its letter (blank: none), its long name, the key of `[supervisord]` that it stands for, whether it has an
-/// argument, what `-h` says of it.
-type Row = (char, &'static str, &'static str, bool, &'static str);
-
-#[rustfmt::skip]
-const ROWS: &[Row] = &[
-    ('c', "configuration", "", true, "FILE  the configuration; searched for when not given"),
-    ('n', "nodaemon", "nodaemon", false, "stay in the foreground"),
-    ('s', "silent", "silent", false, "no copy of the main log on stdout"),
-    ('h', "help", "", false, "print this, and end"),
-    ('?', "", "", false, ""),
-    ('v', "version", "", false, "print the version, and end"),
-    ('u', "user", "user", true, "USER  run as this user (or number)"),
-    ('m', "umask", "umask", true, "MODE  umask of the daemon"),
-    ('d', "directory", "directory", true, "DIR  change to it when going to the background"),
-    ('l', "logfile", "logfile", true, "FILE  the main log"),
-    ('y', "logfile_maxbytes", "logfile_maxbytes", true, "SIZE  rotate the main log at this size"),
-    ('z', "logfile_backups", "logfile_backups", true, "N  how many rotated main logs are kept"),
-    ('e', "loglevel", "loglevel", true, "LEVEL  critical, error, warn, info, debug, trace or blather"),
-    ('j', "pidfile", "pidfile", true, "FILE  where the process id is written"),
-    ('i', "identifier", "identifier", true, "NAME  name of this supervisor"),
-    ('q', "childlogdir", "childlogdir", true, "DIR  where AUTO logs are made"),
-    ('k', "nocleanup", "nocleanup", false, "keep AUTO logs of an earlier run"),
-    ('a', "minfds", "minfds", true, "N  descriptors that must be available"),
-    (' ', "minprocs", "minprocs", true, "N  processes that must be available"),
-    ('t', "strip_ansi", "strip_ansi", false, "remove terminal escapes from child logs"),
-    (' ', "profile_options", "", true, "LIST  accepted, without effect"),
+/// What is no option of `[supervisord]` is `help`, `version`, `configuration` and the profiler's.
+const FLAGS: &[Flag] = &[
+    flag('c', "configuration", true),
+    flag('n', "nodaemon", false),
+    flag('s', "silent", false),
+    flag('h', "help", false),
+    flag('?', "", false),
+    flag('v', "version", false),
+    flag('u', "user", true),
+    flag('m', "umask", true),
+    flag('d', "directory", true),
+    flag('l', "logfile", true),
+    flag('y', "logfile_maxbytes", true),
+    flag('z', "logfile_backups", true),
+    flag('e', "loglevel", true),
+    flag('j', "pidfile", true),
+    flag('i', "identifier", true),
+    flag('q', "childlogdir", true),
+    flag('k', "nocleanup", false),
+    flag('a', "minfds", true),
+    flag(' ', "minprocs", true),
+    flag('t', "strip_ansi", false),
+    flag(' ', "profile_options", true),
 ];
 
 /// The options, one a line, for `-h`.
 #[must_use]
 pub fn usage() -> String {
     let mut out = String::new();
-    for (letter, long, _, _, help) in ROWS.iter().filter(|row| !row.4.is_empty()) {
-        let short = if *letter == ' ' { "    ".into() } else { format!("-{letter}, ") };
-        out.push_str(&format!("  {short}--{long} {help}\n"));
+    for flag in FLAGS.iter().filter(|flag| !flag.long.is_empty()) {
+        let help = match flag.long {
+            "help" => "Print this, and end",
+            "version" => "Print the version, and end",
+            "configuration" => "The configuration; searched for when not given",
+            long => {
+                options::SERVER.iter().find(|row| row.key == long).map_or("Accepted, without effect", |row| row.help)
+            }
+        };
+        let short = flag.short.map_or_else(|| "    ".into(), |letter| format!("-{letter}, "));
+        let long = format!("{}{}", flag.long, if flag.takes_argument { " VALUE" } else { "" });
+        out.push_str(&format!("  {short}--{long:<24} {help}\n"));
     }
     out
 }
@@ -72,32 +77,46 @@ pub fn usage() -> String {
 /// # Errors
 /// The message to print after `Error: `; the exit status is 2.
 pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> {
+    let (given, rest) = getopt::parse(args, FLAGS)?;
+    if !rest.is_empty() {
+        let rest: Vec<_> = rest.iter().map(|word| repr(word)).collect();
+        return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
+    }
     let mut options = Options::default();
     let mut seen = Vec::new();
     let mut scratch = ServerConfig::default();
-    for (shown, (letter, long, key, _, _), value) in given(args)? {
-        match letter {
-            'h' | '?' => return Ok(Request::Help),
-            'v' => return Ok(Request::Version),
-            _ => {}
+    for option in given {
+        let value = if option.argument.is_empty() && is_flag(&option.name) { "true".into() } else { option.argument };
+        match &*option.name {
+            "help" | "?" => return Ok(Request::Help),
+            "version" => return Ok(Request::Version),
+            // A user's name is looked up last, as by Supervisor, so that its message stands alone.
+            "user" => {}
+            name => {
+                if let Some(Err(why)) = row(name).map(|row| (row.set)(&mut scratch, &value, machine)) {
+                    return Err(format!("invalid value for {} {}: {}", option.spelled, repr(&value), why.trim_end()));
+                }
+            }
         }
-        // A user's name is looked up last, as by Supervisor, so that its message stands alone.
-        let row = options::SERVER.iter().find(|row| row.key == *key && *key != "user");
-        if let Some(Err(why)) = row.map(|row| (row.set)(&mut scratch, &value, machine)) {
-            return Err(format!("invalid value for {shown} {}: {}", repr(&value), why.trim_end()));
+        if seen.contains(&option.name) {
+            return Err(format!("conflicting command line option {}", repr(&option.spelled)));
         }
-        if seen.contains(long) {
-            return Err(format!("conflicting command line option {}", repr(&shown)));
-        }
-        seen.push(long);
-        match *long {
+        seen.push(option.name.clone());
+        match &*option.name {
             "configuration" => options.configuration = Some(value.into()),
-            "profile_options" => {}
-            _ => options.set.push((key, value)),
+            _ => options.set.push((option.name, value)),
         }
     }
     options.apply(&mut scratch, machine)?;
     Ok(Request::Run(options))
+}
+
+fn is_flag(name: &str) -> bool {
+    FLAGS.iter().any(|flag| flag.long == name && !flag.takes_argument)
+}
+
+fn row(name: &str) -> Option<&'static options::Opt<ServerConfig>> {
+    options::SERVER.iter().find(|row| row.key == name)
 }
 
 impl Options {
@@ -106,28 +125,9 @@ impl Options {
     /// # Errors
     /// What was valid at the start (a directory, a user) is not any more.
     pub fn apply(&self, server: &mut ServerConfig, machine: &dyn Machine) -> Result<(), String> {
-        for (key, value) in &self.set {
-            if let Some(row) = options::SERVER.iter().find(|row| row.key == *key) {
-                (row.set)(server, value, machine)?;
-            }
-        }
-        Ok(())
+        let mut rows = self.set.iter().filter_map(|(key, value)| Some((row(key)?, value)));
+        rows.try_for_each(|(row, value)| (row.set)(server, value, machine))
     }
-}
-
-/// Each option as shown in messages, its row, its argument (`true` for a flag).
-fn given(args: &[String]) -> Result<Vec<(String, &'static Row, String)>, String> {
-    let flags: Vec<Flag> = ROWS.iter().map(|(letter, long, _, argument, _)| flag(*letter, long, *argument)).collect();
-    let (given, rest) = getopt::parse(args, &flags)?;
-    if !rest.is_empty() {
-        let rest: Vec<_> = rest.iter().map(|arg| repr(arg)).collect();
-        return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
-    }
-    let with_row = |given: Given| {
-        let row = ROWS.iter().find(|row| row.1 == given.name)?;
-        Some((given.spelled, row, if row.3 { given.argument } else { "true".into() }))
-    };
-    Ok(given.into_iter().filter_map(with_row).collect())
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ impl Sections {
         self.index.get(name).and_then(|&i| self.list.get(i))
     }
 
+    /// The sections whose name has this prefix, and the rest of their names.
+    pub fn of_kind<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Section, &'a str)> {
+        self.list.iter().filter_map(move |section| Some((section, section.name.strip_prefix(prefix)?)))
+    }
+
     /// The value of a key, from `[DEFAULT]` where the section has none.
     pub fn entry<'a>(&'a self, section: &'a Section, key: &str) -> Option<&'a Entry> {
         let find = |s: &'a Section| s.entries.iter().find(|e| e.key == key);
@@ -58,14 +63,7 @@ impl Sections {
     /// Reads one file on top of what is there; whatever is wrong with it goes to `problems`.
     pub fn merge(&mut self, file: PathBuf, bytes: &[u8], problems: &mut Vec<Problem>) {
         let mut report = |severity, line: u32, section: &str, key: &str, message: String| {
-            problems.push(Problem {
-                severity,
-                file: file.clone(),
-                line,
-                section: section.into(),
-                key: key.into(),
-                message,
-            });
+            problems.push(Problem::new(severity, &file, line, section, key, message));
         };
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text.replace("\r\n", "\n").replace('\r', "\n"),
@@ -189,22 +187,15 @@ fn canonical(text: &str, report: &mut dyn FnMut(Severity, u32, &str, &str, Strin
             }
             continue;
         }
-        if let Some(cut) = comment.and_then(|at| line.get(at..)).filter(|cut| quote_cut(value, cut)) {
-            let sign = cut.chars().next().unwrap_or(';');
-            let why = format!(
-                "a comment starts at {sign:?} here and cuts a quoted text: quotes do not protect it, \
-                 only a character other than a blank before it does"
-            );
-            let name = key.as_ref().map_or("", |k| &k.name);
-            report(Severity::Warning, number, section.unwrap_or_default(), name, why);
-        }
+        let cut = comment.and_then(|at| line.get(at..)).filter(|cut| quote_cut(value, cut));
         let column = line.chars().take_while(|&c| is_space(c)).count();
-        if let Some(key) = key.as_mut().filter(|_| column > indent) {
-            key.pieces.push(value);
-            continue;
+        let continued = key.is_some() && column > indent;
+        if !continued {
+            indent = column;
         }
-        indent = column;
-        if let Some(name) = header(value) {
+        if let Some(key) = key.as_mut().filter(|_| continued) {
+            key.pieces.push(value);
+        } else if let Some(name) = header(value) {
             out.push(&key.take());
             out.text.extend(["[", &*escaped(name), "]\n"]);
             out.lines.push(number);
@@ -221,6 +212,13 @@ fn canonical(text: &str, report: &mut dyn FnMut(Severity, u32, &str, &str, Strin
         } else {
             let why = format!("neither key=value nor [section]: {}", repr(line));
             report(Severity::Error, number, section.unwrap_or_default(), "", why);
+        }
+        if let (Some(cut), Some(key)) = (cut, &key) {
+            let sign = cut.get(..1).unwrap_or_default();
+            let why = format!(
+                "a comment starts at '{sign}' and cuts a quoted text: quotes do not protect a {sign} after a blank"
+            );
+            report(Severity::Warning, number, section.unwrap_or_default(), &key.name, why);
         }
     }
     out.push(&key);

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub(super) enum Name<'a> {
     Text(&'a str),
     Number(i64),
+    /// Not known yet: its `%(…)s` stays in the text.
+    Later,
 }
 
 /// The names that a format may use.
@@ -20,13 +22,16 @@ pub(super) struct Names<'a> {
     pub own: &'a [(String, String)],
     /// The daemon's environment and what `[supervisord]` adds.
     pub environment: &'a BTreeMap<String, String>,
+    /// For a text that will be expanded again: what stands for a percent sign, `own` being [`Name::Later`].
+    pub again: Option<&'static str>,
 }
 
 impl<'a> Names<'a> {
     fn find(&self, name: &str) -> Option<Name<'a>> {
         if let Some(variable) = name.strip_prefix("ENV_") {
-            let own = self.own.iter().find(|(key, _)| key == variable).map(|(_, value)| value);
-            return own.or_else(|| self.environment.get(variable)).map(|value| Name::Text(value));
+            let own = self.own.iter().find(|(key, _)| key == variable);
+            let own = own.map(|(_, value)| if self.again.is_some() { Name::Later } else { Name::Text(value) });
+            return own.or_else(|| self.environment.get(variable).map(|value| Name::Text(value)));
         }
         self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
@@ -61,12 +66,16 @@ pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expand
         }
         if rest.tail().starts_with('%') {
             rest.next();
-            out.text.push('%');
+            out.text.push_str(names.again.unwrap_or("%"));
             continue;
         }
         let start = rest.at;
         match conversion(&mut rest, names) {
-            Ok(Conversion::Text(text)) => out.text.push_str(&text),
+            Ok(Conversion::Text(text)) => match names.again {
+                Some(percent) => out.text.push_str(&text.replace('%', percent)),
+                None => out.text.push_str(&text),
+            },
+            Ok(Conversion::Later) => out.text.extend(["%", format.get(start..rest.at).unwrap_or_default()]),
             Ok(Conversion::Bare) => {
                 let spec = format.get(start..rest.at).unwrap_or_default();
                 out.text.extend(["%", spec]);
@@ -108,6 +117,8 @@ enum Conversion {
     Text(String),
     /// A conversion without a name, of the dictionary itself.
     Bare,
+    /// One whose value is not known yet.
+    Later,
 }
 
 /// A cursor over the format.
@@ -214,6 +225,7 @@ fn conversion<'a>(rest: &mut Rest<'a>, names: &Names<'a>) -> Result<Conversion, 
         };
     };
     let (sign, body, numeric) = match (value, letter) {
+        (Name::Later, _) => return Ok(Conversion::Later),
         (Name::Text(text), 's') => (String::new(), text.to_owned(), false),
         (Name::Text(text), 'r' | 'a') => (String::new(), repr(text), false),
         (Name::Text(text), 'c') if text.chars().count() == 1 => (String::new(), text.to_owned(), false),

@@ -4,9 +4,15 @@
 use super::dialect::{At, Sections};
 use super::options::{self, Opt};
 use super::{Problem, Severity};
+use std::path::Path;
+
+/// `; did you mean x?`, or nothing.
+pub(super) fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
 
 /// The known name that differs from `name` by the fewest letters, if that is near enough.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = name.chars().count().div_ceil(4).min(3);
     let near = known.into_iter().map(|word| (distance(name, word), word)).filter(|(far, _)| *far <= allowed);
     near.min_by_key(|(far, _)| *far).map(|(_, word)| word)
@@ -71,27 +77,13 @@ const SECTIONS: [&str; 11] = [
 /// Warns of every key and section that nobody reads.
 pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     let mut warn = |at: At, section: &str, key: &str, message: String| {
-        let file = sections.files.get(at.file).cloned().unwrap_or_default();
-        let (section, key) = (section.to_owned(), key.to_owned());
-        problems.push(Problem { severity: Severity::Warning, file, line: at.line, section, key, message });
+        let file = sections.files.get(at.file).map_or(Path::new(""), |file| file);
+        problems.push(Problem::new(Severity::Warning, file, at.line, section, key, message));
     };
     for section in &sections.list {
         let name = &section.name;
         let Some(known) = known_keys(name) else {
-            let (kind, rest) =
-                name.trim().split_once(':').map_or((name.trim(), None), |(kind, rest)| (kind.trim(), Some(rest)));
-            let near = nearest(kind, SECTIONS.iter().map(|known| known.split(':').next().unwrap_or(known)));
-            let near = near.and_then(|near| SECTIONS.iter().find(|known| known.split(':').next() == Some(near)));
-            let hint = near.map(|near| {
-                format!(
-                    "; write [{}]",
-                    match rest {
-                        Some(rest) if near.contains(':') => near.replace(":x", &format!(":{}", rest.trim())),
-                        _ => (*near).to_owned(),
-                    }
-                )
-            });
-            warn(section.at, name, "", format!("this section is not known and is ignored{}", hint.unwrap_or_default()));
+            warn(section.at, name, "", format!("this section is not known and is ignored{}", meant(name)));
             continue;
         };
         if name.starts_with("ctlplugin:") {
@@ -100,10 +92,18 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
         for entry in section.entries.iter().filter(|e| !known.is_empty() && !known.contains(&e.key.as_str())) {
             let inherited = sections.defaults.entries.iter().any(|d| d.key == entry.key && d.at == entry.at);
             if !inherited {
-                let near = nearest(&entry.key, known.iter().copied());
-                let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let hint = hint(&entry.key, known.iter().copied());
                 warn(entry.at, name, &entry.key, format!("this key is not known and is ignored{hint}"));
             }
         }
     }
+}
+
+/// `; write [x]` for a section whose name is nearly right.
+fn meant(name: &str) -> String {
+    let (kind, rest) = name.split_once(':').map_or((name.trim(), "x"), |(kind, rest)| (kind.trim(), rest.trim()));
+    let stem = |known: &'static str| known.split(':').next().unwrap_or(known);
+    let near = nearest(kind, SECTIONS.map(stem));
+    let near = SECTIONS.iter().find(|known| near == Some(stem(known)));
+    near.map(|near| format!("; write [{}]", near.replace(":x", &format!(":{rest}")))).unwrap_or_default()
 }

@@ -4,11 +4,12 @@
 use super::dialect::{At, Section, Sections, is_space};
 use super::expand::{Name, Names, expand};
 use super::model::{
-    ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, Owner, ProcessConfig,
-    ServerConfig, SocketAddress,
+    ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig, Owner,
+    ProcessConfig, ServerConfig, SocketAddress,
 };
 use super::options::{self, Draft, HttpDraft, Opt, Scope};
-use super::{Loaded, Machine, Problem, Severity, values};
+use super::{Loaded, Machine, Problem, Severity, lint, values};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -18,150 +19,126 @@ const NUMPROCS_MAX: i64 = 65_536;
 
 /// Reads a configuration and all its includes; never fails, but the result may hold errors.
 pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
-    let mut reader = Reader::new(main_file, machine);
-    let mut config = Config::default();
-    if let Some(sections) = reader.files(main_file, true) {
-        config.server = reader.server(&sections);
-        config.http = reader.http(&sections);
-        config.rpc_interfaces = reader.rpc_interfaces(&sections, !config.http.is_empty());
-        config.groups = reader.groups(&sections);
-        reader.exit_code_from(&sections, &config);
-        super::lint::unknown(&sections, &mut reader.problems);
-        let order = |p: &Problem| (sections.files.iter().position(|file| *file == p.file), p.line);
-        reader.problems.sort_by_key(order);
-        reader.problems.dedup();
-    }
-    Loaded { config, problems: reader.problems }
+    let mut reader = Reader::open(main_file, true, machine);
+    let server = reader.server();
+    let http = reader.http();
+    let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
+    let config = Config { server, http, rpc_interfaces, groups: reader.groups() };
+    reader.exit_code_from(&config);
+    lint::unknown(&reader.sections, reader.problems.get_mut());
+    Loaded { config, problems: reader.problems() }
 }
 
 /// Whose option is being read: what `program_name` and the like stand for.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Who<'a> {
-    program: &'a str,
-    group: &'a str,
-    process_num: i64,
-    numprocs: i64,
-    own: &'a [(String, String)],
+    pub program: &'a str,
+    pub group: &'a str,
+    pub process_num: i64,
+    pub numprocs: i64,
+    /// The program's own environment.
+    pub own: &'a [(String, String)],
+    /// For the dump: what depends on the process stays as it is, so that the result can be loaded.
+    pub template: bool,
 }
 
-/// What is known while reading, and what was found wrong.
+/// What was read, and what was found wrong with it.
 pub(super) struct Reader<'m> {
-    machine: &'m dyn Machine,
+    pub machine: &'m dyn Machine,
+    pub sections: Sections,
     here: String,
     host: String,
     environment: BTreeMap<String, String>,
-    pub problems: Vec<Problem>,
+    problems: RefCell<Vec<Problem>>,
 }
 
 impl<'m> Reader<'m> {
-    pub fn new(main_file: &Path, machine: &'m dyn Machine) -> Self {
-        let here = values::absolute(values::dirname(&main_file.to_string_lossy()), machine);
-        Self {
+    /// Reads the main file and, if wanted, what it includes.
+    pub fn open(main_file: &Path, includes: bool, machine: &'m dyn Machine) -> Self {
+        let mut reader = Self {
             machine,
-            here,
+            sections: Sections::default(),
+            here: values::absolute(values::dirname(&main_file.to_string_lossy()), machine),
             host: machine.host_node_name(),
             environment: machine.environment().into_iter().collect(),
-            problems: Vec::new(),
-        }
-    }
-
-    fn report(&mut self, severity: Severity, sections: &Sections, at: At, section: &str, key: &str, message: String) {
-        let file = sections.files.get(at.file).cloned().unwrap_or_default();
-        let (section, key) = (section.to_owned(), key.to_owned());
-        self.problems.push(Problem { severity, file, line: at.line, section, key, message });
-    }
-
-    fn error(&mut self, sections: &Sections, section: &Section, key: &str, message: String) {
-        let at = sections.entry(section, key).map_or(section.at, |entry| entry.at);
-        self.report(Severity::Error, sections, at, &section.name, key, message);
-    }
-
-    fn warn(&mut self, sections: &Sections, section: &Section, key: &str, message: String) {
-        let at = sections.entry(section, key).map_or(section.at, |entry| entry.at);
-        self.report(Severity::Warning, sections, at, &section.name, key, message);
-    }
-
-    /// The main file and, if wanted, what it includes; `None` when it cannot be read at all.
-    pub fn files(&mut self, main_file: &Path, includes: bool) -> Option<Sections> {
-        let mut sections = Sections::default();
-        let whole = |message| Problem {
-            severity: Severity::Error,
-            file: main_file.into(),
-            line: 0,
-            section: String::new(),
-            key: String::new(),
-            message,
+            problems: RefCell::default(),
         };
-        if !self.machine.exists(main_file) {
-            self.problems.push(whole(format!("could not find config file {}", main_file.display())));
-            return None;
-        }
-        match self.machine.read(main_file) {
-            Ok(bytes) => sections.merge(main_file.into(), &bytes, &mut self.problems),
-            Err(why) => {
-                self.problems.push(whole(format!("could not read config file {}: {why}", main_file.display())));
-                return None;
+        let file = main_file.display();
+        let why = match machine.read(main_file) {
+            Ok(bytes) => {
+                reader.sections.merge(main_file.into(), &bytes, reader.problems.get_mut());
+                if includes && reader.sections.section("include").is_some() {
+                    reader.include();
+                }
+                return reader;
             }
-        }
-        if includes && sections.section("include").is_some() {
-            self.include(&mut sections);
-        }
-        Some(sections)
+            Err(_) if !machine.exists(main_file) => format!("could not find config file {file}"),
+            Err(why) => format!("could not read config file {file}: {why}"),
+        };
+        reader.problems.get_mut().push(Problem::new(Severity::Error, main_file, 0, "", "", why));
+        reader
     }
 
-    fn include(&mut self, sections: &mut Sections) {
+    fn include(&mut self) {
         let base = self.here.clone();
-        sections.expand_here(&base);
-        let Some(section) = sections.section("include").cloned() else { return };
-        let Some(entry) = sections.entry(&section, "files").cloned() else {
-            let why = ".ini file has [include] section, but no files setting";
-            return self.error(sections, &section, "files", why.into());
+        self.sections.expand_here(&base);
+        let Some(section) = self.sections.section("include").cloned() else { return };
+        let Some(entry) = self.sections.entry(&section, "files").cloned() else {
+            return self.error(&section, "files", ".ini file has [include] section, but no files setting");
         };
-        let Some(patterns) = self.value(sections, &section, "files", Scope::Include, Who::default()) else { return };
+        let Some(patterns) = self.value(&section, "files", Scope::Include, Who::default()) else { return };
         for pattern in patterns.split(is_space).filter(|pattern| !pattern.is_empty()) {
             let pattern = if pattern.starts_with('/') { pattern.into() } else { format!("{base}/{pattern}") };
             let files = self.machine.glob(&pattern);
             if files.is_empty() {
-                let why = format!("No file matches via include \"{pattern}\"");
-                self.report(Severity::Warning, sections, entry.at, "include", "files", why);
+                self.warn(&section, "files", format!("No file matches via include \"{pattern}\""));
             }
             for file in files {
-                let why = format!("Included extra file \"{}\" during parsing", file.display());
-                self.report(Severity::Info, sections, entry.at, "include", "files", why);
+                let path = file.to_string_lossy().into_owned();
+                let note = format!("Included extra file \"{path}\" during parsing");
+                self.report(Severity::Info, entry.at, "include", "files", note);
                 match self.machine.read(&file) {
-                    Ok(bytes) => sections.merge(file.clone(), &bytes, &mut self.problems),
-                    Err(why) => {
-                        let why = format!("{} is skipped: {why}", file.display());
-                        self.report(Severity::Warning, sections, entry.at, "include", "files", why);
-                    }
+                    Ok(bytes) => self.sections.merge(file, &bytes, self.problems.get_mut()),
+                    Err(why) => self.warn(&section, "files", format!("{path} is skipped: {why}")),
                 }
-                let dir = values::absolute(values::dirname(&file.to_string_lossy()), self.machine);
-                sections.expand_here(&dir);
+                self.sections.expand_here(&values::absolute(values::dirname(&path), self.machine));
             }
         }
     }
 
+    /// What was found, by file and line, each once.
+    pub fn problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|p| (self.sections.files.iter().position(|file| *file == p.file), p.line));
+        problems.dedup();
+        problems
+    }
+
+    fn report(&self, severity: Severity, at: At, section: &str, key: &str, message: impl Into<String>) {
+        let file = self.sections.files.get(at.file).map_or(Path::new(""), |file| file);
+        self.problems.borrow_mut().push(Problem::new(severity, file, at.line, section, key, message));
+    }
+
+    fn at(&self, section: &Section, key: &str) -> At {
+        self.sections.entry(section, key).map_or(section.at, |entry| entry.at)
+    }
+
+    fn error(&self, section: &Section, key: &str, message: impl Into<String>) {
+        self.report(Severity::Error, self.at(section, key), &section.name, key, message);
+    }
+
+    fn warn(&self, section: &Section, key: &str, message: impl Into<String>) {
+        self.report(Severity::Warning, self.at(section, key), &section.name, key, message);
+    }
+
     /// The text of a key with its names replaced; `None` when it is not written, or cannot be expanded (reported).
-    fn value(&mut self, sections: &Sections, section: &Section, key: &str, scope: Scope, who: Who) -> Option<String> {
-        let entry = sections.entry(section, key)?;
-        let mut fixed = vec![];
-        if scope != Scope::Env {
-            fixed.push(("here", Name::Text(&self.here)));
-        }
-        if !matches!(scope, Scope::Env | Scope::Here | Scope::Socket) {
-            fixed.push(("host_node_name", Name::Text(&self.host)));
-        }
-        if matches!(scope, Scope::Socket | Scope::Program | Scope::Process | Scope::Own) {
-            fixed.push(("program_name", Name::Text(who.program)));
-        }
-        if matches!(scope, Scope::Program | Scope::Process | Scope::Own) {
-            fixed.push(("group_name", Name::Text(who.group)));
-        }
-        if matches!(scope, Scope::Process | Scope::Own) {
-            fixed.push(("process_num", Name::Number(who.process_num)));
-            fixed.push(("numprocs", Name::Number(who.numprocs)));
-        }
-        let names = Names { fixed: &fixed, own: who.own, environment: &self.environment };
+    pub fn value(&self, section: &Section, key: &str, scope: Scope, who: Who) -> Option<String> {
+        let entry = self.sections.entry(section, key)?;
+        let fixed = self.names(scope, who);
+        let server = section.name == "supervisord" && key == "environment";
+        let twice = server || matches!(key, "stdout_logfile" | "stderr_logfile");
+        let again = who.template.then_some(if twice { "%" } else { "%%" });
+        let names = Names { fixed: &fixed, own: who.own, environment: &self.environment, again };
         let qualified = format!("{}.{key}", section.name);
         let (label, raw) = match (key, scope) {
             ("environment", Scope::Process) => (key, &*entry.value),
@@ -169,80 +146,85 @@ impl<'m> Reader<'m> {
             _ => (&*qualified, &*entry.value),
         };
         let mut expanded = expand(raw, label, &names);
-        let twice =
-            key == "stdout_logfile" || key == "stderr_logfile" || section.name == "supervisord" && key == "environment";
         if let (true, Ok(once)) = (twice, &expanded) {
-            let host = [("here", Name::Text(&self.here)), ("host_node_name", Name::Text(&self.host))];
-            let names = if scope == Scope::Own { names } else { Names { fixed: &host, ..names } };
-            expanded = expand(&once.text, key, &names).map_err(|why| {
-                format!("{why} (this option is expanded twice, as by Supervisor: a percent sign is written %%%%)")
-            });
+            let host = self.names(Scope::Include, who);
+            let names = Names { fixed: if server { &host } else { &fixed }, again: again.map(|_| "%%%%"), ..names };
+            expanded = expand(&once.text, key, &names)
+                .map_err(|why| why + " (it is expanded twice, as by Supervisor: write %%%% for a percent sign)");
         }
         match expanded {
             Ok(expanded) => {
-                if let Some(warning) = expanded.warning {
-                    self.warn(sections, section, key, warning);
-                }
+                expanded.warning.into_iter().for_each(|warning| self.warn(section, key, warning));
                 Some(expanded.text)
             }
             Err(why) => {
-                self.error(sections, section, key, why);
+                self.error(section, key, why);
                 None
             }
         }
     }
 
-    /// Sets every option of `rows` that is written and wanted.
-    pub fn apply<T>(
-        &mut self,
-        sections: &Sections,
-        section: &Section,
-        rows: &[Opt<T>],
-        wanted: impl Fn(&Opt<T>) -> bool,
-        who: Who,
-        to: &mut T,
-    ) {
+    fn names<'a>(&'a self, scope: Scope, who: Who<'a>) -> Vec<(&'static str, Name<'a>)> {
+        let mut names = vec![("here", Name::Text(&self.here))];
+        names.truncate(usize::from(scope != Scope::Env));
+        let later = |name| if who.template { Name::Later } else { name };
+        if !matches!(scope, Scope::Env | Scope::Here | Scope::Socket) {
+            names.push(("host_node_name", Name::Text(&self.host)));
+        }
+        if matches!(scope, Scope::Socket | Scope::Program | Scope::Process | Scope::Own) {
+            names.push(("program_name", later(Name::Text(who.program))));
+        }
+        if matches!(scope, Scope::Program | Scope::Process | Scope::Own) {
+            names.push(("group_name", later(Name::Text(who.group))));
+        }
+        if matches!(scope, Scope::Process | Scope::Own) {
+            names.push(("process_num", later(Name::Number(who.process_num))));
+            names.push(("numprocs", later(Name::Number(who.numprocs))));
+        }
+        names
+    }
+
+    /// Sets every option of `rows` that is wanted and written.
+    pub fn apply<T>(&self, section: &Section, rows: &[Opt<T>], wanted: impl Fn(&Opt<T>) -> bool, who: Who, to: &mut T) {
         for row in rows.iter().filter(|row| wanted(row)) {
-            let Some(text) = self.value(sections, section, row.key, row.scope, who) else { continue };
+            let Some(text) = self.value(section, row.key, row.scope, who) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
                 let hint = if why.contains(';') { String::new() } else { format!("; write {}", row.kind.wanted()) };
-                self.error(sections, section, row.key, format!("{}{hint}", why.trim_end()));
+                self.error(section, row.key, format!("{}{hint}", why.trim_end()));
             }
         }
     }
 
     /// `[supervisord]`, which may be missing. Its environment gives names to all that is read after it.
-    pub fn server(&mut self, sections: &Sections) -> ServerConfig {
+    pub fn server(&mut self) -> ServerConfig {
         let mut server = ServerConfig::default();
-        if let Some(section) = sections.section("supervisord") {
-            self.apply(sections, section, options::SERVER, |_| true, Who::default(), &mut server);
+        if let Some(section) = self.sections.section("supervisord") {
+            self.apply(section, options::SERVER, |_| true, Who::default(), &mut server);
         }
         self.environment.extend(server.environment.iter().cloned());
         server
     }
 
     /// All servers, in file order. Differs from Supervisor: there the ones on TCP come first.
-    pub fn http(&mut self, sections: &Sections) -> Vec<super::model::HttpServerConfig> {
+    pub fn http(&self) -> Vec<HttpServerConfig> {
         let mut servers = Vec::new();
-        for section in &sections.list {
-            let unix = section.name.starts_with("unix_http_server");
-            if !unix && !section.name.starts_with("inet_http_server") {
-                continue;
-            }
-            let (rows, key) = if unix { (options::UNIX_SERVER, "file") } else { (options::INET_SERVER, "port") };
-            let mut draft = HttpDraft::default();
-            self.apply(sections, section, rows, |_| true, Who::default(), &mut draft);
+        for section in &self.sections.list {
             let name = &section.name;
-            if sections.entry(section, key).is_none() {
-                self.error(sections, section, key, format!("section [{name}] has no {key} value"));
+            let (rows, key) = match () {
+                () if name.starts_with("unix_http_server") => (options::UNIX_SERVER, "file"),
+                () if name.starts_with("inet_http_server") => (options::INET_SERVER, "port"),
+                () => continue,
+            };
+            let mut draft = HttpDraft::default();
+            self.apply(section, rows, |_| true, Who::default(), &mut draft);
+            let written = |key| self.sections.entry(section, key).is_some();
+            if !written(key) {
+                self.error(section, key, format!("section [{name}] has no {key} value"));
             }
-            let written = |key| sections.entry(section, key).is_some();
             if written("username") != written("password") {
-                let why = format!(
-                    "Section [{name}] contains incomplete authentication: If a username or a password is specified, \
-                     both the username and password must be specified"
-                );
-                self.error(sections, section, "", why);
+                let why = "contains incomplete authentication: If a username or a password is specified, both the username \
+                           and password must be specified";
+                self.error(section, "", format!("Section [{name}] {why}"));
             }
             servers.extend(draft.finish(name));
         }
@@ -250,28 +232,28 @@ impl<'m> Reader<'m> {
     }
 
     /// `[rpcinterface:x]`: only what needs no Python can be served.
-    fn rpc_interfaces(&mut self, sections: &Sections, has_servers: bool) -> Vec<(String, String)> {
+    fn rpc_interfaces(&self, has_servers: bool) -> Vec<(String, String)> {
         const FACTORY: &str = "supervisor.rpcinterface_factory";
         let mut interfaces = Vec::new();
-        for section in &sections.list {
-            let Some(name) = section.name.strip_prefix("rpcinterface:") else { continue };
-            let keys: BTreeSet<&String> =
-                section.entries.iter().chain(&sections.defaults.entries).map(|entry| &entry.key).collect();
-            for key in keys.iter().filter(|key| **key != FACTORY) {
-                self.value(sections, section, key, Scope::Env, Who::default());
+        for (section, name) in self.sections.of_kind("rpcinterface:") {
+            let entries = section.entries.iter().chain(&self.sections.defaults.entries);
+            let others: BTreeSet<&str> = entries.map(|entry| &*entry.key).filter(|key| *key != FACTORY).collect();
+            for key in &others {
+                self.value(section, key, Scope::Env, Who::default());
             }
-            if !keys.iter().any(|key| *key == FACTORY) {
-                let why = format!("section [{}] does not specify a {FACTORY}", section.name);
-                self.error(sections, section, FACTORY, why);
-                continue;
+            if self.sections.entry(section, FACTORY).is_none() {
+                self.error(section, FACTORY, format!("section [{}] does not specify a {FACTORY}", section.name));
             }
-            let Some(factory) = self.value(sections, section, FACTORY, Scope::Env, Who::default()) else { continue };
-            if factory == options::MAIN_RPC_FACTORY && keys.len() > 1 && has_servers {
+            let Some(factory) = self.value(section, FACTORY, Scope::Env, Who::default()) else { continue };
+            if factory == options::MAIN_RPC_FACTORY && !others.is_empty() && has_servers {
                 let why = format!("Could not make {name} rpc interface: it takes no other keys ([DEFAULT] counts too)");
-                self.error(sections, section, "", why);
-            } else if factory != options::MAIN_RPC_FACTORY && factory != options::TWIDDLER_RPC_FACTORY {
-                let why = format!("the Python plug-in {factory} cannot be loaded: its methods will be missing");
-                self.warn(sections, section, FACTORY, why);
+                self.error(section, "", why);
+            } else if ![options::MAIN_RPC_FACTORY, options::TWIDDLER_RPC_FACTORY].contains(&&*factory) {
+                self.warn(
+                    section,
+                    FACTORY,
+                    format!("the Python plug-in {factory} cannot be loaded: its methods are missing"),
+                );
             }
             interfaces.push((name.to_owned(), factory));
         }
@@ -279,23 +261,17 @@ impl<'m> Reader<'m> {
     }
 
     /// Every group, sorted as Supervisor starts them; of two with one name the first in that order stays.
-    fn groups(&mut self, sections: &Sections) -> Vec<Rc<GroupConfig>> {
+    fn groups(&self) -> Vec<Rc<GroupConfig>> {
         let mut groups: Vec<(GroupConfig, &Section)> = Vec::new();
         let mut members = BTreeSet::new();
-        for section in &sections.list {
-            if let Some(name) = section.name.strip_prefix("group:") {
-                groups.extend(self.mixed_group(sections, section, name, &mut members).map(|group| (group, section)));
-            }
+        for (section, name) in self.sections.of_kind("group:") {
+            groups.extend(self.mixed_group(section, name, &mut members).map(|group| (group, section)));
         }
-        type Build<'m> = fn(&mut Reader<'m>, &Sections, &Section, &str) -> Option<GroupConfig>;
-        let kinds: [(&str, Build<'m>); 3] =
-            [("program:", Self::program), ("eventlistener:", Self::listener), ("fcgi-program:", Self::fast_cgi)];
-        for (prefix, build) in kinds {
-            for section in &sections.list {
-                let Some(name) = section.name.strip_prefix(prefix) else { continue };
-                if !members.contains(&section.name) {
-                    groups.extend(build(self, sections, section, name).map(|group| (group, section)));
-                }
+        for prefix in ["program:", "eventlistener:", "fcgi-program:"] {
+            for (section, name) in
+                self.sections.of_kind(prefix).filter(|(section, _)| !members.contains(&*section.name))
+            {
+                groups.extend(self.own_group(section, prefix, name).map(|group| (group, section)));
             }
         }
         groups.sort_by(|(a, _), (b, _)| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
@@ -303,216 +279,186 @@ impl<'m> Reader<'m> {
         groups.retain(|(group, section)| {
             let first = names.insert(group.name.clone());
             if !first {
-                let why = format!("another group is called {} too and takes its place", group.name);
-                self.warn(sections, section, "", why);
+                self.warn(section, "", format!("another group is called {} too and takes its place", group.name));
             }
             first
         });
         groups.into_iter().map(|(group, _)| Rc::new(group)).collect()
     }
 
-    fn group_name(&mut self, sections: &Sections, section: &Section, name: &str) -> Option<String> {
-        values::name(name).map_err(|why| self.error(sections, section, "", why)).ok()
+    fn name(&self, section: &Section, name: &str) -> Option<String> {
+        values::name(name).map_err(|why| self.error(section, "", why)).ok()
     }
 
     /// `[group:x]`; the sections of its members are added to `members`.
-    fn mixed_group(
-        &mut self,
-        sections: &Sections,
+    fn mixed_group<'a>(
+        &'a self,
         section: &Section,
         name: &str,
-        members: &mut BTreeSet<String>,
+        members: &mut BTreeSet<&'a str>,
     ) -> Option<GroupConfig> {
-        let name = self.group_name(sections, section, name)?;
+        let name = self.name(section, name)?;
         let mut draft = Draft::default();
-        self.apply(sections, section, options::GROUP, |_| true, Who::default(), &mut draft);
+        self.apply(section, options::GROUP, |_| true, Who::default(), &mut draft);
         let mut processes = Vec::new();
         for program in &draft.programs {
-            let plain = sections.section(&format!("program:{program}"));
-            let fcgi = sections.section(&format!("fcgi-program:{program}"));
-            let member = match (plain, fcgi) {
-                (Some(_), Some(_)) => {
-                    let why =
-                        format!("[{}] name {program} is ambiguous (exists as program and fcgi-program)", section.name);
-                    self.error(sections, section, "programs", why);
-                    continue;
-                }
-                (None, None) => {
-                    let known = sections.list.iter().filter_map(|s| {
-                        s.name.strip_prefix("program:").or_else(|| s.name.strip_prefix("fcgi-program:"))
-                    });
-                    let hint = super::lint::nearest(program, known).map(|near| format!("; did you mean {near}?"));
-                    let why = format!("[{}] names unknown program or fcgi-program {program}", section.name);
-                    self.error(sections, section, "programs", why + &hint.unwrap_or_default());
-                    continue;
-                }
-                (Some(member), None) => member,
-                (None, Some(member)) => {
+            let plain = self.sections.section(&format!("program:{program}"));
+            let fcgi = self.sections.section(&format!("fcgi-program:{program}"));
+            if let (Some(_), Some(_)) = (plain, fcgi) {
+                let why =
+                    format!("[{}] name {program} is ambiguous (exists as program and fcgi-program)", section.name);
+                self.error(section, "programs", why);
+            } else if let Some(member) = plain.or(fcgi) {
+                if fcgi.is_some() {
                     let why = format!("fcgi-program {program} runs without its socket in a group, as under Supervisor");
-                    self.warn(sections, section, "programs", why);
-                    member
+                    self.warn(section, "programs", why);
                 }
-            };
-            members.insert(member.name.clone());
-            processes.extend(self.processes(sections, member, &name, false));
+                members.insert(&member.name);
+                processes.extend(self.processes(member, &name));
+            } else {
+                let kinds = ["program:", "fcgi-program:"].into_iter();
+                let known = kinds.flat_map(|kind| self.sections.of_kind(kind).map(|(_, name)| name));
+                let hint = lint::hint(program, known);
+                let why = format!("[{}] names unknown program or fcgi-program {program}{hint}", section.name);
+                self.error(section, "programs", why);
+            }
         }
-        self.unique(sections, section, &mut processes);
+        let processes = self.unique(section, processes);
         Some(GroupConfig { name, priority: draft.priority.unwrap_or(999), kind: GroupKind::Programs, processes })
     }
 
-    /// A group of the processes of one section.
-    fn own_group(
-        &mut self,
-        sections: &Sections,
-        section: &Section,
-        name: String,
-        priority: i32,
-        kind: GroupKind,
-    ) -> GroupConfig {
-        let listener = matches!(kind, GroupKind::Listeners(_));
-        let mut processes = self.processes(sections, section, &name, listener);
+    /// The group that a program, listener or fcgi-program is by itself.
+    fn own_group(&self, section: &Section, prefix: &str, name: &str) -> Option<GroupConfig> {
+        let mut draft = Draft::default();
+        let (name, kind, priority) = match prefix {
+            // A listener's group keeps the blanks around its name, as under Supervisor.
+            "eventlistener:" => (name.to_owned(), GroupKind::Listeners(self.listener(section, &mut draft)), -1),
+            "fcgi-program:" => {
+                let name = self.name(section, name)?;
+                let kind = GroupKind::FastCgi(self.fast_cgi(section, &name, &mut draft));
+                (name, kind, 999)
+            }
+            _ => {
+                let name = self.name(section, name)?;
+                self.apply(section, options::GROUP, |row| row.key == "priority", Who::default(), &mut draft);
+                (name, GroupKind::Programs, 999)
+            }
+        };
+        let mut processes = self.processes(section, &name);
         processes.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
-        self.unique(sections, section, &mut processes);
-        GroupConfig { name, priority, kind, processes }
+        let processes = self.unique(section, processes);
+        Some(GroupConfig { name, priority: draft.priority.unwrap_or(priority), kind, processes })
     }
 
     /// Of processes with one name in a group the last stays, in the place of the first, as under Supervisor.
-    fn unique(&mut self, sections: &Sections, section: &Section, processes: &mut Vec<Rc<ProcessConfig>>) {
+    fn unique(&self, section: &Section, processes: Vec<Rc<ProcessConfig>>) -> Vec<Rc<ProcessConfig>> {
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         let mut kept: Vec<Rc<ProcessConfig>> = Vec::with_capacity(processes.len());
-        for process in processes.drain(..) {
+        for process in processes {
             let place = *places.entry(process.name.clone()).or_insert(kept.len());
             match kept.get_mut(place) {
                 None => kept.push(process),
                 Some(old) => {
                     let why =
-                        format!("several processes of this group are called {}: only the last one runs", process.name);
-                    self.warn(sections, section, "", why);
+                        format!("several processes of this group are called {}: only the last one runs", old.name);
+                    self.warn(section, "", why);
                     *old = process;
                 }
             }
         }
-        *processes = kept;
+        kept
     }
 
-    fn program(&mut self, sections: &Sections, section: &Section, name: &str) -> Option<GroupConfig> {
-        let name = self.group_name(sections, section, name)?;
-        let mut draft = Draft::default();
-        self.apply(sections, section, options::GROUP, |row| row.key == "priority", Who::default(), &mut draft);
-        Some(self.own_group(sections, section, name, draft.priority.unwrap_or(999), GroupKind::Programs))
-    }
-
-    fn listener(&mut self, sections: &Sections, section: &Section, name: &str) -> Option<GroupConfig> {
-        let mut draft = Draft::default();
-        self.apply(sections, section, options::LISTENER, |_| true, Who::default(), &mut draft);
+    fn listener(&self, section: &Section, draft: &mut Draft) -> ListenerConfig {
+        self.apply(section, options::LISTENER, |_| true, Who::default(), draft);
         let title = &section.name;
         let buffer_size = draft.buffer_size.unwrap_or(10);
         if buffer_size < 1 {
-            let why = format!("[{title}] section sets invalid buffer_size ({buffer_size})");
-            self.error(sections, section, "buffer_size", why);
+            self.error(section, "buffer_size", format!("[{title}] section sets invalid buffer_size ({buffer_size})"));
         }
-        let result_handler = draft.result_handler.unwrap_or_else(|| options::DEFAULT_HANDLER.into());
+        let result_handler = draft.result_handler.take().unwrap_or_else(|| options::DEFAULT_HANDLER.into());
         if result_handler != options::DEFAULT_HANDLER {
             let why = format!("the Python plug-in {result_handler} cannot be loaded: the default handler is used");
-            self.warn(sections, section, "result_handler", why);
+            self.warn(section, "result_handler", why);
         }
         if draft.events.is_empty() {
-            self.error(sections, section, "events", format!("[{title}] section requires an \"events\" line"));
+            self.error(section, "events", format!("[{title}] section requires an \"events\" line"));
         }
         for event in draft.events.iter().filter(|event| !options::EVENT_TYPES.contains(&event.as_str())) {
-            let hint = super::lint::nearest(event, options::EVENT_TYPES).map(|near| format!("; did you mean {near}?"));
-            let why = format!("Unknown event type {event} in [{title}] events");
-            self.error(sections, section, "events", why + &hint.unwrap_or_default());
+            let hint = lint::hint(event, options::EVENT_TYPES);
+            self.error(section, "events", format!("Unknown event type {event} in [{title}] events{hint}"));
         }
-        let redirect = self.value(sections, section, "redirect_stderr", Scope::Here, Who::default());
+        let redirect = self.value(section, "redirect_stderr", Scope::Here, Who::default());
         if redirect.is_some_and(|text| values::boolean(&text) == Ok(true)) {
-            let why = format!(
-                "[{title}] section sets redirect_stderr=true but this is not allowed because it will interfere with the \
-                 eventlistener protocol"
-            );
-            self.error(sections, section, "redirect_stderr", why);
+            let why = "section sets redirect_stderr=true but this is not allowed because it will interfere with the \
+                       eventlistener protocol";
+            self.error(section, "redirect_stderr", format!("[{title}] {why}"));
         }
-        let mut events = draft.events;
+        let mut events = std::mem::take(&mut draft.events);
         let mut seen = BTreeSet::new();
         events.retain(|event| seen.insert(event.clone()));
         let buffer_size = u32::try_from(buffer_size.max(1)).unwrap_or(u32::MAX);
-        let kind = GroupKind::Listeners(ListenerConfig { events, buffer_size, result_handler });
-        Some(self.own_group(sections, section, name.into(), draft.priority.unwrap_or(-1), kind))
+        ListenerConfig { events, buffer_size, result_handler }
     }
 
-    fn fast_cgi(&mut self, sections: &Sections, section: &Section, name: &str) -> Option<GroupConfig> {
-        let name = self.group_name(sections, section, name)?;
-        let mut draft = Draft::default();
-        let who = Who { program: &name, ..Who::default() };
-        self.apply(sections, section, options::FCGI, |_| true, who, &mut draft);
-        let user = self.value(sections, section, "user", Scope::Here, Who::default());
+    fn fast_cgi(&self, section: &Section, name: &str, draft: &mut Draft) -> FastCgiConfig {
+        let who = Who { program: name, ..Who::default() };
+        self.apply(section, options::FCGI, |_| true, who, draft);
+        let user = self.value(section, "user", Scope::Here, Who::default());
         let user = user.and_then(|text| values::user(&text, self.machine).ok());
         let title = &section.name;
         match &draft.socket {
-            None if sections.entry(section, "socket").is_none_or(|entry| entry.value.is_empty()) => {
-                self.error(sections, section, "socket", format!("[{title}] section requires a \"socket\" line"));
+            None if self.sections.entry(section, "socket").is_none_or(|entry| entry.value.is_empty()) => {
+                self.error(section, "socket", format!("[{title}] section requires a \"socket\" line"));
             }
             Some(SocketAddress::Tcp(..)) if draft.owner.is_some() || draft.mode.is_some() => {
-                let why = format!(
-                    "socket_owner and socket_mode params should only be used with a Unix domain socket in [{title}] socket"
-                );
-                self.error(sections, section, "socket", why);
+                let why = "socket_owner and socket_mode params should only be used with a Unix domain socket in";
+                self.error(section, "socket", format!("{why} [{title}] socket"));
             }
             _ => {}
         }
         let other = user.filter(|user| user.uid != self.machine.uid());
-        let kind = GroupKind::FastCgi(FastCgiConfig {
-            socket: draft.socket.unwrap_or(SocketAddress::Unix("/".into())),
+        FastCgiConfig {
+            socket: draft.socket.take().unwrap_or(SocketAddress::Unix("/".into())),
             backlog: draft.backlog,
             owner: draft.owner.or(other.map(|user| Owner { uid: user.uid, gid: Some(user.gid) })),
             mode: draft.mode.unwrap_or(0o700),
-        });
-        Some(self.own_group(sections, section, name, draft.priority.unwrap_or(999), kind))
+        }
     }
 
     /// The processes that a section describes, one for each process_num.
-    fn processes(
-        &mut self,
-        sections: &Sections,
-        section: &Section,
-        group: &str,
-        listener: bool,
-    ) -> Vec<Rc<ProcessConfig>> {
+    fn processes(&self, section: &Section, group: &str) -> Vec<Rc<ProcessConfig>> {
         let name = section.name.split_once(':').map_or("", |(_, name)| name);
-        let Some(program) = self.group_name(sections, section, name) else { return Vec::new() };
+        let Some(program) = self.name(section, name) else { return Vec::new() };
         let who = Who { program: &program, group, ..Who::default() };
         let mut draft = Draft::default();
-        let once = |row: &Opt<Draft>| row.scope == Scope::Program;
-        self.apply(sections, section, options::PROGRAM, once, who, &mut draft);
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Program, who, &mut draft);
         let numprocs = draft.numprocs.unwrap_or(1);
-        let template = sections.entry(section, "process_name").map_or("%(program_name)s", |entry| &*entry.value);
+        let template = self.sections.entry(section, "process_name").map_or("%(program_name)s", |entry| &*entry.value);
         if let Err(why) = values::name(template) {
-            self.error(sections, section, "process_name", why);
+            self.error(section, "process_name", why);
         }
         if numprocs > 1 && !template.contains("%(process_num)") {
             let why = "%(process_num) must be present within process_name when numprocs > 1; \
                        write process_name=%(program_name)s_%(process_num)02d";
-            self.error(sections, section, "process_name", why.into());
+            self.error(section, "process_name", why);
         }
         let process = &mut draft.process;
         process.killasgroup = draft.killasgroup.unwrap_or(process.stopasgroup);
         if process.stopasgroup && !process.killasgroup {
-            self.error(sections, section, "killasgroup", "Cannot set stopasgroup=true and killasgroup=false".into());
-        }
-        if listener {
-            process.stdout.events_enabled = false;
+            self.error(section, "killasgroup", "Cannot set stopasgroup=true and killasgroup=false");
         }
         if numprocs > NUMPROCS_MAX {
-            self.error(sections, section, "numprocs", format!("{numprocs} processes are more than {NUMPROCS_MAX}"));
+            self.error(section, "numprocs", format!("{numprocs} processes are more than {NUMPROCS_MAX}"));
             return Vec::new();
         }
-        let before = self.problems.len();
         let mut processes = Vec::new();
         for i in 0..numprocs.max(0) {
             let who = Who { process_num: draft.numprocs_start.saturating_add(i), numprocs, ..who };
-            processes.push(Rc::new(self.process(sections, section, who, draft.clone())));
-            let news = self.problems.get(before..).unwrap_or_default();
-            if news.iter().any(|problem| problem.severity == Severity::Error) {
+            let before = self.problems.borrow().len();
+            processes.push(Rc::new(self.process(section, who, draft.clone())));
+            // The others would only say the same again.
+            if self.problems.borrow().iter().skip(before).any(|problem| problem.severity == Severity::Error) {
                 break;
             }
         }
@@ -520,62 +466,53 @@ impl<'m> Reader<'m> {
     }
 
     /// One process: what depends on its number, and on its own environment.
-    fn process(&mut self, sections: &Sections, section: &Section, who: Who, mut draft: Draft) -> ProcessConfig {
-        self.apply(sections, section, options::PROGRAM, |row| row.scope == Scope::Process, who, &mut draft);
+    fn process(&self, section: &Section, who: Who, mut draft: Draft) -> ProcessConfig {
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Process, who, &mut draft);
         let own = std::mem::take(&mut draft.process.environment);
         let who = Who { own: &own, ..who };
-        self.apply(sections, section, options::PROGRAM, |row| row.scope == Scope::Own, who, &mut draft);
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Own, who, &mut draft);
         let title = &section.name;
         let process = &mut draft.process;
         for (channel, config) in [("stdout", &mut process.stdout), ("stderr", &mut process.stderr)] {
             let key = format!("{channel}_logfile");
             if draft.syslog_as_file.contains(&channel) {
                 config.syslog = true;
-                let why = format!(
-                    "For [{title}], {key}=syslog but this is deprecated and will be removed.  Use {channel}_syslog=true to \
-                     enable syslog instead."
+                let why = "syslog but this is deprecated and will be removed.  Use";
+                self.warn(
+                    section,
+                    &key,
+                    format!("For [{title}], {key}={why} {channel}_syslog=true to enable syslog instead."),
                 );
-                self.warn(sections, section, &key, why);
             }
             if config.logfile == ChildLog::Auto && config.maxbytes == 0 {
-                let why = format!(
-                    "For [{title}], AUTO logging used for {key} without rollover, set maxbytes > 0 to avoid filling up \
-                     filesystem unintentionally"
-                );
-                self.warn(sections, section, &key, why);
+                let why = "without rollover, set maxbytes > 0 to avoid filling up filesystem unintentionally";
+                self.warn(section, &key, format!("For [{title}], AUTO logging used for {key} {why}"));
             }
         }
         if process.redirect_stderr {
             if matches!(process.stderr.logfile, ChildLog::File(_)) {
-                let why = format!(
-                    "For [{title}], redirect_stderr=true but stderr_logfile has also been set to a filename, the filename \
-                     has been ignored"
-                );
-                self.warn(sections, section, "stderr_logfile", why);
+                let why = "redirect_stderr=true but stderr_logfile has also been set to a filename, the filename has been ignored";
+                self.warn(section, "stderr_logfile", format!("For [{title}], {why}"));
             }
             process.stderr.logfile = ChildLog::None;
         }
-        match draft.command {
-            Some(command) => process.command = command,
-            None if sections.entry(section, "command").is_some() => {}
-            None => {
-                let why = format!("program section {title} does not specify a command");
-                self.error(sections, section, "command", why);
-            }
+        if self.sections.entry(section, "command").is_none() {
+            self.error(section, "command", format!("program section {title} does not specify a command"));
         }
+        process.command = draft.command.unwrap_or_default();
         process.name = draft.process_name.unwrap_or_else(|| who.program.into());
         process.environment = own;
         draft.process
     }
 
     /// The program whose exit code is to become ours must be one.
-    fn exit_code_from(&mut self, sections: &Sections, config: &Config) {
+    fn exit_code_from(&self, config: &Config) {
         let ExitCodeFrom::Program(wanted) = &config.server.exit_code_from else { return };
         let mut processes = config.groups.iter().flat_map(|g| g.processes.iter().map(move |p| (&g.name, &p.name)));
         let found = processes.any(|(group, name)| wanted == name || *wanted == format!("{group}:{name}"));
-        if let (false, Some(section)) = (found, sections.section("supervisord")) {
+        if let (false, Some(section)) = (found, self.sections.section("supervisord")) {
             let why = format!("no program is called {wanted}; write a program's name, first_failure or essential");
-            self.error(sections, section, "exit_code_from", why);
+            self.error(section, "exit_code_from", why);
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod command_line;
 mod dialect;
+mod dump;
 mod expand;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -16,6 +17,7 @@ mod search;
 pub mod values;
 
 pub use client::client;
+pub use dump::dump;
 pub use load::load;
 pub use search::{NotFound, search};
 
@@ -65,6 +67,16 @@ pub enum Severity {
     Error,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Info => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
 /// Something to say about a place in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -82,12 +94,21 @@ pub struct Problem {
     pub message: String,
 }
 
-/// `file:line: [section] key: message`, without what is not known.
+impl Problem {
+    fn new(severity: Severity, file: &Path, line: u32, section: &str, key: &str, message: impl Into<String>) -> Self {
+        Self { severity, file: file.into(), line, section: section.into(), key: key.into(), message: message.into() }
+    }
+}
+
+/// `file:line: [section] key: message`, without what is not known; with `{:#}` the severity comes after the place.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
         if self.line > 0 {
             write!(f, "{}:", self.line)?;
+        }
+        if f.alternate() {
+            write!(f, " {}:", self.severity)?;
         }
         if !self.section.is_empty() {
             write!(f, " [{}]", self.section)?;

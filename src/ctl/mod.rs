@@ -3,7 +3,7 @@
 mod client;
 mod commands;
 mod find;
-mod format;
+pub mod format;
 pub mod health;
 
 use crate::getopt::{self, Flag, flag};

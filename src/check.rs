@@ -1,0 +1,211 @@
+//! `rsup check`: says all that is wrong with a configuration, and what it comes to.
+
+use crate::config::model::{
+    AutoRestart, ChannelConfig, ChildLog, Config, ExitCodeFrom, ExitCodes, GroupConfig, GroupKind, HttpServerConfig,
+    LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl, SocketAddress, User,
+};
+use crate::config::{self, Loaded, Problem, Severity};
+use crate::ctl::format::json;
+use crate::getopt::{self, Flag, flag};
+use crate::machine::Real;
+use crate::wire::xmlrpc::Value;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+const FLAGS: &[Flag] =
+    &[flag('h', "help", false), flag('c', "configuration", true), flag(' ', "dump", false), flag(' ', "json", false)];
+
+const USAGE: &str = "\
+Usage: {program} [-c FILE] [--dump] [--json]
+
+  -c, --configuration FILE   the configuration (searched for if not given)
+      --dump                 print the effective configuration as a file that can be loaded
+      --json                 print the problems as JSON; with --dump, the configuration
+  -h, --help                 print this and exit
+
+Exit status: 0 nothing to say, 1 warnings only, 2 errors.
+";
+
+/// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
+#[must_use]
+pub fn main(program: &str, args: &[String]) -> u8 {
+    let (mut file, mut dump, mut as_json) = (None, false, false);
+    let (given, rest) = match getopt::parse(args, FLAGS) {
+        Ok(parsed) => parsed,
+        Err(why) => return misused(program, &why),
+    };
+    for option in given {
+        match &*option.name {
+            "help" => {
+                print!("{}", USAGE.replace("{program}", program));
+                return 0;
+            }
+            "configuration" => file = Some(PathBuf::from(option.argument)),
+            "dump" => dump = true,
+            _ => as_json = true,
+        }
+    }
+    let file = match (file.or(rest.first().map(PathBuf::from)), rest.get(1)) {
+        (_, Some(word)) => return misused(program, &format!("one file only, not {word} too")),
+        (Some(file), None) => file,
+        (None, None) => match config::search(Path::new(program), &Real) {
+            Ok(file) => file,
+            Err(nowhere) => return misused(program, &nowhere.to_string()),
+        },
+    };
+    let loaded = config::load(&file, &Real);
+    let worst = loaded.problems.iter().map(|problem| problem.severity).max();
+    report(&loaded, dump, as_json);
+    if dump && worst != Some(Severity::Error) {
+        match as_json {
+            true => println!("{}", json(&loaded.config.shown())),
+            false => print!("{}", config::dump(&file, &Real).unwrap_or_default()),
+        }
+    }
+    match worst {
+        Some(Severity::Error) => 2,
+        Some(Severity::Warning) => 1,
+        _ => 0,
+    }
+}
+
+fn misused(program: &str, why: &str) -> u8 {
+    eprintln!("Error: {why}\nFor help, use {program} -h");
+    2
+}
+
+/// The problems, on stdout unless the dump goes there.
+fn report(loaded: &Loaded, dump: bool, as_json: bool) {
+    let problems = loaded.problems.iter();
+    match (dump, as_json) {
+        (false, true) => println!("{}", json(&Value::Array(problems.map(Show::shown).collect()))),
+        (false, false) => problems.for_each(|problem| println!("{problem:#}")),
+        (true, _) => problems.for_each(|problem| eprintln!("{problem:#}")),
+    }
+}
+
+/// What a part of the configuration looks like in JSON.
+trait Show {
+    fn shown(&self) -> Value;
+}
+
+/// An object of some fields of a struct, named as there.
+macro_rules! object {
+    ($($type:ty: $($field:ident),+;)+) => {$(
+        impl Show for $type {
+            fn shown(&self) -> Value {
+                Value::Struct(vec![$((stringify!($field).into(), self.$field.shown())),+])
+            }
+        }
+    )+};
+}
+
+/// Something that is shown as a value of another type.
+macro_rules! via {
+    ($($type:ty: |$value:ident| $shown:expr;)+) => {$(
+        impl Show for $type {
+            fn shown(&self) -> Value {
+                let $value = self;
+                $shown
+            }
+        }
+    )+};
+}
+
+object! {
+    Config: server, groups, http, rpc_interfaces;
+    ServerConfig: logfile, logfile_maxbytes, logfile_backups, loglevel, pidfile, umask, nodaemon, silent, minfds, minprocs,
+        nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
+        stop_budget_ms;
+    GroupConfig: name, priority, kind, processes;
+    ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries, exitcodes,
+        stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
+        essential, sweep;
+    ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
+    HttpServerConfig: section, address, chmod, chown, credentials;
+    User: name, uid, gid, groups;
+    Owner: uid, gid;
+    Problem: severity, file, line, section, key, message;
+}
+
+via! {
+    bool: |truth| Value::Bool(*truth);
+    i64: |number| Value::Int(*number);
+    i32: |number| Value::Int((*number).into());
+    u32: |number| Value::Int((*number).into());
+    u64: |number| Value::Int(i64::try_from(*number).unwrap_or(i64::MAX));
+    String: |text| Value::String(text.clone());
+    PathBuf: |path| Value::String(path.to_string_lossy().into_owned());
+    (String, String): |pair| Value::Array(vec![pair.0.shown(), pair.1.shown()]);
+    ExitCodes: |codes| Value::Array(codes.iter().map(|code| Value::Int(code.into())).collect());
+    Severity: |severity| word(&severity.to_string());
+    LogLevel: |level| word(&format!("{level:?}").to_lowercase());
+    LogFormat: |format| word(&format!("{format:?}").to_lowercase());
+    AutoRestart: |policy| word(match policy {
+        AutoRestart::Never => "false",
+        AutoRestart::Unexpected => "unexpected",
+        AutoRestart::Always => "true",
+    });
+    MainLog: |log| match log {
+        MainLog::File(path) => path.shown(),
+        MainLog::Syslog => word("syslog"),
+    };
+    ChildLog: |log| match log {
+        ChildLog::None => Value::Nil,
+        ChildLog::Auto => word("AUTO"),
+        ChildLog::File(path) => path.shown(),
+    };
+    ServerUrl: |url| match url {
+        ServerUrl::Auto => word("AUTO"),
+        ServerUrl::Unset => word(""),
+        ServerUrl::Fixed(url) => url.shown(),
+    };
+    ExitCodeFrom: |from| match from {
+        ExitCodeFrom::Zero => Value::Nil,
+        ExitCodeFrom::FirstFailure => word("first_failure"),
+        ExitCodeFrom::Essential => word("essential"),
+        ExitCodeFrom::Program(name) => name.shown(),
+    };
+    SocketAddress: |address| match address {
+        SocketAddress::Unix(path) => Value::String(format!("unix://{}", path.display())),
+        SocketAddress::Tcp(host, port) => Value::String(format!("tcp://{host}:{port}")),
+    };
+    GroupKind: |kind| match kind {
+        GroupKind::Programs => Value::Struct(vec![("type".into(), word("programs"))]),
+        GroupKind::Listeners(pool) => Value::Struct(vec![
+            ("type".into(), word("eventlistener")),
+            ("events".into(), pool.events.shown()),
+            ("buffer_size".into(), pool.buffer_size.shown()),
+            ("result_handler".into(), pool.result_handler.shown()),
+        ]),
+        GroupKind::FastCgi(socket) => Value::Struct(vec![
+            ("type".into(), word("fcgi-program")),
+            ("socket".into(), socket.socket.shown()),
+            ("backlog".into(), socket.backlog.shown()),
+            ("owner".into(), socket.owner.shown()),
+            ("mode".into(), socket.mode.shown()),
+        ]),
+    };
+}
+
+fn word(text: &str) -> Value {
+    Value::String(text.into())
+}
+
+impl<T: Show> Show for Option<T> {
+    fn shown(&self) -> Value {
+        self.as_ref().map_or(Value::Nil, Show::shown)
+    }
+}
+
+impl<T: Show> Show for Vec<T> {
+    fn shown(&self) -> Value {
+        Value::Array(self.iter().map(Show::shown).collect())
+    }
+}
+
+impl<T: Show> Show for Rc<T> {
+    fn shown(&self) -> Value {
+        (**self).shown()
+    }
+}
