@@ -35,7 +35,7 @@ pub fn main(program: &str, args: &[String]) -> u8 {
         Err(why) => return misused(program, &why),
     };
     for option in given {
-        match &*option.name {
+        match option.name {
             "help" => {
                 print!("{}", USAGE.replace("{program}", program));
                 return 0;

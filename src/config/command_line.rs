@@ -24,7 +24,7 @@ pub struct Options {
     /// `-c`, as given.
     pub configuration: Option<PathBuf>,
     /// Keys of `[supervisord]` and their texts.
-    set: Vec<(String, String)>,
+    set: Vec<(&'static str, String)>,
 }
 
 /// What is no option of `[supervisord]` is `help`, `version`, `configuration` and the profiler's.
@@ -86,9 +86,9 @@ pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> 
     let mut seen = Vec::new();
     let mut scratch = ServerConfig::default();
     for option in given {
-        let value = if option.argument.is_empty() && is_flag(&option.name) { "true".into() } else { option.argument };
-        match &*option.name {
-            "help" | "?" => return Ok(Request::Help),
+        let value = if option.argument.is_empty() && is_flag(option.name) { "true".into() } else { option.argument };
+        match option.name {
+            "help" | "" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
             // A user's name is looked up last, as by Supervisor, so that its message stands alone.
             "user" => {}
@@ -101,8 +101,8 @@ pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> 
         if seen.contains(&option.name) {
             return Err(format!("conflicting command line option {}", repr(&option.spelled)));
         }
-        seen.push(option.name.clone());
-        match &*option.name {
+        seen.push(option.name);
+        match option.name {
             "configuration" => options.configuration = Some(value.into()),
             _ => options.set.push((option.name, value)),
         }
