@@ -175,6 +175,14 @@ impl Children {
         self.sweepers = self.sweepers.saturating_add(usize::from(sweep));
     }
 
+    /// Forgets whose the children are: what of an earlier configuration could not be ended is an orphan from now on.
+    pub fn disown(&mut self) {
+        self.by_pid.clear();
+        self.by_id.clear();
+        self.held.clear();
+        self.sweepers = 0;
+    }
+
     /// The next process that has ended, its own or adopted. Call it until there is none: no zombie outlives a turn but
     /// those that are held.
     pub fn next_death(&mut self) -> Option<Death> {

@@ -86,7 +86,7 @@ fn split_token(token: u64) -> Option<(Kind, u32)> {
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
 /// At the end, output that a reader may still take is waited for so long.
-const LAST_OUTPUT: Duration = Duration::from_millis(100);
+const LAST_OUTPUT: Duration = Duration::from_millis(50);
 
 /// How the loop ended.
 enum Ended {
@@ -120,6 +120,8 @@ struct Daemon {
     settings: startup::Settings,
     /// AUTO logs, by process: stdout's, stderr's.
     auto_logs: BTreeMap<ProcId, [Option<std::path::PathBuf>; 2]>,
+    /// The pid file that we wrote.
+    pidfile: Option<std::path::PathBuf>,
     /// What a reload under way begins with.
     next_config: Option<Box<Loaded>>,
     finish: Option<Finish>,
@@ -136,8 +138,8 @@ impl Daemon {
             self.supervision.handle(Input::Woke, self.now);
             self.settle();
             self.sinks.on_deadline(self.now);
-            self.watch_streams();
             self.report();
+            self.watch_streams();
             if let Some(finish) = self.finish.take() {
                 return self.end(finish);
             }

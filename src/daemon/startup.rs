@@ -3,7 +3,7 @@
 use super::environment::{Surroundings, automatic_server_url};
 use super::{Daemon, Ended, Kind, token};
 use crate::config::command_line::{self, Options, Request};
-use crate::config::model::{ChildLog as LogPlace, Config, LogLevel, MainLog, User};
+use crate::config::model::{ChildLog as LogPlace, Config, GroupKind, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::Real;
@@ -124,6 +124,7 @@ impl Daemon {
             orphans: super::Orphans::default(),
             settings,
             auto_logs: std::collections::BTreeMap::new(),
+            pidfile: None,
             next_config: None,
             finish: None,
             now,
@@ -157,7 +158,9 @@ impl Daemon {
         }
         self.clean_auto_logs(&config);
         self.auto_logs.clear();
+        self.children.disown();
         self.write_pidfile(&config);
+        self.say_what_is_missing(&config);
         self.say_where_output_goes(&config);
         self.log(LogLevel::Info, &format!("supervisord started with pid {}", std::process::id()));
         self.supervision = Supervision::new(config);
@@ -227,23 +230,64 @@ impl Daemon {
         }
     }
 
-    fn pidfile(&self, config: &Config) -> Option<PathBuf> {
-        let default = || (self.settings.as_supervisord && !self.settings.is_pid1).then(|| "supervisord.pid".into());
-        config.server.pidfile.clone().or_else(default)
-    }
-
     fn write_pidfile(&mut self, config: &Config) {
-        let Some(path) = self.pidfile(config) else { return };
+        let default = || (self.settings.as_supervisord && !self.settings.is_pid1).then(|| "supervisord.pid".into());
+        let Some(path) = config.server.pidfile.clone().or_else(default) else { return };
         if fs::write(&path, format!("{}\n", std::process::id())).is_err() {
-            self.log(LogLevel::Critical, &format!("could not write pidfile {}", path.display()));
+            return self.log(LogLevel::Critical, &format!("could not write pidfile {}", path.display()));
         }
+        // Absolute: a later chdir must not make us miss it.
+        self.pidfile = Some(std::path::absolute(&path).unwrap_or(path));
     }
 
     fn remove_pidfile(&mut self) {
-        let Some(path) = self.pidfile(self.supervision.parsed()) else { return };
+        let Some(path) = self.pidfile.take() else { return };
         // Another supervisor's is not ours to remove.
         if fs::read(&path).is_ok_and(|text| text == format!("{}\n", std::process::id()).as_bytes()) {
             let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Options whose feature is not there yet are named, once each.
+    fn say_what_is_missing(&mut self, config: &Config) {
+        let mut lines = Vec::new();
+        if config.server.nodaemon == Some(false) {
+            lines.push(if self.settings.is_pid1 {
+                "nodaemon=false: process number 1 stays in the foreground, or the container would end".to_owned()
+            } else {
+                "nodaemon=false is not there yet: staying in the foreground".into()
+            });
+        }
+        for group in &config.groups {
+            let name = &group.name;
+            match group.kind {
+                GroupKind::Programs => {}
+                GroupKind::Listeners(_) => {
+                    lines.push(format!("[eventlistener:{name}] runs, but events are not there yet: it gets none"));
+                }
+                GroupKind::FastCgi(_) => {
+                    lines.push(format!("[fcgi-program:{name}] runs, but its socket= is not there yet: it gets none"));
+                }
+            }
+            for process in &group.processes {
+                for (channel, which) in [(&process.stdout, "stdout"), (&process.stderr, "stderr")] {
+                    for (is_set, option) in [
+                        (channel.capture_maxbytes > 0, "capture_maxbytes"),
+                        (channel.events_enabled, "events_enabled"),
+                        (channel.syslog, "syslog"),
+                    ] {
+                        if is_set {
+                            lines.push(format!(
+                                "{which}_{option} of {} is not there yet: it has no effect",
+                                process.name
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        for line in lines {
+            self.log(LogLevel::Warn, &line);
         }
     }
 

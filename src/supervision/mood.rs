@@ -75,7 +75,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(3);
 const SAME_REQUEST: Duration = Duration::from_millis(250);
 
 /// After the last KILL, the time for the kernel to end what it can.
-const GRACE: Duration = Duration::from_millis(150);
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Supervision {
     /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
