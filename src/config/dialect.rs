@@ -77,8 +77,7 @@ impl Sections {
             }
         };
         let canonical = canonical(&text, &mut report);
-        let options =
-            ParseOption { enabled_quote: false, enabled_indented_mutiline_value: false, ..ParseOption::default() };
+        let options = ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
         let tree = match Ini::load_from_str_opt(&canonical.text, options) {
             Ok(tree) => tree,
             Err(error) => return report(Severity::Error, 0, "", "", error.to_string()),
@@ -86,19 +85,19 @@ impl Sections {
         let file_index = self.files.len();
         let mut lines = canonical.lines.into_iter().map(|line| At { file: file_index, line });
         for (name, keys) in tree.iter() {
-            let Some(name) = name else { continue };
+            let Some(name) = name.map(unescaped) else { continue };
             let at = lines.next().unwrap_or_default();
-            let section = self.section_mut(name, at);
+            let section = self.section_mut(&name, at);
             for (key, value) in keys.iter() {
                 let at = lines.next().unwrap_or_default();
-                let entry = Entry { key: key.into(), value: value.into(), at };
-                match section.entries.iter_mut().find(|e| e.key == key) {
+                let entry = Entry { key: unescaped(key), value: unescaped(value), at };
+                match section.entries.iter_mut().find(|e| e.key == entry.key) {
                     None => section.entries.push(entry),
                     Some(old) => {
                         let same = old.at.file == at.file;
                         let severity = if same { Severity::Warning } else { Severity::Info };
                         let place = if same { format!("line {}", old.at.line) } else { "another file".into() };
-                        report(severity, at.line, name, key, format!("this value replaces the one of {place}"));
+                        report(severity, at.line, &name, &entry.key, format!("this value replaces the one of {place}"));
                         *old = entry;
                     }
                 }
@@ -264,7 +263,8 @@ fn quote_cut(kept: &str, cut: &str) -> bool {
     open.is_some_and(|quote| cut.contains(quote))
 }
 
-/// A name or value with everything that means something to rust-ini as `\xHHHH`.
+/// A name or value with everything that means something to rust-ini as `\HEX.`. These escapes are our own: rust-ini strips
+/// blanks after it has replaced its own ones, and so would lose them.
 fn escaped(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() && !is_space(c) || "-_./%(),{}".contains(c);
     let mut out = String::with_capacity(text.len());
@@ -272,8 +272,19 @@ fn escaped(text: &str) -> String {
         if plain(c) {
             out.push(c);
         } else {
-            out.push_str(&format!("\\x{:04x}", u32::from(c)));
+            out.push_str(&format!("\\{:x}.", u32::from(c)));
         }
+    }
+    out
+}
+
+/// The text that [`escaped`] was given.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for (code, rest) in parts.filter_map(|part| part.split_once('.')) {
+        out.extend(u32::from_str_radix(code, 16).ok().and_then(char::from_u32));
+        out.push_str(rest);
     }
     out
 }

@@ -58,6 +58,7 @@ pub(super) struct Expanded {
 pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expanded, String> {
     let mut out = Expanded::default();
     let mut rest = Rest { all: format, at: 0 };
+    let mut converted = false;
     loop {
         let literal = rest.until('%');
         out.text.push_str(literal);
@@ -70,7 +71,8 @@ pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expand
             continue;
         }
         let start = rest.at;
-        match conversion(&mut rest, names) {
+        let first = !std::mem::replace(&mut converted, true);
+        match conversion(&mut rest, names, first) {
             Ok(Conversion::Text(text)) => match names.again {
                 Some(percent) => out.text.push_str(&text.replace('%', percent)),
                 None => out.text.push_str(&text),
@@ -174,7 +176,7 @@ struct Flags {
 }
 
 /// What follows a `%`: `(name)`, flags, width, `.precision`, one of `hlL`, the letter.
-fn conversion<'a>(rest: &mut Rest<'a>, names: &Names<'a>) -> Result<Conversion, Failure<'a>> {
+fn conversion<'a>(rest: &mut Rest<'a>, names: &Names<'a>, first: bool) -> Result<Conversion, Failure<'a>> {
     let bad = |why: &str| Failure::Bad(why.into());
     let mut value = None;
     if rest.take_if(|c| c == '(').is_some() {
@@ -200,19 +202,27 @@ fn conversion<'a>(rest: &mut Rest<'a>, names: &Names<'a>) -> Result<Conversion, 
             _ => flags.zero = true,
         }
     }
+    let too_few = || bad("not enough arguments for format string");
+    let star = match value {
+        Some(Name::Number(_)) => too_few(),
+        None if !first => too_few(),
+        _ => bad("* wants int"),
+    };
     if rest.take_if(|c| c == '*').is_some() {
-        let number = matches!(value, Some(Name::Number(_)));
-        return Err(bad(if number { "not enough arguments for format string" } else { "* wants int" }));
+        return Err(star);
     }
     let width = rest.number("width")?.unwrap_or(0);
     let precision = match rest.take_if(|c| c == '.') {
-        Some(_) if rest.take_if(|c| c == '*').is_some() => return Err(bad("not enough arguments for format string")),
+        Some(_) if rest.take_if(|c| c == '*').is_some() => return Err(star),
         Some(_) => Some(rest.number("precision")?.unwrap_or(0)),
         None => None,
     };
     rest.take_if(|c| "hlL".contains(c));
     let index = rest.all.get(..rest.at).map_or(0, |s| s.chars().count());
     let letter = rest.next().ok_or_else(|| bad("incomplete format"))?;
+    if value.is_none() && !first {
+        return Err(too_few());
+    }
     if !"diuoxXeEfFgGcrsa".contains(letter) {
         let shown = if (' '..='~').contains(&letter) { letter } else { '?' };
         let why = format!("unsupported format character '{shown}' (0x{:x}) at index {index}", u32::from(letter));
@@ -311,6 +321,11 @@ fn float_digits(float: f64, letter: char, places: usize, alternate: bool) -> Str
                 false => format!("{}e+{exponent:02}", trim(&mantissa)),
             }
         }
+    };
+    let text = match (alternate && !text.contains('.'), text.split_once('e')) {
+        (false, _) => text,
+        (true, Some((mantissa, exponent))) => format!("{mantissa}.e{exponent}"),
+        (true, None) => text + ".",
     };
     if letter.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text }
 }

@@ -14,6 +14,8 @@ mod load;
 pub mod model;
 pub mod options;
 mod search;
+#[cfg(test)]
+mod tests;
 pub mod values;
 
 pub use client::client;

@@ -17,7 +17,7 @@ pub(super) fn repr(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             _ if c == quote => out.extend(['\\', c]),
-            _ if c.is_ascii_graphic() || c == ' ' || !c.is_ascii() && c.escape_debug().count() == 1 => out.push(c),
+            _ if printable(c) => out.push(c),
             _ => match u32::from(c) {
                 n @ ..=0xff => out.push_str(&format!("\\x{n:02x}")),
                 n @ ..=0xffff => out.push_str(&format!("\\u{n:04x}")),
@@ -27,6 +27,11 @@ pub(super) fn repr(text: &str) -> String {
     }
     out.push(quote);
     out
+}
+
+fn printable(c: char) -> bool {
+    // Behind another character, since an accent alone would be escaped.
+    c == ' ' || c.is_ascii_graphic() || !c.is_ascii() && format!("x{c}").escape_debug().count() == 2
 }
 
 /// Python's `int(text, base)` for base 8 and 10, clamped to what an `i64` holds.

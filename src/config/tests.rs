@@ -1,0 +1,459 @@
+//! The dialect, expansions and types, compared with Python's own on generated texts; and that nothing panics.
+
+use super::dialect::Sections;
+use super::expand::{Name, Names, expand};
+use super::fake::Fake;
+use super::model::{AutoRestart, LogLevel, SocketAddress};
+use super::{Severity, load, values};
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, TestRunner};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A Python that has supervisor and answers questions (tests/python/config.py).
+struct Python {
+    child: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Python {
+    /// `None`, and a note that the test was skipped, where there is no such Python.
+    fn start() -> Option<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let venv = std::env::var_os("RSUP_ORACLE").map_or_else(|| root.join("build/oracle"), PathBuf::from);
+        let script = root.join("tests/python/config.py");
+        let python =
+            Command::new(venv.join("bin/python")).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let Ok(mut child) = python else {
+            let name = std::thread::current().name().unwrap_or("?").to_owned();
+            let note = format!("{name}: no Python with supervisor (tests/run makes one)\n");
+            eprint!("skipped: {note}");
+            if let Some(list) = std::env::var_os("RSUP_SKIPS") {
+                let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+                list.write_all(note.as_bytes()).unwrap();
+            }
+            return None;
+        };
+        let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Some(Self { child, questions, answers })
+    }
+
+    fn ask(&mut self, question: &Value) -> Result<Value, String> {
+        writeln!(self.questions, "{question}").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let mut answer: Value = serde_json::from_str(&line).expect("an answer");
+        match answer[0].as_str() {
+            Some("ok") => Ok(answer[1].take()),
+            _ => Err(answer[1].as_str().unwrap().to_owned()),
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `check` on many values of a strategy, with one Python for all.
+fn compare<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(&mut Python, S::Value) -> Result<(), TestCaseError>) {
+    let Some(python) = Python::start() else { return };
+    let python = RefCell::new(python);
+    let mut runner = TestRunner::new(Cases { cases, failure_persistence: None, ..Cases::default() });
+    runner.run(strategy, |value| check(&mut python.borrow_mut(), value)).unwrap();
+}
+
+/// Letters that every version of Unicode knows alike.
+const OTHERS: &str = "[ -~\u{80}-\u{24f}\u{3a3}-\u{3ce}\u{4e00}-\u{4eff}\u{1f600}-\u{1f64f}]";
+
+/// Texts made of pieces, most of which mean something.
+fn text_of(pieces: &'static [&'static str], up_to: usize) -> impl Strategy<Value = String> {
+    proptest::collection::vec(
+        prop_oneof![9 => proptest::sample::select(pieces).prop_map(str::to_owned), 1 => OTHERS],
+        0..up_to,
+    )
+    .prop_map(|pieces| pieces.concat())
+}
+
+const INI: &[&str] = &[
+    "\n",
+    "\n",
+    "\n",
+    "\n",
+    "\r\n",
+    "\r",
+    " ",
+    " ",
+    "\t",
+    "\u{a0}",
+    "\u{1c}",
+    "\u{2028}",
+    "\u{b}",
+    "[",
+    "]",
+    "[a]\n",
+    "[b]\n",
+    "[DEFAULT]\n",
+    "[program: x]",
+    "=",
+    ":",
+    ";",
+    "#",
+    " ;",
+    "\t#",
+    "\n ",
+    "\n\t",
+    "k",
+    "Key",
+    "K=v\n",
+    "l = %(here)s\n",
+    "é",
+    "É=1\n",
+    "\"",
+    "'",
+    "\\",
+    "%",
+    "\u{feff}",
+    "\0",
+    "rem x\n",
+    "a b",
+    "\\x0041",
+    "\\n",
+];
+
+fn read(files: &[String]) -> Result<Value, ()> {
+    let mut sections = Sections::default();
+    let mut problems = Vec::new();
+    for (i, text) in files.iter().enumerate() {
+        sections.merge(format!("f{i}").into(), text.as_bytes(), &mut problems);
+        if files.len() > 1 {
+            sections.expand_here(&format!("/dir{i}"));
+        }
+    }
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(());
+    }
+    let entries = |section: &super::dialect::Section| -> Vec<Value> {
+        section.entries.iter().map(|entry| json!([entry.key, entry.value])).collect()
+    };
+    let list: Vec<_> = sections.list.iter().map(|section| json!([section.name, entries(section)])).collect();
+    Ok(json!([list, entries(&sections.defaults)]))
+}
+
+#[test]
+fn files_are_read_as_by_python() {
+    compare(6000, &text_of(INI, 40), |python, text| {
+        let text = format!("[s]\n{text}");
+        prop_assert_eq!(read(&[text.clone()]), python.ask(&json!(["read", [text]])).map_err(drop));
+        Ok(())
+    });
+}
+
+#[test]
+fn files_without_a_first_section_and_several_files_are_read_as_by_python() {
+    compare(3000, &proptest::collection::vec(text_of(INI, 20), 1..4), |python, files| {
+        prop_assert_eq!(read(&files), python.ask(&json!(["read", files])).map_err(drop));
+        Ok(())
+    });
+}
+
+const FORMAT: &[&str] = &[
+    "%",
+    "%",
+    "%%",
+    "(",
+    ")",
+    "%(here)",
+    "%(here)s",
+    "%(process_num)",
+    "%(process_num)02d",
+    "%(ENV_X)s",
+    "%(ENV_OWN)s",
+    "%(nope)s",
+    "s",
+    "d",
+    "i",
+    "u",
+    "x",
+    "X",
+    "o",
+    "e",
+    "E",
+    "f",
+    "F",
+    "g",
+    "G",
+    "c",
+    "r",
+    "a",
+    "0",
+    "1",
+    "5",
+    "12",
+    ".",
+    "-",
+    "+",
+    " ",
+    "#",
+    "*",
+    "l",
+    "h",
+    "L",
+    "é",
+    "\n",
+    "text",
+];
+
+#[test]
+fn formats_are_expanded_as_by_python() {
+    let environment =
+        BTreeMap::from([("X".to_owned(), "x \"y\"\n%é".to_owned()), ("OWN".to_owned(), "hidden".to_owned())]);
+    let own = [("OWN".to_owned(), "own".to_owned())];
+    let fixed = [("here", Name::Text("/h")), ("process_num", Name::Number(7)), ("numprocs", Name::Number(-12_345_678))];
+    let names = Names { fixed: &fixed, own: &own, environment: &environment, again: None };
+    let python_names =
+        json!({"here": "/h", "process_num": 7, "numprocs": -12_345_678, "ENV_X": "x \"y\"\n%é", "ENV_OWN": "own"});
+    compare(8000, &text_of(FORMAT, 12), |python, text| {
+        let ours = expand(&text, "key", &names);
+        let theirs = python.ask(&json!(["expand", text, python_names]));
+        match (ours, theirs) {
+            // Supervisor prints its whole dictionary here; see expand().
+            (Ok(ours), Ok(theirs)) if ours.warning.is_some() && theirs.as_str().unwrap().contains("'ENV_OWN'") => {}
+            (Ok(ours), theirs) => prop_assert_eq!(Ok(Value::String(ours.text)), theirs),
+            // Both refuse; a star, and numbers beyond reason, we refuse earlier.
+            (Err(ours), Err(_)) if text.contains('*') || ours.contains("too big") => {}
+            (Err(ours), Err(theirs)) => {
+                let theirs = theirs.split(" Available names").next().unwrap();
+                prop_assert!(ours.starts_with(theirs), "{} <> {}", ours, theirs);
+            }
+            (Err(ours), Ok(theirs)) => prop_assert!(false, "{} <> {}", ours, theirs),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn numbers_are_formatted_as_by_python() {
+    let number = prop_oneof![any::<i32>().prop_map(i64::from), any::<i64>(), 0..1100_i64];
+    let strategy = (number, "[-+ #0]{0,3}", "(|[0-9]|1[0-9])", "(|\\.|\\.[0-9]|\\.1[0-9])", "[diuoxXeEfFgGcrsa]");
+    compare(4000, &strategy, |python, (number, flags, width, precision, letter)| {
+        let format = format!("%(process_num){flags}{width}{precision}{letter}");
+        let environment = BTreeMap::new();
+        let names =
+            Names { fixed: &[("process_num", Name::Number(number))], own: &[], environment: &environment, again: None };
+        let theirs = python.ask(&json!(["expand", format, {"process_num": number}]));
+        match (expand(&format, "key", &names), theirs) {
+            (Ok(ours), theirs) => prop_assert_eq!(Ok(Value::String(ours.text)), theirs, "{}", format),
+            (Err(ours), theirs) => {
+                prop_assert!(theirs.is_err_and(|theirs| ours.starts_with(&theirs)), "{} {}", format, ours)
+            }
+        }
+        Ok(())
+    });
+}
+
+const PAIRS: &[&str] = &[
+    "A", "B", "key", "=", "=", "=", ",", ",", "\"", "\"a b\"", "'", "'c;d'", " ", "\n", "\t", "#", ";", "?", "~", "$",
+    "@", "*", "\\", "/x.y", "+-():", "_", "é", "1", "%", "==", "A=1,", "B=\"2\",",
+];
+
+const WORDS: &[&str] = &[
+    "a", "b c", " ", "\t", "\n", "\r", "\"", "'", "\\", "\\\"", "#", ";", "$x", "é", "\u{a0}", "--opt=1", "\"\"",
+    "\\\\",
+];
+
+const VALUES: &[&str] = &[
+    "0",
+    "1",
+    "7",
+    "8",
+    "9",
+    "12",
+    "255",
+    "256",
+    "34",
+    "64",
+    "65",
+    "9001",
+    "65535",
+    "70000",
+    "_",
+    "+",
+    "-",
+    " ",
+    "\t",
+    "\u{a0}",
+    "\n",
+    ",",
+    ":",
+    "*",
+    ".",
+    "0o",
+    "0x",
+    "k",
+    "KB",
+    "mb",
+    "Gb",
+    "true",
+    "TRUE",
+    "on",
+    "Yes",
+    "no",
+    "oFF",
+    "false",
+    "unexpected",
+    "TERM",
+    "sig",
+    "SIG",
+    "hup",
+    "RTMIN",
+    "RTMAX",
+    "CLD",
+    "iot",
+    "poll",
+    "info",
+    "WARN",
+    "warning",
+    "debug",
+    "host",
+    "Example.org",
+    "[::1]",
+    "/",
+    "//",
+    "..",
+    "/a/b",
+    "é",
+    "\u{1f600}",
+    "\u{301}",
+    "'",
+    "\"",
+    "\\",
+    "\u{7f}",
+    "99999999999999999999",
+];
+
+/// What our function makes of a text, in the shape of the script's answer.
+fn ours(question: &str, text: &str) -> Result<Value, String> {
+    let signed = |number: i64| json!(number);
+    Ok(match question {
+        "int" => signed(values::int(text)?),
+        "size" => signed(values::size(text)?),
+        "octal" => json!(values::octal(text)?),
+        "bool" => json!(values::boolean(text)?),
+        "exitcodes" => json!(values::exit_codes(text)?.iter().collect::<Vec<_>>()),
+        "signal" => json!(values::signal(text)?),
+        "autorestart" => json!(match values::auto_restart(text)? {
+            AutoRestart::Always => "true",
+            AutoRestart::Unexpected => "unexpected",
+            AutoRestart::Never => "false",
+        }),
+        "loglevel" => json!(match values::log_level(text)? {
+            LogLevel::Critical => 50,
+            LogLevel::Error => 40,
+            LogLevel::Warn => 30,
+            LogLevel::Info => 20,
+            LogLevel::Debug => 10,
+            LogLevel::Trace => 5,
+            LogLevel::Blather => 3,
+        }),
+        "port" => match values::inet_address(text)? {
+            SocketAddress::Tcp(host, port) => json!([host, port]),
+            SocketAddress::Unix(_) => panic!(),
+        },
+        "list" => json!(values::list(text)),
+        "name" => json!(values::name(text)?),
+        "environment" => json!(values::environment(text)?.into_iter().map(|(k, v)| [k, v]).collect::<Vec<_>>()),
+        "split" => json!(values::split_command(text)?),
+        "repr" => json!(values::repr(text)),
+        "dirname" => json!(values::dirname(text)),
+        "normpath" => json!(values::absolute(&format!("/{text}"), &Fake::default())),
+        _ => panic!("{question}"),
+    })
+}
+
+/// Python's answer, brought to what an i64 (or a set of codes) can say.
+fn clamped(question: &str, answer: Value) -> Value {
+    match (question, answer) {
+        ("exitcodes", Value::Array(codes)) => {
+            let codes: std::collections::BTreeSet<u64> = codes.iter().map(|code| code.as_u64().unwrap()).collect();
+            json!(codes)
+        }
+        ("octal", Value::Number(number)) => json!(number.as_i64().map_or(0o7777, |n| n & 0o7777)),
+        ("int" | "size", Value::Number(number)) if number.as_i64().is_none() => {
+            json!(if number.as_f64().unwrap() < 0.0 { i64::MIN } else { i64::MAX })
+        }
+        (_, answer) => answer,
+    }
+}
+
+fn types_agree(python: &mut Python, questions: &[&str], text: &str) -> Result<(), TestCaseError> {
+    for question in questions {
+        let asked = if *question == "normpath" { format!("/{text}") } else { text.to_owned() };
+        let theirs = python.ask(&json!([question, asked])).map(|answer| clamped(question, answer));
+        match (ours(question, text), theirs) {
+            (Ok(ours), Ok(theirs)) if ours == theirs => {}
+            // -9223372036854775808 and beyond: the sign is put on a number that was clamped before.
+            (Ok(ours), Ok(theirs)) if ours.as_i64().zip(theirs.as_i64()).is_some_and(|(a, b)| a.abs_diff(b) <= 1) => {}
+            (Err(ours), Err(theirs)) if ours.starts_with(theirs.trim_end()) => {}
+            (Err(_), Err(theirs)) if theirs.starts_with("99999999999999999999 is above") => {}
+            (ours, theirs) => prop_assert!(false, "{question} of {text:?}: {ours:?} <> {theirs:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn types_take_and_refuse_what_pythons_do_in_its_words() {
+    let questions = [
+        "int",
+        "size",
+        "octal",
+        "bool",
+        "exitcodes",
+        "signal",
+        "autorestart",
+        "loglevel",
+        "port",
+        "list",
+        "name",
+        "repr",
+        "dirname",
+        "normpath",
+    ];
+    compare(3000, &text_of(VALUES, 5), |python, text| types_agree(python, &questions, &text));
+}
+
+#[test]
+fn environments_are_tokenised_as_by_python() {
+    compare(6000, &text_of(PAIRS, 14), |python, text| types_agree(python, &["environment"], &text));
+}
+
+#[test]
+fn commands_are_split_as_by_python() {
+    compare(4000, &text_of(WORDS, 12), |python, text| types_agree(python, &["split"], &text));
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 3000, failure_persistence: None, ..Cases::default() })]
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in text_of(INI, 30), tail in text_of(FORMAT, 12)) {
+        let mut fake = Fake::new(&[("/work/d/b.conf", &text), ("/work/c.conf", &format!("[program:x]\ncommand={tail}\nstdout_logfile={tail}"))]);
+        fake.files.insert("/work/a.conf".into(), bytes);
+        for file in ["a.conf", "d/b.conf", "c.conf", "d", "none"] {
+            let loaded = load(Path::new(file), &fake);
+            for problem in &loaded.problems {
+                prop_assert!(!problem.to_string().is_empty());
+            }
+            let _ = super::dump(Path::new(file), &fake);
+            let _ = super::client(Path::new(file), &fake);
+        }
+    }
+}
