@@ -151,7 +151,7 @@ fn read(files: &[String]) -> Result<Value, ()> {
 fn files_are_read_as_by_python() {
     compare(6000, &text_of(INI, 40), |python, text| {
         let text = format!("[s]\n{text}");
-        prop_assert_eq!(read(&[text.clone()]), python.ask(&json!(["read", [text]])).map_err(drop));
+        prop_assert_eq!(read(std::slice::from_ref(&text)), python.ask(&json!(["read", [text]])).map_err(drop));
         Ok(())
     });
 }
@@ -402,7 +402,7 @@ fn types_agree(python: &mut Python, questions: &[&str], text: &str) -> Result<()
             // -9223372036854775808 and beyond: the sign is put on a number that was clamped before.
             (Ok(ours), Ok(theirs)) if ours.as_i64().zip(theirs.as_i64()).is_some_and(|(a, b)| a.abs_diff(b) <= 1) => {}
             (Err(ours), Err(theirs)) if ours.starts_with(theirs.trim_end()) => {}
-            (Err(_), Err(theirs)) if theirs.starts_with("99999999999999999999 is above") => {}
+            (Err(_), Err(theirs)) if theirs.contains(" bound (") && text.contains("99999999999999999999") => {}
             (ours, theirs) => prop_assert!(false, "{question} of {text:?}: {ours:?} <> {theirs:?}"),
         }
     }
