@@ -53,8 +53,10 @@ enum How {
     Socket,
     /// Through this pipe (read end, write end), which is empty between calls.
     Splice(OwnedFd, OwnedFd),
-    /// At most so many bytes when poll(2) says that there is room.
-    Poll(usize),
+    /// At most PIPE_BUF bytes when poll(2) says that there is room: for where pipes are rationed.
+    Pipe,
+    /// A few bytes when poll(2) says that there is room.
+    Terminal,
 }
 
 /// A stream that has so much queued takes no more from programs.
@@ -63,7 +65,8 @@ pub(super) const FULL: usize = 64 * 1024;
 const FULL_FOR_JOURNAL: usize = 3 * FULL;
 /// A full stream that has drained to here takes more.
 const ROOM: usize = FULL / 2;
-/// A terminal with any room at all has 256 bytes (its buffers are counted in such steps), and a newline becomes two.
+/// A pseudo-terminal with any room at all has room for so much in one go. But what its output processing changes
+/// (a newline becomes two bytes) goes in one by one, and may find that the last room has gone, so that goes alone.
 const TERMINAL_BYTES: usize = 128;
 
 /// The inherited descriptor that `path` means, directly or through symbolic links: `/dev/stdout` and its friends.
@@ -107,15 +110,19 @@ pub(super) fn is_regular(stat: &FileStat) -> bool {
 impl Stream {
     /// Takes over a descriptor. With `shared` its description is somebody else's too; else it is ours and non-blocking.
     pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, shared: bool) -> Self {
+        let own = if shared { own_description(&fd, stat) } else { None };
+        let shared = shared && own.is_none();
         let how = match kind(stat) {
             SFlag::S_IFREG => How::File,
             SFlag::S_IFSOCK => How::Socket,
             _ if !shared => How::Write,
-            SFlag::S_IFIFO => own_pipe(&fd),
-            _ => How::Poll(TERMINAL_BYTES),
+            SFlag::S_IFIFO => {
+                pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_or(How::Pipe, |(out, into)| How::Splice(out, into))
+            }
+            _ => How::Terminal,
         };
-        let mut stream = Self {
-            fd,
+        Self {
+            fd: own.unwrap_or(fd),
             how,
             name: name.into(),
             inode: Inode::of(stat),
@@ -124,12 +131,7 @@ impl Stream {
             gone: false,
             lost: 0,
             lost_lines: 0,
-        };
-        if shared && let Some(own) = own_description(&stream.fd, stat) {
-            stream.fd = own;
-            stream.how = How::Write;
         }
-        stream
     }
 
     /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
@@ -207,14 +209,17 @@ impl Stream {
                 }
                 moved
             }
-            How::Poll(most) => {
-                let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
-                if poll(&mut ready, PollTimeout::ZERO)? == 0 {
-                    return Err(Errno::EAGAIN);
-                }
-                write(&self.fd, bytes.get(..*most).unwrap_or(bytes))
+            How::Pipe => self.send_if_ready(bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
+            How::Terminal => {
+                let plain = memchr::memchr3(b'\n', b'\r', b'\t', bytes).unwrap_or(bytes.len());
+                self.send_if_ready(bytes.get(..plain.clamp(1, TERMINAL_BYTES)).unwrap_or(bytes))
             }
         }
+    }
+
+    fn send_if_ready(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut ready, PollTimeout::ZERO)? == 0 { Err(Errno::EAGAIN) } else { write(&self.fd, bytes) }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -257,9 +262,5 @@ fn own_description(fd: &OwnedFd, stat: &FileStat) -> Option<OwnedFd> {
     })
 }
 
-fn own_pipe(_fd: &OwnedFd) -> How {
-    match pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
-        Ok((out, into)) => How::Splice(out, into),
-        Err(_) => How::Poll(libc::PIPE_BUF),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Every kind of stream and every way to write to it: full, drained, and with its reader gone.
+
+use super::*;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::openpty;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A pair whose second end is what rsup would have inherited: blocking, and shared with us.
+fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
+    match kind {
+        "pipe" => pipe2(OFlag::O_CLOEXEC).unwrap(),
+        "terminal" | "raw terminal" => {
+            let pty = openpty(None, None).unwrap();
+            for fd in [&pty.master, &pty.slave] {
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+            }
+            if kind == "raw terminal" {
+                let mut raw = tcgetattr(&pty.slave).unwrap();
+                cfmakeraw(&mut raw);
+                tcsetattr(&pty.slave, SetArg::TCSANOW, &raw).unwrap();
+            }
+            (pty.master, pty.slave)
+        }
+        "socket" => socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap(),
+        _ => unreachable!(),
+    }
+}
+
+/// What `Stream` chooses by itself, or a way that it is forced to.
+type Force = Option<fn() -> How>;
+
+fn stream(ours: &OwnedFd, force: Force) -> Stream {
+    let stat = fstat(ours).unwrap();
+    let mut stream = Stream::new(ours.try_clone().unwrap(), "it".to_owned(), &stat, true);
+    if let Some(force) = force {
+        stream.fd = ours.try_clone().unwrap();
+        stream.how = force();
+    }
+    stream
+}
+
+fn through_a_pipe() -> How {
+    let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+    How::Splice(out, into)
+}
+
+const WAYS: [(&str, &str, Force); 7] = [
+    ("pipe", "Write", None),
+    ("pipe", "Splice", Some(through_a_pipe)),
+    ("pipe", "Pipe", Some(|| How::Pipe)),
+    ("terminal", "Write", None),
+    ("terminal", "Terminal", Some(|| How::Terminal)),
+    ("raw terminal", "Terminal", Some(|| How::Terminal)),
+    ("socket", "Socket", None),
+];
+
+/// Runs `body` for each way, and fails should one of them block.
+fn each_way(body: fn(&str, Force)) {
+    for (kind, way, force) in WAYS {
+        let (done, wait) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let (_reader, ours) = pair(kind);
+            assert!(format!("{:?}", stream(&ours, force).how).starts_with(way), "{kind}: {way} is what it uses");
+            body(kind, force);
+            done.send(()).unwrap();
+        });
+        match wait.recv_timeout(Duration::from_secs(60)) {
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("{kind} by {way} blocks"),
+            _ => thread.join().unwrap_or_else(|_| panic!("{kind} by {way}")),
+        }
+    }
+}
+
+fn is_blocking(fd: &OwnedFd) -> bool {
+    !OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
+}
+
+#[test]
+fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
+    each_way(|kind, force| {
+        let (reader, ours) = pair(kind);
+        let mut stream = stream(&ours, force);
+        let mut troubles = Vec::new();
+        let mut sent = Vec::new();
+        for length in (1..).map(|nth: usize| nth * 37 % 3_000) {
+            // Newlines, alone and in rows: a terminal makes two bytes of each.
+            let byte = |at: usize| if at / 500 % 3 == 0 || at % 7 == 0 { b'\n' } else { b'a' + (at % 23) as u8 };
+            let chunk: Vec<u8> = (sent.len()..sent.len() + length).map(byte).collect();
+            stream.write(&chunk, &mut troubles);
+            sent.extend(chunk);
+            assert!(is_blocking(&ours), "the shared description stays as it was");
+            if stream.is_full() {
+                break;
+            }
+        }
+        assert!(stream.wants_write().is_some());
+        let mut got: Vec<u8> = Vec::new();
+        let mut buffer = [0; 3_001];
+        while got.len() < sent.len() {
+            let mut ready = vec![PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+            ready.extend(stream.wants_write().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+            assert!(poll(&mut ready, PollTimeout::from(20_000_u16)).unwrap() > 0, "something can always be done");
+            if ready[0].any() == Some(true) {
+                let count = read(&reader, &mut buffer).unwrap();
+                got.extend(buffer[..count].iter().filter(|byte| **byte != b'\r'));
+            }
+            stream.flush(&mut troubles);
+        }
+        assert!(got == sent);
+        assert!(stream.wants_write().is_none());
+        assert!(stream.flush(&mut troubles));
+        assert!(is_blocking(&ours));
+        assert_eq!(troubles, []);
+    });
+}
+
+#[test]
+fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
+    each_way(|kind, force| {
+        let (reader, ours) = pair(kind);
+        let mut stream = stream(&ours, force);
+        let mut troubles = Vec::new();
+        stream.write(b"hello", &mut troubles);
+        assert_eq!(troubles, []);
+        drop(reader);
+        for _ in 0..100_000 {
+            stream.write(b"1234567890", &mut troubles);
+        }
+        assert!(!stream.is_full() && stream.wants_write().is_none());
+        let why = if kind.ends_with("terminal") { Errno::EIO } else { Errno::EPIPE };
+        assert_eq!(troubles, [Trouble::Gone("it".to_owned(), why)]);
+        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), 1_000_000)));
+        assert_eq!(stream.give_up(), None);
+    });
+}
+
+#[test]
+fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
+    each_way(|kind, force| {
+        let (reader, ours) = pair(kind);
+        let mut stream = stream(&ours, force);
+        let mut troubles = Vec::new();
+        while !stream.is_full() {
+            stream.write(&[b'x'; 1_000], &mut troubles);
+        }
+        let queued = stream.queue.len() as u64;
+        drop(reader);
+        assert!(stream.flush(&mut troubles), "who waits for it may go on");
+        assert!(stream.wants_write().is_none());
+        assert!(matches!(&troubles[..], [Trouble::Gone(..)]), "{troubles:?}");
+        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), queued)));
+    });
+}
+
+#[test]
+fn a_pipe_that_is_full_before_is_full_for_each_way() {
+    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Pipe)] {
+        let (reader, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        for _ in 0..16 {
+            write(&ours, &[b'.'; 4_096]).unwrap();
+        }
+        let mut stream = stream(&ours, force);
+        let mut troubles = Vec::new();
+        stream.write(b"late", &mut troubles);
+        assert_eq!(stream.queue.len(), 4);
+        let mut buffer = [0; 65_536];
+        assert_eq!(read(&reader, &mut buffer), Ok(65_536));
+        assert!(stream.flush(&mut troubles));
+        assert_eq!(read(&reader, &mut buffer), Ok(4));
+        assert_eq!(&buffer[..4], b"late");
+        assert_eq!(troubles, []);
+    }
+}
+
+#[test]
+fn a_pty_master_is_not_opened_again() {
+    let pty = openpty(None, None).unwrap();
+    assert!(matches!(stream(&pty.master, None).how, How::Terminal));
+}
+
+#[test]
+fn paths_that_mean_an_inherited_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = |name: &str, target: &str| {
+        std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
+        folder.path().join(name)
+    };
+    let fd = |path: &str| inherited_fd(Path::new(path));
+    assert_eq!(fd("/dev/stdin"), Some(0));
+    assert_eq!(fd("/dev/stdout"), Some(1));
+    assert_eq!(fd("/dev/stderr"), Some(2));
+    assert_eq!(fd("/dev/fd/7"), Some(7));
+    assert_eq!(fd("/proc/self/fd/1"), Some(1));
+    assert_eq!(fd("/proc/thread-self/fd/1"), Some(1));
+    assert_eq!(fd(&format!("/proc/{}/fd/2", getpid())), Some(2));
+    assert_eq!(fd("/proc/1/fd/2"), None, "somebody else's, unless we are PID 1");
+    assert_eq!(fd("/dev/fd/x"), None);
+    assert_eq!(fd("/dev/null"), None);
+    assert_eq!(fd("/no/such/file"), None);
+    assert_eq!(inherited_fd(&link("a", "/dev/stdout")), Some(1));
+    assert_eq!(inherited_fd(&link("b", "a")), Some(1));
+    assert_eq!(inherited_fd(&link("c", "/tmp")), None);
+    assert_eq!(inherited_fd(&link("loop", "loop")), None);
+}
