@@ -2,6 +2,8 @@
 //! the same chunks and operations, then the two folders are compared, names and contents.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
+mod harness;
+
 use rsup::logs::{ChildLog, Format, Limits, Sinks, Spec};
 use rsup::time::Now;
 use std::collections::BTreeMap;
@@ -160,30 +162,15 @@ fn lengths(picture: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, usize)> {
     picture.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect()
 }
 
-/// The Python of the real Supervisor, or a word in the list of what was skipped.
-fn oracle(test: &str) -> Option<PathBuf> {
-    let venv = std::env::var_os("RSUP_ORACLE").map_or_else(|| PathBuf::from("build/oracle"), PathBuf::from);
-    let python = venv.join("bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    let reason = format!("{test}: no Supervisor at {}\n", venv.display());
-    eprint!("{reason}");
-    if let Some(list) = std::env::var_os("RSUP_SKIPS") {
-        fs::OpenOptions::new().append(true).create(true).open(list).unwrap().write_all(reason.as_bytes()).unwrap();
-    }
-    None
-}
-
 #[test]
 fn rotated_files_are_supervisors_byte_for_byte() {
-    let Some(python) = oracle("rotated_files_are_supervisors_byte_for_byte") else { return };
+    let Some(venv) = harness::oracle() else { return harness::skip("no Supervisor to compare with") };
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(4_711);
     let cases: Vec<Case> = (0..400).map(|_| case(&mut dice)).collect();
     let at = |who: &str, number: usize| folder.path().join(who).join(number.to_string());
     let numbered: Vec<_> = cases.iter().enumerate().map(|(number, case)| (at("theirs", number), case)).collect();
-    theirs(&python, &numbered);
+    theirs(&venv.join("bin/python"), &numbered);
     for (number, case) in cases.iter().enumerate() {
         ours(&at("ours", number), case);
         let (ours, theirs) = (picture(&at("ours", number)), picture(&at("theirs", number)));

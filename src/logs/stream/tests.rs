@@ -25,7 +25,7 @@ fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
             (pty.master, pty.slave)
         }
         "socket" => socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap(),
-        _ => unreachable!(),
+        _ => panic!("{kind}"),
     }
 }
 
@@ -87,7 +87,9 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
         let mut sent = Vec::new();
         for length in (1..).map(|nth: usize| nth * 37 % 3_000) {
             // Newlines, alone and in rows: a terminal makes two bytes of each.
-            let byte = |at: usize| if at / 500 % 3 == 0 || at % 7 == 0 { b'\n' } else { b'a' + (at % 23) as u8 };
+            let byte = |at: usize| {
+                if (at / 500).is_multiple_of(3) || at.is_multiple_of(7) { b'\n' } else { b'a' + (at % 23) as u8 }
+            };
             let chunk: Vec<u8> = (sent.len()..sent.len() + length).map(byte).collect();
             stream.write(&chunk, &mut troubles);
             sent.extend(chunk);
