@@ -1,6 +1,7 @@
 //! Log files under rotation, reopening and clearing, byte for byte against Supervisor's own file class: both are given
 //! the same chunks and operations, then the two folders are compared, names and contents.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
 mod harness;
 
