@@ -1,8 +1,16 @@
-//! What clients can call: the table of XML-RPC methods, and what its methods may ask of the daemon.
+//! What clients can call: from the text of a request to the text of its answer.
+//!
+//! `methods` is the table, one row a method; `info` writes the structs that describe processes. Answers are written
+//! straight as XML text: no tree of values is made of a thousand processes. A call that waits leaves a [`Pending`], which
+//! goes on when the brain has replied; so does `system.multicall`, which also pauses so that it holds nobody up.
 #![forbid(unsafe_code)]
 
-use crate::supervision::{Command, Fault, ProcId, Supervision, Ticket};
+mod info;
+mod methods;
+
+use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
+use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
 use std::path::PathBuf;
 
 /// One of a program's two outputs.
@@ -53,3 +61,126 @@ pub trait Host {
     /// Queues bytes for a program's stdin.
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault>;
 }
+
+/// Calls of one multicall that are made in one turn of the loop.
+const CALLS_A_TURN: usize = 16;
+/// A multicall whose answer is longer than this, in bytes, calls no more.
+const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// How far a request has got; its answer so far is in `out`.
+#[derive(Debug)]
+pub enum Progress {
+    /// The answer is whole.
+    Done,
+    /// The brain will reply: [`Pending::resume`].
+    Waiting(Pending),
+    /// It had its share of this turn: [`Pending::go_on`].
+    Paused(Pending),
+}
+
+/// The rest of a request.
+#[derive(Debug)]
+pub struct Pending {
+    /// What is left of a multicall; `None`: a single call.
+    calls: Option<std::vec::IntoIter<Value>>,
+    has_supervisor: bool,
+}
+
+/// Begins to answer the request `document`, in `out`, which must be empty. `has_supervisor`: the methods `supervisor.*`
+/// exist, as with `[rpcinterface:supervisor]` in the file.
+pub fn call(
+    document: &[u8],
+    has_supervisor: bool,
+    host: &mut dyn Host,
+    ticket: Ticket,
+    out: &mut String,
+) -> Result<Progress, BadXml> {
+    let xmlrpc::Call { method, mut params } = xmlrpc::parse_call(document)?;
+    out.push_str(RESPONSE_OPEN);
+    if method == methods::MULTICALL
+        && let [Value::Array(calls)] = params.as_mut_slice()
+    {
+        out.push_str("<value><array><data>\n");
+        let calls = Some(std::mem::take(calls).into_iter());
+        return Ok(Pending { calls, has_supervisor }.go_on(host, ticket, out));
+    }
+    Ok(match methods::invoke(&method, &params, has_supervisor, host, ticket, out) {
+        Ok(true) => {
+            out.push_str(RESPONSE_CLOSE);
+            Progress::Done
+        }
+        Ok(false) => Progress::Waiting(Pending { calls: None, has_supervisor }),
+        Err(fault) => {
+            write_fault(&fault, out);
+            Progress::Done
+        }
+    })
+}
+
+impl Pending {
+    /// Takes the brain's reply to the call that was waited for.
+    pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
+        match (reply, &self.calls) {
+            (Reply::Fault(fault), Some(_)) => write_fault_struct(&fault, out),
+            (Reply::Fault(fault), None) => write_fault(&fault, out),
+            (Reply::True, _) => out.push_str("<value><boolean>1</boolean></value>\n"),
+            (Reply::Statuses(statuses), _) => info::write_statuses(&statuses, out),
+        }
+        if self.calls.is_some() {
+            return self.go_on(host, ticket, out);
+        }
+        if !out.ends_with("</methodResponse>\n") {
+            out.push_str(RESPONSE_CLOSE);
+        }
+        Progress::Done
+    }
+
+    /// Makes the next calls of a multicall, one after the other.
+    // Differs from the convention for multicall, as Supervisor does: results are not boxed in arrays of one.
+    pub fn go_on(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
+        for _ in 0..CALLS_A_TURN {
+            let Some(call) = self.calls.as_mut().and_then(Iterator::next) else {
+                out.push_str("</data></array></value>\n");
+                out.push_str(RESPONSE_CLOSE);
+                return Progress::Done;
+            };
+            match self.invoke_one(&call, host, ticket, out) {
+                Ok(true) => {}
+                Ok(false) => return Progress::Waiting(self),
+                Err(fault) => write_fault_struct(&fault, out),
+            }
+        }
+        Progress::Paused(self)
+    }
+
+    fn invoke_one(&self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Result<bool, Fault> {
+        if out.len() > ANSWER_MAX_BYTES {
+            return Err(Fault::new(FaultCode::Failed, "the answer is too long"));
+        }
+        let incorrect = |why: &str| Fault::new(FaultCode::IncorrectParameters, why);
+        let method = call.member("methodName").ok_or_else(|| incorrect("No methodName"))?;
+        let method = method.as_str().ok_or_else(|| incorrect("methodName must be a string"))?;
+        let params = match call.member("params") {
+            None => &[],
+            Some(params) => params.as_array().ok_or_else(|| incorrect(""))?,
+        };
+        if method == methods::MULTICALL {
+            return Err(incorrect("Recursive system.multicall forbidden"));
+        }
+        methods::invoke(method, params, self.has_supervisor, host, ticket, out)
+    }
+}
+
+/// The answer becomes a fault.
+fn write_fault(fault: &Fault, out: &mut String) {
+    *out = xmlrpc::write_fault(&xmlrpc::Fault { code: i64::from(fault.code as i32), text: fault.text() });
+}
+
+fn write_fault_struct(fault: &Fault, out: &mut String) {
+    let members = [("faultCode", Value::from(fault.code as i32)), ("faultString", fault.text().into())]
+        .map(|(k, v)| (k.into(), v));
+    xmlrpc::write_value(&Value::Struct(members.into()), out);
+}
+
+#[cfg(test)]
+mod tests;

@@ -371,7 +371,8 @@ impl Supervision {
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
     }
 
-    pub(super) fn status(&self, id: ProcId, fault: Option<Fault>) -> Option<Status> {
+    /// What a request for many says of one process.
+    pub fn status(&self, id: ProcId, fault: Option<Fault>) -> Option<Status> {
         let process = self.process(id)?;
         Some(Status { name: process.config.name.clone(), group: process.group.name.clone(), fault })
     }

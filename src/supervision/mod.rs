@@ -17,7 +17,7 @@ mod waits;
 #[cfg(test)]
 mod sim;
 
-pub use command::{Command, Fault, FaultCode, Target};
+pub use command::{Command, Fault, FaultCode, Target, split_namespec};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 
@@ -185,6 +185,8 @@ struct Group {
     serial: u32,
     /// In configuration order.
     members: Vec<ProcId>,
+    /// Sorted by name.
+    by_name: Vec<ProcId>,
 }
 
 /// The whole state.
@@ -294,11 +296,8 @@ impl Supervision {
 
     /// Every process, sorted by group name, then process name.
     pub fn all(&self) -> impl Iterator<Item = (ProcId, &Process)> {
-        self.groups.values().flat_map(|group| {
-            let mut members: Vec<_> = group.members.iter().filter_map(|&id| Some((id, self.process(id)?))).collect();
-            members.sort_by(|(_, a), (_, b)| a.config.name.cmp(&b.config.name));
-            members
-        })
+        let ids = self.groups.values().flat_map(|group| group.by_name.iter().copied());
+        ids.filter_map(|id| Some((id, self.process(id)?)))
     }
 
     /// Whether a group of this name is in use.
@@ -310,8 +309,9 @@ impl Supervision {
     /// The process that `group:name` or `name` means.
     #[must_use]
     pub fn find(&self, group: &str, name: &str) -> Option<ProcId> {
-        let group = self.groups.get(group)?;
-        group.members.iter().copied().find(|&id| self.process(id).is_some_and(|p| p.config.name == name))
+        let by_name = &self.groups.get(group)?.by_name;
+        let named = |&id: &ProcId| self.process(id).map_or("", |process| &process.config.name).cmp(name);
+        by_name.get(by_name.binary_search_by(named).ok()?).copied()
     }
 
     /// Takes a new configuration as the parsed one and says which groups it adds, changes and removes
@@ -350,7 +350,9 @@ impl Supervision {
             });
             members.push(self.insert(new));
         }
-        let group = Group { config: Rc::clone(config), serial: self.added, members: members.clone() };
+        let mut by_name = members.clone();
+        by_name.sort_by_key(|&id| self.process(id).map(|process| process.config.name.clone()));
+        let group = Group { config: Rc::clone(config), serial: self.added, members: members.clone(), by_name };
         self.added = self.added.saturating_add(1);
         self.groups.insert(config.name.clone(), group);
         self.effects.push_back(Effect::Added(members.clone()));
@@ -372,7 +374,8 @@ impl Supervision {
     }
 
     /// Processes in starting order: groups by priority (ties: order added), then process priority.
-    fn in_order(&self) -> Vec<ProcId> {
+    #[must_use]
+    pub fn in_order(&self) -> Vec<ProcId> {
         let mut groups: Vec<&Group> = self.groups.values().collect();
         groups.sort_by_key(|group| (group.config.priority, group.serial));
         groups.into_iter().flat_map(|group| self.members_in_order(group)).collect()

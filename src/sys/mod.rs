@@ -13,6 +13,7 @@ pub mod poll;
 pub mod program;
 pub mod reap;
 pub mod signals;
+pub mod sockets;
 pub mod spawn;
 pub mod stream;
 pub mod tty;

@@ -400,12 +400,17 @@ pub fn write_call(method: &str, params: &[Value]) -> String {
     out
 }
 
+/// What stands before the value of a `<methodResponse>` that is written piece by piece.
+pub const RESPONSE_OPEN: &str = "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n";
+/// What stands after it.
+pub const RESPONSE_CLOSE: &str = "</param>\n</params>\n</methodResponse>\n";
+
 /// Writes a `<methodResponse>` with a value.
 #[must_use]
 pub fn write_response(value: &Value) -> String {
-    let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n");
-    write_params(std::slice::from_ref(value), &mut out);
-    out.push_str("</methodResponse>\n");
+    let mut out = String::from(RESPONSE_OPEN);
+    write_value(value, &mut out);
+    out.push_str(RESPONSE_CLOSE);
     out
 }
 
@@ -432,7 +437,8 @@ fn write_params(params: &[Value], out: &mut String) {
     out.push_str("</params>\n");
 }
 
-fn write_value(value: &Value, out: &mut String) {
+/// Appends a `<value>`.
+pub fn write_value(value: &Value, out: &mut String) {
     out.push_str("<value>");
     // Writing to a String cannot fail.
     let _ = match value {
@@ -468,11 +474,11 @@ fn write_value(value: &Value, out: &mut String) {
     out.push_str("</value>\n");
 }
 
-/// Escapes what XML gives a meaning.
+/// Appends text, with what XML gives a meaning escaped.
 // Differs from Supervisor: control characters, which XML cannot carry, become `?` (one byte, and fit for a terminal in
 // any locale); Supervisor sends them raw and its clients fail. A carriage return is sent as a reference; sent raw, as
 // by Supervisor, each client would read it as a line feed.
-fn write_text(text: &str, out: &mut String) {
+pub fn write_text(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|b| matches!(b, 0..=0x1f | b'&' | b'<' | b'>' | 0xef) && b != b'\n') {
         let (plain, special) = rest.split_at(at);

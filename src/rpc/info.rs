@@ -1,0 +1,233 @@
+//! The structs that describe processes (census §7.5, §7.6), written straight as XML: there may be a thousand of them.
+#![forbid(unsafe_code)]
+
+use super::{Channel, Host};
+use crate::config::model::{ChannelConfig, ChildLog, GroupConfig, ProcessConfig, ServerUrl};
+use crate::supervision::process::{Exit, State};
+use crate::supervision::{ProcId, Process, Status};
+use crate::sys::clock;
+use crate::time::Wall;
+use crate::wire::xmlrpc::write_text;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// One member of a struct.
+macro_rules! member {
+    ($out:expr, $name:expr, $kind:literal, $write:expr) => {{
+        $out.push_str(concat!("<member>\n<name>", $name, "</name>\n<value><", $kind, ">"));
+        $write;
+        $out.push_str(concat!("</", $kind, "></value>\n</member>\n"));
+    }};
+}
+
+macro_rules! text {
+    ($out:expr, $name:expr, $value:expr) => {
+        member!($out, $name, "string", write_text($value, $out))
+    };
+}
+
+macro_rules! int {
+    ($out:expr, $name:expr, $value:expr) => {
+        member!($out, $name, "int", write_int($value.into(), $out))
+    };
+}
+
+macro_rules! truth {
+    ($out:expr, $name:expr, $value:expr) => {
+        member!($out, $name, "boolean", $out.push(if $value { '1' } else { '0' }))
+    };
+}
+
+const ARRAY: [&str; 2] = ["<value><array><data>\n", "</data></array></value>\n"];
+const STRUCT: [&str; 2] = ["<value><struct>\n", "</struct></value>\n"];
+
+fn enclosed(out: &mut String, [open, close]: [&str; 2], inside: impl FnOnce(&mut String)) {
+    out.push_str(open);
+    inside(out);
+    out.push_str(close);
+}
+
+/// XML-RPC's int has 32 bits: more is capped, as Supervisor caps times.
+fn write_int(number: i64, out: &mut String) {
+    let capped = number.clamp(i32::MIN.into(), i32::MAX.into());
+    let _ = write!(out, "{capped}"); // Writing to a String cannot fail.
+}
+
+/// The answer of a request for many processes.
+pub(super) fn write_statuses(statuses: &[Status], out: &mut String) {
+    enclosed(out, ARRAY, |out| {
+        for Status { name, group, fault } in statuses {
+            enclosed(out, STRUCT, |out| {
+                text!(out, "name", name);
+                text!(out, "group", group);
+                int!(out, "status", fault.as_ref().map_or(SUCCESS, |fault| fault.code as i32));
+                text!(out, "description", &fault.as_ref().map_or_else(|| "OK".into(), |fault| fault.text()));
+            });
+        }
+    });
+}
+
+/// The status of what went well.
+const SUCCESS: i32 = 80;
+
+/// getAllProcessInfo.
+pub(super) fn write_all_processes(host: &dyn Host, out: &mut String) {
+    enclosed(out, ARRAY, |out| {
+        for (id, process) in host.supervision().all() {
+            write_info(host, id, process, out);
+        }
+    });
+}
+
+/// getProcessInfo.
+pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut String) {
+    if let Some(process) = host.supervision().process(id) {
+        write_info(host, id, process, out);
+    }
+}
+
+fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) {
+    let now = host.now().wall.secs;
+    let state = process.state();
+    let path = |channel| host.process_log(id, channel);
+    let (stdout, stderr) = (path(Channel::Stdout), path(Channel::Stderr));
+    let stdout = stdout.as_deref().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
+    let stderr = stderr.as_deref().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
+    enclosed(out, STRUCT, |out| {
+        text!(out, "name", &process.config.name);
+        text!(out, "group", &process.group.name);
+        int!(out, "start", process.laststart);
+        int!(out, "stop", process.laststop);
+        int!(out, "now", now);
+        int!(out, "state", state as i32);
+        text!(out, "statename", state.name());
+        text!(out, "spawnerr", &process.spawnerr);
+        int!(out, "exitstatus", exit_status(process));
+        text!(out, "logfile", &stdout);
+        text!(out, "stdout_logfile", &stdout);
+        text!(out, "stderr_logfile", &stderr);
+        int!(out, "pid", process.pid().unwrap_or(0));
+        member!(out, "description", "string", write_description(process, now, out));
+    });
+}
+
+/// Supervisor forgets it at each start, and does not keep that of a process that ended too early.
+fn exit_status(process: &Process) -> i32 {
+    let kept = match process.state() {
+        State::Exited => true,
+        State::Stopped => process.spawnerr.is_empty(),
+        _ => false,
+    };
+    process.last_exit.filter(|_| kept).map_or(0, Exit::status)
+}
+
+fn write_description(process: &Process, now: i64, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match process.state() {
+        State::Running => {
+            let _ = write!(out, "pid {}, uptime ", process.pid().unwrap_or(0));
+            write_uptime(now.saturating_sub(process.laststart).max(0).unsigned_abs(), out)
+        }
+        State::Fatal | State::Backoff if process.spawnerr.is_empty() => {
+            write_text(&format!("unknown error (try \"tail {}\")", process.config.name), out);
+            Ok(())
+        }
+        State::Fatal | State::Backoff => {
+            write_text(&process.spawnerr, out);
+            Ok(())
+        }
+        State::Stopped | State::Exited if process.laststart == 0 => out.write_str("Not started"),
+        State::Stopped | State::Exited => write_moment(process.laststop, out),
+        State::Starting | State::Stopping | State::Unknown => Ok(()),
+    };
+}
+
+/// `0:00:29`, `1 day, 1:01:01`, `2 days, 0:00:05`.
+fn write_uptime(secs: u64, out: &mut String) -> std::fmt::Result {
+    match secs / 86_400 {
+        0 => {}
+        1 => out.push_str("1 day, "),
+        days => write!(out, "{days} days, ")?,
+    }
+    write!(out, "{}:{:02}:{:02}", secs / 3600 % 24, secs / 60 % 60, secs % 60)
+}
+
+/// `Nov 21 08:04 AM`, in local time.
+fn write_moment(secs: i64, out: &mut String) -> std::fmt::Result {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let local = clock::local(Wall { secs, nanos: 0 });
+    let month = MONTHS.get(usize::from(local.month.saturating_sub(1))).unwrap_or(&"");
+    let hour = match local.hour % 12 {
+        0 => 12,
+        hour => hour,
+    };
+    let half = if local.hour < 12 { "AM" } else { "PM" };
+    write!(out, "{month} {:02} {hour:02}:{:02} {half}", local.day, local.minute)
+}
+
+/// getAllConfigInfo: of the last configuration that was read well, sorted by process name.
+pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
+    let groups = &host.supervision().parsed().groups;
+    let mut all: Vec<(&GroupConfig, &ProcessConfig)> =
+        groups.iter().flat_map(|group| group.processes.iter().map(|process| (&**group, &**process))).collect();
+    all.sort_by_key(|(_, process)| &process.name);
+    enclosed(out, ARRAY, |out| {
+        for (group, process) in all {
+            enclosed(out, STRUCT, |out| write_config(host, group, process, out));
+        }
+    });
+}
+
+fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, out: &mut String) {
+    let id = host.supervision().find(&group.name, &process.name);
+    let made = |channel| id.and_then(|id| host.process_log(id, channel));
+    let path = |config: &ChannelConfig, channel| match &config.logfile {
+        ChildLog::None => "none".to_owned(),
+        ChildLog::Auto => made(channel).map_or_else(|| "auto".into(), |path| path.to_string_lossy().into_owned()),
+        ChildLog::File(path) => path.to_string_lossy().into_owned(),
+    };
+    let stderr = if process.redirect_stderr { "none".into() } else { path(&process.stderr, Channel::Stderr) };
+    truth!(out, "autostart", process.autostart);
+    text!(out, "directory", &process.directory.as_deref().map_or("none".into(), |path| path.to_string_lossy()));
+    match &process.user {
+        Some(user) => int!(out, "uid", user.uid),
+        None => text!(out, "uid", "none"),
+    }
+    text!(out, "command", &process.command);
+    member!(out, "exitcodes", "array", {
+        out.push_str("<data>\n");
+        for code in process.exitcodes.iter() {
+            let _ = writeln!(out, "<value><int>{code}</int></value>");
+        }
+        out.push_str("</data>");
+    });
+    text!(out, "group", &group.name);
+    int!(out, "group_prio", group.priority);
+    truth!(out, "inuse", host.supervision().has_group(&group.name));
+    truth!(out, "killasgroup", process.killasgroup);
+    text!(out, "name", &process.name);
+    int!(out, "process_prio", process.priority);
+    truth!(out, "redirect_stderr", process.redirect_stderr);
+    int!(out, "startretries", process.startretries);
+    int!(out, "startsecs", process.startsecs);
+    int!(out, "stdout_capture_maxbytes", process.stdout.capture_maxbytes);
+    truth!(out, "stdout_events_enabled", process.stdout.events_enabled);
+    text!(out, "stdout_logfile", &path(&process.stdout, Channel::Stdout));
+    int!(out, "stdout_logfile_backups", process.stdout.backups);
+    int!(out, "stdout_logfile_maxbytes", process.stdout.maxbytes);
+    truth!(out, "stdout_syslog", process.stdout.syslog);
+    int!(out, "stopsignal", process.stopsignal);
+    int!(out, "stopwaitsecs", process.stopwaitsecs);
+    int!(out, "stderr_capture_maxbytes", process.stderr.capture_maxbytes);
+    truth!(out, "stderr_events_enabled", process.stderr.events_enabled);
+    text!(out, "stderr_logfile", &stderr);
+    int!(out, "stderr_logfile_backups", process.stderr.backups);
+    int!(out, "stderr_logfile_maxbytes", process.stderr.maxbytes);
+    truth!(out, "stderr_syslog", process.stderr.syslog);
+    let serverurl = match &process.serverurl {
+        ServerUrl::Auto => "none",
+        ServerUrl::Unset => "",
+        ServerUrl::Fixed(url) => url,
+    };
+    text!(out, "serverurl", serverurl);
+}

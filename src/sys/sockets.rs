@@ -1,0 +1,298 @@
+//! Listening sockets, the clients that come to them, and moving bytes without ever waiting.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, UnixAddr, accept4, bind, connect, getsockname,
+    getsockopt, listen, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, fchmod};
+
+/// How many clients may queue up before they are accepted.
+const BACKLOG: i32 = 1024;
+/// How often a stale socket file is removed before somebody else must be making it anew.
+const TRIES: u32 = 4;
+
+/// A socket that clients connect to; dropping it closes it, [`Listener::unlink`] removes its file.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    /// Path, device and inode of a Unix socket's file.
+    file: Option<(PathBuf, u64, u64)>,
+    /// A file that nobody answered on was removed to make place.
+    pub was_stale: bool,
+}
+
+/// Why there is no listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenError {
+    /// A system call failed; EADDRINUSE: somebody listens there.
+    Failed(Errno),
+    /// The socket's file could not be given to its owner.
+    NotChowned(Errno),
+    /// The host has no IPv4 address that we can find.
+    UnknownHost,
+}
+
+impl From<io::Error> for ListenError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+}
+
+impl From<Errno> for ListenError {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The file's mode, from its first moment on.
+    pub mode: u32,
+    /// The file's user, and its group if that is to change.
+    pub owner: Option<(u32, Option<u32>)>,
+}
+
+/// Listens on a Unix socket. What is at `path` already is replaced if nobody answers on it.
+///
+/// The file appears under its name when all is ready (as Supervisor does: bound beside it, then linked).
+pub fn listen_unix(path: &Path, access: Access) -> Result<Listener, ListenError> {
+    let mut was_stale = false;
+    for _ in 0..TRIES {
+        match publish(path, access) {
+            Ok(socket) => {
+                let file = fs::symlink_metadata(path).ok().map(|meta| (path.to_owned(), meta.dev(), meta.ino()));
+                return Ok(Listener { socket, file, was_stale });
+            }
+            Err(ListenError::Failed(Errno::EEXIST | Errno::EADDRINUSE)) => {
+                if is_answered(path) {
+                    break;
+                }
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                    _ => was_stale = true,
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ListenError::Failed(Errno::EADDRINUSE))
+}
+
+/// Binds beside `path` and moves there; where the longer name does not fit into an address, in place.
+fn publish(path: &Path, access: Access) -> Result<OwnedFd, ListenError> {
+    let mut beside = OsString::from(path);
+    beside.push(format!(".{}", std::process::id()));
+    let beside = Path::new(&beside);
+    if UnixAddr::new(beside).is_err() {
+        return bind_unix(path, access);
+    }
+    let _ = fs::remove_file(beside); // Left by an earlier process of our number.
+    let bound = bind_unix(beside, access).and_then(|socket| match fs::hard_link(beside, path) {
+        Ok(()) => Ok(socket),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error.into()),
+        // Some filesystems have no links.
+        Err(_) if fs::symlink_metadata(path).is_err() => Ok(fs::rename(beside, path).map(|()| socket)?),
+        Err(_) => Err(ListenError::Failed(Errno::EEXIST)),
+    });
+    let _ = fs::remove_file(beside);
+    bound
+}
+
+fn bind_unix(path: &Path, Access { mode, owner }: Access) -> Result<OwnedFd, ListenError> {
+    let socket = new_unix_socket()?;
+    // The file gets the socket's own mode, less the umask (unix_bind in the kernel): so it is never open to more.
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let made = owner.map_or(Ok(()), |(user, group)| lchown(path, Some(user), group));
+    let made = made.map_err(|error| match ListenError::from(error) {
+        ListenError::Failed(errno) => ListenError::NotChowned(errno),
+        other => other,
+    });
+    let made = made.and_then(|()| Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?));
+    let made = made.and_then(|()| Ok(listen(&socket, Backlog::new(BACKLOG)?)?));
+    if made.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    made.map(|()| socket)
+}
+
+fn new_unix_socket() -> Result<OwnedFd, Errno> {
+    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+}
+
+/// Whether somebody listens at `path`. Never waits: connecting to a Unix socket is done at once, or its queue is full.
+fn is_answered(path: &Path) -> bool {
+    let (Ok(socket), Ok(address)) = (new_unix_socket(), UnixAddr::new(path)) else { return false };
+    match connect(socket.as_raw_fd(), &address) {
+        Ok(()) | Err(Errno::EAGAIN) => true,
+        // Refused by a socket nobody holds, or by what is none. Otherwise: is it a socket at all?
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => false,
+        Err(_) => fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()),
+    }
+}
+
+/// Listens on the first IPv4 address of `host` (empty: on all), with SO_REUSEADDR. A name may be looked up, which waits.
+pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let mut addresses = (host, port).to_socket_addrs().map_err(|_| ListenError::UnknownHost)?;
+    let address = addresses.find(std::net::SocketAddr::is_ipv4).ok_or(ListenError::UnknownHost)?;
+    let socket = TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
+    setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    Ok(Listener { socket: socket.into(), file: None, was_stale: false })
+}
+
+impl Listener {
+    /// The next client, if one waits.
+    pub fn accept(&self) -> Result<OwnedFd, Errno> {
+        let fd = accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        // SAFETY: the kernel has just given us this descriptor, which nobody else knows of.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Removes the socket's file, if it is still ours.
+    pub fn unlink(&self) {
+        if let Some((path, device, inode)) = &self.file
+            && fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (*device, *inode))
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// The port of a TCP socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        getsockname::<SockaddrIn>(self.socket.as_raw_fd()).ok().map(|address| address.port())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The user of the process at the other end of a Unix socket, when it connected.
+pub fn peer_uid(socket: &OwnedFd) -> Result<u32, Errno> {
+    Ok(getsockopt(socket, sockopt::PeerCredentials)?.uid())
+}
+
+/// Reads what is there; 0: the other side sends no more.
+pub fn receive(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
+    recv(socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT)
+}
+
+/// Writes what there is room for. A reader that has gone is an error, never a SIGPIPE.
+pub fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+}
+
+/// Waits until there is room to write, at most `millis`.
+pub fn wait_for_room(socket: &OwnedFd, millis: u16) {
+    let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(millis));
+}
+
+/// A descriptor that stands in for one more, should we run out.
+#[must_use]
+pub fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn access(mode: u32) -> Access {
+        Access { mode, owner: None }
+    }
+
+    #[test]
+    fn a_socket_file_has_its_mode_and_goes_when_it_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        for mode in [0o600, 0o700, 0o777] {
+            let listener = listen_unix(&path, access(mode)).unwrap();
+            assert!(!listener.was_stale);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            assert_eq!(listener.accept().unwrap_err(), Errno::EAGAIN);
+            let mut client = UnixStream::connect(&path).unwrap();
+            let accepted = listener.accept().unwrap();
+            assert_eq!(peer_uid(&accepted).unwrap(), nix::unistd::getuid().as_raw());
+            assert_eq!(receive(&accepted, &mut [0; 8]).unwrap_err(), Errno::EAGAIN);
+            assert_eq!(transmit(&accepted, b"hi").unwrap(), 2);
+            drop(accepted);
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hi");
+            listener.unlink();
+            assert!(!path.exists());
+        }
+        let ours = listen_unix(&path, access(0o600)).unwrap();
+        fs::remove_file(&path).unwrap();
+        let theirs = listen_unix(&path, access(0o600)).unwrap();
+        ours.unlink();
+        assert!(path.exists());
+        theirs.unlink();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_in_use_is_left_alone_and_anything_else_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let first = listen_unix(&path, access(0o600)).unwrap();
+        let in_use = Some(ListenError::Failed(Errno::EADDRINUSE));
+        assert_eq!(listen_unix(&path, access(0o600)).err(), in_use);
+        drop(first);
+        assert!(listen_unix(&path, access(0o600)).unwrap().was_stale);
+        fs::remove_file(&path).unwrap();
+        // People make the file beforehand.
+        fs::write(&path, "").unwrap();
+        assert!(listen_unix(&path, access(0o600)).unwrap().was_stale);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(listen_unix(&path, access(0o600)).unwrap().was_stale);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(listen_unix(&path, access(0o600)).is_err());
+        let missing = listen_unix(&dir.path().join("no/s"), access(0o600)).err();
+        assert_eq!(missing, Some(ListenError::Failed(Errno::ENOENT)));
+    }
+
+    #[test]
+    fn a_long_path_fits_without_the_name_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = 107_usize.checked_sub(dir.path().as_os_str().len() + 1).unwrap();
+        let path = dir.path().join("x".repeat(room));
+        let listener = listen_unix(&path, access(0o640)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(listen_unix(&path, access(0o640)).err(), Some(ListenError::Failed(Errno::EADDRINUSE)));
+        drop(listener);
+        assert!(listen_unix(&path, access(0o640)).unwrap().was_stale);
+    }
+
+    #[test]
+    fn tcp_listens_where_it_is_told() {
+        let listener = listen_tcp("127.0.0.1", 0).unwrap();
+        let port = listener.port().unwrap();
+        assert_eq!(listen_tcp("127.0.0.1", port).err(), Some(ListenError::Failed(Errno::EADDRINUSE)));
+        let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(getsockopt(&listener.accept().unwrap(), sockopt::TcpNoDelay).unwrap());
+        assert_eq!(listen_tcp("::1", 0).err(), Some(ListenError::UnknownHost));
+    }
+}
