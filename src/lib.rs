@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! (`time`, `getopt`: plain data and pure functions that all may use)
-//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision (View, Command, Fault), wire
+//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config, logs, sys
 //!    │        └──► rpc, config, logs, sys, wire, machine
 //!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
 //!    ├──► check ─► config, machine, wire, ctl::format

@@ -181,6 +181,3 @@ fn write_fault_struct(fault: &Fault, out: &mut String) {
         .map(|(k, v)| (k.into(), v));
     xmlrpc::write_value(&Value::Struct(members.into()), out);
 }
-
-#[cfg(test)]
-mod tests;

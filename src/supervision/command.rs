@@ -120,7 +120,9 @@ impl Fault {
     /// `NAME` or `NAME: extra`.
     #[must_use]
     pub fn text(&self) -> String {
-        if self.extra.is_empty() { self.code.name().into() } else { format!("{}: {}", self.code.name(), self.extra) }
+        // A name or signal as given is always there, even if it is empty.
+        let has_extra = !self.extra.is_empty() || matches!(self.code, FaultCode::BadName | FaultCode::BadSignal);
+        if has_extra { format!("{}: {}", self.code.name(), self.extra) } else { self.code.name().into() }
     }
 }
 

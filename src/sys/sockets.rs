@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, UnixAddr, accept4, bind, connect, getsockname,
-    getsockopt, listen, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, recv,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 
@@ -29,6 +29,8 @@ pub struct Listener {
     file: Option<(PathBuf, u64, u64)>,
     /// A file that nobody answered on was removed to make place.
     pub was_stale: bool,
+    /// The port of a TCP socket.
+    pub port: Option<u16>,
 }
 
 /// Why there is no listening socket.
@@ -72,7 +74,7 @@ pub fn listen_unix(path: &Path, access: Access) -> Result<Listener, ListenError>
         match publish(path, access) {
             Ok(socket) => {
                 let file = fs::symlink_metadata(path).ok().map(|meta| (path.to_owned(), meta.dev(), meta.ino()));
-                return Ok(Listener { socket, file, was_stale });
+                return Ok(Listener { socket, file, was_stale, port: None });
             }
             Err(ListenError::Failed(Errno::EEXIST | Errno::EADDRINUSE)) => {
                 if is_answered(path) {
@@ -151,7 +153,8 @@ pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
     socket.set_nonblocking(true)?;
     // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
-    Ok(Listener { socket: socket.into(), file: None, was_stale: false })
+    let port = Some(socket.local_addr()?.port());
+    Ok(Listener { socket: socket.into(), file: None, was_stale: false, port })
 }
 
 impl Listener {
@@ -169,12 +172,6 @@ impl Listener {
         {
             let _ = fs::remove_file(path);
         }
-    }
-
-    /// The port of a TCP socket.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        getsockname::<SockaddrIn>(self.socket.as_raw_fd()).ok().map(|address| address.port())
     }
 }
 
@@ -289,7 +286,7 @@ mod tests {
     #[test]
     fn tcp_listens_where_it_is_told() {
         let listener = listen_tcp("127.0.0.1", 0).unwrap();
-        let port = listener.port().unwrap();
+        let port = listener.port.unwrap();
         assert_eq!(listen_tcp("127.0.0.1", port).err(), Some(ListenError::Failed(Errno::EADDRINUSE)));
         let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert!(getsockopt(&listener.accept().unwrap(), sockopt::TcpNoDelay).unwrap());
