@@ -43,7 +43,7 @@ const COMMANDS: &[Command] = &[
         words: words(1, usize::MAX, "clear requires a process name"),
         help: "Empty the logs of processes", run: |s, names| s.each(&CLEAR, &[], names) },
     Command { name: "exit", arguments: "", words: ANY, checks_up: false, help: "Leave the shell", run: quit },
-    Command { name: "fg", arguments: "<name>", words: ANY, checks_up: false,
+    Command { name: "fg", arguments: "<name>", words: ANY, checks_up: true,
         help: "Connect to a process: see its output, type its input", run: |s, _| s.unsupported("fg") },
     Command { name: "maintail", arguments: "[-f | -<bytes>]", words: words(0, 1, ""), checks_up: true,
         help: "Show the end of the supervisor's own log (1600 bytes)", run: maintail },
@@ -583,7 +583,7 @@ fn read_log(session: &mut Session, method: &str, params: &[Value], name: &str) -
         }
         Err(Trouble::Fault(Fault { code: fault::NO_FILE, .. })) => "no log file",
         Err(Trouble::Fault(Fault { code: fault::FAILED, .. })) => "unknown error reading log",
-        Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => "no such process name",
+        Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) if method != "readLog" => "no such process name",
         Err(other) => return Err(other),
     };
     failed(session, &format!("{name}: ERROR ({why})"))

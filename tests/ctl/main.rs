@@ -1,0 +1,579 @@
+//! `rsupctl` beside the real `supervisorctl`: the same words, the same answers, the same exit codes.
+//!
+//! Each server is the real Supervisor, one for each client, or a `Fake` that answers what we want to see handled.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod fake;
+mod finding;
+mod health;
+
+use fake::{Answer, Fake};
+use harness::{Ran, Sandbox, Subject, oracle, run, skip};
+use rsup::wire::xmlrpc::Value;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// `rsupctl`, in no particular place and with no configuration to be found.
+pub fn rsupctl() -> Command {
+    let mut command = in_no_place(Command::new(env!("CARGO_BIN_EXE_rsup")));
+    command.arg("ctl");
+    command
+}
+
+fn in_no_place(mut command: Command) -> Command {
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").current_dir("/proc/self");
+    command
+}
+
+/// Runs the real client many times in one process, since its start takes most of its time.
+const DRIVER: &str = "
+import contextlib, io, json, sys
+from supervisor import supervisorctl
+from supervisor.options import ClientOptions
+
+def run(args):
+    out, err = io.StringIO(), io.StringIO()
+    options = ClientOptions()
+    options.stdout, options.stderr = out, err
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            supervisorctl.main(args, options)
+        except SystemExit as end:
+            return [end.code, out.getvalue(), err.getvalue()]
+
+json.dump([run(args) for args in json.load(sys.stdin)], sys.stdout)
+";
+
+/// What the real client says to each of these command lines.
+fn theirs(lines: &[Vec<String>]) -> Vec<Ran> {
+    let mut python = in_no_place(Command::new(oracle().unwrap().join("bin/python")));
+    let ran = with_input(python.args(["-c", DRIVER]), &serde_json::to_string(lines).unwrap());
+    let all: Vec<(i32, String, String)> =
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    all.into_iter().map(|(code, out, err)| Ran { code, out, err }).collect()
+}
+
+/// What ours says to them.
+fn ours(lines: &[Vec<String>]) -> Vec<Ran> {
+    lines.iter().map(|args| run(rsupctl().args(args))).collect()
+}
+
+/// Each of `lines` as a command line for the server at `url`.
+fn at(url: &str, lines: &[&str]) -> Vec<Vec<String>> {
+    lines.iter().map(|line| vec!["-s".to_owned(), url.to_owned(), (*line).to_owned()]).collect()
+}
+
+/// Both clients must answer alike; `of` is for the message.
+fn assert_alike(lines: &[Vec<String>], of: &str) -> Vec<Ran> {
+    let ours = ours(lines);
+    for ((args, theirs), ours) in lines.iter().zip(theirs(lines)).zip(&ours) {
+        assert_eq!(shown(ours), shown(&theirs), "{args:?} {of}");
+    }
+    ours
+}
+
+/// What of an answer must be equal. Supervisor's Python errors are one line of ours, and the help is in our own words.
+fn shown(ran: &Ran) -> String {
+    let mut lines: Vec<&str> =
+        ran.out.lines().map(|line| if line.starts_with("error: ") { "error: …" } else { line }).collect();
+    if let Some(complaint) =
+        lines.iter().position(|line| line.starts_with("Error: ") && !line.starts_with("Error: bad"))
+    {
+        lines.truncate(complaint + 1);
+    }
+    if lines.contains(&"Server requires authentication") {
+        lines.retain(|line| *line != "error: …");
+    }
+    format!("exit={} {}", ran.code, lines.join("\n"))
+}
+
+/// Two equal servers, one for each client, so that neither sees what the other did.
+struct Pair {
+    theirs: Sandbox,
+    ours: Sandbox,
+}
+
+impl Pair {
+    fn start(conf: &str) -> Option<Pair> {
+        if oracle().is_none() {
+            skip("no real Supervisor");
+            return None;
+        }
+        let [theirs, ours] = [(); 2].map(|()| {
+            let mut sandbox = Sandbox::new(Subject::Supervisor, conf);
+            sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
+            sandbox
+        });
+        for sandbox in [&theirs, &ours] {
+            harness::wait_for("a socket", || sandbox.dir.join("sock").exists().then_some(()));
+        }
+        Some(Pair { theirs, ours })
+    }
+
+    fn until(&self, name: &str, state: &str) {
+        self.theirs.until(name, state);
+        self.ours.until(name, state);
+    }
+
+    /// Runs both clients, each with its own server, and compares; what differs between equal runs is taken out.
+    fn same(&self, lines: &[&str]) -> Vec<String> {
+        let url = |sandbox: &Sandbox| sandbox.fill("unix://{dir}/sock");
+        let theirs = theirs(&at(&url(&self.theirs), lines));
+        let ours = ours(&at(&url(&self.ours), lines));
+        let wanted: Vec<String> = theirs.iter().map(|ran| self.theirs.normal(&shown(ran))).collect();
+        for ((line, ours), wanted) in lines.iter().zip(&ours).zip(&wanted) {
+            assert_eq!(&self.ours.normal(&shown(ours)), wanted, "{line:?}: {ours:?}");
+        }
+        wanted
+    }
+}
+
+const PROGRAMS: &str = "[program:up]\ncommand=/bin/sh -c \"echo grüße; echo oh >&2; exec sleep 1000\"\nstdout_logfile={dir}/up.out\n\
+    [program:down]\ncommand=/bin/sleep 1000\nautostart=false\n\
+    [program:gone]\ncommand=/no/such/program\nautostart=false\nstartretries=0\n\
+    [program:data]\ncommand=/etc/passwd\nautostart=false\nstartretries=0\n\
+    [program:brief]\ncommand=/bin/true\nautostart=false\nstartretries=0\nautorestart=false\n\
+    [group:g]\nprograms=one,two\npriority=5\n\
+    [program:one]\ncommand=/bin/sleep 1000\npriority=1\n[program:two]\ncommand=/bin/sleep 1000\npriority=2\n\
+    [program:a_name_that_is_longer_than_thirty_letters]\ncommand=/bin/sleep 1000\nautostart=false\n";
+
+#[test]
+fn every_command_answers_alike() {
+    let Some(pair) = Pair::start(PROGRAMS) else { return };
+    for name in ["up", "g:one", "g:two"] {
+        pair.until(name, "RUNNING");
+    }
+    for sandbox in [&pair.theirs, &pair.ours] {
+        sandbox.until_file("up.out", "grüße");
+    }
+    pair.same(&[
+        "status",
+        "status all",
+        "status up",
+        "status g:*",
+        "status g:",
+        "status nobody",
+        "status nobody up",
+        "status nobody down",
+        "status nogroup:* g:nobody",
+        "status g",
+        "status up up",
+        "pid down",
+        "pid nobody",
+        "pid g:*",
+        "version",
+        "version x",
+        "avail",
+        "avail x",
+        "start",
+        "start up",
+        "start nobody",
+        "start gone data",
+        "start nogroup:*",
+        "start g:nobody",
+        "start down nobody",
+        "stop",
+        "stop down",
+        "stop down nobody",
+        "stop nogroup:*",
+        "restart",
+        "restart up",
+        "restart down",
+        "restart g:one",
+        "restart nobody nogroup:*",
+        "signal",
+        "signal HUP",
+        "signal CONT up",
+        "signal 18 up",
+        "signal BOGUS up",
+        "signal CONT nobody gone",
+        "signal CONT g:*",
+        "signal CONT nogroup:*",
+        "signal CONT all x",
+        "clear",
+        "clear nobody",
+        "clear down up",
+        "tail",
+        "tail up",
+        "tail up stdout",
+        "tail up stderr",
+        "tail -3 up",
+        "tail -0 up",
+        "tail --2 up",
+        "tail nobody",
+        "tail up foo",
+        "tail up STDERR",
+        "tail -x up",
+        "tail - up",
+        "tail -5",
+        "tail a b c d",
+        "tail a b c",
+        "tail down",
+        "maintail -x",
+        "maintail x",
+        "maintail a b",
+        "add",
+        "add nobody",
+        "add up",
+        "remove",
+        "remove nobody",
+        "remove up",
+        "remove down nobody",
+        "add down",
+        "reread",
+        "reread x",
+        "update",
+        "update nobody",
+        "update all",
+        "shutdown x",
+        "reload x",
+        "bogus",
+        "!ls",
+        "?nothing",
+        "help",
+        "?",
+        "help nothing",
+        "exit",
+        "quit",
+        "open",
+        "open ftp://x",
+        "  status   down ",
+        "status;down",
+        "status",
+        "status up down",
+    ]);
+    // Process ids are never equal, so both clients ask one server.
+    let url = pair.theirs.fill("unix://{dir}/sock");
+    let open = format!("open {url}");
+    let ran = assert_alike(&at(&url, &["pid", "pid up", "pid all", "start up", &open]), "");
+    assert_eq!(ran[0].out, format!("{}\n", pair.theirs.pid()));
+    assert_eq!(ran[1].out, format!("{}\n", pair.theirs.pid_of("up")));
+    assert_eq!((ran[4].code, ran[4].out.lines().count()), (0, 8));
+    pair.same(&["shutdown"]);
+}
+
+#[test]
+fn a_changed_configuration_is_read_and_applied_alike() {
+    let Some(pair) = Pair::start(
+        "[program:keep]\ncommand=/bin/sleep 1000\n[program:change]\ncommand=/bin/sleep 1000\n[program:drop]\ncommand=/bin/sleep 1000\n",
+    ) else {
+        return;
+    };
+    for name in ["keep", "change", "drop"] {
+        pair.until(name, "RUNNING");
+    }
+    let reconfigure = |conf: &str| [&pair.theirs, &pair.ours].map(|sandbox| sandbox.reconfigure(conf));
+    reconfigure(
+        "[program:keep]\ncommand=/bin/sleep 1000\n[program:change]\ncommand=/bin/sleep 2000\n[program:new]\ncommand=/bin/sleep 1000\n",
+    );
+    assert_eq!(pair.same(&["reread"]), ["exit=0 change: changed\ndrop: disappeared\nnew: available"]);
+    let said = pair.same(&["avail", "update keep nobody", "update drop", "update", "update"]);
+    assert_eq!(said[1], "exit=1 ERROR: no such group: nobody");
+    assert_eq!(said[2], "exit=0 drop: stopped\ndrop: removed process group");
+    assert_eq!(said[3], "exit=0 change: stopped\nchange: updated process group\nnew: added process group");
+    assert_eq!(said[4], "exit=0 ");
+    pair.until("new", "RUNNING");
+    reconfigure("[program:keep]\ncommand=x\nstartsecs=x\n");
+    let said = pair.same(&["reread", "update", "status nobody"]);
+    assert!(said[0].starts_with("exit=1 ERROR: CANT_REREAD: "), "{said:?}");
+    assert_eq!(said[1], "exit=1 error: …");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_alike() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let stale = dir.path().join("stale");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let urls = [
+        format!("unix://{}", stale.display()),
+        format!("unix://{}/none", dir.path().display()),
+        format!("http://127.0.0.1:{port}"),
+        "ftp://x/".to_owned(),
+        "unix:".to_owned(),
+        "http://127.0.0.1:notaport".to_owned(),
+    ];
+    let lines = [
+        "status",
+        "start x",
+        "stop x",
+        "pid",
+        "tail x",
+        "restart x",
+        "version",
+        "shutdown",
+        "reload",
+        "avail",
+        "reread",
+        "update",
+        "add x",
+        "remove x",
+        "signal HUP x",
+        "clear x",
+        "fg x",
+        "help",
+    ];
+    for url in &urls {
+        assert_alike(&at(url, &lines), "");
+    }
+}
+
+const COMMANDS: [&str; 19] = [
+    "status",
+    "status x",
+    "start x",
+    "start g:*",
+    "start all",
+    "stop x",
+    "stop all",
+    "restart x",
+    "signal HUP x",
+    "signal HUP all",
+    "clear x",
+    "clear all",
+    "tail x",
+    "maintail",
+    "pid x",
+    "avail",
+    "reread",
+    "version",
+    "shutdown",
+];
+
+#[test]
+fn every_fault_is_told_alike() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    for code in [1, 2, 3, 6, 10, 11, 20, 21, 30, 40, 50, 60, 70, 90, 91, 92, 999] {
+        let faulty = move |method: &str, _: &[Value]| match method {
+            "supervisor.getVersion" => Answer::Value("3.0".into()),
+            _ => Answer::Fault(code, "NAME: more"),
+        };
+        let lines = [&COMMANDS[..], &["reload", "update", "add x", "remove x"]].concat();
+        assert_alike(&at(&Fake::start(faulty).url(), &lines), &format!("with fault {code}"));
+    }
+    // Against all items of a list.
+    for code in [10, 11, 20, 21, 30, 40, 50, 60, 70, 80, 90, 999] {
+        let items = move |method: &str, _: &[Value]| match method {
+            "supervisor.getVersion" => Answer::Value("3.0".into()),
+            _ => {
+                let text = |t: &str| Value::from(t);
+                let member = |name: &str, value| (name.to_owned(), value);
+                let item = |name: &str, status: i32| {
+                    Value::Struct(vec![
+                        member("name", text(name)),
+                        member("group", text("g")),
+                        member("status", status.into()),
+                        member("description", text("because")),
+                    ])
+                };
+                Answer::Value(Value::Array(vec![item("a", 80), item("g", code), item("c", 80)]))
+            }
+        };
+        let lines = ["start g:*", "start all", "stop g:*", "stop all", "signal HUP g:*", "signal HUP all", "clear all"];
+        assert_alike(&at(&Fake::start(items).url(), &lines), &format!("with status {code}"));
+    }
+}
+
+#[test]
+fn a_strange_server_is_told_alike() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    let strange: [fn(&str, &[Value]) -> Answer; 6] = [
+        |_, _| Answer::Fault(6, "SHUTDOWN_STATE"),
+        |_, _| Answer::Http(500),
+        |_, _| Answer::Http(401),
+        |_, _| Answer::Http(404),
+        |_, _| Answer::Raw(""),
+        |_, _| Answer::Raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    ];
+    for answer in strange {
+        assert_alike(&at(&Fake::start(answer).url(), &COMMANDS), "");
+    }
+    let fake = Fake::start(|_, _| Answer::Fault(1, "UNKNOWN_METHOD"));
+    let lines = at(&fake.url(), &["status", "pid"]);
+    for (code, ran) in [4, 3, 4, 3].into_iter().zip([theirs(&lines), ours(&lines)].concat()) {
+        assert!(ran.code == code && ran.out.contains("[rpcinterface:supervisor]"), "{ran:?}");
+    }
+    let fake = Fake::start(|_, _| Answer::Value("9.9".into()));
+    let lines = at(&fake.url(), &["pid"]);
+    for ran in [theirs(&lines), ours(&lines)].concat() {
+        assert!(ran.code == 5 && ran.out.contains("9.9"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_password_is_sent_and_asked_for() {
+    let guarded = "[inet_http_server]\nport=127.0.0.1:{port}\nusername=me\npassword=se:cret\n";
+    let Some(_) = oracle() else { return skip("no real Supervisor") };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut sandbox = Sandbox::new(Subject::Supervisor, &guarded.replace("{port}", &port.to_string()));
+    sandbox.start();
+    let url = format!("http://localhost:{port}");
+    let words = |line: &str| ["-s", &url].into_iter().chain(line.split(' ')).map(str::to_owned).collect();
+    let lines = ["version", "-u me version", "-u me -p wrong version", "-u me -p se:cret version"];
+    let lines: Vec<Vec<String>> = lines.into_iter().map(words).collect();
+    let codes: Vec<i32> = assert_alike(&lines, "").iter().map(|ran| ran.code).collect();
+    assert_eq!(codes, [1, 1, 1, 0]);
+}
+
+#[test]
+fn the_command_line_is_read_alike() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    let lines = [
+        &["-Z"][..],
+        &["--foo", "status"],
+        &["-s"],
+        &["--serverurl"],
+        &["-s", "foo", "status"],
+        &["--serv=x", "status"],
+        &["-c", "/no/such/file", "status"],
+        &["-u", "a", "-u", "b", "status"],
+        &["--interactive=1"],
+        &["-i", "-i"],
+        &["--h=1"],
+        &["-s", "unix:///none", "-r", "x", "status"],
+        &["-s", "unix:///none", "--", "status"],
+        &["-is", "unix:///none", "--user", "x", "status"],
+        &["-sunix:///none", "status", "-h"],
+        &["--p", "x", "--pr"],
+    ];
+    let words = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+    let lines: Vec<Vec<String>> = lines.into_iter().map(words).collect();
+    for ((args, theirs), ours) in lines.iter().zip(theirs(&lines)).zip(ours(&lines)) {
+        let first = |ran: &Ran| ran.err.lines().next().unwrap_or_default().to_owned();
+        assert_eq!((first(&ours), shown(&ours)), (first(&theirs), shown(&theirs)), "{args:?}");
+        let last = |ran: &Ran| ran.err.lines().last().unwrap_or_default().starts_with("For help, use ");
+        assert_eq!(last(&ours), last(&theirs), "{args:?}");
+    }
+    for flag in ["-h", "-?", "--help", "--he"] {
+        let ran = run(rsupctl().args([flag, "status"]));
+        assert_eq!(ran.code, 0);
+        for option in ["--configuration", "--serverurl", "--username", "--password", "--interactive", "--json"] {
+            assert!(ran.out.contains(option), "{option}");
+        }
+    }
+}
+
+fn with_input(command: &mut Command, input: &str) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    Ran {
+        code: harness::code_of(done.status),
+        out: String::from_utf8(done.stdout).unwrap(),
+        err: String::from_utf8(done.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn what_ends_everything_is_asked_first_where_wanted() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    for line in ["shutdown", "reload"] {
+        for input in ["Yes\n", "n\n", "", " y\n"] {
+            let supervisorctl = in_no_place(Command::new(oracle().unwrap().join("bin/supervisorctl")));
+            let [theirs, ours] = [supervisorctl, rsupctl()].map(|mut client| {
+                let fake = Fake::start(|_, _| Answer::Value(true.into()));
+                let ran = with_input(client.args(["-i", "-s", &fake.url(), line]), input);
+                (ran, fake.methods())
+            });
+            assert_eq!(ours.1, theirs.1, "{line} {input:?}");
+            // The question has no newline, so what follows is on its line.
+            let shown = |ran: &Ran| (ran.code, ran.out.split("error: ").next().unwrap().to_owned());
+            assert_eq!(shown(&ours.0), shown(&theirs.0), "{line} {input:?}");
+        }
+    }
+}
+
+#[test]
+fn status_comes_as_json_too() {
+    let info = |name: &str| {
+        Value::Struct(vec![
+            ("name".into(), name.into()),
+            ("group".into(), name.into()),
+            ("state".into(), 20.into()),
+            ("statename".into(), "RUNNING".into()),
+            ("description".into(), "pid 7, uptime 0:00:01".into()),
+            ("pid".into(), 7.into()),
+        ])
+    };
+    let infos = Value::Array(vec![info("é\"\n"), info("b")]);
+    let answer = move |method: &str, _: &[Value]| match method {
+        "supervisor.getVersion" => Answer::Value("3.0".into()),
+        _ => Answer::Value(infos.clone()),
+    };
+    let fake = Fake::start(answer);
+    for args in [&["--json", "status"][..], &["status", "--json"]] {
+        let ran = run(rsupctl().args(["-s", &fake.url()]).args(args));
+        let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((ran.code, &read[0]["name"], &read[1]["pid"]), (0, &"é\"\n".into(), &7.into()));
+    }
+    let ran = run(rsupctl().args(["-s", &fake.url(), "--json", "status", "b", "nobody"]));
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, read.as_array().unwrap().len()), (4, 1));
+    assert_eq!(run(rsupctl().args(["-s", &fake.url(), "--json", "pid"])).code, 1);
+}
+
+#[test]
+fn one_connection_serves_all_calls() {
+    let fake = Fake::start(|method, _| match method {
+        "supervisor.getVersion" => Answer::Value("3.0".into()),
+        _ => Answer::Value(Value::Array(vec![])),
+    });
+    let ran = run(rsupctl().args(["-s", &fake.url(), "start", "a:*", "b:*", "c:*"]));
+    assert_eq!((ran.code, fake.methods().len(), fake.connections()), (0, 4, 1));
+}
+
+#[test]
+fn a_name_cannot_steer_the_terminal() {
+    let infos = Value::Array(vec![Value::Struct(vec![
+        ("name".into(), "a\u{9b}2Jb".into()),
+        ("group".into(), "g".into()),
+        ("state".into(), 20.into()),
+        ("statename".into(), "RUNNING".into()),
+    ])]);
+    let fake = Fake::start(move |method, _| match method {
+        "supervisor.getVersion" => Answer::Value("3.0".into()),
+        _ => Answer::Value(infos.clone()),
+    });
+    let url = fake.url();
+    let piped = run(rsupctl().args(["-s", &url, "status"]));
+    assert!(piped.out.contains('\u{9b}'), "a pipe gets the name as it is: {piped:?}");
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let mut child = rsupctl().args(["-s", &url, "status"]).stdout(pty.slave).spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut seen = vec![0; 4096];
+    let length = nix::unistd::read(&pty.master, &mut seen).unwrap();
+    let seen = String::from_utf8_lossy(&seen[..length]).into_owned();
+    assert!(seen.starts_with("g:a?2Jb "), "{seen:?}");
+}
+
+#[test]
+fn what_comes_later_says_so() {
+    let fake = Fake::start(|_, _| Answer::Value("3.0".into()));
+    for line in ["fg x", "tail -f x", "maintail -f"] {
+        let ran = run(rsupctl().args(["-s", &fake.url(), line]));
+        assert_eq!((ran.code, ran.out.lines().count()), (1, 1), "{ran:?}");
+    }
+    let ran = run(rsupctl().args(["-s", &fake.url()]));
+    assert!(ran.code == 1 && ran.out.contains("status"), "{ran:?}");
+}
