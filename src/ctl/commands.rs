@@ -101,7 +101,7 @@ pub mod exit {
 }
 
 /// Fault codes that mean something to a command (census §7.4).
-mod fault {
+pub mod fault {
     pub const UNKNOWN_METHOD: i64 = 1;
     pub const SHUTDOWN_STATE: i64 = 6;
     pub const BAD_NAME: i64 = 10;
@@ -259,11 +259,7 @@ impl Session {
                 let theirs = version.as_str().unwrap_or("unknown").to_owned();
                 (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
             }
-            Err(Trouble::Fault(Fault { code: fault::UNKNOWN_METHOD, .. })) => {
-                let why =
-                    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?");
-                (why, exit::NOT_THERE)
-            }
+            Err(Trouble::Fault(Fault { code: fault::UNKNOWN_METHOD, .. })) => (no_namespace(&url), exit::NOT_THERE),
             Err(Trouble::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
             Err(Trouble::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
             Err(other) => return Err(other),
@@ -439,6 +435,11 @@ fn signal(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
 fn restart(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     session.each(&STOP, &[], names)?;
     session.each(&START, &[], names)
+}
+
+/// What to say to a server that lacks the methods that we use.
+pub fn no_namespace(url: &str) -> String {
+    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
 }
 
 /// Whether a process is in a state that Supervisor counts as stopped: STOPPED, EXITED, FATAL, UNKNOWN.

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use super::client::Trouble;
-use super::commands::{matching, unknown_name};
+use super::commands::{fault::UNKNOWN_METHOD, matching, no_namespace, unknown_name};
 use super::format::{namespec_of, number, text};
 use super::{Asked, exit};
 use crate::wire::xmlrpc::Value;
@@ -51,6 +51,10 @@ pub fn main(program: &str, args: &[String]) -> u8 {
         Ok(Some(complaint)) => {
             println!("{complaint}");
             exit::FAILED
+        }
+        Err(Trouble::Fault(fault)) if fault.code == UNKNOWN_METHOD => {
+            println!("{}", no_namespace(&found.client.url));
+            exit::INVALID_ARGUMENTS
         }
         // It does answer: it is about to end.
         Err(Trouble::Fault(fault)) => {

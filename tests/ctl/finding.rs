@@ -1,10 +1,11 @@
 //! How `rsupctl` finds its server: what the command line says, a configuration, PID 1, the default sockets.
 
 use crate::fake::{Answer, Fake};
-use crate::harness::{Ran, run};
+use crate::harness::{Ran, Sandbox, Subject, run, skip, wait_for};
 use crate::rsupctl;
 use rsup::wire::xmlrpc::Value;
 use std::path::Path;
+use std::process::Command;
 
 fn server() -> Fake {
     Fake::start(|method, _| match method {
@@ -65,4 +66,55 @@ fn a_broken_configuration_is_named_with_its_line() {
     let ran = pid_in(dir.path(), &["-c", "x.conf"]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.starts_with("Error: x.conf:2: [supervisorctl] serverurl: "), "{ran:?}");
+}
+
+/// rsup as PID 1 of namespaces of its own with an empty /run, and what a client in the same namespaces says, in another
+/// directory and without a word of where the server is.
+fn as_in_a_container(configuration: &str, conf: &str, args: &[&str]) -> Option<Ran> {
+    let mut namespaces = vec!["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        namespaces.extend(["--user", "--map-root-user"]);
+    }
+    if run(Command::new("unshare").args(&namespaces).arg("true")).code != 0 {
+        skip("no namespaces are allowed here (unshare)");
+        return None;
+    }
+    let mut sandbox = Sandbox::bare(Subject::Rsup);
+    sandbox.write("x.conf", conf);
+    let mut init = Command::new("unshare");
+    let start = format!("mount -t tmpfs none /run && exec bin/rsup -c {configuration}");
+    init.args(&namespaces).args(["sh", "-c", &sandbox.fill(&start)]).current_dir(&sandbox.dir);
+    init.env_clear().envs(sandbox.command("rsup").get_envs().map(|(name, value)| (name, value.unwrap())));
+    sandbox.launch_as(init);
+    sandbox.until_file("stdout", "supervisord started with pid 1");
+    let outer = sandbox.pid();
+    let pid: u32 = wait_for("PID 1", || {
+        let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    });
+    let mut client = Command::new("nsenter");
+    client.arg(format!("--target={pid}")).args(["--pid", "--mount"]).args(if is_root { &[][..] } else { &["--user"] });
+    client.arg("--wd=/proc/self").arg(sandbox.dir.join("bin/rsup")).args(args).env_clear();
+    Some(run(&mut client))
+}
+
+const SOCKET_OF_ITS_OWN: &str = "[unix_http_server]\nfile=own.sock\nusername=me\npassword=secret\n\
+    [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n";
+
+#[test]
+fn pid_1_was_started_with_a_configuration_that_names_the_server() {
+    for configuration in ["x.conf", "{dir}/x.conf"] {
+        let Some(ran) = as_in_a_container(configuration, SOCKET_OF_ITS_OWN, &["ctl", "pid"]) else { return };
+        assert_eq!(ran, Ran { code: 0, out: "1\n".into(), err: String::new() });
+    }
+}
+
+#[test]
+fn a_configuration_without_a_server_means_the_default_socket() {
+    let conf = "[program:x]\ncommand=/bin/sleep 1000\n[supervisorctl]\n";
+    let Some(ran) = as_in_a_container("x.conf", conf, &["ctl", "status", "x:*"]) else { return };
+    assert!(ran.out.starts_with("x    ") && ran.out.lines().count() == 1, "{ran:?}");
+    let Some(ran) = as_in_a_container("x.conf", conf, &["health", "nobody"]) else { return };
+    assert_eq!((ran.code, ran.out.as_str()), (1, "nobody: ERROR (no such process)\n"));
 }

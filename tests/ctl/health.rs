@@ -62,6 +62,8 @@ fn a_supervisor_that_does_not_answer_is_exit_2() {
     assert_eq!(health(&["-s", &fake.url()]).code, 2);
     let fake = Fake::start(|_, _| Answer::Raw(""));
     assert_eq!(health(&["-s", &fake.url()]).code, 2);
+    let fake = Fake::start(|_, _| Answer::Fault(1, "UNKNOWN_METHOD"));
+    assert_eq!(health(&["-s", &fake.url()]).code, 2);
     assert_eq!(health(&["-Z"]).code, 2);
     assert_eq!(health(&["-c", "/no/such/file"]).code, 2);
     let help = health(&["-h"]);
