@@ -117,8 +117,10 @@ impl Init {
         }
         self.take_terminal();
         let _ = signals::stop_own_group();
-        if signals::is_pending(libc::SIGCONT) || self.told_to_stop.get() {
-            return; // We were stopped and continued: that SIGCONT is passed on next. Or it is to stay stopped until one comes.
+        if signals::is_pending(libc::SIGCONT) || self.told_to_stop.get() || tty::own_group() == 0 {
+            // We were stopped and continued, and that SIGCONT is passed on next. Or the child is to stay stopped until one comes: somebody
+            // asked for it, or our group goes on outside our PID namespace, where a shell now has it stopped.
+            return;
         }
         // Nobody is there to continue us, so the kernel did not stop us. A program that may not use the terminal stays as it is, else
         // it would only try again.

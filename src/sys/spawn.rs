@@ -92,7 +92,7 @@ pub struct Credentials<'a> {
 pub enum Manner {
     /// Supervisor's two lines, exit code 127.
     Supervisor,
-    /// A shell's one line, prefixed by our name; exit code 127 where the program is not there and 126 where it cannot be executed; and a
+    /// A shell's one line, prefixed by our name, for a program that was found before; exit code 127 where the program is not there and 126 where it cannot be executed; and a
     /// script without `#!` is run by /bin/sh, as execvp(3) does.
     Shell,
 }
@@ -377,7 +377,12 @@ impl Child<'_> {
         }
         let supervisor = self.plan.manner == Manner::Supervisor;
         let prefix: &[u8] = if supervisor { b"supervisor: couldn't " } else { b"rsup: couldn't " };
-        let last: &[u8] = if supervisor { b"\nsupervisor: child process was not spawned\n" } else { b"\n" };
+        let last: &[u8] = match error {
+            _ if supervisor => b"\nsupervisor: child process was not spawned\n",
+            // The program itself was found before.
+            libc::ENOENT => b" (its interpreter or loader is missing)\n",
+            _ => b"\n",
+        };
         let pieces = [prefix, what, object, b": ", name.bytes(), last];
         let vectors =
             pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });

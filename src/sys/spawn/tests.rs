@@ -165,7 +165,10 @@ fn failures_are_told_in_supervisors_words() {
 #[test]
 fn the_shells_manner_tells_126_from_127_and_runs_scripts() {
     let shell = |plan: &mut SpawnPlan<'_>| plan.manner = Manner::Shell;
-    assert_eq!(run(shell, c"/nonexistent/x", &["x"]), ("rsup: couldn't exec x: ENOENT\n".into(), Exit::Code(127)));
+    assert_eq!(
+        run(shell, c"/nonexistent/x", &["x"]),
+        ("rsup: couldn't exec x: ENOENT (its interpreter or loader is missing)\n".into(), Exit::Code(127))
+    );
     assert_eq!(run(shell, c"/etc/passwd", &["p"]), ("rsup: couldn't exec p: EACCES\n".into(), Exit::Code(126)));
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");

@@ -1,0 +1,24 @@
+//! What an init in front of one program must do: the same bodies run against `rsup --` and, where they are installed, Debian's tini,
+//! dumb-init and catatonit. Where one of them does otherwise, its test says so with the reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+#[macro_use]
+mod init;
+
+mod exits;
+mod orphans;
+mod pidproxy;
+mod signals;
+mod surroundings;
+mod terminal;

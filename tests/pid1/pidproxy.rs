@@ -1,0 +1,168 @@
+//! pidproxy where it is not Supervisor's; what both do is in `tests/compliance`.
+
+use crate::harness::run;
+use crate::init::{Running, python, rsup};
+use rsup::sys::signals::{Received, forward, send};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A folder with a pidfile's name.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn pidfile(&self) -> PathBuf {
+        self.folder.path().join("pid")
+    }
+
+    fn write(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.pidfile()).unwrap();
+    }
+
+    /// pidproxy with a script, in which `PIDFILE` and `WATCH` are filled in.
+    fn script(&self, script: &str) -> Command {
+        let watch = python("watch").join(" ");
+        let script = script.replace("PIDFILE", self.pidfile().to_str().unwrap()).replace("WATCH", &watch);
+        self.command(&["sh", "-c", &script])
+    }
+
+    fn command(&self, command: &[&str]) -> Command {
+        let mut proxy = Command::new(rsup());
+        proxy.arg("pidproxy").arg(self.pidfile()).args(command);
+        proxy
+    }
+}
+
+#[test]
+fn ends_with_its_program_at_once_and_with_its_code() {
+    let place = Place::new();
+    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -40 $$", 168)] {
+        assert_eq!(run(&mut place.script(script)).code, code, "{script}");
+    }
+    // PATH is searched.
+    assert_eq!(run(&mut place.command(&["false"])).code, 1);
+    assert_eq!(run(&mut place.command(&["no-such-program"])).code, 127);
+    assert_eq!(run(&mut place.command(&["/etc/passwd"])).code, 126);
+}
+
+#[test]
+fn every_signal_reaches_the_process_of_the_file() {
+    let place = Place::new();
+    let mut running = Running::start(place.script("WATCH & echo $! >PIDFILE; wait $!"));
+    running.line("ready", |line| line.starts_with("ready"));
+    let sent: Vec<i32> = (1..=64).filter(|signal| ![9, 15, 19, 32, 33].contains(signal)).collect();
+    for &signal in &sent {
+        send(running.pid(), signal).unwrap();
+        running.line(&signal.to_string(), |line| line.starts_with(&format!("{signal} ")));
+    }
+    forward(running.pid(), &Received { signo: 50, code: libc::SI_QUEUE, pid: 0, uid: 0, value: 77 }).unwrap();
+    running.line("the value", |line| line.starts_with("50 -1 ") && line.ends_with(" 77"));
+    send(running.pid(), 15).unwrap();
+    assert_eq!(running.end(), 42);
+    let seen: BTreeSet<i32> = running.text().lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(seen, sent.into_iter().chain([15]).collect());
+}
+
+#[test]
+fn term_waits_for_the_program() {
+    let place = Place::new();
+    let script = "trap 'echo ending; sleep 0.3; echo ended; exit 9' TERM; echo $$ >PIDFILE; echo ready; while :; do sleep 0.05; done";
+    let mut running = Running::start(place.script(script));
+    running.line("ready", |line| line == "ready");
+    send(running.pid(), libc::SIGTERM).unwrap();
+    assert_eq!(running.end(), 9);
+    assert_eq!(running.text(), "ready\nending\nended\n");
+}
+
+#[test]
+fn a_file_that_names_nobody_to_signal_is_refused() {
+    let nobody = "no program's process number";
+    let refused = [
+        ("1\n", nobody),
+        ("0", nobody),
+        ("-1\n", nobody),
+        ("-12345", nobody),
+        ("x7", "not a process number"),
+        ("", "not a process number"),
+        ("99999999", "ESRCH"),
+    ];
+    for (text, why) in refused {
+        let place = Place::new();
+        place.write(text);
+        // Without a trap HUP would kill it.
+        let mut running = Running::start(place.script("echo ready; exec sleep 1000"));
+        running.line("ready", |line| line == "ready");
+        send(running.pid(), libc::SIGHUP).unwrap();
+        let line = running.line("the refusal", |line| line.contains(why));
+        assert!(line.contains(&format!("{:?}", text.trim())), "{line}");
+        // A program that is to end does, though: the command is all that is known of it.
+        send(running.pid(), libc::SIGTERM).unwrap();
+        assert_eq!(running.end(), 143);
+    }
+}
+
+#[test]
+fn its_own_number_is_refused() {
+    let place = Place::new();
+    let mut running = Running::start(place.script("echo $PPID >PIDFILE; echo ready; exec sleep 1000"));
+    running.line("ready", |line| line == "ready");
+    send(running.pid(), libc::SIGUSR1).unwrap();
+    running.line("the refusal", |line| line.contains("no program's process number"));
+    send(running.pid(), libc::SIGTERM).unwrap();
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn a_missing_file_is_said_and_the_signal_lost() {
+    let place = Place::new();
+    let mut running = Running::start(place.script("echo ready; exec sleep 1000"));
+    running.line("ready", |line| line == "ready");
+    send(running.pid(), libc::SIGHUP).unwrap();
+    let said = format!("Can't read child pidfile {}!", place.pidfile().display());
+    running.line("the message", |line| line == said);
+    send(running.pid(), libc::SIGTERM).unwrap();
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn a_program_that_went_to_the_background_is_waited_for() {
+    let scripts = [
+        "WATCH & echo $! >PIDFILE; exit 0",
+        // The file comes after the first process has ended.
+        "(sleep 0.3; sh -c 'echo $$ >PIDFILE; exec WATCH') & exit 0",
+    ];
+    for script in scripts {
+        let place = Place::new();
+        let mut running = Running::start(place.script(script));
+        running.line("ready", |line| line.starts_with("ready"));
+        send(running.pid(), libc::SIGUSR1).unwrap();
+        running.line("USR1", |line| line.starts_with("10 "));
+        send(running.pid(), libc::SIGTERM).unwrap();
+        assert_eq!(running.end(), 42, "{script}: {}", running.text());
+    }
+}
+
+#[test]
+fn a_stale_file_keeps_nobody_waiting() {
+    let place = Place::new();
+    place.write(&std::process::id().to_string());
+    assert_eq!(run(&mut place.command(&["true"])).code, 0);
+}
+
+#[test]
+fn what_a_program_in_the_foreground_leaves_behind_is_not_waited_for() {
+    let place = Place::new();
+    let script = "sleep 1000 & echo left $!; echo $$ >PIDFILE; exit 0";
+    let mut running = Running::start(place.script(script));
+    assert_eq!(running.end(), 0);
+    let line = running.line("left", |line| line.starts_with("left "));
+    send(line.rsplit_once(' ').unwrap().1.parse().unwrap(), libc::SIGKILL).unwrap();
+}
