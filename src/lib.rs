@@ -3,12 +3,12 @@
 //! The map, one line a module, and who may use whom (an arrow not drawn is forbidden; `tests/layers.rs` checks it):
 //!
 //! ```text
-//! (`time`, `getopt`: plain data and pure functions that all may use)
-//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config, logs, sys
-//!    │        └──► rpc, config, logs, sys, wire, machine
-//!    ├──► init, pidproxy ─► sys                       config, wire, sys ─► nothing of ours
-//!    ├──► check ─► config, machine, wire, ctl::format
-//!    └──► ctl ─► wire, config, machine, sys           machine ─► config (the trait), sys; logs ─► sys
+//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
+//!    │        └──► rpc, config, machine, logs, sys, wire
+//!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
+//!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
+//!    └──► check ─► config, machine, ctl::format       sys ─► nothing of ours
+//! (`time` and `getopt` are leaves that others may use)
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,

@@ -1,6 +1,7 @@
 //! The configuration: bytes of files → [`model::Config`] plus every problem found, each with file and line.
 //!
 //! Pure but for the [`Machine`] that it is handed (files, users, directories, environment), so that tests give a map.
+#![forbid(unsafe_code)]
 
 pub mod client;
 pub mod command_line;

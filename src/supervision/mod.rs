@@ -14,9 +14,6 @@ pub mod process;
 mod report;
 mod waits;
 
-#[cfg(test)]
-mod sim;
-
 pub use command::{Command, Fault, FaultCode, Target, split_namespec};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
@@ -486,3 +483,6 @@ impl Supervision {
 fn is_listener(group: &GroupConfig) -> bool {
     matches!(group.kind, GroupKind::Listeners(_))
 }
+
+#[cfg(test)]
+mod tests;
