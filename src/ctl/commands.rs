@@ -240,6 +240,22 @@ impl Session {
         self.exit = exit::FAILED;
     }
 
+    /// Says what has been done, if it has.
+    fn told(&mut self, done: Option<impl AsRef<str>>) {
+        if let Some(line) = done {
+            self.out.line(line.as_ref());
+        }
+    }
+
+    /// Shows a log, if there is one. Not made harmless: colours are wanted, and XML carries few control characters.
+    fn log(&mut self, log: Option<Value>) -> Result<(), Trouble> {
+        if let Some(log) = log {
+            self.out.pending.push_str(log.as_str().unwrap_or_default());
+            self.out.pending.push('\n');
+        }
+        Ok(())
+    }
+
     fn unsupported(&mut self, what: &str) -> Result<(), Trouble> {
         self.fail(&format!("Error: {what} is not supported by this version of rsupctl"));
         Ok(())
@@ -248,6 +264,21 @@ impl Session {
     fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Trouble> {
         self.out.flush();
         self.client.call(method, params)
+    }
+
+    /// Calls a method; a fault that is known is answered with its line, and gives `None`.
+    fn ask(&mut self, method: &str, params: &[Value], name: &str, known: &[Known]) -> Result<Option<Value>, Trouble> {
+        match self.call(method, params) {
+            Err(Trouble::Fault(fault)) => {
+                let Some((_, line, fails)) = known.iter().find(|(code, ..)| *code == fault.code) else {
+                    return Err(Trouble::Fault(fault));
+                };
+                self.out.line(&line.replace("{name}", name).replace("{text}", &fault.text));
+                self.exit = if *fails { exit::FAILED } else { self.exit };
+                Ok(None)
+            }
+            answer => answer.map(Some),
+        }
     }
 
     /// Asks the server for its version.
@@ -361,6 +392,9 @@ impl Command {
         format!("{}{gap}{}\t{}", self.name, self.arguments, self.help)
     }
 }
+
+/// A fault that a command knows: its code, the line that answers it, whether it fails the command.
+type Known = (i64, &'static str, bool);
 
 /// How `start` and its like differ.
 struct Verb {
@@ -502,8 +536,7 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
 fn open(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     let url = words.join(" ");
     if !url.starts_with("unix:") && !url.starts_with("http:") {
-        session.fail("ERROR: url must be http:// or unix://");
-        return Ok(());
+        return failed(session, "ERROR: url must be http:// or unix://");
     }
     let before = session.exit;
     session.client = session.client.at(url);
@@ -522,19 +555,11 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
         }
     } else {
         for name in names {
-            match session.call("getProcessInfo", &[Value::from(*name)]) {
-                Ok(info) => {
-                    let pid = number(&info, "pid");
-                    session.out.line(&pid.to_string());
-                    if pid == 0 {
-                        session.exit = exit::NOT_RUNNING;
-                    }
-                }
-                Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => {
-                    session.fail(&format!("No such process {name}"));
-                }
-                Err(other) => return Err(other),
-            }
+            let known = [(fault::BAD_NAME, "No such process {name}", true)];
+            let Some(info) = session.ask("getProcessInfo", &[Value::from(*name)], name, &known)? else { continue };
+            let pid = number(&info, "pid");
+            session.out.line(&pid.to_string());
+            session.exit = if pid == 0 { exit::NOT_RUNNING } else { session.exit };
         }
     }
     Ok(())
@@ -555,12 +580,18 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
         },
     };
     let Some(bytes) = tail_bytes(session, modifier)? else { return Ok(()) };
-    read_log(session, method, &[name.into(), bytes.into(), 0.into()], name)
+    let known = [NO_LOG, UNREADABLE_LOG, (fault::BAD_NAME, "{name}: ERROR (no such process name)", true)];
+    let log = session.ask(method, &[name.into(), bytes.into(), 0.into()], name, &known)?;
+    session.log(log)
 }
+
+const NO_LOG: Known = (fault::NO_FILE, "{name}: ERROR (no log file)", true);
+const UNREADABLE_LOG: Known = (fault::FAILED, "{name}: ERROR (unknown error reading log)", true);
 
 fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     let Some(bytes) = tail_bytes(session, words.first().copied())? else { return Ok(()) };
-    read_log(session, "readLog", &[bytes.into(), 0.into()], "supervisord")
+    let log = session.ask("readLog", &[bytes.into(), 0.into()], "supervisord", &[NO_LOG, UNREADABLE_LOG])?;
+    session.log(log)
 }
 
 /// The offset that `-<bytes>` stands for; `None`: it has been answered.
@@ -574,22 +605,6 @@ fn tail_bytes(session: &mut Session, modifier: Option<&str>) -> Result<Option<i6
     Ok(None)
 }
 
-fn read_log(session: &mut Session, method: &str, params: &[Value], name: &str) -> Result<(), Trouble> {
-    let why = match session.call(method, params) {
-        Ok(log) => {
-            // Not made harmless: colours in a log are wanted, and XML carries no control characters anyway.
-            session.out.pending.push_str(log.as_str().unwrap_or_default());
-            session.out.pending.push('\n');
-            return Ok(());
-        }
-        Err(Trouble::Fault(Fault { code: fault::NO_FILE, .. })) => "no log file",
-        Err(Trouble::Fault(Fault { code: fault::FAILED, .. })) => "unknown error reading log",
-        Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) if method != "readLog" => "no such process name",
-        Err(other) => return Err(other),
-    };
-    failed(session, &format!("{name}: ERROR ({why})"))
-}
-
 fn failed(session: &mut Session, line: &str) -> Result<(), Trouble> {
     session.fail(line);
     Ok(())
@@ -599,69 +614,49 @@ fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     if !session.confirmed("Really shut the remote supervisord process down y/N? ")? {
         return Ok(());
     }
-    match session.call("shutdown", &[]) {
-        Ok(_) => session.out.line("Shut down"),
-        Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => {
-            session.out.line("ERROR: already shutting down")
-        }
+    match session.ask("shutdown", &[], "", &[(fault::SHUTDOWN_STATE, "ERROR: already shutting down", false)]) {
         Err(gone @ (Trouble::Refused | Trouble::NoFile)) => {
             let line = format!("ERROR: {} {gone} (already shut down?)", session.client.url);
-            session.fail(&line);
+            failed(session, &line)
         }
-        Err(other) => return Err(other),
+        answer => answer.map(|done| session.told(done.map(|_| "Shut down"))),
     }
-    Ok(())
 }
 
 fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     if !session.confirmed("Really restart the remote supervisord process y/N? ")? {
         return Ok(());
     }
-    match session.call("restart", &[]) {
-        Ok(_) => session.out.line("Restarted supervisord"),
-        Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => session.fail("ERROR: already shutting down"),
-        Err(other) => return Err(other),
-    }
+    let done = session.ask("restart", &[], "", &[(fault::SHUTDOWN_STATE, "ERROR: already shutting down", true)])?;
+    session.told(done.map(|_| "Restarted supervisord"));
     Ok(())
 }
 
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    match session.call("getAllConfigInfo", &[]) {
-        Ok(infos) => infos.as_array().unwrap_or_default().iter().for_each(|i| session.out.line(&format::avail_line(i))),
-        Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => {
-            session.fail("ERROR: supervisor shutting down")
-        }
-        Err(other) => return Err(other),
+    let known = [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true)];
+    let infos = session.ask("getAllConfigInfo", &[], "", &known)?;
+    for info in infos.as_ref().and_then(Value::as_array).unwrap_or_default() {
+        session.out.line(&format::avail_line(info));
     }
     Ok(())
 }
 
-/// What reloadConfig answers, group names each: added, changed, removed.
-type Changes = [Vec<String>; 3];
-
-fn changes(session: &mut Session) -> Result<Changes, Trouble> {
-    let answer = session.call("reloadConfig", &[])?;
-    let lists = answer.as_array().and_then(|outer| outer.first()?.as_array()).unwrap_or_default();
+/// Calls reloadConfig: groups added, changed and removed.
+fn changes(session: &mut Session, known: &[Known]) -> Result<Option<[Vec<String>; 3]>, Trouble> {
+    let Some(answer) = session.ask("reloadConfig", &[], "", known)? else { return Ok(None) };
     let names = |list: &Value| {
         list.as_array().unwrap_or_default().iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
     };
-    match lists {
-        [added, changed, removed] => Ok([names(added), names(changed), names(removed)]),
+    match answer.as_array().and_then(|outer| outer.first()?.as_array()) {
+        Some([added, changed, removed]) => Ok(Some([names(added), names(changed), names(removed)])),
         _ => Err(Trouble::Other("the server's answer to reloadConfig is not understood".into())),
     }
 }
 
 fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    let [added, changed, removed] = match changes(session) {
-        Ok(changes) => changes,
-        Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => {
-            return failed(session, "ERROR: supervisor shutting down");
-        }
-        Err(Trouble::Fault(Fault { code: fault::CANT_REREAD, text })) => {
-            return failed(session, &format!("ERROR: {text}"));
-        }
-        Err(other) => return Err(other),
-    };
+    let known =
+        [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true), (fault::CANT_REREAD, "ERROR: {text}", true)];
+    let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
     let labelled = [(added, "available"), (changed, "changed"), (removed, "disappeared")];
     let mut all: Vec<(String, &str)> =
         labelled.into_iter().flat_map(|(names, label)| names.into_iter().map(move |name| (name, label))).collect();
@@ -673,47 +668,34 @@ fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
+const NO_SUCH_GROUP: Known = (fault::BAD_NAME, "ERROR: no such process/group: {name}", true);
+
 fn add(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+    let known = [
+        NO_SUCH_GROUP,
+        (fault::SHUTDOWN_STATE, "ERROR: shutting down", true),
+        (fault::ALREADY_ADDED, "ERROR: process group already active", false),
+    ];
     for name in names {
-        match session.call("addProcessGroup", &[Value::from(*name)]) {
-            Ok(_) => session.out.line(&format!("{name}: added process group")),
-            Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => session.fail("ERROR: shutting down"),
-            Err(Trouble::Fault(Fault { code: fault::ALREADY_ADDED, .. })) => {
-                session.out.line("ERROR: process group already active");
-            }
-            Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => {
-                session.fail(&format!("ERROR: no such process/group: {name}"));
-            }
-            Err(other) => return Err(other),
-        }
+        let done = session.ask("addProcessGroup", &[Value::from(*name)], name, &known)?;
+        session.told(done.map(|_| format!("{name}: added process group")));
     }
     Ok(())
 }
 
 fn remove(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+    let known = [NO_SUCH_GROUP, (fault::STILL_RUNNING, "ERROR: process/group still running: {name}", true)];
     for name in names {
-        match session.call("removeProcessGroup", &[Value::from(*name)]) {
-            Ok(_) => session.out.line(&format!("{name}: removed process group")),
-            Err(Trouble::Fault(Fault { code: fault::STILL_RUNNING, .. })) => {
-                session.fail(&format!("ERROR: process/group still running: {name}"));
-            }
-            Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => {
-                session.fail(&format!("ERROR: no such process/group: {name}"));
-            }
-            Err(other) => return Err(other),
-        }
+        let done = session.ask("removeProcessGroup", &[Value::from(*name)], name, &known)?;
+        session.told(done.map(|_| format!("{name}: removed process group")));
     }
     Ok(())
 }
 
 /// Census §8.5.
 fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
-    let [added, changed, removed] = match changes(session) {
-        Err(Trouble::Fault(Fault { code: fault::SHUTDOWN_STATE, .. })) => {
-            return failed(session, "ERROR: already shutting down");
-        }
-        changes => changes?,
-    };
+    let known = [(fault::SHUTDOWN_STATE, "ERROR: already shutting down", true)];
+    let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
     let only = if names.contains(&"all") { &[] } else { names };
     if !only.is_empty() {
         let infos = session.call("getAllProcessInfo", &[])?;
