@@ -177,7 +177,7 @@ impl Supervision {
             Target::Name(namespec) => match split_namespec(namespec) {
                 (group, Some(name)) => self.find(group, name).map(Whom::One).ok_or_else(|| bad_name(namespec)),
                 (group, None) => {
-                    let group = self.groups.get(group).ok_or_else(|| bad_name(group))?;
+                    let group = self.groups.get(group).ok_or_else(|| bad_name(namespec))?;
                     Ok(Whom::Many(self.members_in_order(group)))
                 }
             },
@@ -307,7 +307,7 @@ impl Supervision {
                 return self.refuse(ticket, fault);
             }
             let status = self.status(id, Some(fault));
-            waiting.done.extend(status);
+            waiting.done.extend(status.map(|status| (id, status)));
         }
         self.add_wait(waiting);
     }

@@ -6,6 +6,7 @@ use super::process::State;
 use super::{Effect, ProcId, Supervision, Ticket};
 use crate::config::model::LogLevel;
 use crate::time::{Mono, Now};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The answer to a command.
@@ -13,7 +14,8 @@ use std::time::Duration;
 pub enum Reply {
     /// Done.
     True,
-    /// One entry for each process: those decided at once first, then in order of completion.
+    /// One entry for each process, in starting order; if the request waited, those that failed come first.
+    // Differs from Supervisor: it has what fails later in order of completion, as its slow loop comes upon it.
     Statuses(Vec<Status>),
     /// Refused, or failed.
     Fault(Fault),
@@ -50,8 +52,12 @@ pub(super) struct Wait {
     pub(super) is_array: bool,
     /// What is still open: process, goal, the name that the client gave.
     pub(super) items: Vec<(ProcId, Goal, String)>,
-    pub(super) done: Vec<Status>,
+    pub(super) done: Vec<(ProcId, Status)>,
     fault: Option<Fault>,
+    /// Of a request for many: whom it was for.
+    order: Vec<ProcId>,
+    /// It waits for what becomes of them.
+    is_patient: bool,
 }
 
 /// A place in the table: wait, item.
@@ -62,11 +68,26 @@ const REMIND_EVERY: Duration = Duration::from_secs(2);
 
 impl Wait {
     pub(super) fn single(ticket: Ticket) -> Self {
-        Wait { ticket, is_array: false, items: Vec::new(), done: Vec::new(), fault: None }
+        Wait {
+            ticket,
+            is_array: false,
+            items: Vec::new(),
+            done: Vec::new(),
+            fault: None,
+            order: Vec::new(),
+            is_patient: false,
+        }
     }
 
     pub(super) fn array(ticket: Ticket) -> Self {
         Wait { is_array: true, ..Wait::single(ticket) }
+    }
+
+    fn statuses(self) -> Vec<Status> {
+        let place: BTreeMap<ProcId, usize> = self.order.iter().copied().zip(0..).collect();
+        let mut done = self.done;
+        done.sort_by_key(|(id, status)| (self.is_patient && status.fault.is_none(), place.get(id)));
+        done.into_iter().map(|(_, status)| status).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -79,7 +100,13 @@ impl Wait {
 }
 
 impl Supervision {
-    pub(super) fn add_wait(&mut self, wait: Wait) {
+    pub(super) fn add_wait(&mut self, mut wait: Wait) {
+        if wait.is_array {
+            let decided = wait.done.iter().map(|(id, _)| *id);
+            wait.order = decided.chain(wait.items.iter().map(|(id, _, _)| *id)).collect();
+            let patient = |goal: &Goal| matches!(goal, Goal::Probe { wait: true } | Goal::Stop { wait: true, .. });
+            wait.is_patient = wait.items.iter().any(|(_, goal, _)| patient(goal));
+        }
         self.waits.push(wait);
         self.answer_finished();
     }
@@ -109,7 +136,7 @@ impl Supervision {
         let status = self.status(id, fault.clone());
         if let Some(wait) = self.waits.get_mut(wait) {
             wait.items.remove(item);
-            wait.done.extend(status);
+            wait.done.extend(status.map(|status| (id, status)));
             wait.fault = fault;
         }
         self.answer_finished();
@@ -176,13 +203,14 @@ impl Supervision {
     fn answer_finished(&mut self) {
         let (finished, open) = std::mem::take(&mut self.waits).into_iter().partition(|wait| wait.items.is_empty());
         self.waits = open;
-        for wait in finished {
-            let reply = match (wait.is_array, wait.fault) {
-                (true, _) => Reply::Statuses(wait.done),
-                (false, Some(fault)) => Reply::Fault(fault),
-                (false, None) => Reply::True,
+        for mut wait in finished {
+            let ticket = wait.ticket;
+            let reply = match wait.fault.take() {
+                _ if wait.is_array => Reply::Statuses(wait.statuses()),
+                Some(fault) => Reply::Fault(fault),
+                None => Reply::True,
             };
-            self.effects.push_back(Effect::Reply(wait.ticket, reply));
+            self.effects.push_back(Effect::Reply(ticket, reply));
         }
     }
 }
