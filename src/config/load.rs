@@ -407,15 +407,12 @@ impl<'m> Reader<'m> {
         let user = self.value(section, "user", Scope::Here, Who::default());
         let user = user.and_then(|text| values::user(&text, self.machine).ok());
         let title = &section.name;
-        match &draft.socket {
-            None if self.sections.entry(section, "socket").is_none_or(|entry| entry.value.is_empty()) => {
-                self.error(section, "socket", format!("[{title}] section requires a \"socket\" line"));
-            }
-            Some(SocketAddress::Tcp(..)) if draft.owner.is_some() || draft.mode.is_some() => {
-                let why = "socket_owner and socket_mode params should only be used with a Unix domain socket in";
-                self.error(section, "socket", format!("{why} [{title}] socket"));
-            }
-            _ => {}
+        let socket = self.value(section, "socket", Scope::Socket, who).unwrap_or_default();
+        if socket.is_empty() {
+            self.error(section, "socket", format!("[{title}] section requires a \"socket\" line"));
+        } else if !socket.starts_with("unix://") && (draft.owner.is_some() || draft.mode.is_some()) {
+            let why = "socket_owner and socket_mode params should only be used with a Unix domain socket in";
+            self.error(section, "socket", format!("{why} [{title}] socket"));
         }
         let other = user.filter(|user| user.uid != self.machine.uid());
         FastCgiConfig {

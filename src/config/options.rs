@@ -268,7 +268,7 @@ fn format(text: &str) -> Result<LogFormat, String> {
 #[rustfmt::skip] // one row an option
 pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt("command", Text, "", Own, "What to run; required", set!(?command, text)),
-    opt("process_name", Text, "%(program_name)s", Own, "Name of each process", set!(?process_name, v::name)),
+    opt("process_name", Text, "%(program_name)s", Own, "Name of each process", set!(?process_name, text)),
     opt("numprocs", Int, "1", Program, "How many processes", set!(?numprocs, v::int)),
     opt("numprocs_start", Int, "0", Program, "The first process_num", set!(numprocs_start, v::int)),
     opt("priority", Int, "999", Program, "Low starts first and stops last", set!(process.priority, small)),

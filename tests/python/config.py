@@ -90,11 +90,20 @@ def realized(file):
             "environment": list(map(list, section.environment.items())),
             "identifier": server.identifier,
         },
-        "groups": [group(each, section.environment) for each in server.process_group_configs],
+        "groups": [group(each, section.environment) for each in unique(server.process_group_configs, first=True)],
         "http": sorted(map(http, server.server_configs), key=lambda each: each["section"]),
         "rpc_interfaces": [name for name, _, _ in server.rpcinterface_factories],
         "warnings": sorted(set(server.parse_warnings)),
     }
+
+
+def unique(configs, first):
+    """What is left of several of one name: of groups the first that is added, of processes the last (in the first's place)."""
+    kept = {}
+    for config in configs:
+        if not (first and config.name in kept):
+            kept[config.name] = config
+    return list(kept.values())
 
 
 def group(config, shared):
@@ -111,7 +120,7 @@ def group(config, shared):
         if socket.url.startswith("unix:"):
             shown["owner"] = list(socket.owner) if socket.owner else None
             shown["mode"] = socket.mode
-    shown["processes"] = [process(each, shared) for each in config.process_configs]
+    shown["processes"] = [process(each, shared) for each in unique(config.process_configs, first=False)]
     return shown
 
 
