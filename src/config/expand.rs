@@ -1,7 +1,7 @@
-//! `%(name)s`: Python's `format % mapping`, as far as a mapping of texts and two numbers can go. Census §2.3.
+//! `%(name)s`: Python's `format % mapping`, as far as a mapping of texts and whole numbers can go. Census §2.3.
 #![forbid(unsafe_code)]
 
-use super::values::repr;
+use super::values::{ascii, repr};
 use std::collections::BTreeMap;
 
 /// What a name stands for.
@@ -27,25 +27,27 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn find(&self, name: &str) -> Option<Name<'a>> {
-        if let Some(variable) = name.strip_prefix("ENV_") {
-            let own = self.own.iter().find(|(key, _)| key == variable);
-            let own = own.map(|(_, value)| if self.again.is_some() { Name::Later } else { Name::Text(value) });
-            return own.or_else(|| self.environment.get(variable).map(|value| Name::Text(value)));
-        }
-        self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
-    }
-
-    /// Sorted, without the environment: its names would fill the screen and tell what is in it.
-    fn list(&self) -> String {
-        let mut names: Vec<&str> = self.fixed.iter().map(|(name, _)| *name).collect();
-        names.push("ENV_* (of the environment)");
-        names.sort_unstable();
-        names.join(", ")
+    fn find(&self, name: &str) -> Result<Name<'a>, String> {
+        let found = match name.strip_prefix("ENV_") {
+            Some(variable) => match self.own.iter().find(|(key, _)| key == variable) {
+                Some(_) if self.again.is_some() => Some(Name::Later),
+                Some((_, value)) => Some(Name::Text(value)),
+                None => self.environment.get(variable).map(|value| Name::Text(value)),
+            },
+            None => self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| *value),
+        };
+        found.ok_or_else(|| {
+            // Without the environment's names, which would fill the screen and tell what is in it.
+            let mut known: Vec<&str> = self.fixed.iter().map(|(name, _)| *name).collect();
+            known.push("ENV_* (of the environment)");
+            known.sort_unstable();
+            let known = known.join(", ");
+            format!("contains names ({}) which cannot be expanded. Available names: {known}", repr(name))
+        })
     }
 }
 
-/// A text with all its names replaced, and a warning if the text says something that it hardly means.
+/// A text with all its names replaced, and a warning if it says something that it hardly means.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Expanded {
     pub text: String,
@@ -53,235 +55,143 @@ pub(super) struct Expanded {
 }
 
 /// Replaces every `%(…)` of `format`; `option` is how the message names it.
-///
-/// Differs from Supervisor: a bare `%s`, which prints the whole dictionary there, stays as it is (with a warning).
+// Differs from Supervisor: a bare `%s`, which prints the whole dictionary there, stays as it is (with a warning).
 pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expanded, String> {
     let mut out = Expanded::default();
-    let mut rest = Rest { all: format, at: 0 };
-    let mut converted = false;
-    loop {
-        let literal = rest.until('%');
+    let mut rest = format;
+    let mut first = true;
+    while let Some((literal, spec)) = rest.split_once('%') {
         out.text.push_str(literal);
-        if rest.next().is_none() {
-            return Ok(out);
-        }
-        if rest.tail().starts_with('%') {
-            rest.next();
+        rest = spec;
+        if take(&mut rest, 1, |c| c == '%') == "%" {
             out.text.push_str(names.again.unwrap_or("%"));
             continue;
         }
-        let start = rest.at;
-        let first = !std::mem::replace(&mut converted, true);
-        match conversion(&mut rest, names, first) {
-            Ok(Conversion::Text(text)) => match names.again {
-                Some(percent) => out.text.push_str(&text.replace('%', percent)),
-                None => out.text.push_str(&text),
-            },
-            Ok(Conversion::Later) => out.text.extend(["%", format.get(start..rest.at).unwrap_or_default()]),
-            Ok(Conversion::Bare) => {
-                let spec = format.get(start..rest.at).unwrap_or_default();
-                out.text.extend(["%", spec]);
-                out.warning = Some(format!("'%{spec}' without a (name) is left as it is; write '%%{spec}'"));
-            }
-            Err(Failure::Unknown(name)) => {
-                return Err(format!(
-                    "Format string {} for {} contains names ({}) which cannot be expanded. Available names: {}",
-                    repr(format),
-                    repr(option),
-                    repr(name),
-                    names.list()
-                ));
-            }
-            Err(Failure::Bad(why)) => {
-                return Err(format!(
-                    "Format string {} for {} is badly formatted: {why}; a name is written %(name)s, a percent sign %%",
-                    repr(format),
-                    repr(option)
-                ));
-            }
+        let converted = conversion(format, &mut rest, names, std::mem::take(&mut first));
+        let converted =
+            converted.map_err(|why| format!("Format string {} for {} {why}", repr(format), repr(option)))?;
+        let spec = spec.strip_suffix(rest).unwrap_or_default();
+        match (converted, names.again) {
+            (Some(text), Some(percent)) => out.text.push_str(&text.replace('%', percent)),
+            (Some(text), None) => out.text.push_str(&text),
+            (None, _) => out.text.extend(["%", spec]),
         }
-        let spec = format.get(start..rest.at).unwrap_or_default();
-        if spec.contains(") ") {
-            out.warning = Some(format!(
-                "the blank in '%{spec}' is taken for a flag; write '%{}s'",
-                spec.trim_end_matches([' ', 's'])
-            ));
+        if !spec.starts_with('(') {
+            out.warning = Some(format!("'%{spec}' without a (name) is left as it is; write '%%{spec}'"));
+        } else if let Some((name, _)) = spec.split_once(") ") {
+            out.warning = Some(format!("the blank in '%{spec}' is taken for a flag; write '%{name})s '"));
         }
     }
+    out.text.push_str(rest);
+    Ok(out)
 }
 
-enum Failure<'a> {
-    Unknown(&'a str),
-    Bad(String),
+/// The next characters that are wanted, at most `limit`.
+fn take<'a>(rest: &mut &'a str, limit: usize, wanted: impl Fn(char) -> bool) -> &'a str {
+    let end = rest.char_indices().enumerate().find(|(i, (_, c))| *i >= limit || !wanted(*c));
+    let (taken, tail) = rest.split_at(end.map_or(rest.len(), |(_, (at, _))| at));
+    *rest = tail;
+    taken
 }
 
-enum Conversion {
-    Text(String),
-    /// A conversion without a name, of the dictionary itself.
-    Bare,
-    /// One whose value is not known yet.
-    Later,
+fn bad(why: &str) -> String {
+    format!("is badly formatted: {why}; a name is written %(name)s, a percent sign %%")
 }
 
-/// A cursor over the format.
-struct Rest<'a> {
-    all: &'a str,
-    at: usize,
-}
-
-impl<'a> Rest<'a> {
-    fn tail(&self) -> &'a str {
-        self.all.get(self.at..).unwrap_or_default()
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let c = self.tail().chars().next()?;
-        self.at = self.at.saturating_add(c.len_utf8());
-        Some(c)
-    }
-
-    fn take_if(&mut self, wanted: impl Fn(char) -> bool) -> Option<char> {
-        self.tail().chars().next().filter(|&c| wanted(c))?;
-        self.next()
-    }
-
-    fn until(&mut self, end: char) -> &'a str {
-        let tail = self.tail();
-        let found = tail.get(..tail.find(end).unwrap_or(tail.len())).unwrap_or_default();
-        self.at = self.at.saturating_add(found.len());
-        found
-    }
-
-    /// A number of at most five digits; `what` names it in the error.
-    fn number(&mut self, what: &str) -> Result<Option<usize>, Failure<'a>> {
-        let mut number = None;
-        while let Some(digit) = self.take_if(|c| c.is_ascii_digit()).and_then(|c| c.to_digit(10)) {
-            let next = number.unwrap_or(0_usize).saturating_mul(10).saturating_add(digit as usize);
-            if next > 99_999 {
-                return Err(Failure::Bad(format!("{what} too big")));
-            }
-            number = Some(next);
-        }
-        Ok(number)
+/// A width or precision, of at most five digits.
+fn number(rest: &mut &str, what: &str) -> Result<usize, String> {
+    match take(rest, usize::MAX, |c| c.is_ascii_digit()).trim_start_matches('0') {
+        "" => Ok(0),
+        digits => digits.parse().ok().filter(|n| *n < 100_000).ok_or_else(|| bad(&format!("{what} too big"))),
     }
 }
 
-#[derive(Default)]
-struct Flags {
-    left: bool,
-    plus: bool,
-    blank: bool,
-    alternate: bool,
-    zero: bool,
-}
-
-/// What follows a `%`: `(name)`, flags, width, `.precision`, one of `hlL`, the letter.
-fn conversion<'a>(rest: &mut Rest<'a>, names: &Names<'a>, first: bool) -> Result<Conversion, Failure<'a>> {
-    let bad = |why: &str| Failure::Bad(why.into());
+/// What follows a `%`: `(name)`, flags, width, `.precision`, one of `hlL`, the letter. Nothing when it stays as it is: it has
+/// no name (only the `first` may, to Python), or one that is not known yet.
+fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Result<Option<String>, String> {
     let mut value = None;
-    if rest.take_if(|c| c == '(').is_some() {
-        let start = rest.at;
-        let mut depth = 1_usize;
-        while depth > 0 {
-            match rest.next().ok_or_else(|| bad("incomplete format key"))? {
-                '(' => depth = depth.saturating_add(1),
-                ')' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        let name = rest.all.get(start..rest.at.saturating_sub(1)).unwrap_or_default();
-        value = Some(names.find(name).ok_or(Failure::Unknown(name))?);
+    if let Some(after) = rest.strip_prefix('(') {
+        let mut depth = 0_i32;
+        let closing = after.char_indices().find(|(_, c)| {
+            depth = depth.saturating_add(i32::from(*c == '(')).saturating_sub(i32::from(*c == ')'));
+            depth < 0
+        });
+        let (name, after) = after.split_at(closing.ok_or_else(|| bad("incomplete format key"))?.0);
+        value = Some(names.find(name)?);
+        *rest = after.strip_prefix(')').unwrap_or(after);
     }
-    let mut flags = Flags::default();
-    while let Some(flag) = rest.take_if(|c| "-+ #0".contains(c)) {
-        match flag {
-            '-' => flags.left = true,
-            '+' => flags.plus = true,
-            ' ' => flags.blank = true,
-            '#' => flags.alternate = true,
-            _ => flags.zero = true,
-        }
-    }
+    let flags = take(rest, usize::MAX, |c| "-+ #0".contains(c));
     let too_few = || bad("not enough arguments for format string");
     let star = match value {
-        Some(Name::Number(_)) => too_few(),
-        None if !first => too_few(),
-        _ => bad("* wants int"),
+        Some(Name::Text(_)) => bad("* wants int"),
+        None if first => bad("* wants int"),
+        _ => too_few(),
     };
-    if rest.take_if(|c| c == '*').is_some() {
+    if rest.starts_with('*') {
         return Err(star);
     }
-    let width = rest.number("width")?.unwrap_or(0);
-    let precision = match rest.take_if(|c| c == '.') {
-        Some(_) if rest.take_if(|c| c == '*').is_some() => return Err(star),
-        Some(_) => Some(rest.number("precision")?.unwrap_or(0)),
-        None => None,
+    let width = number(rest, "width")?;
+    let precision = match take(rest, 1, |c| c == '.') {
+        "" => None,
+        _ if rest.starts_with('*') => return Err(star),
+        _ => Some(number(rest, "precision")?),
     };
-    rest.take_if(|c| "hlL".contains(c));
-    let index = rest.all.get(..rest.at).map_or(0, |s| s.chars().count());
-    let letter = rest.next().ok_or_else(|| bad("incomplete format"))?;
+    take(rest, 1, |c| "hlL".contains(c));
+    let index = format.chars().count().saturating_sub(rest.chars().count());
+    let letter = take(rest, 1, |_| true).chars().next().ok_or_else(|| bad("incomplete format"))?;
     if value.is_none() && !first {
         return Err(too_few());
     }
     if !"diuoxXeEfFgGcrsa".contains(letter) {
         let shown = if (' '..='~').contains(&letter) { letter } else { '?' };
-        let why = format!("unsupported format character '{shown}' (0x{:x}) at index {index}", u32::from(letter));
-        return Err(Failure::Bad(why));
+        let code = u32::from(letter);
+        return Err(bad(&format!("unsupported format character '{shown}' (0x{code:x}) at index {index}")));
     }
-    let Some(value) = value else {
-        return match letter {
-            's' | 'r' | 'a' => Ok(Conversion::Bare),
-            _ => Err(Failure::Bad(mismatch(letter, "dict"))),
-        };
-    };
-    let (sign, body, numeric) = match (value, letter) {
-        (Name::Later, _) => return Ok(Conversion::Later),
-        (Name::Text(text), 's') => (String::new(), text.to_owned(), false),
-        (Name::Text(text), 'r' | 'a') => (String::new(), repr(text), false),
-        (Name::Text(text), 'c') if text.chars().count() == 1 => (String::new(), text.to_owned(), false),
-        (Name::Text(_), _) => return Err(Failure::Bad(mismatch(letter, "str"))),
-        (Name::Number(n), 's' | 'r' | 'a') => (String::new(), n.to_string(), false),
-        (Name::Number(n), 'c') => {
+    let cut = |text: String| text.chars().take(precision.unwrap_or(usize::MAX)).collect();
+    let mut sign = String::new();
+    let body: String = match (value, letter) {
+        (Some(Name::Later), _) | (None, 's' | 'r' | 'a') => return Ok(None),
+        (Some(Name::Text(text)), 's') => cut(text.into()),
+        (Some(Name::Text(text)), 'r') => cut(repr(text)),
+        (Some(Name::Text(text)), 'a') => cut(ascii(text)),
+        (Some(Name::Text(text)), 'c') if text.chars().count() == 1 => text.into(),
+        (Some(Name::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
+        (Some(Name::Number(n)), 'c') => {
             let c = u32::try_from(n).ok().and_then(char::from_u32);
-            (String::new(), c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.to_string(), false)
+            c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.into()
         }
-        (Name::Number(n), _) => {
-            let sign = if n < 0 {
-                "-"
-            } else if flags.plus {
-                "+"
-            } else if flags.blank {
-                " "
-            } else {
-                ""
-            };
-            let (prefix, digits) = number(n.unsigned_abs(), letter, precision, flags.alternate);
-            (format!("{sign}{prefix}"), digits, true)
+        (Some(Name::Number(n)), _) => {
+            sign.push_str(match n {
+                ..0 => "-",
+                _ if flags.contains('+') => "+",
+                _ if flags.contains(' ') => " ",
+                _ => "",
+            });
+            let (prefix, digits) = digits(n.unsigned_abs(), letter, precision, flags.contains('#'));
+            sign.push_str(prefix);
+            digits
         }
-    };
-    let body = match precision {
-        Some(n) if !numeric && letter != 'c' => body.chars().take(n).collect(),
-        _ => body,
+        (text, _) => {
+            let kind = if text.is_some() { "str" } else { "dict" };
+            return Err(bad(&match letter {
+                'o' | 'x' | 'X' => format!("%{letter} format: an integer is required, not {kind}"),
+                'd' | 'i' | 'u' => format!("%{letter} format: a real number is required, not {kind}"),
+                'c' => "%c requires int or char".into(),
+                _ => format!("must be real number, not {kind}"),
+            }));
+        }
     };
     let fill = width.saturating_sub(sign.chars().count().saturating_add(body.chars().count()));
-    Ok(Conversion::Text(match (flags.left, flags.zero && numeric) {
-        (true, _) => format!("{sign}{body}{}", " ".repeat(fill)),
-        (_, true) => format!("{sign}{}{body}", "0".repeat(fill)),
-        _ => format!("{}{sign}{body}", " ".repeat(fill)),
+    let numeric = matches!(value, Some(Name::Number(_))) && !"srac".contains(letter);
+    Ok(Some(match () {
+        () if flags.contains('-') => format!("{sign}{body}{}", " ".repeat(fill)),
+        () if flags.contains('0') && numeric => format!("{sign}{}{body}", "0".repeat(fill)),
+        () => format!("{}{sign}{body}", " ".repeat(fill)),
     }))
 }
 
-fn mismatch(letter: char, kind: &str) -> String {
-    match letter {
-        'o' | 'x' | 'X' => format!("%{letter} format: an integer is required, not {kind}"),
-        'd' | 'i' | 'u' => format!("%{letter} format: a real number is required, not {kind}"),
-        'c' => "%c requires int or char".into(),
-        _ => format!("must be real number, not {kind}"),
-    }
-}
-
-/// Prefix and digits of a number without its sign.
-fn number(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&'static str, String) {
+/// Prefix and digits of a number without its sign, as by C's `printf`.
+fn digits(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&'static str, String) {
     #[expect(clippy::cast_precision_loss, reason = "Python makes a float of it too")]
     let float = n as f64;
     let places = precision.unwrap_or(6);
@@ -290,42 +200,30 @@ fn number(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&
         'x' => ("0x", format!("{n:x}")),
         'X' => ("0X", format!("{n:X}")),
         'd' | 'i' | 'u' => ("", n.to_string()),
-        _ => return ("", float_digits(float, letter, places, alternate)),
+        'f' | 'F' => return ("", pointed(&format!("{float:.places$}"), alternate)),
+        _ => {
+            // `%g` is `%f` for small numbers and `%e` for others, without zeros at the end.
+            let general = letter.eq_ignore_ascii_case(&'g');
+            let places = if general { places.max(1).saturating_sub(1) } else { places };
+            let text = format!("{float:.places$e}");
+            let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let power: usize = exponent.parse().unwrap_or(0);
+            let fixed = format!("{float:.*}", places.saturating_sub(power));
+            let (number, exponent) = match general && power <= places {
+                true => (&*fixed, String::new()),
+                false => (mantissa, format!("e+{power:02}")),
+            };
+            let zeros = general && !alternate && number.contains('.');
+            let number = if zeros { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+            let text = pointed(number, alternate) + &exponent;
+            return ("", if letter.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text });
+        }
     };
     let zeros = precision.unwrap_or(0).saturating_sub(digits.len());
     (if alternate { prefix } else { "" }, "0".repeat(zeros) + &digits)
 }
 
-/// `%e`, `%f` and `%g` of C for a whole number that is not negative.
-fn float_digits(float: f64, letter: char, places: usize, alternate: bool) -> String {
-    let scientific = |places: usize| {
-        let text = format!("{float:.places$e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        (mantissa.to_owned(), exponent.parse::<usize>().unwrap_or(0))
-    };
-    let text = match letter.to_ascii_lowercase() {
-        'f' => format!("{float:.places$}"),
-        'e' => {
-            let (mantissa, exponent) = scientific(places);
-            format!("{mantissa}e+{exponent:02}")
-        }
-        _ => {
-            let significant = places.max(1);
-            let (mantissa, exponent) = scientific(significant.saturating_sub(1));
-            let trim = |text: &str| match text.contains('.') && !alternate {
-                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-                false => text.to_owned(),
-            };
-            match exponent < significant {
-                true => trim(&format!("{float:.*}", significant.saturating_sub(1).saturating_sub(exponent))),
-                false => format!("{}e+{exponent:02}", trim(&mantissa)),
-            }
-        }
-    };
-    let text = match (alternate && !text.contains('.'), text.split_once('e')) {
-        (false, _) => text,
-        (true, Some((mantissa, exponent))) => format!("{mantissa}.e{exponent}"),
-        (true, None) => text + ".",
-    };
-    if letter.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text }
+/// A number that always has its point, if that is asked for.
+fn pointed(number: &str, always: bool) -> String {
+    if always && !number.contains('.') { format!("{number}.") } else { number.to_owned() }
 }

@@ -225,7 +225,7 @@ fn formats_are_expanded_as_by_python() {
         let theirs = python.ask(&json!(["expand", text, python_names]));
         match (ours, theirs) {
             // Supervisor prints its whole dictionary here; see expand().
-            (Ok(ours), Ok(theirs)) if ours.warning.is_some() && theirs.as_str().unwrap().contains("'ENV_OWN'") => {}
+            (Ok(ours), Ok(_)) if ours.warning.as_ref().is_some_and(|warning| warning.contains("without a (name)")) => {}
             (Ok(ours), theirs) => prop_assert_eq!(Ok(Value::String(ours.text)), theirs),
             // Both refuse; a star, and numbers beyond reason, we refuse earlier.
             (Err(ours), Err(_)) if text.contains('*') || ours.contains("too big") => {}

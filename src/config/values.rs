@@ -8,30 +8,33 @@ use std::path::{Path, PathBuf};
 
 /// A text as Python's `repr` writes it: in quotes, with escapes.
 pub(super) fn repr(text: &str) -> String {
+    // Behind another character, since an accent alone would be escaped.
+    quoted(text, |c| format!("x{c}").escape_debug().count() == 2)
+}
+
+/// As [`repr`], with escapes for all that is not ASCII.
+pub(super) fn ascii(text: &str) -> String {
+    quoted(text, |_| false)
+}
+
+fn quoted(text: &str, printable: impl Fn(char) -> bool) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
     for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            _ if c == quote => out.extend(['\\', c]),
-            _ if printable(c) => out.push(c),
-            _ => match u32::from(c) {
-                n @ ..=0xff => out.push_str(&format!("\\x{n:02x}")),
-                n @ ..=0xffff => out.push_str(&format!("\\u{n:04x}")),
-                n => out.push_str(&format!("\\U{n:08x}")),
-            },
+        match (c, u32::from(c)) {
+            ('\n', _) => out.push_str("\\n"),
+            ('\r', _) => out.push_str("\\r"),
+            ('\t', _) => out.push_str("\\t"),
+            _ if c == quote || c == '\\' => out.extend(['\\', c]),
+            (' '..='~', _) => out.push(c),
+            (_, 0x80..) if printable(c) => out.push(c),
+            (_, n @ ..=0xff) => out.push_str(&format!("\\x{n:02x}")),
+            (_, n @ ..=0xffff) => out.push_str(&format!("\\u{n:04x}")),
+            (_, n) => out.push_str(&format!("\\U{n:08x}")),
         }
     }
     out.push(quote);
     out
-}
-
-fn printable(c: char) -> bool {
-    // Behind another character, since an accent alone would be escaped.
-    c == ' ' || c.is_ascii_graphic() || !c.is_ascii() && format!("x{c}").escape_debug().count() == 2
 }
 
 /// Python's `int(text, base)` for base 8 and 10, clamped to what an `i64` holds.
