@@ -58,3 +58,38 @@ impl Ansi {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip(chunks: &[&str]) -> String {
+        let (mut ansi, mut out) = (Ansi::default(), Vec::new());
+        chunks.iter().for_each(|chunk| ansi.strip(chunk.as_bytes(), &mut out));
+        ansi.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_final_that_supervisor_does_not_know_ends_a_sequence_too() {
+        assert_eq!(strip(&["\x1b[5X abc m z"]), " abc m z");
+        assert_eq!(strip(&["\x1b[2 q|\x1b[200~|"]), "||");
+    }
+
+    #[test]
+    fn a_sequence_may_be_split_anywhere() {
+        assert_eq!(strip(&["a\x1b", "[3", "1", "mred\x1b[", "0m!"]), "ared!");
+    }
+
+    #[test]
+    fn what_cannot_be_part_of_a_sequence_ends_it_and_stays() {
+        assert_eq!(strip(&["\x1b[31\nnext"]), "\nnext");
+        assert_eq!(strip(&["\x1b[31\u{e4}"]), "\u{e4}");
+        assert_eq!(strip(&["\x1b[3\x1b[1mx"]), "x");
+    }
+
+    #[test]
+    fn other_escapes_stay_and_so_does_one_at_the_end() {
+        assert_eq!(strip(&["\x1b]0;t\x07\x1b(B\x1b\x1b[1mx\x1b"]), "\x1b]0;t\x07\x1b(B\x1bx\x1b");
+    }
+}

@@ -34,11 +34,10 @@ const MOST: u64 = 64 * 1024 * 1024;
 
 /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
 pub fn read(path: &Path, offset: i64, length: i64) -> Result<String, ReadError> {
-    if length < 0 || offset < 0 && length != 0 {
-        // Supervisor opens the file first, but answers the same whenever it is there.
-        return Err(if path.exists() { ReadError::BadArguments } else { ReadError::NoFile });
-    }
     let (mut file, size) = open_log(path)?;
+    if length < 0 || offset < 0 && length != 0 {
+        return Err(ReadError::BadArguments);
+    }
     let size = size.unsigned_abs();
     let start = if offset < 0 { size.saturating_sub(offset.unsigned_abs()) } else { offset.unsigned_abs() };
     let there = size.saturating_sub(start);

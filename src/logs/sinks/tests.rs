@@ -527,3 +527,9 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     let _other = rig.log("g");
     assert_eq!(mode(&rig.path("g")) & !0o066, 0o600, "0666 less the umask of whoever runs the tests");
 }
+
+#[test]
+fn a_channel_and_a_file_are_small() {
+    assert!(size_of::<ChildLog>() <= 48, "{}", size_of::<ChildLog>());
+    assert!(size_of::<Option<Sink>>() <= 144, "{}", size_of::<Option<Sink>>());
+}
