@@ -14,9 +14,10 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -25,6 +26,9 @@ use nix::sys::resource::Resource;
 use super::fds::Limit;
 use super::signals::{SignalSet, change_mask};
 use super::{Pid, errno};
+use ground::{GROUND, Ground};
+
+mod ground;
 
 /// A list of C strings in one piece of memory: argv, or an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,19 +164,32 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Pid> {
         script.extend([c"/bin/sh".as_ptr(), plan.program.as_ptr()]);
         script.extend(argv.iter().skip(1));
     }
-    let child = Child { plan, argv: &argv, env: &env, script: &script };
     // A child of another user makes the kernel clear "dumpable" of the memory that we share with it, and then
     // /proc/1/cwd and /proc/1/environ are closed even to our own user.
     let dumpable = plan.credentials.is_some().then(prctl::get_dumpable);
-    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
-    let top = stack.top()?;
+    let mut ground = GROUND.lock().unwrap_or_else(PoisonError::into_inner);
     let before = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the child runs `run_child` on a stack that is its own (the lock is held until it has left it: CLONE_VFORK returns
-    // after exec or exit), with a `Child` that lives until then. It only makes system calls, so our memory
-    // stays as it is; all signals are blocked, so no handler runs in it.
-    let pid = unsafe { libc::clone(run_child, top, flags, (&raw const child).cast_mut().cast()) };
-    let result = if pid > 0 { Ok(pid) } else { Err(io::Error::last_os_error()) };
+    let stdio = plan.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
+    let low = if plan.close_others { ground.put_low(stdio) } else { None };
+    let refused = AtomicBool::new(false);
+    let child = Child { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, refused: &refused };
+    let mut result = None;
+    if let Some((stdio, keep)) = low {
+        let started = clone(&mut ground, &Child { stdio, keep: Some(keep), ..child });
+        ground.take_back();
+        match started {
+            Ok(pid) if !refused.load(Ordering::Relaxed) => result = Some(Ok(pid)),
+            Ok(pid) => {
+                // SAFETY: our own child, which has done nothing but exit; its status is not asked for.
+                unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+                ground.give_up();
+            }
+            // An emulator that does not know it.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ground.give_up(),
+            Err(error) => result = Some(Err(error)),
+        }
+    }
+    let result = result.unwrap_or_else(|| clone(&mut ground, &child));
     // These cannot fail with valid arguments, and a child is there: its number must not be lost.
     let _ = change_mask(libc::SIG_SETMASK, before);
     if let Some(Ok(true)) = dumpable {
@@ -181,49 +198,32 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Pid> {
     result
 }
 
-/// The stack of children on their way to exec: one after the other, since we are suspended meanwhile.
-static STACK: Mutex<Stack> = Mutex::new(Stack { base: None });
-
-/// A mapping with a guard page below it, made at the first use.
-struct Stack {
-    base: Option<usize>,
-}
-
-/// Ample: the deepest call formats an error's name.
-const STACK_BYTES: usize = 64 * 1024;
-/// Larger than any page in use.
-const GUARD_BYTES: usize = 64 * 1024;
-
-impl Stack {
-    fn top(&mut self) -> io::Result<*mut c_void> {
-        let base = match self.base {
-            Some(base) => base,
-            None => *self.base.insert(Self::map()?),
-        };
-        Ok(ptr::with_exposed_provenance_mut(base.wrapping_add(GUARD_BYTES).wrapping_add(STACK_BYTES)))
-    }
-
-    fn map() -> io::Result<usize> {
-        let whole = GUARD_BYTES.wrapping_add(STACK_BYTES);
-        let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping at a place that the kernel chooses.
-        let base = unsafe { libc::mmap(ptr::null_mut(), whole, rights, flags | libc::MAP_STACK, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the first part of the mapping just made; nothing is in it yet.
-        unsafe { libc::mprotect(base, GUARD_BYTES, libc::PROT_NONE) };
-        Ok(base.expose_provenance())
-    }
+/// clone(2) of a child that does what `child` says; returns when it has executed its program or ended.
+fn clone(ground: &mut Ground, child: &Child<'_>) -> io::Result<Pid> {
+    let top = ground.stack_top()?;
+    let files = if child.keep.is_some() { libc::CLONE_FILES } else { 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | files;
+    // SAFETY: the child runs `run_child` on a stack that is its own (`ground` is ours until it has left it: CLONE_VFORK returns
+    // after exec or exit), with a `Child` that lives until then. It only makes system calls, so our memory stays as it is, and it leaves a
+    // shared table of descriptors before it changes any; the caller has blocked all signals, so no handler runs in it.
+    let pid = unsafe { libc::clone(run_child, top, flags, ptr::from_ref(child).cast_mut().cast()) };
+    if pid > 0 { Ok(pid) } else { Err(io::Error::last_os_error()) }
 }
 
 /// What the child reads.
+#[derive(Clone, Copy)]
 struct Child<'a> {
     plan: &'a SpawnPlan<'a>,
+    /// Where what becomes 0, 1, 2 is now; -1: as it is.
+    stdio: [RawFd; 3],
     argv: &'a [*const c_char],
     env: &'a [*const c_char],
     /// argv of /bin/sh for a script without `#!`; empty: not wanted.
     script: &'a [*const c_char],
+    /// The table of descriptors is shared, and what is below this number is to become the child's own copy.
+    keep: Option<RawFd>,
+    /// Set by the child: it could not get its copy.
+    refused: &'a AtomicBool,
 }
 
 /// What went wrong in the child.
@@ -253,6 +253,14 @@ macro_rules! system_call {
 extern "C" fn run_child(data: *mut c_void) -> c_int {
     // SAFETY: `spawn` passed a pointer to a `Child`, which outlives us.
     let child = unsafe { &*data.cast::<Child<'_>>() };
+    if let Some(keep) = child.keep {
+        // SAFETY: closes nothing of ours: the flag makes a copy first, and only its upper part is left out.
+        if unsafe { system_call!(libc::SYS_close_range, keep, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) }.is_err() {
+            child.refused.store(true, Ordering::Relaxed);
+            // SAFETY: ends this process without running anything of libc's.
+            unsafe { libc::syscall(libc::SYS_exit_group, 127) };
+        }
+    }
     let failure = match child.prepare() {
         Ok(()) => child.execute(),
         Err(failure) => failure,
@@ -304,7 +312,7 @@ impl Child<'_> {
 
     /// dup2 to 0, 1, 2. A source below 3 is first moved out of the way of what will take its place.
     fn place_stdio(&self) -> Result<(), i32> {
-        let mut sources = self.plan.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
+        let mut sources = self.stdio;
         for (target, source) in (0..).zip(&mut sources) {
             if (0..3).contains(source) && *source != target {
                 // SAFETY: no memory is involved.

@@ -5,7 +5,7 @@ use crate::sys::fds::pipe_from_child;
 use crate::sys::reap::{Exit, peek, reap};
 use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd};
 
 /// Waits for the child's end without reaping it.
 fn until_ended(pid: Pid) -> Exit {
@@ -149,6 +149,33 @@ fn stdio_may_cross_over() {
     let seen = read_all(answer.ours);
     let ours = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap().display().to_string();
     assert_eq!(seen, format!("{}\n{}\n{}\n", ours(2), ours(0), ours(1)));
+}
+
+/// With high descriptors the child gets the low part of the table only: nothing of ours may be closed, and nothing stay open.
+#[test]
+fn high_descriptors_make_a_small_table_for_the_child() {
+    let high = |fd: &std::os::fd::OwnedFd| {
+        let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(400)).unwrap();
+        // SAFETY: just made; nobody else has it.
+        unsafe { std::os::fd::OwnedFd::from_raw_fd(number) }
+    };
+    for _ in 0..20 {
+        let (input, output) = (crate::sys::fds::pipe_to_child().unwrap(), pipe_from_child().unwrap());
+        let (child_in, child_out) = (high(&input.childs), high(&output.childs));
+        drop((input.childs, output.childs));
+        let argv = Words::of(["sh", "-c", "cat; ls /proc/$$/fd; sleep 0 >&2"]).unwrap();
+        let env = Words::of(["PATH=/bin:/usr/bin"]).unwrap();
+        let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+        plan.stdio = [Some(child_in.as_fd()), Some(child_out.as_fd()), Some(child_out.as_fd())];
+        let pid = spawn(&plan).unwrap();
+        drop((child_in, child_out));
+        assert_eq!(nix::unistd::write(&input.ours, b"through\n").unwrap(), 8);
+        // Both ends are seen: `cat` ends when we close, and so does our reading.
+        drop(input.ours);
+        assert_eq!(read_all(output.ours), "through\n0\n1\n2\n");
+        assert_eq!(until_ended(pid), Exit::Code(0));
+        assert!(reap(pid).is_some());
+    }
 }
 
 #[test]
