@@ -181,3 +181,8 @@ fn write_fault_struct(fault: &Fault, out: &mut String) {
         .map(|(k, v)| (k.into(), v));
     xmlrpc::write_value(&Value::Struct(members.into()), out);
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

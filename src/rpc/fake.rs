@@ -1,0 +1,147 @@
+//! A daemon for tests: the real brain, whose children are told what to do.
+
+use super::{Channel, Host};
+use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, ProcessConfig};
+use crate::supervision::process::Exit;
+use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
+use crate::time::{Mono, Now, Wall};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A program that does as its name says: `missing` has no command, `unspawnable` cannot be forked, `stubborn` does not
+/// stop; the others run.
+pub(crate) struct Fake {
+    pub(crate) supervision: Supervision,
+    pub(crate) now: Now,
+    pub(crate) main_log: Option<PathBuf>,
+    pub(crate) next: Result<Config, String>,
+    pub(crate) replies: VecDeque<(Ticket, Reply)>,
+    pub(crate) forgotten: Vec<Ticket>,
+    pub(crate) stdin: Vec<u8>,
+    pub(crate) cleared: Vec<ProcId>,
+}
+
+pub(crate) fn program(name: &str, change: impl FnOnce(&mut ProcessConfig)) -> Rc<GroupConfig> {
+    group(name, vec![process(name, change)])
+}
+
+pub(crate) fn process(name: &str, change: impl FnOnce(&mut ProcessConfig)) -> Rc<ProcessConfig> {
+    let mut process = ProcessConfig { name: name.into(), command: format!("/bin/{name}"), ..ProcessConfig::default() };
+    process.autostart = false;
+    change(&mut process);
+    Rc::new(process)
+}
+
+pub(crate) fn group(name: &str, processes: Vec<Rc<ProcessConfig>>) -> Rc<GroupConfig> {
+    Rc::new(GroupConfig { name: name.into(), priority: 999, kind: GroupKind::Programs, processes })
+}
+
+pub(crate) fn config(groups: Vec<Rc<GroupConfig>>) -> Config {
+    Config { groups, ..Config::default() }
+}
+
+impl Fake {
+    pub(crate) fn new(groups: Vec<Rc<GroupConfig>>) -> Fake {
+        let now = Now { mono: Mono(0), wall: Wall { secs: 1_700_000_000, nanos: 0 } };
+        let mut fake = Fake {
+            supervision: Supervision::new(config(groups)),
+            now,
+            main_log: None,
+            next: Err("no such file".into()),
+            replies: VecDeque::new(),
+            forgotten: Vec::new(),
+            stdin: Vec::new(),
+            cleared: Vec::new(),
+        };
+        fake.input(Input::Booted);
+        fake
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.supervision.handle(input, self.now);
+        while let Some(effect) = self.supervision.next_effect() {
+            match self.perform(effect) {
+                Some(outcome) => self.supervision.handle(outcome, self.now),
+                None => {}
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        let name = |id| self.supervision.process(id).map(|process| process.config.name.clone()).unwrap_or_default();
+        Some(match effect {
+            Effect::Spawn(id) if name(id) == "unspawnable" => Input::SpawnFailed(id, "no room".into()),
+            Effect::Spawn(id) => Input::Spawned(id, 1000 + i32::try_from(id).unwrap()),
+            Effect::Probe(id) if name(id) == "missing" => {
+                Input::Probed(id, Err(Fault::new(FaultCode::NoFile, "can't find command '/bin/missing'")))
+            }
+            Effect::Probe(id) => Input::Probed(id, Ok(())),
+            Effect::Signal { id, purpose: Purpose::Stop, .. } if name(id) != "stubborn" => {
+                Input::Exited(id, Exit::Signal { number: 15, core: false }, false)
+            }
+            Effect::Signal { id, purpose, .. } => Input::Signalled(id, purpose, Ok(())),
+            Effect::Reply(ticket, reply) => {
+                self.replies.push_back((ticket, reply));
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn pass(&mut self, secs: u32) {
+        self.now.mono = self.now.mono.after_ms(u64::from(secs) * 1000);
+        self.now.wall.secs += i64::from(secs);
+        self.input(Input::Woke);
+    }
+
+    pub(crate) fn id(&self, name: &str) -> ProcId {
+        self.supervision.all().find(|(_, process)| process.namespec() == name).unwrap().0
+    }
+}
+
+impl Host for Fake {
+    fn supervision(&self) -> &Supervision {
+        &self.supervision
+    }
+    fn now(&self) -> Now {
+        self.now
+    }
+    fn identifier(&self) -> &str {
+        "the <one>"
+    }
+    fn submit(&mut self, ticket: Ticket, command: Command) {
+        self.input(Input::Command(ticket, command));
+    }
+    fn forget(&mut self, ticket: Ticket) {
+        self.forgotten.push(ticket);
+        self.input(Input::Forget(ticket));
+    }
+    fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
+        Ok(self.supervision.reread(self.next.clone()?))
+    }
+    fn restart(&mut self) -> Result<(), String> {
+        self.next.clone()?;
+        self.input(Input::Reload);
+        Ok(())
+    }
+    fn main_log(&self) -> Option<PathBuf> {
+        self.main_log.clone()
+    }
+    fn clear_main_log(&mut self) -> Result<(), Fault> {
+        if self.main_log.take().is_some() { Ok(()) } else { Err(Fault::new(FaultCode::NoFile, "")) }
+    }
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
+        let config = &self.supervision.process(id)?.config;
+        let channel = if channel == Channel::Stdout { &config.stdout } else { &config.stderr };
+        if let ChildLog::File(path) = &channel.logfile { Some(path.clone()) } else { None }
+    }
+    fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
+        self.cleared.push(id);
+        if id == 0 { Err(Fault::new(FaultCode::Failed, "EIO")) } else { Ok(()) }
+    }
+    fn write_stdin(&mut self, _id: ProcId, bytes: &[u8]) -> Result<(), Fault> {
+        self.stdin.extend_from_slice(bytes);
+        Ok(())
+    }
+}
