@@ -116,6 +116,7 @@ impl Client {
         let address = Address::of_url(&self.url)?;
         let host = match &address {
             Address::Unix(_) => "localhost".to_owned(),
+            Address::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
             Address::Tcp(host, port) => format!("{host}:{port}"),
         };
         let credentials = self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
@@ -190,6 +191,25 @@ fn exchange(connection: &mut dyn Stream, request: &[u8]) -> Result<Reply, String
                 };
                 return Err(why);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_supervisor_reads_them() {
+        let tcp = |host: &str, port| Ok(Address::Tcp(host.to_owned(), port));
+        assert_eq!(Address::of_url("unix:///a b/s"), Ok(Address::Unix("/a b/s".into())));
+        assert_eq!(Address::of_url("http://h"), tcp("h", 80));
+        assert_eq!(Address::of_url("http://h:9001/RPC2?x"), tcp("h", 9001));
+        assert_eq!(Address::of_url("http://u:p@h:9001"), tcp("h", 9001));
+        assert_eq!(Address::of_url("http://[::1]:9001/"), tcp("::1", 9001));
+        assert_eq!(Address::of_url("http://[::1]"), tcp("::1", 80));
+        for bad in ["https://h", "h:9001", "http://h:x", "http://h:99999", "unix:/x"] {
+            assert!(Address::of_url(bad).is_err(), "{bad}");
         }
     }
 }
