@@ -313,7 +313,8 @@ impl Daemon {
     /// The last line on stderr says why, and so does the termination message where there can be one.
     fn last_words(&self, code: u8, reason: &str) {
         let line = format!("rsup: {reason}; exit code {code}");
-        if self.settings.is_pid1 || !self.settings.as_supervisord {
+        // Supervisor itself says nothing, and has no other exit code than 0.
+        if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
         if self.settings.is_pid1 {

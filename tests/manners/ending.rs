@@ -1,0 +1,197 @@
+//! How it ends: exit contract, stop budget, signals, reload with a broken file.
+
+use super::{as_pid1, last_line, rsup, short_lived, term};
+use crate::harness::wait_for;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_essential_program_takes_all_with_it_and_gives_its_exit_code() {
+    let mut sandbox = short_lived(
+        "[program:side]\ncommand=sleep 1000\n\
+         [program:web]\ncommand=sh -c 'sleep 1.2; exit 7'\nautorestart=false\nessential=true\n",
+    );
+    assert_eq!(sandbox.wait(), 7);
+    let stderr = sandbox.read("stderr");
+    assert_eq!(last_line(&stderr), "rsup: web, which is essential, ended (exit status 7); exit code 7");
+    assert!(sandbox.log().contains("stopped: side (terminated by SIGTERM)"));
+}
+
+#[test]
+fn an_essential_program_that_cannot_start_is_fatal_for_all() {
+    let mut sandbox = short_lived(
+        "[program:side]\ncommand=sleep 1000\n[program:web]\ncommand=/nonexistent\nstartretries=0\nessential=true\n",
+    );
+    assert_eq!(sandbox.wait(), 127);
+    assert!(last_line(&sandbox.read("stderr")).contains("can't find command '/nonexistent'"));
+}
+
+#[test]
+fn the_exit_code_is_the_named_programs_128_and_the_signal() {
+    let mut sandbox = short_lived(
+        "[supervisord]\nexit_code_from=b\nexit_when=all_done\n\
+         [program:a]\ncommand=sh -c 'sleep 1.2; exit 3'\nautorestart=false\n\
+         [program:b]\ncommand=sh -c 'sleep 1.4; kill -9 $$'\nautorestart=false\n",
+    );
+    assert_eq!(sandbox.wait(), 137);
+    assert_eq!(last_line(&sandbox.read("stderr")), "rsup: all programs are done; exit code 137");
+}
+
+#[test]
+fn without_the_extra_keys_the_exit_code_is_0_whatever_happened() {
+    let mut sandbox = rsup("[program:bad]\ncommand=/bin/false\nstartretries=0\n[program:web]\ncommand=sleep 1000\n");
+    sandbox.until("bad", "FATAL");
+    sandbox.until("web", "RUNNING");
+    assert_eq!(sandbox.stop(), 0);
+    assert_eq!(last_line(&sandbox.read("stdout")), last_line(&sandbox.log()));
+}
+
+#[test]
+fn the_budget_is_kept_against_programs_that_ignore_term() {
+    let mut sandbox = rsup(
+        "[supervisord]\nstop_budget=2\n\
+         [program:a]\ncommand=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\npriority=1\nkillasgroup=true\n\
+         [program:b]\ncommand=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\npriority=2\nkillasgroup=true\n",
+    );
+    sandbox.until("a", "RUNNING");
+    sandbox.until("b", "RUNNING");
+    let begun = Instant::now();
+    assert_eq!(sandbox.stop(), 0);
+    // Both were given their share before KILL: without the budget it would have been 20 s.
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    let log = sandbox.log();
+    let killed = |name: &str| log.find(&format!("killing '{name}'")).expect(name);
+    assert!(killed("b") < killed("a"), "{log}");
+}
+
+#[test]
+fn a_second_term_ends_at_once() {
+    let mut sandbox = rsup(
+        "[program:a]\ncommand=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nkillasgroup=true\nstopwaitsecs=600\n",
+    );
+    sandbox.until("a", "RUNNING");
+    sandbox.signal(Signal::SIGTERM);
+    sandbox.until_log("waiting for a to die", 1);
+    let pid = sandbox.pid();
+    // One that comes with the first is the same request told twice: this one comes until it is heard.
+    let done = std::thread::spawn(move || {
+        while kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(sandbox.wait(), 0);
+    done.join().unwrap();
+    assert!(sandbox.log().contains("told again to end"));
+}
+
+#[test]
+fn usr1_kills_nobody() {
+    let mut sandbox = rsup("[program:a]\ncommand=sleep 1000\n");
+    for signal in [Signal::SIGUSR1, Signal::SIGALRM, Signal::SIGPIPE, Signal::SIGWINCH] {
+        sandbox.signal(signal);
+    }
+    sandbox.until("a", "RUNNING");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn a_reload_with_a_broken_file_keeps_everything_running() {
+    let mut sandbox = rsup("[program:a]\ncommand=sleep 1000\n");
+    sandbox.until("a", "RUNNING");
+    let pid = sandbox.pid_of("a");
+    sandbox.reconfigure("[program:a]\nstartsecs=soon\n[program:b]\nnonsense\n");
+    sandbox.signal(Signal::SIGHUP);
+    sandbox.until_log("not restarted, the configuration is bad", 1);
+    // All that is wrong, with its place.
+    let log = sandbox.log();
+    assert!(log.contains("supervisord.conf:") && log.contains("soon") && log.contains("nonsense"), "{log}");
+    assert_eq!((sandbox.state("a").as_str(), sandbox.pid_of("a")), ("RUNNING", pid));
+    sandbox.reconfigure("[program:c]\ncommand=sleep 1000\n");
+    sandbox.signal(Signal::SIGHUP);
+    sandbox.until("c", "RUNNING");
+    assert_eq!(sandbox.state("a"), "");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn as_pid_1_it_stays_in_the_foreground_and_makes_no_default_files() {
+    let Some((sandbox, init)) = as_pid1("[supervisord]\nnodaemon=false\n[program:a]\ncommand=sleep 1000\n") else {
+        return;
+    };
+    sandbox.until("a", "RUNNING");
+    assert!(sandbox.read("stdout").contains("nodaemon=false"));
+    assert_eq!(sandbox.read("stdout").matches("supervisord started with pid 1\n").count(), 1);
+    term(init);
+    let mut sandbox = sandbox;
+    assert_eq!(sandbox.wait(), 0);
+    for file in ["supervisord.log", "supervisord.pid"] {
+        let made = sandbox.dir.join(file).exists();
+        let asked = sandbox.read("supervisord.conf").contains(file);
+        assert!(asked || !made, "{file} was made");
+    }
+}
+
+#[test]
+fn what_a_dead_program_left_is_ended_before_it_starts_again() {
+    // The worker keeps a port that the program must have: without the sweep each restart would fail.
+    let python = "import os, socket, sys, time\n\
+        s = socket.socket()\n\
+        s.bind(('127.0.0.1', int(open('{dir}/port').read())))\n\
+        s.listen()\n\
+        open('{dir}/up', 'a').write(str(os.getpid()) + '\\n')\n\
+        if os.fork() == 0:\n\
+        \x20   import signal\n\
+        \x20   if sys.argv[1] == 'deaf': signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+        \x20   time.sleep(1000)\n\
+        time.sleep(1000)\n";
+    for how in ["obedient", "deaf"] {
+        let conf = format!(
+            "[program:web]\ncommand=python3 {{dir}}/web.py {how}\nsweep=true\nautorestart=true\nautostart=false\nstopwaitsecs=1\n"
+        );
+        let mut sandbox = rsup(&conf);
+        sandbox.write("web.py", python);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        sandbox.write("port", &port.to_string());
+        assert_eq!(sandbox.ctl(&["start", "web"]).code, 0);
+        let first = sandbox.pid_of("web");
+        kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+        wait_for("the program is back", || {
+            let info = sandbox.info("web");
+            (info["statename"] == "RUNNING" && info["pid"] != first).then_some(())
+        });
+        assert!(sandbox.log().contains(&format!("sweeping what web left in process group {first} with SIGTERM")));
+        assert_eq!(sandbox.log().contains("with SIGKILL"), how == "deaf", "{}", sandbox.log());
+        // A stop sweeps too: nothing of the group is left when it answers.
+        let second = sandbox.pid_of("web");
+        assert_eq!(sandbox.ctl(&["stop", "web"]).out, "web: stopped\n");
+        assert!(nix::sys::signal::killpg(Pid::from_raw(second), None).is_err(), "the group lives on");
+        assert_eq!(sandbox.stop(), 0);
+    }
+}
+
+#[test]
+fn a_held_zombie_keeps_no_other_from_being_reaped() {
+    let conf = "[program:a]\ncommand=sh -c 'trap \"\" TERM; sh -c \"trap : TERM; while :; do sleep 0.1; done\" & wait; wait'\n\
+        sweep=true\nautorestart=false\nstopwaitsecs=3\n[program:b]\ncommand=sleep 1000\n";
+    let Some((sandbox, init)) = as_pid1(conf) else { return };
+    sandbox.until("a", "RUNNING");
+    sandbox.until("b", "RUNNING");
+    let inside = |name: &str| sandbox.info(name)["pid"].as_i64().unwrap();
+    let enter = |pid: i64, signal: &str| {
+        let init = init.to_string();
+        let args = ["-t", &init, "-p", "-m", "kill", signal, &pid.to_string()];
+        assert_eq!(crate::harness::run(std::process::Command::new("nsenter").args(args)).code, 0);
+    };
+    let b = inside("b");
+    enter(inside("a"), "-KILL");
+    sandbox.until("a", "EXITED");
+    // While the worker of a lives on, and a with it as a zombie, b's death is noticed.
+    enter(b, "-KILL");
+    wait_for("b is back", || (sandbox.state("b") == "RUNNING" && inside("b") != b).then_some(()));
+    sandbox.until_log("sweeping what a left", 2);
+    term(init);
+    let mut sandbox = sandbox;
+    assert_eq!(sandbox.wait(), 0);
+}
