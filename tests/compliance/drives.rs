@@ -63,7 +63,6 @@ fn the_real_client_with_both_servers() {
 }
 
 #[test]
-#[ignore = "rsupctl is not there yet"]
 fn rsupctl_with_both_servers() {
     session_of(|_| Subject::Rsup);
 }

@@ -60,6 +60,15 @@ impl Run {
         ran.out
     }
 
+    /// The same for what is in our own words after the first line (help texts), or after the error's class (Python's exceptions).
+    pub fn ctl_roughly(&mut self, args: &[&str]) {
+        let ran = self.sandbox.ctl(args);
+        let first = ran.out.lines().next().unwrap_or_default();
+        let known = first.split("error: <class").next().unwrap_or_default();
+        let known = if first.starts_with("error: ") { "error" } else { known };
+        self.note(&format!("ctl {args:?}"), format!("{} {known:?} {:?}", ran.code, ran.err));
+    }
+
     /// Calls a method and notes the answer.
     pub fn call(&mut self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, (i64, String)> {
         let answer = self.sandbox.rpc(method, params.clone());
@@ -107,8 +116,7 @@ pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
     let subjects = [Subject::Supervisor, Subject::Rsup].into_iter().filter(|subject| match only.as_str() {
         "supervisor" => *subject == Subject::Supervisor,
         "rsup" => *subject == Subject::Rsup,
-        "both" => *subject == Subject::Rsup || harness::oracle().is_some(),
-        _ => *subject == Subject::Supervisor && harness::oracle().is_some(), // until rsup's daemon is there
+        _ => *subject == Subject::Rsup || harness::oracle().is_some(),
     });
     let one = |subject: Subject| {
         let mut run = Run { sandbox: Sandbox::new(subject, conf), notes: Vec::new() };

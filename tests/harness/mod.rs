@@ -358,7 +358,7 @@ pub fn normal(text: &str) -> String {
         out.push_str(before);
         let (digits, after) = from.split_at(end);
         let is_pid =
-            out.ends_with("pid ") || out.ends_with("\"pid\":") || (out.ends_with('(') && after.starts_with(')'));
+            out.ends_with("pid ") || out.ends_with("\"pid\":") || (out.ends_with(" (") && after.starts_with(')'));
         let is_time = (digits.len() <= 2 && after.starts_with(':')) || out.ends_with("{T}:");
         out.push_str(if is_pid {
             "{pid}"
@@ -370,6 +370,13 @@ pub fn normal(text: &str) -> String {
         rest = after;
     }
     out.push_str(rest);
+    // The random part of an AUTO log's name.
+    let mut parts = out.split("---supervisor-");
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        out += "---supervisor-{random}";
+        out += part.get(8..).unwrap_or_default();
+    }
     out.replace("{T}:{T}:{T}", "{T}").replace("{T}:{T}", "{T}")
 }
 
@@ -379,5 +386,6 @@ fn normal_takes_out_what_differs() {
     assert_eq!(normal("killing 'x' (77) with SIGKILL"), "killing 'x' ({pid}) with SIGKILL");
     assert_eq!(normal("RUNNING   pid 5, uptime 0:00:29"), "RUNNING   pid {pid}, uptime {T}");
     assert_eq!(normal("EXITED    Nov 21 08:04 AM"), "EXITED    Nov 21 {T} AM");
+    assert_eq!(normal("/tmp/x-stdout---supervisor-a1_zzzz9.log"), "/tmp/x-stdout---supervisor-{random}.log");
     assert_eq!(normal("exited: x (exit status 3; not expected)"), "exited: x (exit status 3; not expected)");
 }
