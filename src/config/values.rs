@@ -7,7 +7,7 @@ use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddr
 use std::path::{Path, PathBuf};
 
 /// A text as Python's `repr` writes it: in quotes, with escapes.
-pub(super) fn repr(text: &str) -> String {
+pub fn repr(text: &str) -> String {
     // Behind another character, since an accent alone would be escaped.
     quoted(text, |c| format!("x{c}").escape_debug().count() == 2)
 }

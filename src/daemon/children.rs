@@ -6,7 +6,7 @@
 use super::environment::Surroundings;
 use super::{Kind, token};
 use crate::config::model::ProcessConfig;
-use crate::config::values::split_command;
+use crate::config::values::{repr, split_command};
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
 use crate::supervision::process::Exit;
 use crate::supervision::{Fault, FaultCode, ProcId, Process};
@@ -394,8 +394,8 @@ fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Ve
 }
 
 fn words_of(config: &ProcessConfig) -> Result<Vec<String>, String> {
-    let words =
-        split_command(&config.command).map_err(|why| format!("can't parse command '{}': {why}", config.command))?;
+    let words = split_command(&config.command)
+        .map_err(|why| format!("can't parse command {}: {why}", repr(&config.command)))?;
     if words.is_empty() { Err("command is empty".into()) } else { Ok(words) }
 }
 

@@ -139,12 +139,12 @@ impl Daemon {
     }
 
     pub(super) fn reopen_logs(&mut self) {
+        self.log(LogLevel::Info, "supervisord logreopen");
         let main = self.journal.reopen(&mut self.sinks);
         let mut failed: Vec<_> = main.err().into_iter().collect();
         for log in self.children.logs_mut() {
             failed.extend(log.reopen(&mut self.sinks).err());
         }
-        self.log(LogLevel::Info, "supervisord logreopen");
         for errno in failed {
             self.log(LogLevel::Error, &format!("cannot reopen a log: {}", errno::Name(errno as i32)));
         }

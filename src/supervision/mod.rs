@@ -463,7 +463,9 @@ impl Supervision {
                 Effect::Log(level, line)
             }
             Action::Became { to, .. } => {
-                let line = report::became(&config, to);
+                // At a shutdown BACKOFF turns FATAL without a word, as in Supervisor.
+                let gives_up = to != State::Fatal || self.mood == mood::Mood::Running;
+                let line = if gives_up { report::became(&config, to) } else { None };
                 self.became(id, to, now);
                 match line {
                     Some(line) => Effect::Log(LogLevel::Info, line),

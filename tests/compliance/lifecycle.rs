@@ -159,8 +159,8 @@ fn stopping_is_seen_and_refuses() {
 #[test]
 fn stopasgroup_reaches_the_whole_group() {
     compare(
-        "[program:x]\ncommand=/bin/sh -c \"sh -c 'trap \\\"echo child; exit\\\" TERM; while :; do sleep 0.1; done' & \
-         trap 'echo parent; wait; exit' TERM; wait\"\nstopasgroup=true\nstdout_logfile={dir}/x.out\n",
+        "[program:x]\ncommand=/bin/sh -c \"sh -c 'trap \\\"echo child; exit 0\\\" TERM; while :; do sleep 0.1; done' & \
+         trap 'echo parent; wait; exit 0' TERM; wait\"\nstopasgroup=true\nstdout_logfile={dir}/x.out\n",
         |run| {
             run.until("x", "RUNNING");
             run.ctl(&["stop", "x"]);
@@ -216,8 +216,11 @@ fn group_members_stop_in_reverse_priority_at_shutdown() {
         run.ctl(&["status"]);
         run.ctl(&["status", "g:*"]);
         run.sandbox.ctl(&["stop", "g:*"]); // both at once: the order of the ends is chance
-        run.ctl(&["start", "g:*"]);
+        run.sandbox.ctl(&["start", "g:*"]);
+        run.ctl(&["status"]);
         assert_eq!(run.stop(), 0);
+        let stopped: Vec<String> = run.history("").into_iter().filter(|line| line.contains("stopped:")).collect();
+        run.note("stopped", stopped[2..].join("|"));
     });
 }
 
