@@ -158,8 +158,12 @@ fn a_second_term_ends_at_once() {
     pid1.sandbox.until_file("deaf", "\n");
     pid1.signal(Signal::SIGTERM);
     pid1.until("waiting for deaf to die");
-    pid1.signal(Signal::SIGTERM);
-    pid1.sandbox.wait();
+    // What comes within a moment of the first counts as the same request.
+    wait_for("the end", || {
+        let _ = kill(Pid::from_raw(pid1.pid), Signal::SIGTERM);
+        pid1.log().contains("told again to end").then_some(())
+    });
+    assert_eq!(pid1.sandbox.wait(), 0);
 }
 
 #[test]
