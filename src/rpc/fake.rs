@@ -61,9 +61,8 @@ impl Fake {
     pub(crate) fn input(&mut self, input: Input) {
         self.supervision.handle(input, self.now);
         while let Some(effect) = self.supervision.next_effect() {
-            match self.perform(effect) {
-                Some(outcome) => self.supervision.handle(outcome, self.now),
-                None => {}
+            if let Some(outcome) = self.perform(effect) {
+                self.supervision.handle(outcome, self.now);
             }
         }
     }
