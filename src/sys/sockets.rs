@@ -16,8 +16,9 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 
-/// How many clients may queue up before they are accepted.
-const BACKLOG: i32 = 1024;
+/// How many clients may queue up before they are accepted: as many as the kernel allows (net.core.somaxconn). nix refuses a number above libc's
+/// SOMAXCONN, which is 128 for musl.
+const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 /// How often a stale socket file is removed before somebody else must be making it anew.
 const TRIES: u32 = 4;
 
@@ -122,7 +123,7 @@ fn bind_unix(path: &Path, Access { mode, owner }: Access) -> Result<OwnedFd, Lis
         other => other,
     });
     let made = made.and_then(|()| Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?));
-    let made = made.and_then(|()| Ok(listen(&socket, Backlog::new(BACKLOG)?)?));
+    let made = made.and_then(|()| Ok(listen(&socket, BACKLOG)?));
     if made.is_err() {
         let _ = fs::remove_file(path);
     }
