@@ -72,6 +72,10 @@ pub struct Children {
     /// How many live children have `sweep`.
     sweepers: usize,
     buffer: Box<[u8]>,
+    /// What was read is wanted for the main log too (its level is debug).
+    pub copying: bool,
+    /// What was read since this was last emptied, by the pipe's token; only with `copying`.
+    pub copies: Vec<(u64, Vec<u8>)>,
 }
 
 /// A process that has ended.
@@ -96,6 +100,8 @@ impl Default for Children {
             held: BTreeSet::new(),
             sweepers: 0,
             buffer: vec![0; READ_BYTES].into(),
+            copying: false,
+            copies: Vec::new(),
         }
     }
 }
@@ -244,6 +250,9 @@ impl Children {
                 Ok(count @ 1..) => {
                     let bytes = self.buffer.get(..count).unwrap_or_default();
                     reader.log.write(bytes, sinks, now);
+                    if self.copying {
+                        self.copies.push((reader.token, bytes.to_vec()));
+                    }
                 }
                 Err(Errno::EINTR) => {}
                 Ok(_) | Err(_) => break,
@@ -280,6 +289,9 @@ impl Children {
             Ok(count @ 1..) => {
                 let bytes = self.buffer.get(..count).unwrap_or_default();
                 reader.log.write(bytes, sinks, now);
+                if self.copying {
+                    self.copies.push((reader.token, bytes.to_vec()));
+                }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // The child and all who inherited the pipe have closed it.

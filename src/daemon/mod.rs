@@ -228,7 +228,10 @@ impl Daemon {
         let Some((kind, n)) = split_token(ready.token) else { return };
         match kind {
             Kind::Signals => self.take_signals(),
-            Kind::Stdout | Kind::Stderr => self.children.read(kind, n, &mut self.sinks, &self.poll, self.now),
+            Kind::Stdout | Kind::Stderr => {
+                self.children.read(kind, n, &mut self.sinks, &self.poll, self.now);
+                self.log_copies();
+            }
             Kind::Stdin => drop(self.children.flush_stdin(n, &self.poll)),
             Kind::Stream => {
                 for token in self.sinks.flush(SinkId(n), self.now) {
@@ -280,8 +283,21 @@ impl Daemon {
                 continue;
             };
             self.children.bury(death.pid, &mut self.sinks, &self.poll, self.now);
+            self.log_copies();
             self.supervision.handle(Input::Exited(id, death.exit, death.remains), self.now);
             self.settle();
+        }
+    }
+
+    /// At level debug the programs' output is in the main log too (census §6.2).
+    fn log_copies(&mut self) {
+        for (token, bytes) in std::mem::take(&mut self.children.copies) {
+            let Some((kind, id)) = split_token(token) else { continue };
+            let Some(process) = self.supervision.process(id) else { continue };
+            let channel = if kind == Kind::Stderr { "stderr" } else { "stdout" };
+            let text = String::from_utf8_lossy(&bytes);
+            let line = format!("'{}' {channel} output:\n{text}", process.config.name);
+            self.log(LogLevel::Debug, &line);
         }
     }
 

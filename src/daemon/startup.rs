@@ -138,6 +138,7 @@ impl Daemon {
         let Loaded { config, problems } = loaded;
         self.now = clock::now();
         self.journal.set_level(super::journal_level(config.server.loglevel));
+        self.children.copying = self.journal.keeps(super::Level::Debug);
         self.open_journal(&config)?;
         for problem in problems {
             let level = if problem.severity == Severity::Info { LogLevel::Info } else { LogLevel::Warn };

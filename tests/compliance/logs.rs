@@ -301,7 +301,6 @@ fn loglevel_filters() {
 }
 
 #[test]
-#[ignore = "gap: at level debug a program's output is not copied to the main log yet"]
 fn loglevel_debug_copies_output() {
     compare(
         "[program:x]\ncommand=/bin/sh -c \"echo hello; exec sleep 1000\"\n[supervisord]\nloglevel=debug\n",
