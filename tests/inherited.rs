@@ -177,3 +177,27 @@ fn a_descriptor_that_was_not_inherited_is_an_error() {
     let ran = harness::run(Command::new(logpipe(folder.path())).arg("/dev/fd/63"));
     assert_eq!((ran.code, ran.err.trim()), (1, "Error: EBADF"));
 }
+
+#[test]
+fn proc_1_fd_1_means_our_own_stdout_when_we_are_pid_1() {
+    let unshare = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).args(args);
+        harness::run(&mut command)
+    };
+    if unshare(&["true"]).code != 0 {
+        return harness::skip("no PID namespace can be made here");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = logpipe(folder.path());
+    let input = folder.path().join("input");
+    fs::write(&input, "hello\n").unwrap();
+    // An inherited file is not rotated; one that was opened by its name would be.
+    let script = "printf 'before ' && exec \"$0\" /proc/1/fd/1 1 1 <\"$1\"";
+    let path = folder.path().join("file");
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script]).arg(program).arg(input);
+    assert!(command.stdout(File::create(&path).unwrap()).status().unwrap().success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before hello\n");
+    assert!(!folder.path().join("file.1").exists());
+}

@@ -5,7 +5,7 @@ use crate::time::Mono;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::unistd::write;
+use nix::unistd::{ftruncate, write};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -156,7 +156,7 @@ impl LogFile {
 
     /// Removes the file and makes an empty one; rotated files stay (census 6.8).
     pub(super) fn clear(&mut self) -> Result<(), Errno> {
-        remove(&self.path)?;
+        clear(&self.path, self.limits.private)?;
         self.reopen()
     }
 
@@ -180,9 +180,13 @@ fn threshold(limits: Limits) -> u64 {
     u64::try_from(limits.maxbytes).ok().filter(|&bytes| bytes > 0).unwrap_or(u64::MAX)
 }
 
-/// Removes `path`; that it is not there is no error.
-pub(super) fn remove(path: &Path) -> Result<(), Errno> {
-    unless_missing(fs::remove_file(path))
+/// Puts an empty file in the place of `path`. Differs from Supervisor: what is under /dev is emptied, never removed.
+pub(super) fn clear(path: &Path, private: bool) -> Result<(), Errno> {
+    if path.starts_with("/dev") {
+        return ftruncate(open_append(path, private)?, 0);
+    }
+    unless_missing(fs::remove_file(path))?;
+    open_append(path, private).map(drop)
 }
 
 fn unless_missing(result: io::Result<()>) -> Result<(), Errno> {

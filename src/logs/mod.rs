@@ -43,8 +43,6 @@ pub enum Trouble {
     Writable(PathBuf, u64),
     /// A file could not be rotated, and grows on.
     Unrotated(PathBuf, Errno),
-    /// A file could not be opened again.
-    Unopened(PathBuf, Errno),
     /// A stream's reader has gone for good: from now on what is written to it is discarded.
     Gone(String, Errno),
     /// So many bytes were discarded for a stream, because its reader had gone or did not read in time.
@@ -63,7 +61,6 @@ impl fmt::Display for Trouble {
             Self::Unrotated(path, why) => {
                 write!(f, "cannot rotate log file '{}': {}; it grows on", path.display(), why.desc())
             }
-            Self::Unopened(path, why) => write!(f, "cannot reopen log file '{}': {}", path.display(), why.desc()),
             Self::Gone(name, why) => {
                 write!(f, "nobody reads {name} any more ({}): output to it is discarded", why.desc())
             }

@@ -185,7 +185,7 @@ impl Sinks {
         }
         match self.find(Inode::of(&stat)) {
             Some(at) => self.clear(at),
-            None => file::remove(path).and_then(|()| file::open_append(path, private)).map(drop),
+            None => file::clear(path, private),
         }
     }
 
@@ -316,7 +316,8 @@ impl Sinks {
     // The table.
 
     fn find(&self, inode: Inode) -> Option<SinkId> {
-        let is_it = |sink: &Option<Sink>| sink.as_ref().is_some_and(|sink| sink.to.inode() == inode);
+        let is_it =
+            |sink: &Option<Sink>| sink.as_ref().is_some_and(|sink| sink.to.inode() == inode && sink.to.can_be_joined());
         (0..).map(SinkId).zip(&self.sinks).find(|(_, sink)| is_it(sink)).map(|(at, _)| at)
     }
 
@@ -421,6 +422,14 @@ impl To {
         match self {
             Self::File(file) => file.inode,
             Self::Stream(stream) => stream.inode,
+        }
+    }
+
+    /// Whether another open of the same thing should join this: a terminal's name may be given to a new one.
+    fn can_be_joined(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Stream(stream) => !stream.is_history(),
         }
     }
 }

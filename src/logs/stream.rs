@@ -38,6 +38,8 @@ pub(super) struct Stream {
     pub(super) waiting: VecDeque<u64>,
     /// Nobody reads any more.
     gone: bool,
+    /// It was inherited, so there is no other that it could be.
+    inherited: bool,
     /// Bytes discarded and not yet reported.
     lost: u64,
     /// Lines of the journal that found no room.
@@ -108,10 +110,10 @@ pub(super) fn is_regular(stat: &FileStat) -> bool {
 }
 
 impl Stream {
-    /// Takes over a descriptor. With `shared` its description is somebody else's too; else it is ours and non-blocking.
-    pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, shared: bool) -> Self {
-        let own = if shared { own_description(&fd, stat) } else { None };
-        let shared = shared && own.is_none();
+    /// Takes over a descriptor. An inherited one's description is somebody else's too; others are ours and non-blocking.
+    pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, inherited: bool) -> Self {
+        let own = if inherited { own_description(&fd, stat) } else { None };
+        let shared = inherited && own.is_none();
         let how = match kind(stat) {
             SFlag::S_IFREG => How::File,
             SFlag::S_IFSOCK => How::Socket,
@@ -129,6 +131,7 @@ impl Stream {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
             gone: false,
+            inherited,
             lost: 0,
             lost_lines: 0,
         }
@@ -220,6 +223,11 @@ impl Stream {
     fn send_if_ready(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
         if poll(&mut ready, PollTimeout::ZERO)? == 0 { Err(Errno::EAGAIN) } else { write(&self.fd, bytes) }
+    }
+
+    /// Its reader has gone, and whoever opens its path anew means another.
+    pub(super) fn is_history(&self) -> bool {
+        self.gone && !self.inherited
     }
 
     pub(super) fn is_full(&self) -> bool {

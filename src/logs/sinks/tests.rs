@@ -533,3 +533,40 @@ fn a_channel_and_a_file_are_small() {
     assert!(size_of::<ChildLog>() <= 48, "{}", size_of::<ChildLog>());
     assert!(size_of::<Option<Sink>>() <= 144, "{}", size_of::<Option<Sink>>());
 }
+
+#[test]
+fn what_is_under_dev_is_emptied_but_stays() {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+    let path = folder.path().join("log");
+    fs::write(&path, "old").unwrap();
+    let inode = fs::metadata(&path).unwrap().ino();
+    let mut rig = Rig::new();
+    rig.sinks.clear_path(&path, false).unwrap();
+    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    rig.write(&mut log, "new");
+    log.clear(&mut rig.sinks).unwrap();
+    rig.write(&mut log, "er");
+    assert_eq!((fs::read_to_string(&path).unwrap().as_str(), fs::metadata(&path).unwrap().ino()), ("er", inode));
+}
+
+#[test]
+fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
+    let name = |pty: &nix::pty::OpenptyResult| nix::unistd::ttyname(&pty.slave).unwrap();
+    let mut rig = Rig::new();
+    let first = nix::pty::openpty(None, None).unwrap();
+    let path = name(&first);
+    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    rig.write(&mut log, "one\n");
+    drop(first);
+    // A child of another test may hold the master for a moment.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while rig.sinks.take_troubles().is_empty() {
+        assert!(std::time::Instant::now() < deadline);
+        rig.write(&mut log, "two\n");
+    }
+    log.close(&mut rig.sinks, rig.now);
+    assert!(rig.sinks.sinks.iter().flatten().all(|sink| !sink.to.can_be_joined()));
+}
