@@ -71,27 +71,24 @@ impl BadMessage {
     /// The status code to answer with.
     #[must_use]
     pub fn status(self) -> u16 {
+        self.told().0
+    }
+
+    fn told(self) -> (u16, &'static str) {
         match self {
-            Self::Malformed => 400,
-            Self::HeadTooLarge => 431,
-            Self::BodyTooLarge => 413,
-            Self::LengthRequired => 411,
-            Self::UnknownCoding => 501,
-            Self::UnknownVersion => 505,
+            Self::Malformed => (400, "malformed HTTP message"),
+            Self::HeadTooLarge => (431, "HTTP head too large"),
+            Self::BodyTooLarge => (413, "HTTP body too large"),
+            Self::LengthRequired => (411, "HTTP body without a length"),
+            Self::UnknownCoding => (501, "unknown HTTP transfer coding"),
+            Self::UnknownVersion => (505, "unknown HTTP version"),
         }
     }
 }
 
 impl fmt::Display for BadMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "malformed HTTP message",
-            Self::HeadTooLarge => "HTTP head too large",
-            Self::BodyTooLarge => "HTTP body too large",
-            Self::LengthRequired => "HTTP body without a length",
-            Self::UnknownCoding => "unknown HTTP transfer coding",
-            Self::UnknownVersion => "unknown HTTP version",
-        })
+        f.write_str(self.told().1)
     }
 }
 
@@ -355,13 +352,11 @@ fn trailer_length(rest: &[u8]) -> Result<Option<usize>, BadMessage> {
     let front = rest.get(..HEAD_MAX_BYTES).unwrap_or(rest);
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let parsed = httparse::parse_headers(front, &mut fields);
-    head_length(
-        parsed.map(|status| match status {
-            httparse::Status::Complete((length, _)) => httparse::Status::Complete(length),
-            httparse::Status::Partial => httparse::Status::Partial,
-        }),
-        front.len(),
-    )
+    let length = parsed.map(|status| match status {
+        httparse::Status::Complete((length, _)) => httparse::Status::Complete(length),
+        httparse::Status::Partial => httparse::Status::Partial,
+    });
+    head_length(length, front.len())
 }
 
 /// An answer, but for how it is framed.
@@ -477,19 +472,10 @@ pub fn reason(status: u16) -> &'static str {
 #[must_use]
 pub fn http_date(unix_secs: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    #[rustfmt::skip]
     const MONTHS: [(&str, u64); 12] = [
-        ("Jan", 31),
-        ("Feb", 28),
-        ("Mar", 31),
-        ("Apr", 30),
-        ("May", 31),
-        ("Jun", 30),
-        ("Jul", 31),
-        ("Aug", 31),
-        ("Sep", 30),
-        ("Oct", 31),
-        ("Nov", 30),
-        ("Dec", 31),
+        ("Jan", 31), ("Feb", 28), ("Mar", 31), ("Apr", 30), ("May", 31), ("Jun", 30),
+        ("Jul", 31), ("Aug", 31), ("Sep", 30), ("Oct", 31), ("Nov", 30), ("Dec", 31),
     ];
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
     let secs = unix_secs.min(LAST_SECOND_OF_9999);
