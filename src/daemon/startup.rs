@@ -43,6 +43,17 @@ impl Settings {
     }
 }
 
+const USAGE: &str = "\
+usage: rsup [OPTIONS]                    run the programs of a supervisord.conf
+       rsup -- COMMAND [ARG...]          run one program as tini does
+       rsup check [-c FILE] [--dump]     look for mistakes in a configuration
+       rsup ctl COMMAND [ARG...]         control a running supervisor (also called rsupctl)
+       rsup health                       exit 0 when all that should run runs
+       rsup pidproxy PIDFILE COMMAND...  forward signals to the process of a pid file (also called pidproxy)
+
+options:
+";
+
 /// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
 pub fn main(name: &str, args: &[String]) -> u8 {
     // The very first act: from here on no signal is lost, and none can end us but KILL.
@@ -52,9 +63,7 @@ pub fn main(name: &str, args: &[String]) -> u8 {
     };
     let options = match command_line::parse(args, &Real) {
         Ok(Request::Run(options)) => options,
-        Ok(Request::Help) => {
-            return say(&format!("{name}: run the programs of a supervisord.conf\n\n{}", command_line::usage()));
-        }
+        Ok(Request::Help) => return say(&format!("{USAGE}{}", command_line::usage())),
         Ok(Request::Version) => return say("4.3.0\n"),
         Err(why) => return fail(name, &why),
     };
