@@ -50,7 +50,7 @@ fn run(command: &[OsString]) -> Result<u8, (String, u8)> {
     let init = Init { signals, child, at_terminal: at_terminal.is_some(), told_to_stop: Cell::new(false) };
     let exit = init.until_ended().map_err(|why| (format!("can't wait for signals: {why}"), 1))?;
     init.take_terminal();
-    Ok(exit.shell_code())
+    Ok(exit.shell_status())
 }
 
 struct Init {

@@ -8,7 +8,7 @@
 //!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, ctl::format       sys ─► nothing of ours
-//! (`time` and `getopt` are leaves that others may use)
+//! (`time`, `posix` and `getopt` are leaves that others may use)
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
@@ -25,31 +25,33 @@
     )
 )]
 
-/// `rsup check`: all that is wrong with a configuration, and what it comes to.
+// `rsup check`: all that is wrong with a configuration, and what it comes to.
 pub mod check;
-/// What the file says: bytes → `Config` and a list of problems. Pure: the machine is reached through `config::Machine`.
+// What the file says: bytes → `Config` and a list of problems. Pure: the machine is reached through `config::Machine`.
 pub mod config;
-/// The client: what `rsupctl` and `rsup health` do.
+// The client: what `rsupctl` and `rsup health` do.
 pub mod ctl;
-/// The shell around `supervision`: the loop, children, connections.
+// The shell around `supervision`: the loop, children, connections.
 pub mod daemon;
-/// Command lines by Python's rules. Pure.
+// Command lines by Python's rules. Pure.
 pub mod getopt;
-/// `rsup -- COMMAND`: one program in tini's manner, without a configuration.
+// `rsup -- COMMAND`: one program in tini's manner, without a configuration.
 pub mod init;
-/// Where log bytes go: sinks, rotation, the supervisor's own journal.
+// Where log bytes go: sinks, rotation, the supervisor's own journal.
 pub mod logs;
-/// The real machine behind `config::Machine`.
+// The real machine behind `config::Machine`.
 pub mod machine;
-/// `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent.
+// `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent.
 pub mod pidproxy;
-/// The table of XML-RPC methods.
+// How processes end, names of signals: plain data.
+pub mod posix;
+// The table of XML-RPC methods.
 pub mod rpc;
-/// The brain: states, transitions, groups, waits. Pure.
+// The brain: states, transitions, groups, waits. Pure.
 pub mod supervision;
-/// Thin safe wrappers over the kernel, without policy.
+// Thin safe wrappers over the kernel, without policy.
 pub mod sys;
-/// Points in time, as plain data.
+// Points in time, as plain data.
 pub mod time;
-/// Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
+// Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
 pub mod wire;

@@ -15,9 +15,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use crate::posix::SignalName;
 use crate::sys::command::{self, Group};
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
-use crate::sys::signals::{self, Name, RESET_FOR_CHILDREN, Received, Signals};
+use crate::sys::signals::{self, RESET_FOR_CHILDREN, Received, Signals};
 use crate::sys::{Pid, errno, pid1};
 
 /// What a program that goes into the background has to write its file after its first process has exited, in milliseconds.
@@ -56,7 +57,7 @@ fn run(pidfile: &OsStr, command: &[OsString]) -> Result<u8, (String, u8)> {
     if exit == Exit::Code(0) && !is_program {
         exit = proxy.until_daemon_ended(&signals).map_err(waiting)?;
     }
-    Ok(exit.shell_code())
+    Ok(exit.shell_status())
 }
 
 struct Proxy<'a> {
@@ -123,7 +124,7 @@ impl Proxy<'_> {
         let problem = match self.named() {
             Ok(pid) => match signals::forward(pid, received) {
                 Ok(()) => return,
-                Err(why) => format!("{} not sent to {pid}: {}", Name(received.signo), errno::name(&why)),
+                Err(why) => format!("{} not sent to {pid}: {}", SignalName(received.signo), errno::name(&why)),
             },
             Err(problem) => problem,
         };

@@ -4,6 +4,7 @@
 use super::Machine;
 use super::dialect::is_space;
 use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddress, User};
+use crate::posix::signal_number;
 use std::path::{Path, PathBuf};
 
 /// A text as Python's `repr` writes it: in quotes, with escapes.
@@ -96,13 +97,6 @@ pub(super) fn exit_codes(text: &str) -> Result<ExitCodes, String> {
     codes.collect::<Option<_>>().ok_or_else(|| format!("not a valid list of exit codes: {}", repr(text)))
 }
 
-/// Linux signals 1 to 31 (the same numbers on every machine that rsup is built for).
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
-];
-
 /// A signal by name, with or without SIG, or by number.
 pub fn signal(text: &str) -> Result<i32, String> {
     if let Some(number) = python_int(text, 10) {
@@ -110,19 +104,7 @@ pub fn signal(text: &str) -> Result<i32, String> {
         let number = i32::try_from(number).ok().filter(|_| known);
         return number.ok_or_else(|| format!("value {} is not a valid signal number", repr(text)));
     }
-    let upper = text.trim_matches(is_space).to_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let name = match name {
-        "CLD" => "CHLD",
-        "IOT" => "ABRT",
-        "POLL" => "IO",
-        name => name,
-    };
-    let number = match name {
-        "RTMIN" => Some(34),
-        "RTMAX" => Some(64),
-        name => (1..).zip(SIGNALS).find(|(_, known)| *known == name).map(|(number, _)| number),
-    };
+    let number = signal_number(text.trim_matches(is_space));
     number.ok_or_else(|| format!("value {} is not a valid signal name", repr(text)))
 }
 

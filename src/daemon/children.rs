@@ -8,7 +8,7 @@ use super::{Kind, token};
 use crate::config::model::ProcessConfig;
 use crate::config::values::{repr, split_command};
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
-use crate::supervision::process::Exit;
+use crate::posix::Exit;
 use crate::supervision::{Fault, FaultCode, ProcId, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::{Interest, Poll};
@@ -194,7 +194,7 @@ impl Children {
     pub fn next_death(&mut self) -> Option<Death> {
         if self.sweepers == 0 && self.held.is_empty() {
             let (pid, exit) = reap::reap_any()?;
-            return Some(Death { pid, exit: exit_of(exit), id: self.by_pid.get(&pid).copied(), remains: false });
+            return Some(Death { pid, exit, id: self.by_pid.get(&pid).copied(), remains: false });
         }
         let (pid, exit) = self.peek_past_held()?;
         let id = self.by_pid.get(&pid).copied();
@@ -205,12 +205,12 @@ impl Children {
         } else {
             reap::reap(pid)?;
         }
-        Some(Death { pid, exit: exit_of(exit), id, remains })
+        Some(Death { pid, exit, id, remains })
     }
 
     /// The next zombie that is not held. The kernel shows the same one again and again, so with one held they are found
     /// by their numbers: our own children first, then the orphans in /proc.
-    fn peek_past_held(&self) -> Option<(Pid, reap::Exit)> {
+    fn peek_past_held(&self) -> Option<(Pid, Exit)> {
         if self.held.is_empty() {
             return reap::peek_any();
         }
@@ -414,13 +414,6 @@ fn words_of(config: &ProcessConfig) -> Result<Vec<String>, String> {
 fn open_pipes(config: &ProcessConfig) -> io::Result<[Option<Pipe>; 3]> {
     let stderr = if config.redirect_stderr { None } else { Some(pipe_from_child()?) };
     Ok([Some(pipe_to_child()?), Some(pipe_from_child()?), stderr])
-}
-
-fn exit_of(exit: reap::Exit) -> Exit {
-    match exit {
-        reap::Exit::Code(code) => Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
-        reap::Exit::Signal(number, core) => Exit::Signal { number, core },
-    }
 }
 
 fn reader_slot(by_id: &mut [Option<Box<Child>>], kind: Kind, id: ProcId) -> Option<&mut Option<Reader>> {

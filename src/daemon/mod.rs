@@ -17,6 +17,7 @@ pub use startup::main;
 use crate::config::Loaded;
 use crate::config::model::LogLevel;
 use crate::logs::{Journal, Level, SinkId, Sinks};
+use crate::posix::SignalName;
 use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, Supervision};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::signals::{self, Signals};
@@ -257,7 +258,7 @@ impl Daemon {
         self.reap_all();
         for signal in [TERM, INT, QUIT] {
             if has(signal) {
-                let name = signals::Name(signal);
+                let name = SignalName(signal);
                 self.log(LogLevel::Warn, &format!("received {name} indicating exit request"));
                 self.supervision.handle(Input::Terminate(format!("received {name}")), self.now);
                 self.settle();

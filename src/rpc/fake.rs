@@ -2,7 +2,7 @@
 
 use super::{Channel, Host};
 use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, ProcessConfig};
-use crate::supervision::process::Exit;
+use crate::posix::Exit;
 use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;

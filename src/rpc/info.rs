@@ -3,7 +3,8 @@
 
 use super::{Channel, Host};
 use crate::config::model::{ChannelConfig, ChildLog, GroupConfig, ProcessConfig, ServerUrl};
-use crate::supervision::process::{Exit, State};
+use crate::posix::Exit;
+use crate::supervision::process::State;
 use crate::supervision::{ProcId, Process, Status};
 use crate::sys::clock;
 use crate::time::Wall;

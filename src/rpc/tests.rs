@@ -1,8 +1,8 @@
 use super::fake::{Fake, config, group, process, program};
 use super::*;
 use crate::config::model::{AutoRestart, ChildLog, User};
+use crate::posix::Exit;
 use crate::supervision::Input;
-use crate::supervision::process::Exit;
 use crate::wire::xmlrpc::{parse_response, write_call};
 
 type Answer = Result<Value, (i64, String)>;

@@ -293,7 +293,7 @@ impl Supervision {
                         let line = format!(
                             "sending {} (pid {pid}) sig {}",
                             process.config.name,
-                            super::report::signal_name(signal)
+                            crate::posix::SignalName(signal)
                         );
                         self.log(LogLevel::Debug, line);
                     }

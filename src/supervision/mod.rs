@@ -19,8 +19,9 @@ pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 
 use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
+use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
-use process::{Action, Core, Event, Exit, Phase, Pid, Policy, State};
+use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -447,11 +448,11 @@ impl Supervision {
             }
             Action::Kill(pid) => {
                 self.log(LogLevel::Warn, format!("killing '{}' ({pid}) with SIGKILL", config.name));
-                signal(pid, report::SIGKILL, config.killasgroup, Purpose::Stop)
+                signal(pid, posix::SIGKILL, config.killasgroup, Purpose::Stop)
             }
             Action::Sweep { pgid, kill } => {
                 self.log(LogLevel::Info, report::sweeping(&config, pgid, kill));
-                let number = if kill { report::SIGKILL } else { report::SIGTERM };
+                let number = if kill { posix::SIGKILL } else { posix::SIGTERM };
                 signal(pgid, number, true, Purpose::Sweep)
             }
             Action::Look(pgid) => Effect::Look(id, pgid),

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::model::{AutoRestart, ExitCodes, ProcessConfig};
+use crate::posix::Exit;
 use crate::time::Mono;
 use std::time::Duration;
 
@@ -78,40 +79,6 @@ impl State {
     #[must_use]
     pub fn is_running(self) -> bool {
         matches!(self, State::Starting | State::Running | State::Backoff)
-    }
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
-    /// exit(2) with this code.
-    Code(u8),
-    /// Killed by a signal.
-    Signal {
-        /// Its number.
-        number: i32,
-        /// Whether the kernel wrote a core file.
-        core: bool,
-    },
-}
-
-impl Exit {
-    /// Supervisor's exit status: the code, or -1 for a signal.
-    #[must_use]
-    pub fn status(self) -> i32 {
-        match self {
-            Exit::Code(code) => i32::from(code),
-            Exit::Signal { .. } => -1,
-        }
-    }
-
-    /// A shell's exit status: the code, or 128 + signal.
-    #[must_use]
-    pub fn shell_status(self) -> u8 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal { number, .. } => u8::try_from(number.saturating_add(128)).unwrap_or(u8::MAX),
-        }
     }
 }
 

@@ -1,47 +1,9 @@
 //! The texts of what happened, as users know and grep them (census §6.2, §4.3).
 #![forbid(unsafe_code)]
 
-use super::process::{Ending, Exit, Pid, State};
+use super::process::{Ending, Pid, State};
 use crate::config::model::{ChildLog, GroupConfig, LogLevel, ProcessConfig, ServerUrl};
-use std::fmt;
-
-/// SIGKILL's number, the same on every Linux.
-pub(super) const SIGKILL: i32 = 9;
-/// SIGTERM's number, the same on every Linux.
-pub(super) const SIGTERM: i32 = 15;
-
-/// The names of the signals 1 to 31 on amd64, arm64 and most others, without "SIG" (signal(7)).
-const SIGNALS: &[&str] = &[
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL",
-    "PWR", "SYS",
-];
-
-/// A signal's name for the log, as Supervisor prints it: `SIGTERM`, or `signal 42` where it has none.
-#[must_use]
-pub fn signal_name(number: i32) -> String {
-    let name = usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|n| SIGNALS.get(n));
-    match (name, number) {
-        // Python has no name for this one.
-        (Some(&"STKFLT") | None, 1..34 | 35..64) => format!("signal {number}"),
-        (_, 34) => "SIGRTMIN".into(),
-        (_, 64) => "SIGRTMAX".into(),
-        (Some(name), _) => format!("SIG{name}"),
-        (None, _) => format!("signal {number}"),
-    }
-}
-
-impl fmt::Display for Exit {
-    /// `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Exit::Code(code) => write!(f, "exit status {code}"),
-            Exit::Signal { number, core } => {
-                write!(f, "terminated by {}{}", signal_name(number), if core { " (core dumped)" } else { "" })
-            }
-        }
-    }
-}
+use crate::posix::{Exit, SignalName};
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
     let name = &config.name;
@@ -77,7 +39,7 @@ pub(super) fn became(config: &ProcessConfig, state: State) -> Option<String> {
 
 pub(super) fn killing(config: &ProcessConfig, pid: Pid, signal: i32, group: bool) -> String {
     let whom = if group { "process group " } else { "" };
-    format!("killing {} (pid {pid}) {whom}with signal {}", config.name, signal_name(signal))
+    format!("killing {} (pid {pid}) {whom}with signal {}", config.name, SignalName(signal))
 }
 
 pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool) -> String {

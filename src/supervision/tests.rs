@@ -1,9 +1,10 @@
 //! A simulated world for tests: a virtual clock, children that do as they are told, and the whole of `Supervision`
 //! between them. Nothing sleeps; time jumps to the next deadline.
 
-use super::process::{Exit, Pid, State};
+use super::process::{Pid, State};
 use super::{Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, Supervision, Target, Ticket};
 use crate::config::model::{AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ProcessConfig, ServerConfig};
+use crate::posix::Exit;
 use crate::time::{Mono, Now, Wall};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -5,47 +5,15 @@
 //! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // its pid and group stay reserved until reap
 //! ```
 
-use std::fmt;
+use super::Pid;
 
-use super::{Pid, signals};
+pub use crate::posix::Exit;
 
-/// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status 0..=255.
-    Code(i32),
-    /// By this signal, with a core dump or not.
-    Signal(i32, bool),
-}
-
-impl Exit {
-    /// As shells have it: the status, or 128 + the signal.
-    #[must_use]
-    pub const fn shell_code(self) -> u8 {
-        match self {
-            Self::Code(code) => (code & 0xff) as u8,
-            Self::Signal(signo, _) => (signo & 0x7f) as u8 | 0x80,
-        }
-    }
-
-    const fn of_status(status: i32) -> Self {
-        if libc::WIFEXITED(status) {
-            Self::Code(libc::WEXITSTATUS(status))
-        } else {
-            Self::Signal(libc::WTERMSIG(status), libc::WCOREDUMP(status))
-        }
-    }
-}
-
-/// Supervisor's words (census §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Code(code) => write!(f, "exit status {code}"),
-            Self::Signal(signo, core) => {
-                write!(f, "terminated by {}{}", signals::Name(signo), if core { " (core dumped)" } else { "" })
-            }
-        }
+fn exit_of(status: i32) -> Exit {
+    if libc::WIFEXITED(status) {
+        Exit::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    } else {
+        Exit::Signal { number: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
     }
 }
 
@@ -61,12 +29,12 @@ pub enum Change {
 /// Reaps any child that has ended. `None`: none has, or there are no children.
 #[must_use]
 pub fn reap_any() -> Option<(Pid, Exit)> {
-    wait(-1, 0).map(|(pid, status)| (pid, Exit::of_status(status)))
+    wait(-1, 0).map(|(pid, status)| (pid, exit_of(status)))
 }
 
 /// Reaps the child `pid` if it has ended.
 pub fn reap(pid: Pid) -> Option<Exit> {
-    (pid > 0).then(|| wait(pid, 0)).flatten().map(|(_, status)| Exit::of_status(status))
+    (pid > 0).then(|| wait(pid, 0)).flatten().map(|(_, status)| exit_of(status))
 }
 
 /// As [`reap_any`], and reports each stop once.
@@ -74,7 +42,7 @@ pub fn reap(pid: Pid) -> Option<Exit> {
 pub fn next_change() -> Option<(Pid, Change)> {
     let (pid, status) = wait(-1, libc::WUNTRACED)?;
     let stopped = libc::WIFSTOPPED(status);
-    Some((pid, if stopped { Change::Stopped(libc::WSTOPSIG(status)) } else { Change::Ended(Exit::of_status(status)) }))
+    Some((pid, if stopped { Change::Stopped(libc::WSTOPSIG(status)) } else { Change::Ended(exit_of(status)) }))
 }
 
 /// Whether we have any child, ended or not.
@@ -119,8 +87,8 @@ fn look(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
     // SAFETY: waitid filled the fields of a SIGCHLD, or left them zero.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     let exit = match info.si_code {
-        libc::CLD_EXITED => Exit::Code(status & 0xff),
-        code => Exit::Signal(status, code == libc::CLD_DUMPED),
+        libc::CLD_EXITED => Exit::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        code => Exit::Signal { number: status, core: code == libc::CLD_DUMPED },
     };
     (pid > 0).then_some((pid, exit))
 }

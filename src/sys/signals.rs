@@ -12,7 +12,6 @@
 //!
 //! Numbers are the kernel's: SIGRTMIN is 34 here as for glibc and Python, though musl calls 35 so.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -283,88 +282,9 @@ pub fn is_pending(signo: i32) -> bool {
     done == 0 && set.contains(signo)
 }
 
-/// Names as Supervisor prints them; those without one are `signal <n>` (census §6.2).
-const NAMES: [(i32, &str); 33] = [
-    (libc::SIGHUP, "SIGHUP"),
-    (libc::SIGINT, "SIGINT"),
-    (libc::SIGQUIT, "SIGQUIT"),
-    (libc::SIGILL, "SIGILL"),
-    (libc::SIGTRAP, "SIGTRAP"),
-    (libc::SIGABRT, "SIGABRT"),
-    (libc::SIGBUS, "SIGBUS"),
-    (libc::SIGFPE, "SIGFPE"),
-    (libc::SIGKILL, "SIGKILL"),
-    (libc::SIGUSR1, "SIGUSR1"),
-    (libc::SIGSEGV, "SIGSEGV"),
-    (libc::SIGUSR2, "SIGUSR2"),
-    (libc::SIGPIPE, "SIGPIPE"),
-    (libc::SIGALRM, "SIGALRM"),
-    (libc::SIGTERM, "SIGTERM"),
-    (libc::SIGSTKFLT, "SIGSTKFLT"),
-    (libc::SIGCHLD, "SIGCHLD"),
-    (libc::SIGCONT, "SIGCONT"),
-    (libc::SIGSTOP, "SIGSTOP"),
-    (libc::SIGTSTP, "SIGTSTP"),
-    (libc::SIGTTIN, "SIGTTIN"),
-    (libc::SIGTTOU, "SIGTTOU"),
-    (libc::SIGURG, "SIGURG"),
-    (libc::SIGXCPU, "SIGXCPU"),
-    (libc::SIGXFSZ, "SIGXFSZ"),
-    (libc::SIGVTALRM, "SIGVTALRM"),
-    (libc::SIGPROF, "SIGPROF"),
-    (libc::SIGWINCH, "SIGWINCH"),
-    (libc::SIGPOLL, "SIGPOLL"),
-    (libc::SIGPWR, "SIGPWR"),
-    (libc::SIGSYS, "SIGSYS"),
-    (34, "SIGRTMIN"),
-    (MAX, "SIGRTMAX"),
-];
-
-/// Other names of the same numbers: accepted, never printed.
-const ALIASES: [(i32, &str); 3] = [(libc::SIGCHLD, "SIGCLD"), (libc::SIGABRT, "SIGIOT"), (libc::SIGPOLL, "SIGIO")];
-
-/// Writes a signal's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Name(pub i32);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(signo, _)| *signo == self.0) {
-            Some((_, name)) => f.write_str(name),
-            None => write!(f, "signal {}", self.0),
-        }
-    }
-}
-
-/// The number of a signal's name, `SIG` in front or not, in any case.
-#[must_use]
-pub fn number(name: &str) -> Option<i32> {
-    let bare =
-        name.get(..3).filter(|prefix| prefix.eq_ignore_ascii_case("SIG")).map_or(name, |_| name.get(3..).unwrap_or(""));
-    let known = |&&(_, full): &&(i32, &str)| full.get(3..).is_some_and(|known| known.eq_ignore_ascii_case(bare));
-    NAMES.iter().chain(&ALIASES).find(known).map(|(signo, _)| *signo)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_go_both_ways() {
-        for signo in 1..=MAX {
-            let name = Name(signo).to_string();
-            assert_eq!(number(&name), if name.starts_with("signal ") { None } else { Some(signo) }, "{name}");
-        }
-        assert_eq!(Name(17).to_string(), "SIGCHLD");
-        assert_eq!(Name(6).to_string(), "SIGABRT");
-        assert_eq!(Name(29).to_string(), "SIGPOLL");
-        assert_eq!(Name(35).to_string(), "signal 35");
-        assert_eq!(number("term"), Some(15));
-        assert_eq!(number("sigIO"), Some(29));
-        assert_eq!(number("CLD"), Some(17));
-        assert_eq!(number("SIG"), None);
-        assert_eq!(number(""), None);
-    }
 
     #[test]
     fn sets_hold_what_was_put_in() {

@@ -59,9 +59,9 @@ fn ends_by_signal_are_told() {
         [(9, "terminated by SIGKILL"), (15, "terminated by SIGTERM"), (40, "terminated by signal 40")]
     {
         let (_, exit) = sh(|_| (), &format!("kill -{signal} $$"));
-        assert_eq!(exit, Exit::Signal(signal, false));
+        assert_eq!(exit, Exit::Signal { number: signal, core: false });
         assert_eq!(exit.to_string(), words);
-        assert_eq!(i32::from(exit.shell_code()), 128 + signal);
+        assert_eq!(i32::from(exit.shell_status()), 128 + signal);
     }
 }
 
