@@ -119,6 +119,15 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
     });
 }
 
+/// Tries until something is wrong: a child that another test is about to start holds the reading end for a moment.
+fn until_gone(troubles: &mut Vec<Trouble>, mut attempt: impl FnMut(&mut Vec<Trouble>)) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while troubles.is_empty() {
+        assert!(std::time::Instant::now() < deadline);
+        attempt(troubles);
+    }
+}
+
 #[test]
 fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
     each_way(|kind, force| {
@@ -128,13 +137,15 @@ fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
         stream.write(b"hello", &mut troubles);
         assert_eq!(troubles, []);
         drop(reader);
+        until_gone(&mut troubles, |troubles| stream.write(b"x", troubles));
+        let before = stream.lost;
         for _ in 0..100_000 {
             stream.write(b"1234567890", &mut troubles);
         }
         assert!(!stream.is_full() && stream.wants_write().is_none());
         let why = if kind.ends_with("terminal") { Errno::EIO } else { Errno::EPIPE };
         assert_eq!(troubles, [Trouble::Gone("it".to_owned(), why)]);
-        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), 1_000_000)));
+        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), before + 1_000_000)));
         assert_eq!(stream.give_up(), None);
     });
 }
@@ -148,12 +159,13 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
         while !stream.is_full() {
             stream.write(&[b'x'; 1_000], &mut troubles);
         }
-        let queued = stream.queue.len() as u64;
         drop(reader);
-        assert!(stream.flush(&mut troubles), "who waits for it may go on");
+        let mut room = false;
+        until_gone(&mut troubles, |troubles| room = stream.flush(troubles));
+        assert!(room, "who waits for it may go on");
         assert!(stream.wants_write().is_none());
         assert!(matches!(&troubles[..], [Trouble::Gone(..)]), "{troubles:?}");
-        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), queued)));
+        assert!(matches!(stream.give_up(), Some(Trouble::Dropped(_, 1..))));
     });
 }
 
