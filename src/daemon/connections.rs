@@ -46,7 +46,7 @@ pub struct Server {
     open: usize,
     /// Bytes that clients make us hold.
     held: usize,
-    /// Counts requests, so that a ticket never comes twice; and with that, who was served last.
+    /// Counts clients and their turns: so a ticket never comes twice, and it is known who was served last.
     serial: u32,
     has_supervisor: bool,
     default_url: Option<String>,
@@ -201,6 +201,7 @@ impl Server {
         if poll.add(&socket, token(Kind::Connection, n), Interest::Read).is_err() {
             return;
         }
+        self.serial = self.serial.wrapping_add(1);
         let client = Some(Box::new(Client {
             socket,
             service,
@@ -532,3 +533,6 @@ fn announce(section: &HttpServerConfig, listener: &Listener, interfaces: &[(Stri
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
+
+#[cfg(test)]
+mod tests;

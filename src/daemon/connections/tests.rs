@@ -1,0 +1,444 @@
+use super::*;
+use crate::daemon::split_token;
+use crate::rpc::fake::{Fake, program};
+use crate::wire::http::{Parsed, Reply as HttpReply, parse_reply, post_request};
+use crate::wire::xmlrpc::{Value, parse_response, write_call};
+use proptest::prelude::*;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+/// A server with its loop, and a folder for its socket.
+struct World {
+    server: Server,
+    poll: Poll,
+    host: Fake,
+    said: Said,
+    folder: tempfile::TempDir,
+}
+
+fn section(folder: &Path) -> HttpServerConfig {
+    HttpServerConfig {
+        section: "unix_http_server".into(),
+        address: SocketAddress::Unix(folder.join("sock")),
+        chmod: 0o700,
+        chown: None,
+        credentials: None,
+    }
+}
+
+fn world_with(programs: usize, change: impl FnOnce(&mut Config)) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config { http: vec![section(folder.path())], ..Config::default() };
+    config.rpc_interfaces.push(("supervisor".into(), "x".into()));
+    change(&mut config);
+    let poll = Poll::new().unwrap();
+    let (server, said) = Server::open(&config, &poll).unwrap();
+    let groups = (0..programs).map(|n| program(&format!("p{n}"), |_| {})).collect();
+    World { server, poll, host: Fake::new(groups), said, folder }
+}
+
+fn world() -> World {
+    world_with(3, |_| {})
+}
+
+impl World {
+    fn connect(&self) -> UnixStream {
+        let client = UnixStream::connect(self.folder.path().join("sock")).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
+    }
+
+    /// One turn of the loop; `false`: nothing was ready.
+    fn turn(&mut self) -> bool {
+        let mut ready = Vec::new();
+        self.poll.wait(Now::default().mono, Some(Now::default().mono), &mut ready).unwrap();
+        for ready in &ready {
+            match split_token(ready.token).unwrap() {
+                (Kind::Listener, n) => self.server.accept(n, &self.poll, self.host.now),
+                (_, n) => self.server.serve(n, *ready, &mut self.host, &self.poll),
+            }
+        }
+        self.hand_out();
+        !ready.is_empty()
+    }
+
+    /// Replies of the brain.
+    fn hand_out(&mut self) {
+        while let Some((ticket, reply)) = self.host.replies.pop_front() {
+            self.server.reply(ticket, reply, &mut self.host, &self.poll);
+        }
+    }
+
+    /// Turns until nothing is ready: it must come to rest, for a loop that spins is a defect.
+    fn rest(&mut self) {
+        for _ in 0..10_000 {
+            if !self.turn() {
+                return;
+            }
+        }
+        panic!("the loop spins");
+    }
+
+    /// Sends all of `bytes`, in the pieces that `cuts` give, reading answers on the way. Gives all that came back.
+    fn exchange(&mut self, client: &mut UnixStream, bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
+        let (mut rest, mut back, mut cuts) = (bytes, Vec::new(), cuts.iter().cycle());
+        let mut idle = 0;
+        while idle < 3 {
+            let piece = rest.len().min(cuts.next().copied().unwrap_or(usize::MAX));
+            let sent = match client.write(&rest[..piece]) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    rest = &[];
+                    0
+                }
+            };
+            rest = &rest[sent..];
+            let busy = self.turn();
+            let before = back.len();
+            take(client, &mut back);
+            idle = if busy || sent > 0 || back.len() > before { 0 } else { idle + 1 };
+        }
+        assert!(rest.is_empty(), "{} bytes were not taken", rest.len());
+        back
+    }
+
+    fn clients(&self) -> usize {
+        assert_eq!(self.server.open, self.server.clients.iter().flatten().count());
+        self.server.open
+    }
+}
+
+/// Takes what has come. `false`: the connection is closed.
+fn take(client: &mut UnixStream, into: &mut Vec<u8>) -> bool {
+    let mut piece = [0; 64 * 1024];
+    loop {
+        match client.read(&mut piece) {
+            Ok(0) => return false,
+            Ok(read) => into.extend_from_slice(&piece[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+fn call(method: &str, params: &[Value]) -> Vec<u8> {
+    post_request("/RPC2", "localhost", None, &write_call(method, params))
+}
+
+fn replies(mut bytes: &[u8]) -> Vec<HttpReply> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        match parse_reply(bytes, true) {
+            Parsed::Complete { message, consumed } => {
+                bytes = &bytes[consumed..];
+                all.push(message);
+            }
+            other => panic!("{other:?}: {}", String::from_utf8_lossy(bytes)),
+        }
+    }
+    all
+}
+
+fn value(reply: &HttpReply) -> Value {
+    assert_eq!(reply.status, 200);
+    parse_response(&reply.body).unwrap().unwrap()
+}
+
+#[test]
+fn many_calls_go_over_one_connection_however_they_are_cut() {
+    let mut world = world();
+    for cuts in [&[][..], &[1], &[3, 50], &[4000]] {
+        let mut client = world.connect();
+        let bytes = call("supervisor.getAPIVersion", &[]).repeat(50);
+        let got = replies(&world.exchange(&mut client, &bytes, cuts));
+        assert_eq!(got.len(), 50);
+        assert!(got.iter().all(|reply| reply.keep_alive && value(reply) == "3.0".into()));
+        drop(client);
+        world.rest();
+        assert_eq!(world.clients(), 0);
+        assert_eq!(world.server.held, 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn cutting_changes_nothing(cuts in prop::collection::vec(1..400_usize, 1..20)) {
+        let mut world = world();
+        let mut client = world.connect();
+        let mut bytes = call("supervisor.startProcess", &["p0".into()]);
+        bytes.extend(call("supervisor.stopProcess", &["p0".into(), false.into()]));
+        bytes.extend(b"GET /nothing HTTP/1.1\r\n\r\n");
+        bytes.extend(call("supervisor.getIdentification", &[]));
+        let mut back = world.exchange(&mut client, &bytes, &cuts);
+        world.host.pass(5);
+        world.hand_out();
+        back.extend(world.exchange(&mut client, &[], &[]));
+        let got = replies(&back);
+        let status: Vec<u16> = got.iter().map(|reply| reply.status).collect();
+        prop_assert_eq!(status, [200, 200, 404, 200]);
+        prop_assert_eq!(value(&got[0]), true.into());
+        prop_assert_eq!(value(&got[1]), true.into());
+        prop_assert_eq!(value(&got[3]), "the <one>".into());
+    }
+
+    #[test]
+    fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let mut world = world();
+        let mut client = world.connect();
+        client.write_all(&bytes).unwrap();
+        world.rest();
+        drop(client);
+        world.rest();
+        prop_assert_eq!(world.clients(), 0);
+    }
+}
+
+#[test]
+fn each_path_and_method_has_its_answer() {
+    let mut world = world();
+    for (request, status, stays) in [
+        ("GET / HTTP/1.1\r\n\r\n", 404, true),
+        ("HEAD /x HTTP/1.1\r\n\r\n", 404, true),
+        ("GET /RPC2 HTTP/1.1\r\n\r\n", 400, true),
+        ("PUT /x HTTP/1.1\r\n\r\n", 400, true),
+        ("POST /RPC2 HTTP/1.1\r\n\r\n", 411, false),
+        ("POST /RPC2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 400, true),
+        ("POST /RPC2 HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n", 413, false),
+        ("POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 400, true),
+        ("nonsense\r\n\r\n", 400, false),
+        ("GET / HTTP/1.0\r\n\r\n", 404, false),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 404, true),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 404, false),
+        ("GET / HTTP/3.0\r\n\r\n", 505, false),
+    ] {
+        let mut client = world.connect();
+        let back = world.exchange(&mut client, request.as_bytes(), &[]);
+        assert!(
+            back.starts_with(format!("HTTP/1.{} {status} ", u8::from(!request.contains("/1.0"))).as_bytes()),
+            "{request}"
+        );
+        assert_eq!(take(&mut client, &mut Vec::new()), stays, "{request}");
+    }
+    let mut client = world.connect();
+    let back = world.exchange(&mut client, format!("GET / HTTP/1.1\r\nX: {}\r\n", "y".repeat(20_000)).as_bytes(), &[]);
+    assert_eq!(replies(&back)[0].status, 431);
+    // Any path that begins with it.
+    let mut client = world.connect();
+    let any = String::from_utf8(call("system.listMethods", &[])).unwrap().replace("/RPC2", "/%52PC2xyz");
+    assert_eq!(replies(&world.exchange(&mut client, any.as_bytes(), &[]))[0].status, 200);
+}
+
+#[test]
+fn a_client_may_ask_before_it_sends_its_body() {
+    let mut world = world();
+    let mut client = world.connect();
+    let body = write_call("supervisor.getAPIVersion", &[]);
+    let head = format!("POST /RPC2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    assert_eq!(world.exchange(&mut client, head.as_bytes(), &[]), http::CONTINUE);
+    assert_eq!(replies(&world.exchange(&mut client, body.as_bytes(), &[1])).len(), 1);
+}
+
+#[test]
+fn a_password_is_asked_for_on_every_path() {
+    let digest = format!("{{SHA}}{}", sha1_smol::Sha1::from("s:ecret").digest());
+    for password in ["s:ecret", &digest] {
+        let mut world = world_with(0, |config| config.http[0].credentials = Some(("u".into(), password.into())));
+        assert!(world.said.iter().all(|(level, _)| *level == LogLevel::Info));
+        for path in ["/RPC2", "/", "/x"] {
+            let mut client = world.connect();
+            let back = world.exchange(&mut client, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &[]);
+            let text = String::from_utf8(back).unwrap();
+            assert!(
+                text.starts_with("HTTP/1.1 401 ") && text.contains("WWW-Authenticate: Basic realm=\"default\"\r\n")
+            );
+            assert!(!take(&mut client, &mut Vec::new()));
+        }
+        for (given, status) in
+            [(("u", "s:ecret"), 200), (("u", "wrong"), 401), (("v", "s:ecret"), 401), (("u", ""), 401)]
+        {
+            let mut client = world.connect();
+            let request = post_request("/RPC2", "x", Some(given), &write_call("supervisor.getState", &[]));
+            assert_eq!(replies(&world.exchange(&mut client, &request, &[]))[0].status, status, "{given:?}");
+        }
+    }
+}
+
+#[test]
+fn a_slow_reader_holds_one_answer_and_its_next_request_waits() {
+    let mut world = world_with(1000, |_| {});
+    let (mut slow, mut quick) = (world.connect(), world.connect());
+    slow.write_all(&call("supervisor.getAllProcessInfo", &[]).repeat(5)).unwrap();
+    world.rest();
+    let held = world.server.held;
+    assert!(held > 1_000_000 && held < 4_000_000, "{held}");
+    assert_eq!(replies(&world.exchange(&mut quick, &call("supervisor.getState", &[]), &[])).len(), 1);
+    let mut back = Vec::new();
+    for _ in 0..1000 {
+        assert!(take(&mut slow, &mut back));
+        world.rest();
+    }
+    let got = replies(&back);
+    assert_eq!(got.len(), 5);
+    assert!(got.iter().all(|reply| value(reply).as_array().unwrap().len() == 1000));
+    assert!(world.server.held < 100_000, "{}", world.server.held);
+}
+
+#[test]
+fn a_waiting_call_holds_nobody_up_and_a_client_that_goes_is_forgotten() {
+    let mut world = world();
+    let (mut waits, mut goes, mut other) = (world.connect(), world.connect(), world.connect());
+    let start = |name: &str| call("supervisor.startProcess", &[name.into()]);
+    assert!(world.exchange(&mut waits, &start("p0"), &[]).is_empty());
+    assert!(world.exchange(&mut goes, &start("p1"), &[]).is_empty());
+    assert_eq!(replies(&world.exchange(&mut other, &call("supervisor.getState", &[]), &[])).len(), 1);
+    drop(goes);
+    world.rest();
+    assert_eq!((world.clients(), world.host.forgotten.len()), (2, 1));
+    world.host.pass(5);
+    world.hand_out();
+    let got = replies(&world.exchange(&mut waits, &[], &[]));
+    assert_eq!(value(&got[0]), true.into());
+}
+
+#[test]
+fn a_client_that_only_stops_sending_still_gets_its_answer() {
+    let mut world = world();
+    let mut client = world.connect();
+    let mut bytes = call("supervisor.getState", &[]);
+    bytes.extend(call("supervisor.startProcess", &["p0".into()]));
+    client.write_all(&bytes).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    world.rest();
+    world.host.pass(5);
+    world.hand_out();
+    world.rest();
+    let mut back = Vec::new();
+    assert!(!take(&mut client, &mut back));
+    assert_eq!(replies(&back).len(), 2);
+    assert_eq!((world.clients(), world.host.forgotten.len()), (0, 0));
+}
+
+#[test]
+fn a_long_multicall_lets_others_in_between() {
+    let mut world = world_with(100, |_| {});
+    let (mut long, mut other) = (world.connect(), world.connect());
+    let one = Value::Struct(vec![("methodName".into(), "supervisor.getAllProcessInfo".into())]);
+    long.write_all(&call("system.multicall", &[Value::Array(vec![one; 60])])).unwrap();
+    world.turn();
+    world.turn();
+    other.write_all(&call("supervisor.getState", &[])).unwrap();
+    world.turn();
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    take(&mut other, &mut early);
+    take(&mut long, &mut late);
+    assert!(!early.is_empty() && late.is_empty());
+    late.extend(world.exchange(&mut long, &[], &[]));
+    assert_eq!(value(&replies(&late)[0]).as_array().unwrap().len(), 60);
+}
+
+#[test]
+fn the_longest_idle_client_makes_room_and_busy_ones_stay() {
+    let mut world = world();
+    let mut waits = world.connect();
+    assert!(world.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]).is_empty());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS_MAX {
+        clients.push(world.connect());
+        world.rest();
+    }
+    assert_eq!(world.clients(), CLIENTS_MAX);
+    assert!(!take(&mut clients[0], &mut Vec::new()), "the first was idle for longest");
+    assert!(take(&mut clients[1], &mut Vec::new()));
+    assert!(world.host.forgotten.is_empty());
+    drop(clients);
+    world.rest();
+    assert_eq!(world.clients(), 1);
+}
+
+#[test]
+fn the_last_answers_are_written_and_the_socket_goes() {
+    let mut world = world_with(1000, |_| {});
+    let path = world.folder.path().join("sock");
+    let mut client = world.connect();
+    client.write_all(&call("supervisor.shutdown", &[])).unwrap();
+    world.rest();
+    world.server.flush_before_exit(&world.poll, clock::now());
+    world.server.close_all(&world.poll);
+    let mut back = Vec::new();
+    assert!(!take(&mut client, &mut back));
+    assert_eq!(value(&replies(&back)[0]), true.into());
+    assert!(!path.exists());
+    assert_eq!(world.clients(), 0);
+}
+
+#[test]
+fn a_reader_that_does_not_read_delays_the_end_by_a_moment_only() {
+    let mut world = world_with(1000, |_| {});
+    let mut client = world.connect();
+    client.write_all(&call("supervisor.getAllProcessInfo", &[])).unwrap();
+    world.rest();
+    let before = clock::mono();
+    world.server.flush_before_exit(&world.poll, clock::now());
+    assert!(clock::mono().since(before).as_millis() >= u128::from(LAST_ANSWER_MILLIS) - 1);
+}
+
+#[test]
+fn problems_of_all_sockets_come_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let used = sockets::listen_unix(&folder.path().join("sock"), Access { mode: 0o600, owner: None }).unwrap();
+    let missing = SocketAddress::Unix(folder.path().join("no/sock"));
+    let nowhere = SocketAddress::Tcp("::1".into(), 1);
+    let http = [section(folder.path()).address, missing, nowhere, SocketAddress::Unix(folder.path().join("good"))];
+    let http = http.map(|address| HttpServerConfig { address, ..section(folder.path()) });
+    let config = Config { http: http.into(), ..Config::default() };
+    let problems = Server::open(&config, &Poll::new().unwrap()).unwrap_err();
+    let [in_use, missing, nowhere] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(in_use.starts_with("Another program is already listening on a port that one of our HTTP servers is configured to use.  Shut this program down first before starting supervisord."));
+    assert!(missing.starts_with("Cannot open an HTTP server: socket.error reported errno.ENOENT (2)"), "{missing}");
+    assert!(nowhere.starts_with("Cannot open an HTTP server: socket.error reported -2"), "{nowhere}");
+    assert!(!folder.path().join("good").exists(), "no half of a server");
+    drop(used);
+}
+
+#[test]
+fn sockets_are_announced_and_have_their_mode() {
+    let mut world = world_with(0, |config| {
+        config.http[0].chmod = 0o711;
+        let tcp = |host: &str| HttpServerConfig {
+            address: SocketAddress::Tcp(host.into(), 0),
+            section: format!("inet_http_server:{host}"),
+            ..config.http[0].clone()
+        };
+        let more = [tcp("127.0.0.1"), tcp("")];
+        config.http.extend(more);
+    });
+    let meta = std::fs::metadata(world.folder.path().join("sock")).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o711);
+    let critical: Vec<&str> =
+        world.said.iter().filter(|(level, _)| *level == LogLevel::Critical).map(|(_, line)| line.as_str()).collect();
+    let plain = "running without any HTTP authentication checking";
+    assert_eq!(
+        critical[..2],
+        [format!("Server 'unix_http_server' {plain}"), format!("Server 'inet_http_server:127.0.0.1' {plain}")]
+    );
+    assert!(critical[2].starts_with(&format!("Server 'inet_http_server:' {plain}: ")), "{critical:?}");
+    let initialized = world.said.iter().filter(|(_, line)| line == "RPC interface 'supervisor' initialized").count();
+    assert_eq!(initialized, 3);
+    let port = world.server.services[1].listener.port.unwrap();
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(&call("supervisor.getState", &[])).unwrap();
+    world.rest();
+    let mut piece = [0; 4096];
+    let read = client.read(&mut piece).unwrap();
+    assert_eq!(replies(&piece[..read]).len(), 1);
+}
+
+#[test]
+fn without_the_interface_in_the_file_its_methods_are_unknown() {
+    let mut world = world_with(0, |config| config.rpc_interfaces.clear());
+    let mut client = world.connect();
+    let back = world.exchange(&mut client, &call("supervisor.getState", &[]), &[]);
+    assert_eq!(parse_response(&replies(&back)[0].body).unwrap().unwrap_err().text, "UNKNOWN_METHOD");
+}
