@@ -19,9 +19,10 @@ fn text_of(path: &str) -> String {
 }
 
 fn user(wanted: impl Fn(&users::PasswdEntry) -> bool) -> Option<User> {
-    let entry = users::passwd(&text_of("/etc/passwd")).find(wanted)?;
-    let groups = users::groups_of(&entry.name, entry.gid, &text_of("/etc/group"));
-    Some(User { name: entry.name, uid: entry.uid, gid: entry.gid, groups })
+    let passwd = text_of("/etc/passwd");
+    let entry = users::passwd(&passwd).find(wanted)?;
+    let groups = users::groups_of(entry.name, entry.gid, &text_of("/etc/group"));
+    Some(User { name: entry.name.into(), uid: entry.uid, gid: entry.gid, groups })
 }
 
 impl Machine for Real {
@@ -79,7 +80,7 @@ impl Machine for Real {
             let uid = self.uid();
             users::passwd(&text_of("/etc/passwd"))
                 .find(|entry| if user.is_empty() { entry.uid == uid } else { entry.name == user })
-                .map(|entry| entry.home)
+                .map(|entry| entry.home.to_owned())
         })
     }
 

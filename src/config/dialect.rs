@@ -266,13 +266,16 @@ fn quote_cut(kept: &str, cut: &str) -> bool {
 /// A name or value with everything that means something to rust-ini as `\HEX.`. These escapes are our own: rust-ini strips
 /// blanks after it has replaced its own ones, and so would lose them.
 fn escaped(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() && !is_space(c) || "-_./%(),{}".contains(c);
+    let plain = |at: usize, c: char| match c {
+        '\\' | '[' | ']' | ';' | '#' => false,
+        ' ' => at > 0 && at.saturating_add(1) < text.len(),
+        c => c.is_ascii_graphic() || !c.is_ascii() && !is_space(c),
+    };
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if plain(c) {
-            out.push(c);
-        } else {
-            out.push_str(&format!("\\{:x}.", u32::from(c)));
+    for (at, c) in text.char_indices() {
+        match plain(at, c) {
+            true => out.push(c),
+            false => out.push_str(&format!("\\{:x}.", u32::from(c))),
         }
     }
     out

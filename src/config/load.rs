@@ -49,6 +49,8 @@ pub(super) struct Reader<'m> {
     here: String,
     host: String,
     environment: BTreeMap<String, String>,
+    /// Whom `user=` named before: a thousand programs have one user.
+    users: options::Users,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -61,6 +63,7 @@ impl<'m> Reader<'m> {
             here: values::absolute(values::dirname(&main_file.to_string_lossy()), machine),
             host: machine.host_node_name(),
             environment: machine.environment().into_iter().collect(),
+            users: options::Users::default(),
             problems: RefCell::default(),
         };
         let file = main_file.display();
@@ -134,6 +137,9 @@ impl<'m> Reader<'m> {
     /// The text of a key with its names replaced; `None` when it is not written, or cannot be expanded (reported).
     pub fn value(&self, section: &Section, key: &str, scope: Scope, who: Who) -> Option<String> {
         let entry = self.sections.entry(section, key)?;
+        if !entry.value.contains('%') {
+            return Some(entry.value.clone());
+        }
         let fixed = self.names(scope, who);
         let server = section.name == "supervisord" && key == "environment";
         let twice = server || matches!(key, "stdout_logfile" | "stderr_logfile");
@@ -428,7 +434,7 @@ impl<'m> Reader<'m> {
         let name = section.name.split_once(':').map_or("", |(_, name)| name);
         let Some(program) = self.name(section, name) else { return Vec::new() };
         let who = Who { program: &program, group, ..Who::default() };
-        let mut draft = Draft::default();
+        let mut draft = Draft { users: Rc::clone(&self.users), ..Draft::default() };
         self.apply(section, options::PROGRAM, |row| row.scope == Scope::Program, who, &mut draft);
         let numprocs = draft.numprocs.unwrap_or(1);
         let template = self.sections.entry(section, "process_name").map_or("%(program_name)s", |entry| &*entry.value);
@@ -453,7 +459,8 @@ impl<'m> Reader<'m> {
         for i in 0..numprocs.max(0) {
             let who = Who { process_num: draft.numprocs_start.saturating_add(i), numprocs, ..who };
             let before = self.problems.borrow().len();
-            processes.push(Rc::new(self.process(section, who, draft.clone())));
+            // The clone has no spare room in its texts and lists.
+            processes.push(Rc::new(self.process(section, who, draft.clone()).clone()));
             // The others would only say the same again.
             if self.problems.borrow().iter().skip(before).any(|problem| problem.severity == Severity::Error) {
                 break;

@@ -206,7 +206,7 @@ pub struct ProcessConfig {
     /// Send KILL to the process group.
     pub killasgroup: bool,
     /// Run as this user.
-    pub user: Option<User>,
+    pub user: Option<Rc<User>>,
     /// File descriptor 2 is the stdout pipe.
     pub redirect_stderr: bool,
     /// stdout's log.

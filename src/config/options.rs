@@ -5,11 +5,14 @@
 
 use super::Machine;
 use super::model::{
-    ChannelConfig, ChildLog, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig, ServerConfig,
-    ServerUrl, SocketAddress,
+    self, ChannelConfig, ChildLog, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig,
+    ServerConfig, ServerUrl, SocketAddress,
 };
 use super::values as v;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// The names that `%(…)s` may use in an option, besides `ENV_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +230,9 @@ fn seconds(text: &str) -> Result<u64, String> {
     Ok((seconds * 1000.0).round() as u64)
 }
 
+/// Whom `user=` named before: a thousand programs have one user, looked up once.
+pub(super) type Users = Rc<RefCell<BTreeMap<String, Rc<model::User>>>>;
+
 /// What the options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]` say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
@@ -247,6 +253,7 @@ pub(super) struct Draft {
     pub backlog: Option<u32>,
     pub owner: Option<Owner>,
     pub mode: Option<u32>,
+    pub users: Users,
 }
 
 fn child_log(to: &mut ChannelConfig, text: &str, machine: &dyn Machine) -> Result<bool, String> {
@@ -287,7 +294,13 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt("stopasgroup", Bool, "false", Program, "The stop signal goes to its process group", set!(process.stopasgroup, v::boolean)),
     opt("killasgroup", Bool, "", Program, "KILL goes to its process group; as stopasgroup when unset", set!(?killasgroup, v::boolean)),
     opt("exitcodes", OneOf("codes 0 to 255 between commas"), "0", Program, "Which exit codes are expected", set!(process.exitcodes, v::exit_codes)),
-    opt("user", User, "", Program, "Run as this user", set!(@process.user, v::user)),
+    opt("user", User, "", Program, "Run as this user", |d, text, machine| {
+        let known = d.users.borrow().get(text).cloned();
+        let user = known.map_or_else(|| v::user(text, machine).map(Rc::new), Ok)?;
+        d.users.borrow_mut().insert(text.into(), Rc::clone(&user));
+        d.process.user = Some(user);
+        Ok(())
+    }),
     opt("redirect_stderr", Bool, "false", Program, "stderr goes where stdout goes", set!(process.redirect_stderr, v::boolean)),
     opt("stdout_logfile", Log, "AUTO", Own, "Where stdout goes", |d, text, machine| {
         if child_log(&mut d.process.stdout, text, machine)? {

@@ -351,7 +351,7 @@ fn getprocessinfo_has_the_members_in_order() {
 fn every_option_of_a_configuration_is_told() {
     let user = User { name: "u".into(), uid: 77, gid: 7, groups: vec![] };
     let b = program("b", |p| {
-        p.user = Some(user);
+        p.user = Some(std::rc::Rc::new(user));
         p.exitcodes = [2, 0].into_iter().collect();
         p.redirect_stderr = true;
         p.stdout.maxbytes = 5_000_000_000;

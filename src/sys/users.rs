@@ -2,63 +2,56 @@
 #![forbid(unsafe_code)]
 
 /// A line of /etc/passwd (passwd(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PasswdEntry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswdEntry<'a> {
     /// Login name.
-    pub name: String,
+    pub name: &'a str,
     /// User number.
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
     /// Home directory.
-    pub home: String,
+    pub home: &'a str,
 }
 
 /// A line of /etc/group (group(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupEntry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupEntry<'a> {
     /// Group name.
-    pub name: String,
+    pub name: &'a str,
     /// Group number.
     pub gid: u32,
-    /// Names of its members (those whose primary group it is are not listed).
-    pub members: Vec<String>,
+    /// Names of its members between commas (those whose primary group it is are not listed).
+    pub members: &'a str,
 }
 
 /// The entries of a passwd file, in order; lines that are no entry (comments, NIS marks) are skipped.
-pub fn passwd(text: &str) -> impl Iterator<Item = PasswdEntry> + '_ {
-    text.lines().filter_map(|line| {
+pub fn passwd(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
+    text.lines().filter(is_entry).filter_map(|line| {
         let mut fields = line.split(':');
-        let (name, uid, gid) = (fields.next()?, fields.nth(1)?, fields.next()?);
-        let home = fields.nth(1)?.to_owned();
-        entry_name(name)
-            .and_then(|name| Some(PasswdEntry { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home }))
+        let (name, uid, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(PasswdEntry { name, uid, gid, home: fields.nth(1)? })
     })
 }
 
 /// The entries of a group file, in order; lines that are no entry are skipped.
-pub fn groups(text: &str) -> impl Iterator<Item = GroupEntry> + '_ {
-    text.lines().filter_map(|line| {
+pub fn groups(text: &str) -> impl Iterator<Item = GroupEntry<'_>> {
+    text.lines().filter(is_entry).filter_map(|line| {
         let mut fields = line.split(':');
-        let (name, gid) = (fields.next()?, fields.nth(1)?);
-        let members =
-            fields.next().unwrap_or_default().split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect();
-        entry_name(name).and_then(|name| Some(GroupEntry { name, gid: gid.parse().ok()?, members }))
+        let (name, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        Some(GroupEntry { name, gid, members: fields.next().unwrap_or_default() })
     })
 }
 
-fn entry_name(name: &str) -> Option<String> {
-    (!name.is_empty() && !name.starts_with(['#', '+', '-'])).then(|| name.to_owned())
+fn is_entry(line: &&str) -> bool {
+    !line.is_empty() && !line.starts_with(['#', '+', '-', ':'])
 }
 
 /// What setgroups(2) is to be given for a user: the primary group, then every group that lists the name.
 #[must_use]
 pub fn groups_of(name: &str, gid: u32, group_file: &str) -> Vec<u32> {
-    let mut all = vec![gid];
-    all.extend(
-        groups(group_file).filter(|group| group.gid != gid && group.members.iter().any(|m| m == name)).map(|g| g.gid),
-    );
-    all
+    let lists_it = |group: &GroupEntry| group.gid != gid && group.members.split(',').any(|member| member == name);
+    std::iter::once(gid).chain(groups(group_file).filter(lists_it).map(|group| group.gid)).collect()
 }
 
 #[cfg(test)]
@@ -72,7 +65,7 @@ mod tests {
     #[test]
     fn lines_that_are_no_entry_are_skipped() {
         let names: Vec<_> = passwd(PASSWD).map(|entry| (entry.name, entry.uid, entry.gid, entry.home)).collect();
-        assert_eq!(names, [("root".into(), 0, 0, "/root".into()), ("w".into(), 33, 44, "/var/www".to_owned())]);
+        assert_eq!(names, [("root", 0, 0, "/root"), ("w", 33, 44, "/var/www")]);
         assert_eq!(groups(GROUP).map(|g| g.gid).collect::<Vec<_>>(), [0, 44, 4, 9, 7]);
     }
 
