@@ -10,7 +10,7 @@ use crate::machine::Real;
 use crate::supervision::Supervision;
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::Signals;
+use crate::sys::signals::{RESET_FOR_CHILDREN, Signals};
 use crate::sys::{clock, errno, pid1};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
@@ -57,7 +57,7 @@ options:
 /// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
 pub fn main(name: &str, args: &[String]) -> u8 {
     // The very first act: from here on no signal is lost, and none can end us but KILL.
-    let signals = match Signals::take_over(&[]) {
+    let signals = match Signals::take_over(&RESET_FOR_CHILDREN) {
         Ok(signals) => signals,
         Err(error) => return fail(name, &format!("cannot take over signals: {error}")),
     };

@@ -197,6 +197,27 @@ fn nothing_but_three_descriptors_is_inherited() {
 }
 
 #[test]
+fn limits_are_those_that_supervisor_gives() {
+    output("command=/bin/bash -c \"ulimit -Sn; ulimit -Hn; ulimit -Su; ulimit -Hu; ulimit -c\"");
+}
+
+#[test]
+fn the_supervisors_umask_and_directory_do_nothing_in_the_foreground() {
+    output(
+        "command=/bin/sh -c \"umask; pwd | sed s=/tmp/rs.*=sandbox=\"\n[supervisord]\numask=077\ndirectory=/usr\n[program:x]",
+    );
+}
+
+#[test]
+fn a_relative_command_is_looked_for_where_the_supervisor_is() {
+    let conf = "[program:x]\ncommand=bin/tool\ndirectory=/usr\nstartretries=0\nstdout_logfile={dir}/x.out\nstderr_logfile={dir}/x.err\n";
+    compare(conf, |run| {
+        run.until("x", "FATAL");
+        run.note_history("x");
+    });
+}
+
+#[test]
 fn a_program_runs_as_its_user() {
     if !nix::unistd::geteuid().is_root() {
         return crate::harness::skip("only root can start programs of another user");

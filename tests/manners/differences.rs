@@ -1,0 +1,403 @@
+//! What rsup does otherwise than Supervisor on purpose, with Supervisor's own way beside it. docs/compat.md names each.
+
+use super::{as_pid1, rsup, short_lived};
+use crate::harness::{PATIENCE, Ran, Sandbox, Subject, oracle, run, skip, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+/// Runs the body with a sandbox of each subject, not started.
+fn each(conf: &str, body: impl Fn(&mut Sandbox)) {
+    if oracle().is_none() {
+        skip("no real Supervisor (tests/run makes build/oracle)");
+    }
+    for subject in [Subject::Supervisor, Subject::Rsup] {
+        if subject == Subject::Rsup || oracle().is_some() {
+            body(&mut Sandbox::new(subject, conf));
+        }
+    }
+}
+
+fn is_rsup(sandbox: &Sandbox) -> bool {
+    sandbox.subject == Subject::Rsup
+}
+
+fn launch(sandbox: &mut Sandbox) {
+    sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
+}
+
+/// `rsup check` of a text.
+fn check(conf: &str) -> Ran {
+    let sandbox = Sandbox::bare(Subject::Rsup);
+    sandbox.write("x.conf", conf);
+    run(sandbox.command("rsup").args(["check", "-c", "x.conf"]))
+}
+
+/// The set of ignored signals that a program's `grep SigIgn /proc/self/status` wrote to the file `out`.
+fn ignored(sandbox: &Sandbox) -> u64 {
+    u64::from_str_radix(sandbox.read("out").trim().rsplit('\t').next().unwrap(), 16).unwrap()
+}
+
+#[test]
+fn children_have_the_signals_that_python_ignores_at_their_defaults() {
+    each(
+        "[program:a]\ncommand=grep SigIgn /proc/self/status\nstdout_logfile={dir}/out\nstartsecs=0\nautorestart=false\n",
+        |sandbox| {
+            sandbox.start();
+            sandbox.until_file("out", "\n");
+            let pipe_and_xfsz = ignored(sandbox) & (1 << 12 | 1 << 24);
+            assert_eq!(pipe_and_xfsz != 0, !is_rsup(sandbox));
+        },
+    );
+}
+
+#[test]
+fn what_our_own_parent_ignores_is_at_its_default() {
+    // With CHLD ignored the kernel would reap behind our back, and no death would be seen.
+    let mut sandbox = Sandbox::new(
+        Subject::Rsup,
+        "[program:a]\ncommand=env --ignore-signal=CHLD,PIPE,TERM {dir}/bin/rsup -c {dir}/inner.conf\n\
+         stdout_logfile={dir}/rsup.out\nstartsecs=0\nautorestart=false\n",
+    );
+    sandbox.write(
+        "inner.conf",
+        "[supervisord]\nchildlogdir={dir}\nexit_when=all_done\n[unix_http_server]\nfile={dir}/inner.sock\n\
+         [program:b]\ncommand=grep SigIgn /proc/self/status\nstdout_logfile={dir}/out\nstartsecs=0\nautorestart=false\n",
+    );
+    sandbox.start();
+    sandbox.until_log("exited: a (exit status 0; expected)", 1);
+    assert_eq!(ignored(&sandbox) & (1 << 12 | 1 << 14 | 1 << 16), 0);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place() {
+    each("[program:a]\ncommand=/bin/cat\nstartsecs=soon\n[program:b]\ncommand=/bin/cat\nuser=nosuch\n", |sandbox| {
+        launch(sandbox);
+        assert_eq!(sandbox.wait(), 2);
+        let said = sandbox.read("stderr");
+        assert!(said.contains("invalid literal for int() with base 10: 'soon'"), "{said}");
+        let conf = sandbox.read("supervisord.conf");
+        let line = conf.lines().position(|line| line == "user=nosuch").unwrap() + 1;
+        let place = format!("supervisord.conf:{line}: [program:b] user: Invalid user name nosuch");
+        assert_eq!(said.contains(&place), is_rsup(sandbox), "{said}");
+    });
+}
+
+#[test]
+fn what_nobody_reads_is_warned_of_with_what_was_meant() {
+    each("[program:a]\ncommand=/bin/sleep 1000\nautostrat=false\n[Program:b]\ncommand=/bin/cat\n", |sandbox| {
+        sandbox.start();
+        sandbox.until("a", "RUNNING");
+        let log = sandbox.log();
+        for said in ["this key is not known and is ignored; did you mean autostart?", "write [program:b]"] {
+            assert_eq!(log.contains(said), is_rsup(sandbox), "{log}");
+        }
+    });
+}
+
+#[test]
+fn an_include_that_cannot_be_read_is_warned_of() {
+    each("[include]\nfiles=sub.*\n", |sandbox| {
+        std::fs::create_dir(sandbox.dir.join("sub.d")).unwrap();
+        sandbox.start();
+        assert_eq!(sandbox.log().contains("sub.d is skipped: "), is_rsup(sandbox), "{}", sandbox.log());
+    });
+}
+
+#[test]
+fn a_group_that_gives_way_to_another_is_warned_of() {
+    each(
+        "[group:a]\nprograms=b\n[program:a]\ncommand=/bin/cat\n[program:b]\ncommand=/bin/cat\n\
+         [program:c]\nprocess_name=same\ncommand=/bin/cat\n[program:d]\nprocess_name=same\ncommand=/bin/cat\n\
+         [group:g]\nprograms=c,d\n",
+        |sandbox| {
+            sandbox.start();
+            let all = sandbox.rpc("supervisor.getAllProcessInfo", json!([])).unwrap();
+            let names: Vec<String> = all.as_array().unwrap().iter().map(|info| info["name"].to_string()).collect();
+            assert_eq!(names, ["\"b\"", "\"same\""]);
+            for said in ["another group is called a too and takes its place", "are called same: only the last one runs"]
+            {
+                assert_eq!(sandbox.log().contains(said), is_rsup(sandbox), "{}", sandbox.log());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_variable_that_the_file_has_no_more_is_no_more_known() {
+    let program = "[program:a]\ncommand=/bin/sleep %(ENV_LONG)s\n";
+    each(&format!("{program}[supervisord]\nenvironment=LONG=\"1000\"\n"), |sandbox| {
+        sandbox.start();
+        sandbox.reconfigure(program);
+        let answer = sandbox.rpc("supervisor.reloadConfig", json!([]));
+        assert_eq!(answer.is_err_and(|(code, _)| code == 92), is_rsup(sandbox));
+    });
+}
+
+#[test]
+fn a_start_of_a_stopping_program_is_refused_whether_it_waits_or_not() {
+    let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopasgroup=true\n";
+    each(conf, |sandbox| {
+        sandbox.start();
+        sandbox.until("a", "RUNNING");
+        sandbox.rpc("supervisor.stopProcess", json!(["a", false])).unwrap();
+        let answer = sandbox.rpc("supervisor.startProcess", json!(["a", false]));
+        let refused = Err((40, "ABNORMAL_TERMINATION: a".to_owned()));
+        assert_eq!(answer, if is_rsup(sandbox) { refused } else { Ok(json!(true)) });
+        assert_eq!(sandbox.state("a"), "STOPPING");
+    });
+}
+
+#[test]
+fn clear_empties_the_logs_of_a_stopped_program_too() {
+    let conf = "[program:a]\ncommand=echo hello\nstdout_logfile={dir}/a.out\nstartsecs=0\nautorestart=false\n";
+    each(conf, |sandbox| {
+        sandbox.start();
+        sandbox.until_file("a.out", "hello\n");
+        sandbox.until("a", "EXITED");
+        assert_eq!(sandbox.ctl(&["clear", "a"]).out, "a: cleared\n");
+        assert_eq!(sandbox.read("a.out"), if is_rsup(sandbox) { "" } else { "hello\n" });
+    });
+}
+
+#[test]
+fn a_relative_log_and_pid_file_stay_where_they_were_made() {
+    each("[supervisord]\nlogfile=rel.log\npidfile=rel.pid\n", |sandbox| {
+        sandbox.launch(&["-n", "-c", "supervisord.conf"]);
+        wait_for("an answer", || sandbox.rpc("supervisor.reloadConfig", json!([])).ok());
+        wait_for("the pid file", || sandbox.dir.join("rel.pid").exists().then_some(()));
+        assert!(sandbox.read("rel.log").contains("supervisord started"));
+        if is_rsup(sandbox) {
+            assert_eq!(sandbox.ctl(&["maintail"]).code, 0);
+        }
+        // The file named on the command line is found again too.
+        sandbox.signal(Signal::SIGHUP);
+        wait_for("the restart", || (sandbox.read("rel.log").matches("supervisord started").count() > 1).then_some(()));
+        assert_eq!(sandbox.stop(), 0);
+        assert!(!is_rsup(sandbox) || !sandbox.dir.join("rel.pid").exists());
+    });
+}
+
+#[test]
+fn a_log_that_is_stdout_has_each_line_once_and_needs_no_other_option() {
+    // Not with the real Supervisor: it fails, as rotation is on by default (and as root it would delete /dev/stdout on clear).
+    let conf = "[supervisord]\nlogfile=/dev/stdout\n[program:a]\ncommand=echo hello\nstdout_logfile=/dev/stdout\n\
+                startsecs=0\nautorestart=false\n";
+    let sandbox = Sandbox::new(Subject::Rsup, conf);
+    let mut command = sandbox.command("supervisord");
+    let mut child = command.args(["-n", "-c", "supervisord.conf"]).stdout(Stdio::piped()).spawn().unwrap();
+    sandbox.until("a", "EXITED");
+    let cleared = sandbox.rpc("supervisor.clearAllProcessLogs", json!([]));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
+    for line in ["supervisord started with pid", "spawned: 'a'", "exited: a"] {
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+    }
+    assert_eq!(text.lines().filter(|line| *line == "hello").count(), 1, "{text}");
+    assert!(
+        !text.contains("CRIT") || text.matches("CRIT").count() == text.matches("HTTP authentication").count(),
+        "{text}"
+    );
+    assert!(cleared.is_ok() && std::fs::symlink_metadata("/dev/stdout").unwrap().is_symlink(), "{cleared:?}");
+}
+
+#[test]
+fn a_file_without_the_servers_own_section_is_enough() {
+    for subject in [Subject::Supervisor, Subject::Rsup] {
+        if subject == Subject::Supervisor && oracle().is_none() {
+            skip("no real Supervisor (tests/run makes build/oracle)");
+            continue;
+        }
+        let mut sandbox = Sandbox::bare(subject);
+        sandbox.write(
+            "supervisord.conf",
+            "[unix_http_server]\nfile={dir}/sock\n[rpcinterface:supervisor]\n\
+             supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
+             [program:a]\ncommand=sleep 1000\nstdout_logfile=NONE\nstderr_logfile=NONE\n",
+        );
+        launch(&mut sandbox);
+        if is_rsup(&sandbox) {
+            sandbox.until("a", "RUNNING");
+            // Root is what one is in a container, and no reason for a CRIT line.
+            assert!(!sandbox.read("supervisord.log").contains("root"), "{}", sandbox.read("supervisord.log"));
+            assert_eq!(sandbox.stop(), 0);
+        } else {
+            assert_eq!(sandbox.wait(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_uid_that_passwd_does_not_have_is_a_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can start programs of another user");
+    }
+    let conf = "[program:a]\ncommand=/bin/sh -c \"id -u; id -g\"\nuser=54321\nstdout_logfile={dir}/out\n\
+                startsecs=0\nautorestart=false\n";
+    each(conf, |sandbox| {
+        launch(sandbox);
+        if is_rsup(sandbox) {
+            let gid = nix::unistd::getegid();
+            sandbox.until_file("out", &format!("54321\n{gid}\n"));
+        } else {
+            assert_eq!(sandbox.wait(), 2);
+            assert!(sandbox.read("stderr").contains("Invalid user id 54321"));
+        }
+    });
+}
+
+#[test]
+fn python_plug_ins_are_warned_of_by_name() {
+    let conf = "[supervisord]\nlogfile=x.log\n[unix_http_server]\nfile=sock\n\
+        [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
+        [rpcinterface:cache]\nsupervisor.rpcinterface_factory=some_cache.rpc:make\n\
+        [ctlplugin:x]\nsupervisor.ctl_factory=some_ctl:make\n\
+        [eventlistener:l]\ncommand=cat\nevents=TICK_5\nresult_handler=some_handler:handle\n";
+    let ran = check(conf);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for said in ["some_cache.rpc:make cannot be loaded", "[ctlplugin:x]", "some_handler:handle cannot be loaded"] {
+        assert!(ran.out.contains(said), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said_at_start() {
+    let conf = "[program:a]\ncommand=sleep 1000\nstdout_capture_maxbytes=1KB\nstderr_syslog=true\nstdout_events_enabled=true\n\
+        [eventlistener:l]\ncommand=cat\nevents=TICK_5\n\
+        [fcgi-program:f]\ncommand=sleep 1000\nsocket=unix://{dir}/fcgi.sock\n\
+        [supervisord]\nlogfile=syslog\nnodaemon=false\n";
+    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
+    sandbox.launch(&["-c", "{dir}/supervisord.conf"]);
+    sandbox.until("a", "RUNNING");
+    let said = sandbox.read("stdout");
+    for option in ["stdout_capture_maxbytes", "stderr_syslog", "stdout_events_enabled"] {
+        assert!(said.contains(&format!("{option} of a is not there yet: it has no effect")), "{said}");
+    }
+    for what in ["[eventlistener:l]", "[fcgi-program:f]", "logfile=syslog", "nodaemon=false"] {
+        assert!(said.lines().any(|line| line.contains(what) && line.contains("not there yet")), "{what}: {said}");
+    }
+}
+
+#[test]
+fn a_password_of_the_server_is_never_only_parsed() {
+    let sandbox = short_lived("[unix_http_server]\nusername=joe\npassword=secret\n");
+    wait_for("the socket", || sandbox.dir.join("sock").exists().then_some(()));
+    assert_eq!(sandbox.http("POST", "/RPC2", "", "").unwrap().0, 401);
+    // What cannot be decoded counts as none; there it is an HTTP 500.
+    assert_eq!(sandbox.http("POST", "/RPC2", "Authorization: Basic !\r\n", "").unwrap().0, 401);
+}
+
+#[test]
+fn pages_and_streams_of_the_server_are_not_found() {
+    let sandbox = rsup("");
+    for path in ["/", "/index.html", "/logtail/a", "/mainlogtail", "/stylesheets/supervisor.css"] {
+        assert_eq!(sandbox.http("GET", path, "", "").unwrap().0, 404, "{path}");
+    }
+}
+
+#[test]
+fn the_limit_that_cannot_be_raised_is_told_as_it_is() {
+    each("[supervisord]\nminfds=2147483646\n", |sandbox| {
+        let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
+        launch(sandbox);
+        assert_eq!(sandbox.wait(), 2);
+        let said = sandbox.read("stderr");
+        assert!(said.contains("The minimum number of file descriptors required to run this process is 2147483646"));
+        assert_eq!(
+            said.contains(&format!("only allow you to open {hard} file descriptors")),
+            is_rsup(sandbox),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn of_several_signals_term_goes_first() {
+    let mut sandbox = rsup("[program:a]\ncommand=/bin/sleep 1000\n");
+    sandbox.until("a", "RUNNING");
+    for signal in [Signal::SIGSTOP, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGTERM, Signal::SIGCONT] {
+        sandbox.signal(signal);
+    }
+    assert_eq!(sandbox.wait(), 0);
+    let log = sandbox.log();
+    assert!(log.find("received SIGTERM").unwrap() < log.find("ignored SIGHUP").unwrap(), "{log}");
+}
+
+#[test]
+fn what_a_program_does_not_read_of_its_stdin_is_kept_up_to_a_mebibyte() {
+    each("[program:a]\ncommand=/bin/sleep 1000\n", |sandbox| {
+        sandbox.start();
+        sandbox.until("a", "RUNNING");
+        let send = || sandbox.rpc("supervisor.sendProcessStdin", json!(["a", "x".repeat(400_000)]));
+        let answers: Vec<_> = (0..3).map(|_| send().map_err(|(code, _)| code)).collect();
+        // The pipe takes 64 KiB. Supervisor keeps the rest without bound, but answers HTTP 500 as soon as it is full.
+        let theirs = vec![Ok(Value::Bool(true)), Err(-500), Err(-500)];
+        let ours = vec![Ok(Value::Bool(true)), Ok(Value::Bool(true)), Err(30)];
+        assert_eq!(answers, if is_rsup(sandbox) { ours } else { theirs });
+    });
+}
+
+#[test]
+fn auto_logs_that_cannot_be_made_are_none() {
+    let sandbox = rsup("[supervisord]\nchildlogdir=/proc\n[program:a]\ncommand=/bin/sleep 1000\n");
+    sandbox.until("a", "RUNNING");
+    assert!(sandbox.log().contains("WARN cannot make AUTO logs in /proc"), "{}", sandbox.log());
+    assert_eq!(sandbox.info("a")["stdout_logfile"], "");
+}
+
+#[test]
+fn as_pid_1_nothing_frightens_and_the_way_of_the_output_is_told() {
+    let Some((sandbox, _)) = as_pid1("[program:a]\ncommand=sleep 1000\n") else { return };
+    sandbox.until("a", "RUNNING");
+    let said = sandbox.read("stdout");
+    assert!(!said.contains("CRIT"), "{said}");
+    assert!(said.contains("for `docker logs` set stdout_logfile=/dev/stdout"), "{said}");
+}
+
+#[test]
+fn a_stopped_container_has_the_exit_code_of_the_program_that_was_stopped() {
+    for (from, code) in [("a", 143), ("first_failure", 0), ("essential", 0)] {
+        let conf =
+            format!("[supervisord]\nexit_code_from={from}\n[program:a]\ncommand=/bin/sleep 1000\nessential=true\n");
+        let mut sandbox = rsup(&conf);
+        sandbox.until("a", "RUNNING");
+        assert_eq!(sandbox.stop(), code, "{from}");
+    }
+}
+
+#[test]
+fn extra_keys_with_bad_values_are_refused() {
+    for line in ["exit_code_from=nobody", "exit_when=never", "stop_budget=soon"] {
+        assert_eq!(check(&format!("[supervisord]\n{line}\n[program:a]\ncommand=cat\n")).code, 2, "{line}");
+    }
+    for line in ["essential=perhaps", "sweep=2", "stdout_format=xml"] {
+        assert_eq!(check(&format!("[program:a]\ncommand=cat\n{line}\n")).code, 2, "{line}");
+    }
+    assert_eq!(check("[program:a]\ncommand=cat\nnumprocs=70000\nprocess_name=%(process_num)d\n").code, 2);
+}
+
+#[test]
+fn a_pid_file_of_somebody_else_is_left_alone() {
+    let mut sandbox = rsup("");
+    sandbox.write("supervisord.pid", "1\n");
+    assert_eq!(sandbox.stop(), 0);
+    assert_eq!(sandbox.read("supervisord.pid"), "1\n");
+}
+
+#[test]
+fn clients_beyond_the_limit_are_let_in_and_the_idlest_has_to_go() {
+    let sandbox = rsup("");
+    let connect = || std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
+    let mut first = connect();
+    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    let others: Vec<_> = (0..1000).map(|_| connect()).collect();
+    assert!(sandbox.rpc("supervisor.getState", json!([])).is_ok());
+    // Who had been idle for longest has gone.
+    let _ = first.write_all(b"x");
+    assert!(matches!(first.read(&mut [0]), Ok(0) | Err(_)));
+    drop(others);
+}
