@@ -43,7 +43,7 @@ pub(super) struct LogFile {
 }
 
 /// What makes two open descriptors the same file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(u64, u64);
 
 impl Inode {

@@ -36,6 +36,10 @@ pub(super) type Label = Option<Rc<[u8]>>;
 pub struct Sinks {
     inherited: Inherited,
     sinks: Vec<Option<Sink>>,
+    /// Where there is room in `sinks`.
+    free: Vec<SinkId>,
+    /// Which file or stream is which of `sinks`; rotation changes it.
+    inodes: BTreeMap<Inode, SinkId>,
     /// Those of `sinks` that are streams.
     streams: Vec<SinkId>,
     /// Held parts of lines, by writer.
@@ -54,6 +58,8 @@ pub struct Sinks {
 #[derive(Debug)]
 struct Sink {
     to: To,
+    /// As it stands in `inodes`.
+    inode: Inode,
     writers: u32,
     /// Who wrote the last byte, if that was not a newline.
     mid_line: Option<Writer>,
@@ -227,21 +233,20 @@ impl Sinks {
             };
             To::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
         };
-        let is_stream = matches!(to, To::Stream(_));
-        let sink = Some(Sink { to, writers: 1, mid_line: None });
-        let index = match self.sinks.iter_mut().enumerate().find(|(_, place)| place.is_none()) {
-            Some((index, place)) => {
-                *place = sink;
-                index
-            }
+        let at = match self.free.pop() {
+            Some(at) => at,
             None => {
-                self.sinks.push(sink);
-                self.sinks.len().saturating_sub(1)
+                self.sinks.push(None);
+                SinkId(u32::try_from(self.sinks.len().saturating_sub(1)).map_err(|_| Errno::EMFILE)?)
             }
         };
-        let at = SinkId(u32::try_from(index).map_err(|_| Errno::EMFILE)?);
-        if is_stream {
+        if matches!(to, To::Stream(_)) {
             self.streams.push(at);
+        }
+        let inode = Inode::of(&stat);
+        self.inodes.insert(inode, at);
+        if let Some(place) = self.sinks.get_mut(at.0 as usize) {
+            *place = Some(Sink { to, inode, writers: 1, mid_line: None });
         }
         Ok(Some((at, writer)))
     }
@@ -255,7 +260,9 @@ impl Sinks {
         sink.writers = sink.writers.saturating_sub(1);
         if let (0, To::File(file)) = (sink.writers, &mut sink.to) {
             self.troubles.extend(file.unreported());
+            self.inodes.remove(&sink.inode);
             *place = None;
+            self.free.push(at);
         }
     }
 
@@ -299,11 +306,15 @@ impl Sinks {
     }
 
     pub(super) fn reopen(&mut self, at: SinkId) -> Result<(), Errno> {
-        self.file_mut(at).map_or(Ok(()), LogFile::reopen)
+        let done = self.file_mut(at).map_or(Ok(()), LogFile::reopen);
+        self.note_inode(at);
+        done
     }
 
     pub(super) fn clear(&mut self, at: SinkId) -> Result<(), Errno> {
-        self.file_mut(at).map_or(Ok(()), LogFile::clear)
+        let done = self.file_mut(at).map_or(Ok(()), LogFile::clear);
+        self.note_inode(at);
+        done
     }
 
     pub(super) fn path(&self, at: SinkId) -> Option<&Path> {
@@ -316,9 +327,17 @@ impl Sinks {
     // The table.
 
     fn find(&self, inode: Inode) -> Option<SinkId> {
-        let is_it =
-            |sink: &Option<Sink>| sink.as_ref().is_some_and(|sink| sink.to.inode() == inode && sink.to.can_be_joined());
-        (0..).map(SinkId).zip(&self.sinks).find(|(_, sink)| is_it(sink)).map(|(at, _)| at)
+        self.inodes.get(&inode).copied().filter(|&at| self.sink(at).is_some_and(|sink| sink.to.can_be_joined()))
+    }
+
+    /// The file of a sink may be another now.
+    fn note_inode(&mut self, at: SinkId) {
+        let Some(Some(sink)) = self.sinks.get_mut(at.0 as usize) else { return };
+        let inode = sink.to.inode();
+        if inode != sink.inode {
+            self.inodes.remove(&std::mem::replace(&mut sink.inode, inode));
+            self.inodes.insert(inode, at);
+        }
     }
 
     fn sink(&self, at: SinkId) -> Option<&Sink> {
@@ -407,6 +426,7 @@ impl Sinks {
             sink.to.write(b"\n", now, &mut self.troubles);
         }
         sink.to.write(bytes, now, &mut self.troubles);
+        self.note_inode(at);
     }
 }
 
