@@ -64,16 +64,17 @@ fn the_client_finds_a_configuration_at_its_own_place() {
     }
     let image = with_conf("place", "[supervisord]\n");
     let temp = tempfile::tempdir().unwrap();
-    fs::write(temp.path().join("x.conf"), ONE).unwrap();
+    let broken = "[program:broken]\ncommand=/no/such/program\nautostart=false\nstartretries=0\n";
+    fs::write(temp.path().join("x.conf"), format!("{ONE}{broken}")).unwrap();
     let mount = format!("{}:/app:ro", temp.path().display());
     let container = Container::start(&["-v", &mount, &image, "-c", "/app/x.conf"]);
     container.until_running("web", "");
     let health = container.exec(&["rsup", "health"]);
     assert_eq!(health.code, 0, "{health:?}");
-    assert_eq!(container.exec(&["rsupctl", "stop", "web"]).out, "web: stopped\n");
+    assert_eq!(container.exec(&["rsupctl", "start", "broken"]).code, 1);
     let health = container.exec(&["rsup", "health"]);
     assert_eq!(health.code, 1, "{health:?}");
-    assert!((health.out + &health.err).contains("web"), "it names what does not run");
+    assert!((health.out + &health.err).contains("broken"), "it names what does not run");
     assert_eq!(container.stop(), 0);
 }
 
@@ -171,9 +172,15 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
         still.then_some(())
     });
     assert!(container.exec(&["rsupctl", "status"]).out.contains(" RUNNING "));
-    assert_eq!(container.stop(), 0);
-    attached.kill().unwrap();
-    attached.wait().unwrap();
+    // Not `docker stop`: Docker itself hangs until somebody reads. PID 1 does not.
+    let pid1 = docker(&["inspect", "--format", "{{.State.Pid}}", &container.0]).out;
+    assert_eq!(docker(&["kill", "-s", "TERM", &container.0]).code, 0);
+    wait_for("the end of PID 1", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid1.trim())).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+    std::io::copy(&mut attached.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+    assert_eq!(attached.wait().unwrap().code(), Some(0));
 }
 
 /// `docker run -it`: the program has the terminal, Ctrl-C reaches it, its exit code is the container's.

@@ -34,6 +34,11 @@ pub fn oracle() -> Option<PathBuf> {
     venv.join("bin/supervisord").exists().then_some(venv)
 }
 
+/// The binary under test: `$RSUP_STATIC` (`tests/run` names the static one that ships), or what cargo has just built.
+pub fn rsup() -> PathBuf {
+    std::env::var_os("RSUP_STATIC").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rsup")), PathBuf::from)
+}
+
 /// Notes that the running test cannot run here, for the list at the end of `tests/run`.
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
@@ -118,7 +123,7 @@ impl Sandbox {
         for name in ["supervisord", "supervisorctl", "rsup", "rsupctl", "pidproxy"] {
             let target = match (subject, oracle()) {
                 (Subject::Supervisor, Some(venv)) if !name.starts_with("rsup") => venv.join("bin").join(name),
-                _ => PathBuf::from(env!("CARGO_BIN_EXE_rsup")),
+                _ => rsup(),
             };
             std::os::unix::fs::symlink(target, dir.join("bin").join(name)).unwrap();
         }
