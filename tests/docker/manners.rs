@@ -64,14 +64,14 @@ fn the_client_finds_a_configuration_at_its_own_place() {
     }
     let image = with_conf("place", "[supervisord]\n");
     let temp = tempfile::tempdir().unwrap();
-    let broken = "[program:broken]\ncommand=/no/such/program\nautostart=false\nstartretries=0\n";
+    let broken = "[program:broken]\ncommand=/bin/false\nautostart=false\nstartretries=0\n";
     fs::write(temp.path().join("x.conf"), format!("{ONE}{broken}")).unwrap();
     let mount = format!("{}:/app:ro", temp.path().display());
     let container = Container::start(&["-v", &mount, &image, "-c", "/app/x.conf"]);
     container.until_running("web", "");
     let health = container.exec(&["rsup", "health"]);
     assert_eq!(health.code, 0, "{health:?}");
-    assert_eq!(container.exec(&["rsupctl", "start", "broken"]).code, 1);
+    assert_eq!(container.exec(&["rsupctl", "start", "broken"]).code, 7);
     let health = container.exec(&["rsup", "health"]);
     assert_eq!(health.code, 1, "{health:?}");
     assert!((health.out + &health.err).contains("broken"), "it names what does not run");
