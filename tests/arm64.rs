@@ -1,5 +1,11 @@
 //! The arm64 build under qemu's user emulation: it starts, answers its client, and stops.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
 #[path = "harness/mod.rs"]
