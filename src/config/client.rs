@@ -39,11 +39,11 @@ pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
         let mut draft = options::ClientDraft::default();
         reader.apply(section, options::CLIENT, |_| true, Who::default(), &mut draft);
         ClientSection {
-            serverurl: draft.serverurl.unwrap_or_else(|| "http://localhost:9001".into()),
+            serverurl: draft.serverurl.unwrap_or_else(|| options::DEFAULT_URL.into()),
             username: draft.username,
             password: draft.password,
             prompt: draft.prompt.unwrap_or_else(|| "supervisor".into()),
-            history_file: draft.history_file,
+            history_file: draft.history_file.flatten(),
         }
     });
     let mut problems = reader.problems();

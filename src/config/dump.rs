@@ -63,7 +63,12 @@ impl Reader<'_> {
         let who = Who { template: true, own, ..Who::default() };
         let mut written = ini.with_section(Some(&*section.name));
         for row in rows {
-            let text = self.value(section, row.key, row.scope, who).map(|text| encoded(&text, &self.guard(row.scope)));
+            let text = match row.key {
+                // Blanks that come out of a variable are allowed in a name, written ones are not: as it is.
+                "process_name" => self.sections.entry(section, row.key).map(|entry| entry.value.clone()),
+                key => self.value(section, key, row.scope, who),
+            };
+            let text = text.map(|text| encoded(&text, &self.guard(row.scope)));
             // A listener's priority has one default as a group and another as a process.
             let listener = section.name.starts_with("eventlistener:") && row.key == "priority";
             let default = Some(row.default).filter(|d| !d.is_empty() && !listener && !NO_DEFAULT.contains(&row.key));

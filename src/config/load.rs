@@ -195,7 +195,7 @@ impl<'m> Reader<'m> {
         for row in rows.iter().filter(|row| wanted(row)) {
             let Some(text) = self.value(section, row.key, row.scope, who) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
-                let hint = if why.contains(';') { String::new() } else { format!("; write {}", row.kind.wanted()) };
+                let hint = if why.contains(';') { String::new() } else { format!("; write {}", row.wanted) };
                 self.error(section, row.key, format!("{}{hint}", why.trim_end()));
             }
         }
@@ -477,9 +477,13 @@ impl<'m> Reader<'m> {
         self.apply(section, options::PROGRAM, |row| row.scope == Scope::Own, who, &mut draft);
         let title = &section.name;
         let process = &mut draft.process;
-        for (channel, config) in [("stdout", &mut process.stdout), ("stderr", &mut process.stderr)] {
+        let logs = [
+            ("stdout", draft.stdout_logfile, &mut process.stdout),
+            ("stderr", draft.stderr_logfile, &mut process.stderr),
+        ];
+        for (channel, logfile, config) in logs {
             let key = format!("{channel}_logfile");
-            if draft.syslog_as_file.contains(&channel) {
+            if let Some(None) = logfile {
                 config.syslog = true;
                 let why = "syslog but this is deprecated and will be removed.  Use";
                 self.warn(
@@ -488,6 +492,7 @@ impl<'m> Reader<'m> {
                     format!("For [{title}], {key}={why} {channel}_syslog=true to enable syslog instead."),
                 );
             }
+            config.logfile = logfile.map_or(ChildLog::Auto, |log| log.unwrap_or(ChildLog::None));
             if config.logfile == ChildLog::Auto && config.maxbytes == 0 {
                 let why = "without rollover, set maxbytes > 0 to avoid filling up filesystem unintentionally";
                 self.warn(section, &key, format!("For [{title}], AUTO logging used for {key} {why}"));
@@ -503,7 +508,6 @@ impl<'m> Reader<'m> {
         if self.sections.entry(section, "command").is_none() {
             self.error(section, "command", format!("program section {title} does not specify a command"));
         }
-        process.command = draft.command.unwrap_or_default();
         process.name = draft.process_name.unwrap_or_else(|| who.program.into());
         process.environment = own;
         draft.process
