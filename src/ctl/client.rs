@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use crate::wire::http::{self, Parsed, Reply};
+use crate::wire::http::{self, Reply};
 use crate::wire::xmlrpc::{self, Fault, Value};
 
 /// How much is read at once, in bytes.
@@ -177,19 +177,17 @@ fn exchange(connection: &mut dyn Stream, request: &[u8]) -> Result<Reply, String
         };
         let bytes = read.as_ref().map_or(0, |bytes| *bytes);
         buffer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
-        match http::parse_reply(&buffer, bytes == 0) {
-            Parsed::Complete { message, .. } => return Ok(message),
-            Parsed::Bad(why) => return Err(why.to_string()),
-            Parsed::Partial { .. } if bytes > 0 => {}
-            Parsed::Partial { .. } => {
-                let why = match (written, read) {
+        match http::parse_reply(&buffer, bytes == 0).map_err(|why| why.to_string())? {
+            Some((reply, _)) => return Ok(reply),
+            None if bytes > 0 => {}
+            None => {
+                return Err(match (written, read) {
                     (_, Err(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                        return Err("no answer in time".into());
+                        "no answer in time".into()
                     }
                     (Err(error), _) | (_, Err(error)) => error.to_string(),
                     _ => "the server closed the connection without an answer".into(),
-                };
-                return Err(why);
+                });
             }
         }
     }

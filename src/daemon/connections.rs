@@ -396,20 +396,20 @@ impl Client {
     /// Answers the request at the front of the input; `false`: it is not all there.
     fn take_request(&mut self, server: &Server, n: u32, host: &mut dyn Host) -> bool {
         match http::parse_request(&self.input) {
-            Parsed::Complete { message, consumed } => {
+            Ok(Parsed::Complete { request, consumed }) => {
                 self.input.drain(..consumed);
                 if self.input.is_empty() {
                     empty(&mut self.input);
                 }
                 self.was_told_to_continue = false;
-                self.answer(&message, server, n, host);
+                self.answer(&request, server, n, host);
             }
-            Parsed::Partial { expects_continue: true } if !self.was_told_to_continue => {
+            Ok(Parsed::Partial { expects_continue: true }) if !self.was_told_to_continue => {
                 self.was_told_to_continue = true;
                 self.output.extend_from_slice(http::CONTINUE);
             }
-            Parsed::Partial { .. } => return false,
-            Parsed::Bad(why) => self.say(&Response::error(why.status()), Framing::LAST, host.now()),
+            Ok(Parsed::Partial { .. }) => return false,
+            Err(why) => self.say(&Response::error(why.status()), Framing::LAST, host.now()),
         }
         true
     }

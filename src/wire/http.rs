@@ -3,8 +3,8 @@
 //!
 //! Parsing starts from the front of a buffer each time and keeps nothing: a longer buffer never changes what a shorter
 //! one already decided, so it does not matter how the bytes were split on their way.
-use std::borrow::Cow;
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -28,13 +28,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What the front of a buffer holds.
+/// What the front of a buffer holds of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parsed<T> {
-    /// A whole message.
+pub enum Parsed {
+    /// All of it.
     Complete {
-        /// The message.
-        message: T,
+        /// The request.
+        request: Request,
         /// How many bytes of the buffer it took.
         consumed: usize,
     },
@@ -43,14 +43,12 @@ pub enum Parsed<T> {
         /// The head is there, and the client sends the body only after [`CONTINUE`] (write it once a request).
         expects_continue: bool,
     },
-    /// It can never become a message. Answer with [`BadMessage::status`] and [`Framing::LAST`], then close.
-    Bad(BadMessage),
 }
 
 /// What makes the other side write its body after `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why bytes are not an acceptable message.
+/// Why bytes can never become an acceptable message: answer with [`BadMessage::status`] and [`Framing::LAST`], then close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadMessage {
     /// Not HTTP, or framed in two ways at once.
@@ -206,47 +204,37 @@ impl Framing {
     pub const LAST: Self = Self { http11: true, keep_alive: false, head_only: false };
 
     /// RFC 9112 §9.3; Supervisor reads a `Connection` field as one word, so lists are ours.
-    fn of(minor: u8, headers: &Headers, head_only: bool) -> Self {
+    fn of(minor: Option<u8>, headers: &Headers, head_only: bool) -> Self {
+        let http11 = minor != Some(0);
         let keep_alive =
-            if minor == 0 { headers.lists("connection", "keep-alive") } else { !headers.lists("connection", "close") };
-        Self { http11: minor > 0, keep_alive, head_only }
+            if http11 { !headers.lists("connection", "close") } else { headers.lists("connection", "keep-alive") };
+        Self { http11, keep_alive, head_only }
     }
 }
 
 /// Parses one request from the front of `buffer`, within the limits above.
-#[must_use]
-pub fn parse_request(buffer: &[u8]) -> Parsed<Request> {
-    request(buffer).unwrap_or_else(Parsed::Bad)
-}
-
-fn request(buffer: &[u8]) -> Result<Parsed<Request>, BadMessage> {
+pub fn parse_request(buffer: &[u8]) -> Result<Parsed, BadMessage> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut fields);
-    let front = buffer.get(..HEAD_MAX_BYTES).unwrap_or(buffer);
-    let Some(head_bytes) = head_length(head.parse(front), front.len())? else {
+    let Some(head_bytes) = parse_head(buffer, |front| head.parse(front))? else {
         return Ok(Parsed::Partial { expects_continue: false });
     };
-    let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
+    let method = head.method.unwrap_or_default();
     let headers = Headers::copied(head.headers);
-    let framing = Framing::of(head.version.unwrap_or(1), &headers, method == "HEAD");
+    let framing = Framing::of(head.version, &headers, method == "HEAD");
     let length = match body_length(&headers)? {
         BodyLength::Unsaid if method == "POST" => return Err(BadMessage::LengthRequired),
         BodyLength::Unsaid => BodyLength::Bytes(0),
         said => said,
     };
     let rest = buffer.get(head_bytes..).unwrap_or_default();
-    let Some((body, body_bytes)) = body(rest, length, BODY_MAX_BYTES, CHUNKS_MAX)? else {
+    let Some((body, body_bytes)) = parse_body(rest, length, BODY_MAX_BYTES, CHUNKS_MAX)? else {
         let expects_continue = framing.http11 && rest.is_empty() && headers.lists("expect", "100-continue");
         return Ok(Parsed::Partial { expects_continue });
     };
-    let request = Request {
-        method: method.to_owned(),
-        target: origin_form(target).to_owned(),
-        body: body.into_owned(),
-        headers,
-        framing,
-    };
-    Ok(Parsed::Complete { message: request, consumed: head_bytes.saturating_add(body_bytes) })
+    let (method, target) = (method.to_owned(), origin_form(head.path.unwrap_or_default()).to_owned());
+    let consumed = head_bytes.saturating_add(body_bytes);
+    Ok(Parsed::Complete { request: Request { method, target, headers, body, framing }, consumed })
 }
 
 /// `http://host/path` → `/path` (RFC 9112 §3.2.2).
@@ -255,10 +243,14 @@ fn origin_form(target: &str) -> &str {
     after.find('/').and_then(|at| after.get(at..)).unwrap_or("/")
 }
 
-fn head_length(parsed: httparse::Result<usize>, seen: usize) -> Result<Option<usize>, BadMessage> {
-    match parsed {
-        Ok(httparse::Status::Complete(length)) => Ok(Some(length)),
-        Ok(httparse::Status::Partial) if seen >= HEAD_MAX_BYTES => Err(BadMessage::HeadTooLarge),
+/// Gives the front of `buffer` to one of `httparse`'s parsers; `None`: the head, or trailer, is not all there yet.
+fn parse_head<'b, T>(
+    buffer: &'b [u8],
+    parse: impl FnOnce(&'b [u8]) -> httparse::Result<T>,
+) -> Result<Option<T>, BadMessage> {
+    match parse(buffer.get(..HEAD_MAX_BYTES).unwrap_or(buffer)) {
+        Ok(httparse::Status::Complete(parsed)) => Ok(Some(parsed)),
+        Ok(httparse::Status::Partial) if buffer.len() >= HEAD_MAX_BYTES => Err(BadMessage::HeadTooLarge),
         Ok(httparse::Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(BadMessage::HeadTooLarge),
         Err(httparse::Error::Version) => Err(BadMessage::UnknownVersion),
@@ -294,32 +286,25 @@ fn body_length(headers: &Headers) -> Result<BodyLength, BadMessage> {
     }
 }
 
-type Body<'a> = (Cow<'a, [u8]>, usize);
-
 /// The body at the front of `rest` and the bytes that it takes with its framing; `None`: not all there yet.
-fn body(rest: &[u8], length: BodyLength, bytes_max: usize, chunks_max: usize) -> Result<Option<Body<'_>>, BadMessage> {
+fn parse_body(
+    rest: &[u8],
+    length: BodyLength,
+    bytes_max: usize,
+    chunks_max: usize,
+) -> Result<Option<(Vec<u8>, usize)>, BadMessage> {
     match length {
         BodyLength::Bytes(bytes) if bytes > bytes_max => Err(BadMessage::BodyTooLarge),
-        BodyLength::Bytes(bytes) => Ok(rest.get(..bytes).map(|body| (body.into(), bytes))),
-        BodyLength::Unsaid => Ok(Some((rest.into(), rest.len()))),
-        BodyLength::Chunked => {
-            // Once without copying, since most calls find the body unfinished.
-            let Some(consumed) = walk_chunks(rest, bytes_max, chunks_max, |_| ())? else { return Ok(None) };
-            let mut whole = Vec::new();
-            walk_chunks(rest, bytes_max, chunks_max, |data| whole.extend_from_slice(data))?;
-            Ok(Some((whole.into(), consumed)))
-        }
+        BodyLength::Bytes(bytes) => Ok(rest.get(..bytes).map(|body| (body.to_vec(), bytes))),
+        BodyLength::Unsaid => Ok(Some((rest.to_vec(), rest.len()))),
+        BodyLength::Chunked => parse_chunks(rest, bytes_max, chunks_max),
     }
 }
 
-fn walk_chunks<'a>(
-    buffer: &'a [u8],
-    bytes_max: usize,
-    chunks_max: usize,
-    mut each: impl FnMut(&'a [u8]),
-) -> Result<Option<usize>, BadMessage> {
-    let (mut rest, mut total) = (buffer, 0_usize);
-    for _ in 0..=chunks_max {
+fn parse_chunks(buffer: &[u8], bytes_max: usize, chunks_max: usize) -> Result<Option<(Vec<u8>, usize)>, BadMessage> {
+    // Copied only when the end is there, since most calls find the body unfinished.
+    let (mut rest, mut chunks, mut bytes_left) = (buffer, Vec::new(), bytes_max);
+    while chunks.len() <= chunks_max {
         let line = rest.get(..CHUNK_LINE_MAX_BYTES).unwrap_or(rest);
         let (start, size) = match httparse::parse_chunk_size(line) {
             Ok(httparse::Status::Complete(found)) => found,
@@ -328,35 +313,22 @@ fn walk_chunks<'a>(
         };
         rest = rest.get(start..).unwrap_or_default();
         if size == 0 {
-            return Ok(
-                trailer_length(rest)?.and_then(|trailer| buffer.len().checked_sub(rest.len())?.checked_add(trailer))
-            );
+            let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            let trailer = parse_head(rest, |front| httparse::parse_headers(front, &mut fields))?;
+            let before = buffer.len().saturating_sub(rest.len());
+            return Ok(trailer.map(|(length, _)| (chunks.concat(), before.saturating_add(length))));
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        total = total.saturating_add(size);
-        if total > bytes_max {
-            return Err(BadMessage::BodyTooLarge);
-        }
-        let Some((data, after)) = rest.split_at_checked(size) else { return Ok(None) };
+        bytes_left = bytes_left.checked_sub(size).ok_or(BadMessage::BodyTooLarge)?;
+        let Some((chunk, after)) = rest.split_at_checked(size) else { return Ok(None) };
+        chunks.push(chunk);
         rest = match after {
             [b'\r', b'\n', after @ ..] => after,
             [] | [b'\r'] => return Ok(None),
             _ => return Err(BadMessage::Malformed),
         };
-        each(data);
     }
     Err(BadMessage::BodyTooLarge)
-}
-
-fn trailer_length(rest: &[u8]) -> Result<Option<usize>, BadMessage> {
-    let front = rest.get(..HEAD_MAX_BYTES).unwrap_or(rest);
-    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let parsed = httparse::parse_headers(front, &mut fields);
-    let length = parsed.map(|status| match status {
-        httparse::Status::Complete((length, _)) => httparse::Status::Complete(length),
-        httparse::Status::Partial => httparse::Status::Partial,
-    });
-    head_length(length, front.len())
 }
 
 /// An answer, but for how it is framed.
@@ -387,21 +359,15 @@ impl Response {
              <p>Error code {status}.\r\n<p>Message: {}.\r\n</body>\r\n",
             reason(status)
         );
-        let fields =
-            if status == 401 { vec![("WWW-Authenticate", "Basic realm=\"default\"".to_owned())] } else { Vec::new() };
-        Self { status, content_type: "text/html", fields, body: Some(body.into_bytes()) }
+        let challenge = (status == 401).then(|| ("WWW-Authenticate", "Basic realm=\"default\"".to_owned()));
+        Self { status, content_type: "text/html", fields: Vec::from_iter(challenge), body: Some(body.into_bytes()) }
     }
 
     /// Appends the answer to `out`. Afterwards the connection is to be closed unless [`Framing::keep_alive`]
     /// (or, where the body follows, as [`Response::closes`] says).
     pub fn write(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
-        let version = u8::from(framing.http11);
-        let mut head = format!("HTTP/1.{version} {} {}\r\n", self.status, reason(self.status));
-        let mut field = |name: &str, value: &str| {
-            for part in [name, ": ", value, "\r\n"] {
-                head.push_str(part);
-            }
-        };
+        let mut head = format!("HTTP/1.{} {} {}\r\n", u8::from(framing.http11), self.status, reason(self.status));
+        let mut field = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         match &self.body {
             Some(body) => field("Content-Length", &body.len().to_string()),
             None if framing.http11 => field("Transfer-Encoding", "chunked"),
@@ -413,9 +379,7 @@ impl Response {
             field("Connection", "Keep-Alive");
         }
         field("Content-Type", self.content_type);
-        for (name, value) in &self.fields {
-            field(name, value);
-        }
+        self.fields.iter().for_each(|(name, value)| field(name, value));
         field("Date", date);
         field("Server", SERVER);
         head.push_str("\r\n");
@@ -434,66 +398,35 @@ impl Response {
 
 /// Appends a piece of a body that follows its head; an empty piece ends the body.
 pub fn write_chunk(framing: Framing, data: &[u8], out: &mut Vec<u8>) {
-    if !framing.http11 {
-        out.extend_from_slice(data);
-        return;
+    if framing.http11 {
+        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
     }
-    out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
     out.extend_from_slice(data);
-    out.extend_from_slice(b"\r\n");
+    if framing.http11 {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// The words for a status code, as Supervisor says them.
-#[must_use]
-pub fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        301 => "Moved Permanently",
-        302 => "Moved Temporarily",
-        303 => "See Other",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        411 => "Length Required",
-        413 => "Request Entity Too Large",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "HTTP Version not supported",
-        _ => "Unknown",
-    }
+fn reason(status: u16) -> &'static str {
+    #[rustfmt::skip]
+    const REASONS: &[(u16, &str)] = &[
+        (200, "OK"), (301, "Moved Permanently"), (302, "Moved Temporarily"), (303, "See Other"), (304, "Not Modified"),
+        (400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (405, "Method Not Allowed"),
+        (411, "Length Required"), (413, "Request Entity Too Large"), (431, "Request Header Fields Too Large"),
+        (500, "Internal Server Error"), (501, "Not Implemented"), (503, "Service Unavailable"),
+        (505, "HTTP Version not supported"),
+    ];
+    REASONS.iter().find(|(code, _)| *code == status).map_or("Unknown", |(_, words)| words)
 }
 
-/// The `Date` field for a time in seconds since 1970 (RFC 9110 §5.6.7), e.g. `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// The `Date` field for a time in seconds since 1970 (RFC 9110 §5.6.7), e.g. `Sun, 06 Nov 1994 08:49:37 GMT`; no later
+/// than the year 9999.
 #[must_use]
 pub fn http_date(unix_secs: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    #[rustfmt::skip]
-    const MONTHS: [(&str, u64); 12] = [
-        ("Jan", 31), ("Feb", 28), ("Mar", 31), ("Apr", 30), ("May", 31), ("Jun", 30),
-        ("Jul", 31), ("Aug", 31), ("Sep", 30), ("Oct", 31), ("Nov", 30), ("Dec", 31),
-    ];
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
-    let secs = unix_secs.min(LAST_SECOND_OF_9999);
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let (mut days, mut year, mut name) = (secs / 86_400, 1970_u64, "");
-    let weekday = usize::try_from(days % 7).ok().and_then(|day| DAYS.get(day)).unwrap_or(&"");
-    while let Some(rest) = days.checked_sub(if is_leap(year) { 366 } else { 365 }) {
-        (days, year) = (rest, year.saturating_add(1));
-    }
-    for (month, length) in MONTHS {
-        name = month;
-        match days.checked_sub(if month == "Feb" && is_leap(year) { 29 } else { length }) {
-            Some(rest) => days = rest,
-            None => break,
-        }
-    }
-    let (day, hour, minute, second) = (days.saturating_add(1), secs / 3600 % 24, secs / 60 % 60, secs % 60);
-    format!("{weekday}, {day:02} {name} {year} {hour:02}:{minute:02}:{second:02} GMT")
+    let since_1970 = Duration::from_secs(unix_secs.min(LAST_SECOND_OF_9999));
+    UNIX_EPOCH.checked_add(since_1970).map(httpdate::fmt_http_date).unwrap_or_default()
 }
 
 /// A whole answer, as a client sees it.
@@ -524,39 +457,30 @@ pub fn post_request(target: &str, host: &str, credentials: Option<(&str, &str)>,
 }
 
 /// Parses one answer from the front of `buffer`; `at_end`: the connection has been closed, so no more will come.
-/// Still partial at the end means that it was cut short.
-#[must_use]
-pub fn parse_reply(buffer: &[u8], at_end: bool) -> Parsed<Reply> {
-    reply(buffer, at_end).unwrap_or_else(Parsed::Bad)
-}
-
-fn reply(buffer: &[u8], at_end: bool) -> Result<Parsed<Reply>, BadMessage> {
-    let partial = Ok(Parsed::Partial { expects_continue: false });
-    let mut head_bytes = 0_usize;
-    let (status, reason, minor, headers) = loop {
-        let rest = buffer.get(head_bytes..).unwrap_or_default();
-        let front = rest.get(..HEAD_MAX_BYTES).unwrap_or(rest);
+/// Gives it with the bytes that it took; `None`: it is not all there yet; at the end that means that it was cut short.
+pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(Reply, usize)>, BadMessage> {
+    let mut rest = buffer;
+    loop {
         let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Response::new(&mut fields);
-        let Some(bytes) = head_length(head.parse(front), front.len())? else { return partial };
-        head_bytes = head_bytes.saturating_add(bytes);
+        let Some(head_bytes) = parse_head(rest, |front| head.parse(front))? else { return Ok(None) };
+        rest = rest.get(head_bytes..).unwrap_or_default();
         let status = head.code.unwrap_or_default();
-        let is_interim = (100..200).contains(&status);
-        if !is_interim {
-            break (status, head.reason.unwrap_or_default(), head.version.unwrap_or(1), Headers::copied(head.headers));
+        if matches!(status, 100..200) {
+            continue;
         }
-    };
-    let rest = buffer.get(head_bytes..).unwrap_or_default();
-    let length = match body_length(&headers)? {
-        _ if matches!(status, 204 | 304) => BodyLength::Bytes(0),
-        BodyLength::Unsaid if !at_end => return partial,
-        length => length,
-    };
-    let Some((body, body_bytes)) = body(rest, length, usize::MAX, usize::MAX)? else { return partial };
-    let until_close = matches!(length, BodyLength::Unsaid);
-    let keep_alive = !until_close && Framing::of(minor, &headers, false).keep_alive;
-    let message = Reply { status, reason: reason.to_owned(), body: body.into_owned(), keep_alive };
-    Ok(Parsed::Complete { message, consumed: head_bytes.saturating_add(body_bytes) })
+        let headers = Headers::copied(head.headers);
+        let length = match body_length(&headers)? {
+            _ if matches!(status, 204 | 304) => BodyLength::Bytes(0),
+            BodyLength::Unsaid if !at_end => return Ok(None),
+            length => length,
+        };
+        let Some((body, body_bytes)) = parse_body(rest, length, usize::MAX, usize::MAX)? else { return Ok(None) };
+        let until_close = matches!(length, BodyLength::Unsaid);
+        let keep_alive = !until_close && Framing::of(head.version, &headers, false).keep_alive;
+        let reply = Reply { status, reason: head.reason.unwrap_or_default().to_owned(), body, keep_alive };
+        return Ok(Some((reply, buffer.len().saturating_sub(rest.len()).saturating_add(body_bytes))));
+    }
 }
 
 #[cfg(test)]

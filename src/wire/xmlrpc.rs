@@ -83,35 +83,17 @@ impl Value {
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::String(text.to_owned())
-    }
+macro_rules! values_from {
+    ($($type:ty => $variant:ident),+) => {$(
+        impl From<$type> for Value {
+            fn from(plain: $type) -> Self {
+                Self::$variant(plain.into())
+            }
+        }
+    )+};
 }
 
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::String(text)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Bool(truth)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl From<i32> for Value {
-    fn from(number: i32) -> Self {
-        Self::Int(number.into())
-    }
-}
+values_from!(&str => String, String => String, bool => Bool, i64 => Int, i32 => Int);
 
 /// A call from a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,7 +116,7 @@ pub struct Fault {
 /// Why a document is not XML-RPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadXml {
-    why: Cow<'static, str>,
+    why: String,
     at: u64,
 }
 
@@ -146,10 +128,8 @@ impl fmt::Display for BadXml {
 
 /// Reads a `<methodCall>`.
 pub fn parse_call(document: &[u8]) -> Result<Call, BadXml> {
-    let mut scan = Scan::new(document);
     let (mut method, mut params) = (String::new(), Vec::new());
-    scan.root()?;
-    scan.children(|scan, name| {
+    let scan = Scan::whole(document, |scan, name| {
         match name {
             b"methodName" => method = scan.text()?,
             b"params" => params = scan.params()?,
@@ -157,16 +137,13 @@ pub fn parse_call(document: &[u8]) -> Result<Call, BadXml> {
         }
         Ok(())
     })?;
-    scan.end()?;
     if method.is_empty() { Err(scan.bad("no methodName")) } else { Ok(Call { method, params }) }
 }
 
 /// Reads a `<methodResponse>`: its value or its fault.
 pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
-    let mut scan = Scan::new(document);
     let (mut params, mut fault) = (Vec::new(), None);
-    scan.root()?;
-    scan.children(|scan, name| {
+    let scan = Scan::whole(document, |scan, name| {
         match name {
             b"params" => params = scan.params()?,
             b"fault" => fault = scan.values(0)?.pop(),
@@ -174,7 +151,6 @@ pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
         }
         Ok(())
     })?;
-    scan.end()?;
     if let Some(fault) = fault {
         let code = fault.member("faultCode").and_then(Value::as_int);
         let text = fault.member("faultString").and_then(Value::as_str);
@@ -186,41 +162,45 @@ pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
 
 /// What the reader comes upon; comments and the like are passed over.
 enum Piece<'a> {
-    Open(Cow<'a, [u8]>),
+    Open(Vec<u8>),
     Close,
     Text(Cow<'a, str>),
     End,
 }
 
+/// Reads elements from the inside: each method begins behind an element's start tag and ends behind its end tag.
 struct Scan<'a> {
     reader: Reader<&'a [u8]>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(document: &'a [u8]) -> Self {
-        let mut reader = Reader::from_reader(document);
-        reader.config_mut().expand_empty_elements = true;
-        Self { reader }
+    /// Reads a document to its end; `each`: as in [`Scan::element`], for the children of the root, whatever its name.
+    fn whole(document: &'a [u8], each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<Self, BadXml> {
+        let mut scan = Self { reader: Reader::from_reader(document) };
+        scan.reader.config_mut().expand_empty_elements = true;
+        let Piece::Open(_) = scan.outside()? else { return Err(scan.bad("no element")) };
+        scan.element(each)?;
+        let Piece::End = scan.outside()? else { return Err(scan.bad("more than one element")) };
+        Ok(scan)
     }
 
-    fn bad(&self, why: impl Into<Cow<'static, str>>) -> BadXml {
-        BadXml { why: why.into(), at: self.reader.buffer_position() }
+    fn bad(&self, why: impl fmt::Display) -> BadXml {
+        BadXml { why: why.to_string(), at: self.reader.buffer_position() }
     }
 
     fn next(&mut self) -> Result<Piece<'a>, BadXml> {
         loop {
-            let event = self.reader.read_event().map_err(|e| self.bad(e.to_string()))?;
-            let text = match event {
-                Event::Start(tag) => return Ok(Piece::Open(Cow::Owned(tag.local_name().as_ref().to_vec()))),
+            let text = match self.reader.read_event().map_err(|e| self.bad(e))? {
+                Event::Start(tag) => return Ok(Piece::Open(tag.local_name().as_ref().to_vec())),
                 Event::End(_) => return Ok(Piece::Close),
                 Event::Eof => return Ok(Piece::End),
                 Event::Text(text) => text.xml10_content(),
                 Event::CData(text) => text.xml10_content(),
                 Event::GeneralRef(name) => {
-                    if let Some(char) = name.resolve_char_ref().map_err(|e| self.bad(e.to_string()))? {
+                    if let Some(char) = name.resolve_char_ref().map_err(|e| self.bad(e))? {
                         return Ok(Piece::Text(Cow::Owned(char.into())));
                     }
-                    let name = name.decode().map_err(|e| self.bad(e.to_string()))?;
+                    let name = name.decode().map_err(|e| self.bad(e))?;
                     let known = resolve_predefined_entity(&name).ok_or_else(|| self.bad("unknown entity"))?;
                     return Ok(Piece::Text(known.into()));
                 }
@@ -228,57 +208,38 @@ impl<'a> Scan<'a> {
                 Event::DocType(_) => return Err(self.bad("a document type definition is not accepted")),
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::Empty(_) => continue,
             };
-            return text.map(Piece::Text).map_err(|e| self.bad(e.to_string()));
+            return text.map(Piece::Text).map_err(|e| self.bad(e));
         }
     }
 
-    /// Goes into the root element, whatever its name.
-    fn root(&mut self) -> Result<(), BadXml> {
+    /// The next piece outside the root element but for white space.
+    fn outside(&mut self) -> Result<Piece<'a>, BadXml> {
         loop {
             match self.next()? {
-                Piece::Open(_) => return Ok(()),
                 Piece::Text(text) if text.trim().is_empty() => {}
-                _ => return Err(self.bad("no element")),
+                piece => return Ok(piece),
             }
         }
     }
 
-    /// Nothing may follow the root element.
-    fn end(&mut self) -> Result<(), BadXml> {
+    /// Calls `each` inside each child, with the child's name; it must read to the child's end. Returns our own text.
+    fn element(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<String, BadXml> {
+        let mut own = String::new();
         loop {
             match self.next()? {
-                Piece::End => return Ok(()),
-                Piece::Text(text) if text.trim().is_empty() => {}
-                _ => return Err(self.bad("more than one element")),
-            }
-        }
-    }
-
-    /// Calls `each` inside each child element of this element; it must read to the child's end.
-    fn children(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<(), BadXml> {
-        loop {
-            match self.next()? {
+                Piece::Text(text) => own.push_str(&text),
                 Piece::Open(name) => each(self, &name)?,
-                Piece::Close => return Ok(()),
-                Piece::Text(_) => {}
+                Piece::Close => return Ok(own),
                 Piece::End => return Err(self.bad("cut short")),
             }
         }
     }
 
-    /// The text of this element; its children are passed over.
     fn text(&mut self) -> Result<String, BadXml> {
-        let mut all = String::new();
-        loop {
-            match self.next()? {
-                Piece::Text(text) => all.push_str(&text),
-                Piece::Open(_) => self.skip()?,
-                Piece::Close => return Ok(all),
-                Piece::End => return Err(self.bad("cut short")),
-            }
-        }
+        self.element(|scan, _| scan.skip())
     }
 
+    /// Without recursion: what is passed over may be nested to any depth.
     fn skip(&mut self) -> Result<(), BadXml> {
         let mut open = 1_usize;
         while open > 0 {
@@ -292,31 +253,31 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn params(&mut self) -> Result<Vec<Value>, BadXml> {
-        let mut params = Vec::new();
-        self.children(|scan, name| {
-            if name == b"param" {
-                params.extend(scan.values(0)?.into_iter().next());
-                Ok(())
-            } else {
-                scan.skip()
+    /// What `read` makes of each child that is called `wanted`; others are passed over.
+    fn list<T>(
+        &mut self,
+        wanted: &[u8],
+        mut read: impl FnMut(&mut Self) -> Result<T, BadXml>,
+    ) -> Result<Vec<T>, BadXml> {
+        let mut all = Vec::new();
+        self.element(|scan, name| {
+            if name != wanted {
+                return scan.skip();
             }
+            all.push(read(scan)?);
+            Ok(())
         })?;
-        Ok(params)
+        Ok(all)
     }
 
-    /// The `<value>` children of this element.
+    /// The first value of each `<param>`.
+    fn params(&mut self) -> Result<Vec<Value>, BadXml> {
+        let firsts = self.list(b"param", |scan| Ok(scan.values(0)?.into_iter().next()))?;
+        Ok(firsts.into_iter().flatten().collect())
+    }
+
     fn values(&mut self, depth: usize) -> Result<Vec<Value>, BadXml> {
-        let mut values = Vec::new();
-        self.children(|scan, name| {
-            if name == b"value" {
-                values.push(scan.value(depth)?);
-                Ok(())
-            } else {
-                scan.skip()
-            }
-        })?;
-        Ok(values)
+        self.list(b"value", |scan| scan.value(depth))
     }
 
     /// Inside `<value>`: its first child, or its own text as a string.
@@ -324,60 +285,48 @@ impl<'a> Scan<'a> {
         if depth >= DEPTH_MAX {
             return Err(self.bad("nested too deep"));
         }
-        let (mut own, mut typed) = (String::new(), None);
-        loop {
-            match self.next()? {
-                Piece::Text(text) => own.push_str(&text),
-                Piece::Open(name) if typed.is_none() => typed = Some(self.typed(&name, depth)?),
-                Piece::Open(_) => self.skip()?,
-                Piece::Close => return Ok(typed.unwrap_or(Value::String(own))),
-                Piece::End => return Err(self.bad("cut short")),
+        let mut typed = None;
+        let own = self.element(|scan, name| {
+            if typed.is_some() {
+                return scan.skip();
             }
-        }
+            typed = Some(scan.typed(name, depth.saturating_add(1))?);
+            Ok(())
+        })?;
+        Ok(typed.unwrap_or(Value::String(own)))
     }
 
-    fn typed(&mut self, name: &[u8], depth: usize) -> Result<Value, BadXml> {
-        let below = depth.saturating_add(1);
-        match name {
+    /// `below`: the depth of values within.
+    fn typed(&mut self, name: &[u8], below: usize) -> Result<Value, BadXml> {
+        let text = match name {
             b"array" => {
-                let mut data = None;
-                self.children(|scan, _| {
-                    let values = scan.values(below)?;
-                    data.get_or_insert(values);
-                    Ok(())
-                })?;
+                let data = self.list(b"data", |scan| scan.values(below))?.into_iter().next();
                 return Ok(Value::Array(data.unwrap_or_default()));
             }
-            b"struct" => {
-                let mut members = Vec::new();
-                self.children(|scan, _| {
-                    members.push(scan.struct_member(below)?);
-                    Ok(())
-                })?;
-                return Ok(Value::Struct(members));
-            }
-            _ => {}
-        }
-        let text = self.text()?;
-        Ok(match name {
+            b"struct" => return self.list(b"member", |scan| scan.struct_member(below)).map(Value::Struct),
+            _ => self.text()?,
+        };
+        match name {
             b"int" | b"i1" | b"i2" | b"i4" | b"i8" => {
-                Value::Int(text.trim().parse().map_err(|_| self.bad(format!("not an integer: {text:?}")))?)
+                text.trim().parse().map(Value::Int).map_err(|_| self.bad(format!("not an integer: {text:?}")))
             }
-            b"double" => Value::Double(text.trim().parse().map_err(|_| self.bad(format!("not a number: {text:?}")))?),
-            b"boolean" => Value::Bool(text == "1"),
-            b"dateTime.iso8601" => Value::DateTime(text.trim().to_owned()),
+            b"double" => {
+                text.trim().parse().map(Value::Double).map_err(|_| self.bad(format!("not a number: {text:?}")))
+            }
             b"base64" => {
                 let dense: String = text.split_ascii_whitespace().collect();
-                Value::Base64(BASE64_STANDARD.decode(dense).map_err(|e| self.bad(format!("not base64: {e}")))?)
+                BASE64_STANDARD.decode(dense).map(Value::Base64).map_err(|e| self.bad(format!("not base64: {e}")))
             }
-            b"nil" => Value::Nil,
-            _ => Value::String(text),
-        })
+            b"boolean" => Ok(Value::Bool(text == "1")),
+            b"dateTime.iso8601" => Ok(Value::DateTime(text.trim().to_owned())),
+            b"nil" => Ok(Value::Nil),
+            _ => Ok(Value::String(text)),
+        }
     }
 
     fn struct_member(&mut self, depth: usize) -> Result<(String, Value), BadXml> {
         let (mut key, mut member) = (None, None);
-        self.children(|scan, name| {
+        self.element(|scan, name| {
             match name {
                 b"name" => key = Some(scan.text()?),
                 b"value" => member = Some(scan.value(depth)?),
@@ -394,9 +343,13 @@ impl<'a> Scan<'a> {
 pub fn write_call(method: &str, params: &[Value]) -> String {
     let mut out = String::from("<?xml version='1.0'?>\n<methodCall>\n<methodName>");
     write_text(method, &mut out);
-    out.push_str("</methodName>\n");
-    write_params(params, &mut out);
-    out.push_str("</methodCall>\n");
+    out.push_str("</methodName>\n<params>\n");
+    for param in params {
+        out.push_str("<param>\n");
+        write_value(param, &mut out);
+        out.push_str("</param>\n");
+    }
+    out.push_str("</params>\n</methodCall>\n");
     out
 }
 
@@ -417,24 +370,12 @@ pub fn write_response(value: &Value) -> String {
 /// Writes a `<methodResponse>` with a fault.
 #[must_use]
 pub fn write_fault(fault: &Fault) -> String {
-    let members = vec![
-        ("faultCode".to_owned(), Value::Int(fault.code)),
-        ("faultString".to_owned(), Value::String(fault.text.clone())),
-    ];
+    let members = [("faultCode", fault.code.into()), ("faultString", fault.text.as_str().into())];
+    let members = members.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into();
     let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n<fault>\n");
     write_value(&Value::Struct(members), &mut out);
     out.push_str("</fault>\n</methodResponse>\n");
     out
-}
-
-fn write_params(params: &[Value], out: &mut String) {
-    out.push_str("<params>\n");
-    for param in params {
-        out.push_str("<param>\n");
-        write_value(param, out);
-        out.push_str("</param>\n");
-    }
-    out.push_str("</params>\n");
 }
 
 /// Appends a `<value>`.

@@ -62,7 +62,7 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
     let mut buffer = Vec::new();
     loop {
         match parse_request(&buffer) {
-            Parsed::Complete { message: request, consumed } => {
+            Ok(Parsed::Complete { request, consumed }) => {
                 buffer.drain(..consumed);
                 let call = parse_call(&request.body).unwrap();
                 seen.lock().unwrap().methods.push(call.method.clone());
@@ -78,14 +78,14 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
                     return;
                 }
             }
-            Parsed::Partial { .. } => {
+            Ok(Parsed::Partial { .. }) => {
                 let mut piece = [0; 4096];
                 match stream.read(&mut piece) {
                     Ok(0) | Err(_) => return,
                     Ok(length) => buffer.extend_from_slice(&piece[..length]),
                 }
             }
-            Parsed::Bad(why) => panic!("{why}"),
+            Err(why) => panic!("{why}"),
         }
     }
 }

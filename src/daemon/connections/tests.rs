@@ -1,7 +1,7 @@
 use super::*;
 use crate::daemon::split_token;
 use crate::rpc::fake::{Fake, program};
-use crate::wire::http::{Parsed, Reply as HttpReply, parse_reply, post_request};
+use crate::wire::http::{Reply as HttpReply, parse_reply, post_request};
 use crate::wire::xmlrpc::{Value, parse_response, write_call};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read, Write};
@@ -131,9 +131,9 @@ fn replies(mut bytes: &[u8]) -> Vec<HttpReply> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         match parse_reply(bytes, true) {
-            Parsed::Complete { message, consumed } => {
+            Ok(Some((reply, consumed))) => {
                 bytes = &bytes[consumed..];
-                all.push(message);
+                all.push(reply);
             }
             other => panic!("{other:?}: {}", String::from_utf8_lossy(bytes)),
         }

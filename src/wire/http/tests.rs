@@ -3,17 +3,16 @@ use proptest::prelude::*;
 
 fn whole(bytes: &[u8]) -> Request {
     match parse_request(bytes) {
-        Parsed::Complete { message, consumed } => {
+        Ok(Parsed::Complete { request, consumed }) => {
             assert_eq!(consumed, bytes.len());
-            message
+            request
         }
         other => panic!("{other:?}"),
     }
 }
 
 fn refused(bytes: &[u8]) -> BadMessage {
-    let Parsed::Bad(why) = parse_request(bytes) else { panic!("accepted {:?}", String::from_utf8_lossy(bytes)) };
-    why
+    parse_request(bytes).expect_err(&String::from_utf8_lossy(bytes))
 }
 
 fn written(response: &Response, framing: Framing) -> String {
@@ -33,12 +32,12 @@ fn fed(bytes: &[u8], cuts: &[usize]) -> (Vec<Request>, Option<BadMessage>) {
         from = end;
         loop {
             match parse_request(&buffer) {
-                Parsed::Complete { message, consumed } => {
+                Ok(Parsed::Complete { request, consumed }) => {
                     buffer.drain(..consumed);
-                    requests.push(message);
+                    requests.push(request);
                 }
-                Parsed::Partial { .. } => break,
-                Parsed::Bad(why) => return (requests, Some(why)),
+                Ok(Parsed::Partial { .. }) => break,
+                Err(why) => return (requests, Some(why)),
             }
         }
     }
@@ -82,10 +81,10 @@ proptest! {
         for piece in &pieces {
             write_chunk(Framing::LAST, piece, &mut out);
         }
-        prop_assert_eq!(parse_reply(&out, false), Parsed::Partial { expects_continue: false });
+        prop_assert_eq!(parse_reply(&out, false), Ok(None));
         write_chunk(Framing::LAST, b"", &mut out);
-        let Parsed::Complete { message, consumed } = parse_reply(&out, false) else { panic!() };
-        prop_assert_eq!((message.body, consumed), (pieces.concat(), out.len()));
+        let (reply, consumed) = parse_reply(&out, false).unwrap().unwrap();
+        prop_assert_eq!((reply.body, consumed), (pieces.concat(), out.len()));
     }
 }
 
@@ -150,9 +149,9 @@ fn everything_has_a_limit() {
 #[test]
 fn a_client_that_waits_for_100_is_told_from_one_that_does_not() {
     let head = b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
-    assert_eq!(parse_request(head), Parsed::Partial { expects_continue: true });
-    assert_eq!(parse_request(&head[..head.len() - 1]), Parsed::Partial { expects_continue: false });
-    assert_eq!(parse_request(&[head, b"a".as_slice()].concat()), Parsed::Partial { expects_continue: false });
+    assert_eq!(parse_request(head), Ok(Parsed::Partial { expects_continue: true }));
+    assert_eq!(parse_request(&head[..head.len() - 1]), Ok(Parsed::Partial { expects_continue: false }));
+    assert_eq!(parse_request(&[head, b"a".as_slice()].concat()), Ok(Parsed::Partial { expects_continue: false }));
     assert_eq!(whole(&[head, b"abc".as_slice()].concat()).body, b"abc");
 }
 
@@ -207,12 +206,9 @@ fn an_answer_is_framed_for_its_request() {
 
 #[test]
 fn a_reply_ends_by_length_by_chunks_or_with_the_connection() {
-    let reply = |bytes: &[u8], at_end| match parse_reply(bytes, at_end) {
-        Parsed::Complete { message, .. } => {
-            Some((message.status, String::from_utf8(message.body).unwrap(), message.keep_alive))
-        }
-        Parsed::Partial { .. } => None,
-        Parsed::Bad(why) => panic!("{why}"),
+    let reply = |bytes: &[u8], at_end| {
+        let (reply, _) = parse_reply(bytes, at_end).unwrap()?;
+        Some((reply.status, String::from_utf8(reply.body).unwrap(), reply.keep_alive))
     };
     let found = |body: &str, keep_alive| Some((200, body.to_owned(), keep_alive));
     assert_eq!(reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", false), found("ab", true));
