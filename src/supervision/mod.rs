@@ -94,6 +94,9 @@ pub enum Effect {
     Finish(Finish),
 }
 
+/// So much room for effects is kept for the next time.
+const KEPT_EFFECTS: usize = 64;
+
 /// Why a signal is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -225,6 +228,8 @@ impl Supervision {
         for group in &config.groups {
             new.add_group(group);
         }
+        // Built anew from what is sorted, the tree has no room left over.
+        new.groups = std::mem::take(&mut new.groups).into_iter().collect();
         new.parsed = config;
         new
     }
@@ -262,7 +267,12 @@ impl Supervision {
 
     /// The next thing to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if effect.is_none() && self.effects.capacity() > KEPT_EFFECTS {
+            // A start of a thousand programs has needed room that nothing needs again.
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// When `Woke` is due.

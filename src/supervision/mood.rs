@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Event, State};
-use super::{Effect, ProcId, Supervision, is_listener, waits::Reply};
+use super::{Effect, ProcId, Process, Supervision, is_listener, waits::Reply};
 use crate::config::model::{ExitCodeFrom, LogLevel};
 use crate::time::{Mono, Now};
 use std::collections::BTreeMap;
@@ -128,10 +128,11 @@ impl Supervision {
                 continue;
             }
             let before = shutdown.level;
-            let Some(&level) = self.unstopped_levels().keys().next_back() else { return self.finish() };
-            if before == Some(level) {
+            // Nothing starts any more, so no higher level comes back; this is asked at every death.
+            if before.is_some_and(|level| self.unstopped().any(|process| process.group.priority == level)) {
                 return self.remind(now);
             }
+            let Some(&level) = self.unstopped_levels().keys().next_back() else { return self.finish() };
             self.stop_level(level, now);
         }
     }
@@ -184,16 +185,20 @@ impl Supervision {
                 let exact = self.find(group, name).and_then(|id| self.process(id));
                 // A bare name may mean a process of any group.
                 let process = exact.or_else(|| self.all().map(|(_, p)| p).find(|p| p.config.name == name));
-                process.map(super::Process::exit_code)
+                process.map(Process::exit_code)
             }
         };
         code.unwrap_or(0)
     }
 
+    fn unstopped(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().flatten().map(|process| &**process).filter(|process| !process.core.is_at_rest())
+    }
+
     /// What must still be stopped: priority → the longest stopwaitsecs there, in milliseconds.
     fn unstopped_levels(&self) -> BTreeMap<i32, u64> {
         let mut levels = BTreeMap::new();
-        for process in self.processes.iter().flatten().filter(|process| !process.core.is_at_rest()) {
+        for process in self.unstopped() {
             let wait = u64::try_from(process.config.stopwaitsecs).unwrap_or(0).saturating_mul(1000);
             let longest = levels.entry(process.group.priority).or_insert(0);
             *longest = wait.max(*longest);
@@ -223,10 +228,10 @@ impl Supervision {
     }
 
     fn remind(&mut self, now: Now) {
-        let names = self.names_unstopped();
         let Some(shutdown) = &mut self.shutdown else { return };
         if now.mono >= shutdown.remind_at {
             shutdown.remind_at = now.mono.after(REMIND_EVERY);
+            let names = self.names_unstopped();
             self.log(LogLevel::Info, format!("waiting for {names} to die"));
         }
     }
