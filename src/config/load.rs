@@ -23,10 +23,18 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let server = reader.server();
     let http = reader.http();
     let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
-    let config = Config { server, http, rpc_interfaces, groups: reader.groups() };
+    let groups = reader.groups().iter().map(|group| Rc::new(apart(group))).collect();
+    let config = Config { server, http, rpc_interfaces, groups };
     reader.exit_code_from(&config);
     lint::unknown(&reader.sections, reader.problems.get_mut());
     Loaded { config, problems: reader.problems() }
+}
+
+/// A copy of its own, made while all that was read is still there. So what stays lies together, and what goes leaves whole pages
+/// free: with a thousand programs that is a fifth of all memory.
+fn apart(group: &GroupConfig) -> GroupConfig {
+    let processes = group.processes.iter().map(|process| Rc::new((**process).clone())).collect();
+    GroupConfig { name: group.name.clone(), priority: group.priority, kind: group.kind.clone(), processes }
 }
 
 /// Whose option is being read: what `program_name` and the like stand for.
@@ -338,10 +346,12 @@ impl<'m> Reader<'m> {
         let mut draft = Draft::default();
         let (name, kind, priority) = match prefix {
             // A listener's group keeps the blanks around its name, as under Supervisor.
-            "eventlistener:" => (name.to_owned(), GroupKind::Listeners(self.listener(section, &mut draft)), -1),
+            "eventlistener:" => {
+                (name.to_owned(), GroupKind::Listeners(Box::new(self.listener(section, &mut draft))), -1)
+            }
             "fcgi-program:" => {
                 let name = self.name(section, name)?;
-                let kind = GroupKind::FastCgi(self.fast_cgi(section, &name, &mut draft));
+                let kind = GroupKind::FastCgi(Box::new(self.fast_cgi(section, &name, &mut draft)));
                 (name, kind, 999)
             }
             _ => {

@@ -127,9 +127,9 @@ pub enum GroupKind {
     /// `[program:x]` or `[group:x]`.
     Programs,
     /// `[eventlistener:x]`.
-    Listeners(ListenerConfig),
+    Listeners(Box<ListenerConfig>),
     /// `[fcgi-program:x]`.
-    FastCgi(FastCgiConfig),
+    FastCgi(Box<FastCgiConfig>),
 }
 
 /// The extra options of `[eventlistener:x]`.
