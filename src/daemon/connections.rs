@@ -70,13 +70,15 @@ struct Client {
     service: u32,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// How much of `output` is written.
+    /// What comes after `output`: a long answer's body, which is not copied.
+    body: Vec<u8>,
+    /// How much of both is written.
     sent: usize,
     doing: Doing,
     interest: Interest,
     /// It sends no more.
     has_ended: bool,
-    /// The connection ends when `output` is written.
+    /// The connection ends when all is written.
     is_last: bool,
     was_told_to_continue: bool,
     /// The server's serial when it was last served.
@@ -207,6 +209,7 @@ impl Server {
             service,
             input: Vec::new(),
             output: Vec::new(),
+            body: Vec::new(),
             sent: 0,
             doing: Doing::Reading,
             interest: Interest::Read,
@@ -267,7 +270,9 @@ impl Server {
         self.serial = self.serial.wrapping_add(1);
         client.served = self.serial;
         let next = client.turn(self, n, may_read, host);
-        let held = client.input.capacity().saturating_add(client.output.capacity());
+        let held = [&client.input, &client.output, &client.body]
+            .iter()
+            .fold(0, |sum: usize, b| sum.saturating_add(b.capacity()));
         self.held = self.held.saturating_sub(client.held).saturating_add(held);
         client.held = held;
         let interest = match next {
@@ -380,7 +385,12 @@ impl Client {
 
     /// Writes what there is room for; `true`: all is written.
     fn flush(&mut self) -> Result<bool, Errno> {
-        while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
+        loop {
+            let rest = match self.sent.checked_sub(self.output.len()) {
+                None => self.output.get(self.sent..),
+                Some(of_body) => self.body.get(of_body..),
+            };
+            let Some(rest) = rest.filter(|rest| !rest.is_empty()) else { break };
             match sockets::transmit(&self.socket, rest) {
                 Ok(sent) => self.sent = self.sent.saturating_add(sent),
                 Err(Errno::EAGAIN) => return Ok(false),
@@ -390,6 +400,7 @@ impl Client {
         }
         self.sent = 0;
         empty(&mut self.output);
+        empty(&mut self.body);
         Ok(true)
     }
 
@@ -409,7 +420,7 @@ impl Client {
                 self.output.extend_from_slice(http::CONTINUE);
             }
             Ok(Parsed::Partial { .. }) => return false,
-            Err(why) => self.say(&Response::error(why.status()), Framing::LAST, host.now()),
+            Err(why) => self.say(Response::error(why.status()), Framing::LAST, host.now()),
         }
         true
     }
@@ -418,7 +429,7 @@ impl Client {
     fn answer(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
         let credentials = at(&server.services, self.service).and_then(|service| service.credentials.as_ref());
         if credentials.is_some_and(|(user, password)| !request.is_authorized((user, password))) {
-            return self.say(&Response::error(401), request.framing, host.now());
+            return self.say(Response::error(401), request.framing, host.now());
         }
         let is_rpc = request.path().starts_with("/RPC2");
         let status = match request.method.as_str() {
@@ -426,7 +437,7 @@ impl Client {
             "GET" | "HEAD" if !is_rpc => 404,
             _ => 400,
         };
-        self.say(&Response::error(status), request.framing, host.now());
+        self.say(Response::error(status), request.framing, host.now());
     }
 
     fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
@@ -434,23 +445,28 @@ impl Client {
         let mut body = String::new();
         match rpc::call(&request.body, server.has_supervisor, host, ticket, &mut body) {
             Ok(progress) => self.progress(progress, ticket, request.framing, body, host.now()),
-            Err(_) => self.say(&Response::error(400), request.framing, host.now()),
+            Err(_) => self.say(Response::error(400), request.framing, host.now()),
         }
     }
 
     fn progress(&mut self, progress: Progress, ticket: Ticket, framing: Framing, body: String, now: Now) {
         let (pending, is_paused) = match progress {
-            Progress::Done => return self.say(&Response::xml(body), framing, now),
+            Progress::Done => return self.say(Response::xml(body), framing, now),
             Progress::Waiting(pending) => (pending, false),
             Progress::Paused(pending) => (pending, true),
         };
         self.doing = Doing::Answering { ticket, framing, body, pending, is_paused };
     }
 
-    fn say(&mut self, response: &Response, framing: Framing, now: Now) {
+    fn say(&mut self, response: Response, framing: Framing, now: Now) {
         let date = http::http_date(u64::try_from(now.wall.secs).unwrap_or(0));
-        response.write(framing, &date, &mut self.output);
+        response.write_head(framing, &date, &mut self.output);
         self.is_last = response.closes(framing);
+        match response.body.filter(|_| !framing.head_only) {
+            Some(body) if body.len() > KEPT_BYTES => self.body = body,
+            Some(body) => self.output.extend_from_slice(&body),
+            None => {}
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Host for Daemon {
             .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::Name(errno as i32))))
     }
 
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path> {
         let process = self.supervision.process(id)?;
         let place = match channel {
             Channel::Stdout => &process.config.stdout.logfile,
@@ -67,8 +67,8 @@ impl Host for Daemon {
         };
         match place {
             LogPlace::None => None,
-            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.clone(),
-            LogPlace::File(path) => Some(path.clone()),
+            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.as_deref(),
+            LogPlace::File(path) => Some(path),
         }
     }
 
@@ -82,7 +82,7 @@ impl Host for Daemon {
         if open == 0 {
             // Differs from Supervisor: the logs of a stopped program are cleared too.
             for channel in [Channel::Stdout, Channel::Stderr] {
-                if let Some(path) = self.process_log(id, channel) {
+                if let Some(path) = self.process_log(id, channel).map(Path::to_path_buf) {
                     let private = self.auto_logs.get(&id).is_some_and(|logs| logs.contains(&Some(path.clone())));
                     self.sinks.clear_path(&path, private).map_err(failed)?;
                 }
@@ -186,7 +186,8 @@ impl Daemon {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
         let config = std::rc::Rc::clone(&process.config);
         let strip_ansi = self.supervision.parsed().server.strip_ansi;
-        let paths = [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel));
+        let paths =
+            [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel).map(Path::to_path_buf));
         let sinks = &mut self.sinks;
         let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {
             let label = format!("{} {}", config.name, which.name());

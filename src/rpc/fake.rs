@@ -6,7 +6,7 @@ use crate::posix::Exit;
 use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// A program that does as its name says: `missing` has no command, `unspawnable` cannot be forked, `stubborn` does not
@@ -130,10 +130,10 @@ impl Host for Fake {
     fn clear_main_log(&mut self) -> Result<(), Fault> {
         if self.main_log.take().is_some() { Ok(()) } else { Err(Fault::new(FaultCode::NoFile, "")) }
     }
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path> {
         let config = &self.supervision.process(id)?.config;
         let channel = if channel == Channel::Stdout { &config.stdout } else { &config.stderr };
-        if let ChildLog::File(path) = &channel.logfile { Some(path.clone()) } else { None }
+        if let ChildLog::File(path) = &channel.logfile { Some(path) } else { None }
     }
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
         self.cleared.push(id);

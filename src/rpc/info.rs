@@ -71,8 +71,12 @@ pub(super) fn write_statuses(statuses: &[Status], out: &mut String) {
 /// The status of what went well.
 const SUCCESS: i32 = 80;
 
+/// What a process takes in getAllProcessInfo, in bytes, more or less.
+const INFO_BYTES: usize = 1200;
+
 /// getAllProcessInfo.
 pub(super) fn write_all_processes(host: &dyn Host, out: &mut String) {
+    out.reserve(host.supervision().all().count().saturating_mul(INFO_BYTES));
     enclosed(out, ARRAY, |out| {
         for (id, process) in host.supervision().all() {
             write_info(host, id, process, out);
@@ -90,10 +94,8 @@ pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut String) {
 fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) {
     let now = host.now().wall.secs;
     let state = process.state();
-    let path = |channel| host.process_log(id, channel);
+    let path = |channel| host.process_log(id, channel).map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
     let (stdout, stderr) = (path(Channel::Stdout), path(Channel::Stderr));
-    let stdout = stdout.as_deref().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
-    let stderr = stderr.as_deref().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
     enclosed(out, STRUCT, |out| {
         text!(out, "name", &process.config.name);
         text!(out, "group", &process.group.name);

@@ -343,14 +343,14 @@ impl Invocation<'_> {
     }
 
     fn read_process_log(&mut self, channel: Channel) -> Outcome {
-        let path = self.host.process_log(self.process(0)?, channel);
+        let path = self.host.process_log(self.process(0)?, channel).map(Path::to_path_buf);
         self.read_log(path, 1)
     }
 
     fn tail_process_log(&mut self, channel: Channel) -> Outcome {
         let path = self.host.process_log(self.process(0)?, channel);
         let (offset, length) = (self.arg_int(1)?, self.arg_int(2)?);
-        let read = path.map(|path| tail::tail(&path, offset, length));
+        let read = path.map(|path| tail::tail(path, offset, length));
         let (text, offset, overflow) = read.map_or_else(Default::default, |t| (t.text, t.offset, t.overflow));
         self.value(&Value::Array(vec![text.into(), offset.into(), overflow.into()]))
     }

@@ -11,7 +11,7 @@ mod methods;
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One of a program's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub trait Host {
     /// Empties the main log.
     fn clear_main_log(&mut self) -> Result<(), Fault>;
     /// The file that this output goes to; `None`: nothing to read.
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf>;
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path>;
     /// Empties both logs of a process.
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.

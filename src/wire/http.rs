@@ -90,9 +90,9 @@ impl fmt::Display for BadMessage {
     }
 }
 
-/// Header fields in order, names as written.
+/// Header fields in order, names as written: `name:value` lines in one piece, since most are never looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Headers(Vec<(String, String)>);
+pub struct Headers(String);
 
 impl Headers {
     /// The first value of a field; names match in any case.
@@ -102,7 +102,8 @@ impl Headers {
     }
 
     fn all<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s str> {
-        self.0.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        let fields = self.0.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Whether a comma separated field lists `token`.
@@ -111,7 +112,16 @@ impl Headers {
     }
 
     fn copied(fields: &[httparse::Header<'_>]) -> Self {
-        Self(fields.iter().map(|f| (f.name.to_owned(), String::from_utf8_lossy(f.value).into_owned())).collect())
+        let mut lines = String::with_capacity(
+            fields.iter().map(|f| f.name.len().saturating_add(f.value.len()).saturating_add(2)).sum(),
+        );
+        for field in fields {
+            // Neither name nor value has a line end in it: httparse refuses that.
+            for part in [field.name, ":", &String::from_utf8_lossy(field.value), "\n"] {
+                lines.push_str(part);
+            }
+        }
+        Self(lines)
     }
 }
 
@@ -366,6 +376,14 @@ impl Response {
     /// Appends the answer to `out`. Afterwards the connection is to be closed unless [`Framing::keep_alive`]
     /// (or, where the body follows, as [`Response::closes`] says).
     pub fn write(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
+        self.write_head(framing, date, out);
+        if let Some(body) = self.body.as_ref().filter(|_| !framing.head_only) {
+            out.extend_from_slice(body);
+        }
+    }
+
+    /// The same without the body, which the caller writes.
+    pub fn write_head(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
         let mut head = format!("HTTP/1.{} {} {}\r\n", u8::from(framing.http11), self.status, reason(self.status));
         let mut field = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         match &self.body {
@@ -384,9 +402,6 @@ impl Response {
         field("Server", SERVER);
         head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
-        if let Some(body) = self.body.as_ref().filter(|_| !framing.head_only) {
-            out.extend_from_slice(body);
-        }
     }
 
     /// Whether the connection ends with this answer.
