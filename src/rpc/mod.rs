@@ -62,8 +62,10 @@ pub trait Host {
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault>;
 }
 
-/// Calls of one multicall that are made in one turn of the loop.
+/// Calls of one multicall that are made in one turn of the loop, unless their answers are long.
 const CALLS_A_TURN: usize = 16;
+/// The next call waits for the next turn when those of this one gave more than this, in bytes.
+const BYTES_A_TURN: usize = 256 * 1024;
 /// A multicall whose answer is longer than this, in bytes, calls no more.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 
@@ -138,7 +140,11 @@ impl Pending {
     /// Makes the next calls of a multicall, one after the other.
     // Differs from the convention for multicall, as Supervisor does: results are not boxed in arrays of one.
     pub fn go_on(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
+        let enough = out.len().saturating_add(BYTES_A_TURN);
         for _ in 0..CALLS_A_TURN {
+            if out.len() > enough {
+                break;
+            }
             let Some(call) = self.calls.as_mut().and_then(Iterator::next) else {
                 out.push_str("</data></array></value>\n");
                 out.push_str(RESPONSE_CLOSE);

@@ -423,7 +423,7 @@ fn a_long_multicall_pauses_and_its_answer_has_an_end() {
     let calls = vec![one("supervisor.getAllProcessInfo", None); 1000];
     let (answer, pauses) = ask_patiently(&mut host, true, "system.multicall", &[Value::Array(calls)]);
     let answer = answer.unwrap();
-    assert_eq!(pauses as usize, 1000 / CALLS_A_TURN);
+    assert!(pauses as usize > 1000 / CALLS_A_TURN, "{pauses}: long answers make a turn shorter");
     let whole = answer.as_array().unwrap().iter().filter(|result| result.as_array().is_some()).count();
     assert!(whole > 100 && whole < 900, "{whole}");
     let last = answer.as_array().unwrap().last().unwrap();
