@@ -53,6 +53,18 @@ fn backoff_shows_and_can_be_stopped() {
 }
 
 #[test]
+fn stopped_after_spawn_errors_shows_the_epoch() {
+    compare("[program:x]\ncommand=/no/such\nstartretries=100\n", |run| {
+        run.until_log("spawnerr: ", 1);
+        run.until("x", "BACKOFF");
+        run.ctl(&["stop", "x"]);
+        let info = run.info("x");
+        assert_eq!((info["statename"].as_str(), info["stop"].as_i64()), (Some("STOPPED"), Some(0)));
+        assert!(info["description"].as_str().unwrap().starts_with("Jan 01 "), "{info}");
+    });
+}
+
+#[test]
 fn an_expected_exit_stays_exited() {
     compare("[program:x]\ncommand=/bin/sh -c \"sleep 2; exit 0\"\n", |run| {
         run.until("x", "EXITED");

@@ -97,6 +97,17 @@ fn what_nobody_reads_is_warned_of_with_what_was_meant() {
 }
 
 #[test]
+fn a_bare_format_without_a_name_stays_as_it_is() {
+    let conf = "[program:a]\ncommand=echo one %s\nstdout_logfile={dir}/out\nstartsecs=0\nautorestart=false\n";
+    each(conf, |sandbox| {
+        sandbox.start();
+        sandbox.until_file("out", "\n");
+        assert_eq!(sandbox.read("out") == "one %s\n", is_rsup(sandbox));
+        assert_eq!(sandbox.log().contains("[program:a] command: "), is_rsup(sandbox), "{}", sandbox.log());
+    });
+}
+
+#[test]
 fn an_include_that_cannot_be_read_is_warned_of() {
     each("[include]\nfiles=sub.*\n", |sandbox| {
         std::fs::create_dir(sandbox.dir.join("sub.d")).unwrap();

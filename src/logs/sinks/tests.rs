@@ -506,6 +506,19 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
 }
 
 #[test]
+fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
+    let mut rig = Rig::new();
+    let path = rig.path("f");
+    let limits = Limits { maxbytes: 4, backups: 1, private: false };
+    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    rig.write(&mut log, "first");
+    fs::remove_file(&path).unwrap();
+    rig.write(&mut log, "second");
+    assert_eq!(rig.text("f.1"), "first");
+}
+
+#[test]
 fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");

@@ -142,6 +142,15 @@ fn what_xml_cannot_carry_is_replaced() {
 }
 
 #[test]
+fn what_32_bits_do_not_hold_is_an_i8() {
+    for (number, tag) in [(i64::from(i32::MAX), "<int>"), (i64::from(i32::MAX) + 1, "<i8>")] {
+        let document = write_response(&Value::Int(number));
+        assert!(document.contains(tag), "{document}");
+        assert_eq!(parse_response(document.as_bytes()).unwrap().unwrap(), Value::Int(number));
+    }
+}
+
+#[test]
 fn a_fault_is_told_from_a_value() {
     let fault = Fault { code: 10, text: "BAD_NAME: <x>".into() };
     assert_eq!(parse_response(write_fault(&fault).as_bytes()), Ok(Err(fault)));

@@ -1,0 +1,124 @@
+//! Keeps the documents true where a machine can: every test that docs/compat.md names exists, links lead somewhere, README's commands are there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(file: impl AsRef<Path>) -> String {
+    let path = root().join(file);
+    fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let compat = text("docs/compat.md");
+    let named: Vec<(&str, &str)> = compat.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    assert!(named.len() > 100, "{}", named.len());
+    let missing = named.iter().filter(|(file, test)| {
+        let source = text(format!("{file}.rs"));
+        let is_there = source.match_indices(&format!("fn {test}(")).next().is_some();
+        let in_a_list = source.contains(&format!("    {test},\n"));
+        !is_there && !in_a_list
+    });
+    let missing: Vec<String> = missing.map(|(file, test)| format!("{file}.rs::{test}")).collect();
+    assert!(missing.is_empty(), "docs/compat.md names what is not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_census_number_has_its_line() {
+    let compat = text("docs/compat.md");
+    let list = compat.split("## Supervisor's surprises").nth(1).unwrap();
+    let mut numbers = Vec::new();
+    for first in list.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()) {
+        for part in first.split(", ") {
+            match part.split_once('–') {
+                Some((from, to)) => numbers.extend(from.parse::<u32>().unwrap()..=to.parse().unwrap()),
+                None => numbers.extend(part.parse::<u32>()),
+            }
+        }
+    }
+    assert_eq!(numbers, (1..=69).collect::<Vec<_>>());
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut seen = 0;
+    for file in files {
+        for link in text(&file).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            // benches/run writes it.
+            if target.ends_with("performance.md") {
+                continue;
+            }
+            seen += 1;
+            assert!(file.parent().unwrap().join(target).exists(), "{}: {link} leads nowhere", file.display());
+        }
+    }
+    assert!(seen > 2, "{seen}");
+}
+
+#[test]
+fn the_readmes_commands_are_there() {
+    let readme = text("README.md");
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    let rsup = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rsup")).args(args).output().unwrap();
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let command = words.next().unwrap();
+        let mode = |path: &str| std::os::unix::fs::MetadataExt::mode(&fs::metadata(root().join(path)).unwrap());
+        match (command, words.next()) {
+            ("rsup", Some("--")) => assert_eq!(rsup(&["--", "true"]).status.code(), Some(0)),
+            ("rsup", Some(word)) => {
+                let help = rsup(&[word, "--help"]);
+                let said = String::from_utf8_lossy(&help.stdout).into_owned();
+                assert!(help.status.success() && said.contains(&format!("rsup {word}")), "{line}: {help:?}");
+            }
+            ("rsupctl", Some(_)) => {
+                let help =
+                    String::from_utf8_lossy(&rsup(&["ctl", "-s", "http://127.0.0.1:1", "help"]).stdout).into_owned();
+                let commands = line.split("# and ").nth(1).unwrap_or_default().split(", ").filter(|word| *word != "…");
+                for word in commands.chain(["status"]) {
+                    assert!(help.split_whitespace().any(|known| known == word), "{word}: {help}");
+                }
+            }
+            ("pidproxy", _) => assert_eq!(rsup(&["pidproxy"]).status.code(), Some(1)),
+            (path, _) => assert!(mode(path) & 0o111 != 0, "{path} cannot be run"),
+        }
+    }
+}
+
+#[test]
+fn every_extra_key_is_in_the_readme_and_in_the_list() {
+    let rows = text("src/config/options.rs");
+    let keys: Vec<&str> = rows
+        .split("    new(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .collect();
+    assert!(keys.contains(&"essential") && keys.contains(&"stop_budget"), "{keys:?}");
+    for file in ["README.md", "docs/compat.md"] {
+        for key in &keys {
+            assert!(text(file).contains(key), "{file} lacks {key}");
+        }
+    }
+}
