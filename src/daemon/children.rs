@@ -69,6 +69,8 @@ pub struct Children {
     lingering: Vec<Option<Box<Reader>>>,
     /// Dead leaders that are not reaped yet, because others live in their group.
     held: BTreeSet<Pid>,
+    /// While one is held: zombies that the last look into /proc has found, not taken yet.
+    found: Vec<Pid>,
     /// How many live children have `sweep`.
     sweepers: usize,
     buffer: Box<[u8]>,
@@ -98,6 +100,7 @@ impl Default for Children {
             by_id: Vec::new(),
             lingering: Vec::new(),
             held: BTreeSet::new(),
+            found: Vec::new(),
             sweepers: 0,
             buffer: vec![0; READ_BYTES].into(),
             copying: false,
@@ -107,19 +110,19 @@ impl Default for Children {
 }
 
 impl Children {
-    /// Starts a child; the error is what Supervisor would say (census §4.5).
+    /// Starts a child; the error is what Supervisor would say (census §4.5). It leaves the logs to the caller, to be closed.
     pub fn spawn(
         &mut self,
         id: ProcId,
         process: &Process,
-        logs: [Option<ChildLog>; 2],
+        (program, words): &(CString, Vec<String>),
+        logs: &mut [Option<ChildLog>; 2],
         around: &Surroundings,
         poll: &Poll,
     ) -> Result<Pid, String> {
         let config = &*process.config;
         let name = &config.name;
-        let (program, words) = resolve(config, around)?;
-        let argv = Words::of(&words).map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
+        let argv = Words::of(words).map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
         let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
@@ -138,13 +141,13 @@ impl Children {
                 groups: &user.groups,
             }),
             limits: &around.limits,
-            ..SpawnPlan::new(&program, &argv, &env, around.mask)
+            ..SpawnPlan::new(program, &argv, &env, around.mask)
         };
         let pid = spawn(&plan).map_err(|error| match error.raw_os_error() {
             Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
-        self.insert(id, pid, config.sweep, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), logs, poll);
+        self.insert(id, pid, config.sweep, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), std::mem::take(logs), poll);
         Ok(pid)
     }
 
@@ -186,6 +189,7 @@ impl Children {
         self.by_pid.clear();
         self.by_id.clear();
         self.held.clear();
+        self.found.clear();
         self.sweepers = 0;
     }
 
@@ -209,13 +213,23 @@ impl Children {
     }
 
     /// The next zombie that is not held. The kernel shows the same one again and again, so with one held they are found
-    /// by their numbers: our own children first, then the orphans in /proc.
-    fn peek_past_held(&self) -> Option<(Pid, Exit)> {
+    /// in /proc: all with one look. Who dies after it sends a SIGCHLD that brings the next.
+    fn peek_past_held(&mut self) -> Option<(Pid, Exit)> {
         if self.held.is_empty() {
+            self.found.clear();
             return reap::peek_any();
         }
-        let dead = |&pid: &Pid| if self.held.contains(&pid) { None } else { Some((pid, reap::peek(pid)?)) };
-        self.by_pid.keys().find_map(dead).or_else(|| zombies_of_ours().iter().find_map(dead))
+        if self.found.is_empty() {
+            self.found = zombies_of_ours();
+        }
+        while let Some(pid) = self.found.pop() {
+            if !self.held.contains(&pid)
+                && let Some(exit) = reap::peek(pid)
+            {
+                return Some((pid, exit));
+            }
+        }
+        None
     }
 
     /// Ends the hold on a dead leader if its group is empty by now; whether it is.
@@ -398,7 +412,8 @@ pub fn probe(config: &ProcessConfig, around: &Surroundings) -> Result<(), Fault>
     })
 }
 
-fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<String>), String> {
+/// The file to execute and the words of the command; the error is Supervisor's.
+pub fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<String>), String> {
     let words = words_of(config)?;
     let name = words.first().map(String::as_str).unwrap_or_default();
     let program = find_program(OsStr::new(name), around.path_of(config)).map_err(|error| error.to_string())?;

@@ -201,21 +201,29 @@ impl Daemon {
     }
 
     fn spawn(&mut self, id: ProcId) -> Input {
-        let logs = match self.open_logs(id) {
-            Ok(logs) => logs,
-            Err(why) => return Input::SpawnFailed(id, why),
-        };
-        let Some(process) = self.supervision.process(id) else {
-            return Input::SpawnFailed(id, "no such process".into());
-        };
-        match self.children.spawn(id, process, logs, &self.around, &self.poll) {
-            Ok(pid) => Input::Spawned(id, pid),
-            Err(why) => Input::SpawnFailed(id, why),
+        self.try_spawn(id).map_or_else(|why| Input::SpawnFailed(id, why), |pid| Input::Spawned(id, pid))
+    }
+
+    fn try_spawn(&mut self, id: ProcId) -> Result<Pid, String> {
+        let process = self.supervision.process(id).ok_or("no such process")?;
+        // First of all: a command that is not there makes no logs.
+        let command = children::resolve(&process.config, &self.around)?;
+        let mut logs = self.open_logs(id)?;
+        let process = self.supervision.process(id).ok_or("no such process")?;
+        let spawned = self.children.spawn(id, process, &command, &mut logs, &self.around, &self.poll);
+        for log in logs.iter_mut().flatten() {
+            log.close(&mut self.sinks, self.now);
         }
+        spawned
     }
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
-        let sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
+        let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
+        // A program may have left its group (an interactive shell does): it must end all the same.
+        if group && (sent.is_err() || signal == libc::SIGKILL) {
+            let itself = signals::send(pid, signal);
+            sent = sent.or(itself);
+        }
         let result = match sent {
             Ok(()) => Ok(()),
             // It has just ended by itself: its death is on the way to us.

@@ -356,7 +356,9 @@ impl Supervision {
         let Some(group) = self.groups.get(name) else {
             return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
         };
-        let stopped = |process: &Process| process.state().is_stopped() && process.core.remains.is_none();
+        let stopped = |process: &Process| {
+            process.state().is_stopped() && process.pid().is_none() && process.core.remains.is_none()
+        };
         // A process that cannot be signalled still lives: without it in the table its end would be an orphan's.
         if !group.members.iter().filter_map(|&id| self.process(id)).all(stopped) {
             return self.refuse(ticket, Fault::new(FaultCode::StillRunning, name));

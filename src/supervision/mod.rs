@@ -254,7 +254,13 @@ impl Supervision {
                 self.step(id, Event::SpawnFailed, now);
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
-            Input::GroupEmpty(id) => self.step(id, Event::GroupEmpty, now),
+            Input::GroupEmpty(id) => {
+                self.step(id, Event::GroupEmpty, now);
+                // Only now it is at rest, if it had ended for good: that may have been the last.
+                if let Some(state) = self.process(id).map(Process::state) {
+                    self.became(id, state, now);
+                }
+            }
             Input::Probed(id, result) => self.probed(id, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),

@@ -41,7 +41,8 @@ pub enum Finish {
 #[derive(Debug)]
 pub(super) struct Shutdown {
     reason: String,
-    begun: Mono,
+    /// When a signal last told us to end; `None`: it began without one.
+    told: Option<Mono>,
     /// The priority whose turn it is.
     level: Option<i32>,
     /// When to say again who is waited for.
@@ -81,15 +82,20 @@ impl Supervision {
     /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
     pub(super) fn terminate(&mut self, reason: String, now: Now) {
         if self.mood == Mood::ShuttingDown {
-            // Programs such as timeout(1) signal the process and then its group: that is one request.
-            if self.shutdown.as_ref().is_some_and(|shutdown| now.mono < shutdown.begun.after(SAME_REQUEST)) {
-                return;
+            // The first signal after an end that began without one (`essential`, a client's shutdown) asks for nothing new.
+            // And programs such as timeout(1) signal the process and then its group: that is one request.
+            match self.shutdown.as_mut().map(|shutdown| *shutdown.told.get_or_insert(now.mono)) {
+                Some(told) if now.mono >= told.after(SAME_REQUEST) => {}
+                _ => return,
             }
             // Differs from Supervisor: there a second TERM changes nothing.
             self.log(LogLevel::Warn, "told again to end: killing all that is left".into());
             self.kill_all(now);
         } else {
             self.begin_shutdown(Mood::ShuttingDown, reason, now);
+            if let Some(shutdown) = &mut self.shutdown {
+                shutdown.told = Some(now.mono);
+            }
         }
     }
 
@@ -101,7 +107,7 @@ impl Supervision {
         let budget = self.parsed.server.stop_budget_ms;
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),
-            begun: now.mono,
+            told: None,
             level: None,
             remind_at: now.mono,
             budget_end: budget.map(|millis| now.mono.after_ms(millis)),

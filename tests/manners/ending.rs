@@ -195,3 +195,51 @@ fn a_held_zombie_keeps_no_other_from_being_reaped() {
     let mut sandbox = sandbox;
     assert_eq!(sandbox.wait(), 0);
 }
+
+#[test]
+fn the_first_term_after_an_end_that_began_by_itself_kills_nobody() {
+    let mut sandbox = short_lived(
+        "[program:db]\ncommand=sh -c 'trap \"until [ -e {dir}/go ]; do sleep 0.05; done; exit 0\" TERM; while :; do sleep 0.05; done'\n\
+         stopwaitsecs=600\n\
+         [program:web]\ncommand=sh -c 'sleep 1.2; exit 3'\nautorestart=false\nessential=true\n",
+    );
+    sandbox.until_log("waiting for db to die", 1);
+    sandbox.signal(Signal::SIGTERM);
+    sandbox.until_log("received SIGTERM", 1);
+    sandbox.write("go", "");
+    assert_eq!(sandbox.wait(), 3);
+    assert!(sandbox.log().contains("stopped: db (exit status 0)"), "{}", sandbox.log());
+    assert!(!sandbox.log().contains("told again to end"));
+}
+
+#[test]
+fn all_is_done_when_what_the_last_program_left_is_swept() {
+    let mut sandbox = short_lived(
+        "[supervisord]\nexit_when=all_done\n\
+         [program:a]\ncommand=sh -c 'sleep 1000 & sleep 1.2'\nautorestart=false\nsweep=true\n",
+    );
+    assert_eq!(sandbox.wait(), 0);
+    assert_eq!(last_line(&sandbox.read("stderr")), "rsup: all programs are done; exit code 0");
+}
+
+#[test]
+fn a_program_that_left_its_group_is_stopped_with_it() {
+    let join = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1000)";
+    let conf =
+        format!("[program:a]\ncommand=python3 -c '{join}'\nstopasgroup=true\nkillasgroup=true\nstopwaitsecs=600\n");
+    let mut sandbox = rsup(&conf);
+    sandbox.until("a", "RUNNING");
+    let (pid, own) = (Pid::from_raw(sandbox.pid_of("a")), Pid::from_raw(sandbox.pid()));
+    let group = |pid| nix::unistd::getpgid(Some(pid));
+    wait_for("it has joined our group", || (group(pid) == group(own)).then_some(()));
+    assert_eq!(sandbox.ctl(&["stop", "a"]).out, "a: stopped\n");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn a_command_that_is_not_there_makes_no_logs() {
+    let mut sandbox = rsup("[program:a]\ncommand=/nonexistent\nstartretries=0\nstdout_logfile={dir}/a.log\n");
+    sandbox.until("a", "FATAL");
+    assert!(!sandbox.dir.join("a.log").exists());
+    assert_eq!(sandbox.stop(), 0);
+}
