@@ -69,8 +69,10 @@ pub struct Children {
     lingering: Vec<Option<Box<Reader>>>,
     /// Dead leaders that are not reaped yet, because others live in their group.
     held: BTreeSet<Pid>,
-    /// While one is held: zombies that the last look into /proc has found, not taken yet.
+    /// While one is held: zombies that the glance has shown, not taken yet.
     found: Vec<Pid>,
+    /// What /proc showed in this turn of the loop: one look has to do for all that end together.
+    glance: Option<Vec<Stat>>,
     /// How many live children have `sweep`.
     sweepers: usize,
     buffer: Box<[u8]>,
@@ -101,6 +103,7 @@ impl Default for Children {
             lingering: Vec::new(),
             held: BTreeSet::new(),
             found: Vec::new(),
+            glance: None,
             sweepers: 0,
             buffer: vec![0; READ_BYTES].into(),
             copying: false,
@@ -203,7 +206,7 @@ impl Children {
         let (pid, exit) = self.peek_past_held()?;
         let id = self.by_pid.get(&pid).copied();
         let sweep = id.and_then(|id| self.child(id)).is_some_and(|child| child.sweep);
-        let remains = sweep && group_lives(pid);
+        let remains = sweep && self.group_lives(pid);
         if remains {
             self.held.insert(pid);
         } else {
@@ -220,7 +223,9 @@ impl Children {
             return reap::peek_any();
         }
         if self.found.is_empty() {
-            self.found = zombies_of_ours();
+            let ours = nix::unistd::getpid().as_raw();
+            let all = self.glance.get_or_insert_with(|| stats().collect());
+            self.found = all.iter().filter(|stat| stat.ppid == ours && stat.is_dead).map(|stat| stat.pid).collect();
         }
         while let Some(pid) = self.found.pop() {
             if !self.held.contains(&pid)
@@ -232,12 +237,25 @@ impl Children {
         None
     }
 
+    /// Time has passed: what /proc showed is old. To be called before deaths or groups are looked at.
+    pub fn blink(&mut self) {
+        self.glance = None;
+    }
+
+    /// Whether anything but zombies is in the process group of this dead leader, as /proc tells.
+    fn group_lives(&mut self, leader: Pid) -> bool {
+        // A glance from before its death may lack what it forked since.
+        let was_dead = |all: &Vec<Stat>| all.iter().any(|stat| stat.pid == leader && stat.is_dead);
+        let glance = self.glance.take().filter(was_dead).unwrap_or_else(|| stats().collect());
+        self.glance.insert(glance).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
+    }
+
     /// Ends the hold on a dead leader if its group is empty by now; whether it is.
     pub fn release_if_empty(&mut self, pgid: Pid) -> bool {
         if !self.held.contains(&pgid) {
             return true;
         }
-        let empty = !group_lives(pgid);
+        let empty = !self.group_lives(pgid);
         if empty {
             self.held.remove(&pgid);
             reap::reap(pgid);
@@ -440,18 +458,8 @@ fn reader_slot(by_id: &mut [Option<Box<Child>>], kind: Kind, id: ProcId) -> Opti
     }
 }
 
-/// Whether anything but zombies is in this process group, as /proc tells.
-fn group_lives(pgid: Pid) -> bool {
-    stats().any(|stat| stat.pgrp == pgid && !stat.is_dead)
-}
-
-/// Our own dead children.
-fn zombies_of_ours() -> Vec<Pid> {
-    let ours = nix::unistd::getpid().as_raw();
-    stats().filter(|stat| stat.ppid == ours && stat.is_dead).map(|stat| stat.pid).collect()
-}
-
 /// What /proc/PID/stat says of a process (proc(5)).
+#[derive(Debug)]
 struct Stat {
     pid: Pid,
     is_dead: bool,

@@ -136,6 +136,7 @@ impl Daemon {
         self.supervision.handle(Input::Booted, self.now);
         let mut ready = Vec::new();
         loop {
+            self.children.blink();
             self.supervision.handle(Input::Woke, self.now);
             self.settle();
             self.sinks.on_deadline(self.now);
@@ -283,6 +284,7 @@ impl Daemon {
 
     /// Reaps everything that has ended, each death settled before the next is looked at.
     fn reap_all(&mut self) {
+        self.children.blink();
         while let Some(death) = self.children.next_death() {
             let Some(id) = death.id else {
                 self.orphans.count = self.orphans.count.saturating_add(1);
