@@ -332,6 +332,7 @@ fn a_stream_that_is_not_read_blocks_its_writers_within_bounds_and_loses_nothing(
     rig.write(&mut b, "part");
     rig.pass(100);
     assert_eq!(rig.sinks.next_deadline(), None);
+    assert_eq!(rig.sinks.parts.len(), 1);
 
     let (got, resumed) = serve(&mut rig, &reader);
     assert_eq!(resumed, [1, 2], "first come, first served");
