@@ -3,7 +3,7 @@
 use super::environment::{Surroundings, automatic_server_url};
 use super::{Daemon, Ended, Kind, token};
 use crate::config::command_line::{self, Options, Request};
-use crate::config::model::{ChildLog as LogPlace, Config, GroupKind, LogLevel, MainLog, User};
+use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, GroupKind, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::Real;
@@ -324,7 +324,9 @@ impl Daemon {
     fn last_words(&self, code: u8, reason: &str) {
         let line = format!("rsup: {reason}; exit code {code}");
         // Supervisor itself says nothing, and has no other exit code than 0.
-        if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 {
+        let server = &self.supervision.parsed().server;
+        let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
+        if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
         if self.settings.is_pid1 {
