@@ -250,6 +250,12 @@ impl Children {
         self.glance.insert(glance).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
     }
 
+    /// Whether this dead leader keeps its group's number from being given to anybody else.
+    #[must_use]
+    pub fn is_held(&self, pgid: Pid) -> bool {
+        self.held.contains(&pgid)
+    }
+
     /// Ends the hold on a dead leader if its group is empty by now; whether it is.
     pub fn release_if_empty(&mut self, pgid: Pid) -> bool {
         if !self.held.contains(&pgid) {

@@ -219,6 +219,10 @@ impl Daemon {
     }
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
+        // A look in the same turn may have released the group: its number is not ours any more.
+        if purpose == Purpose::Sweep && !self.children.is_held(pid) {
+            return Input::Signalled(id, purpose, Ok(()));
+        }
         let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
         // A program may have left its group (an interactive shell does): it must end all the same.
         if group && (sent.is_err() || signal == libc::SIGKILL) {

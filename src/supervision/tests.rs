@@ -127,9 +127,11 @@ impl World {
                 self.signals.push((self.millis, name, signal));
                 match purpose {
                     Purpose::Sweep => {
-                        let leader = self.groups.get_mut(&pid).expect("a sweep of a group that lives");
-                        let obeys = if signal == 9 { Some(0) } else { leader.1 };
-                        leader.1 = obeys.map(|after| self.millis + after);
+                        // A look that came first in the same turn may have found it empty: the daemon then sends nothing.
+                        if let Some(leader) = self.groups.get_mut(&pid) {
+                            let obeys = if signal == 9 { Some(0) } else { leader.1 };
+                            leader.1 = obeys.map(|after| self.millis + after);
+                        }
                     }
                     Purpose::Stop | Purpose::Request(_) => {
                         let child = self.children.get_mut(&pid).expect("a signal to a child that lives");
