@@ -1,9 +1,10 @@
 //! How it ends: exit contract, stop budget, signals, reload with a broken file.
 
-use super::{as_pid1, last_line, rsup, short_lived, term};
-use crate::harness::wait_for;
+use super::{as_pid1, last_line, rsup, short_lived, short_lived_pid1, term};
+use crate::harness::{run, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -16,6 +17,58 @@ fn an_essential_program_takes_all_with_it_and_gives_its_exit_code() {
     let stderr = sandbox.read("stderr");
     assert_eq!(last_line(&stderr), "rsup: web, which is essential, ended (exit status 7); exit code 7");
     assert!(sandbox.log().contains("stopped: side (terminated by SIGTERM)"));
+}
+
+#[test]
+fn the_exit_code_comes_out_of_the_namespace_and_the_reason_is_the_last_line() {
+    let main = |then: &str| {
+        format!(
+            "[program:main]\ncommand=sh -c 'sleep 1.2; {then}'\nautorestart=false\nessential=true\n\
+             [program:other]\ncommand=sleep 1000\n"
+        )
+    };
+    let fatal = "[program:main]\ncommand=sh -c 'exit 9'\nstartretries=0\nessential=true\n";
+    for (from, programs, code) in [
+        ("essential", main("exit 7"), 7),
+        ("main", main("kill -9 $$"), 137),
+        ("essential", main("exit 0"), 0),
+        ("first_failure", fatal.to_owned(), 9),
+    ] {
+        let Some(mut sandbox) = short_lived_pid1(&format!("[supervisord]\nexit_code_from={from}\n{programs}")) else {
+            return;
+        };
+        assert_eq!(sandbox.wait(), code, "{from}: {programs}");
+        let said = sandbox.read("stderr");
+        assert!(last_line(&said).ends_with(&format!("exit code {code}")), "{said:?}");
+    }
+}
+
+const TWO: &str =
+    "[program:a]\ncommand=/bin/sleep 1000\npriority=1\n[program:b]\ncommand=/bin/sleep 1000\npriority=2\n";
+
+#[test]
+fn term_int_and_quit_end_pid_1_in_order() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let Some((mut sandbox, init)) = as_pid1(TWO) else { return };
+        sandbox.until("a", "RUNNING");
+        sandbox.until("b", "RUNNING");
+        kill(init, signal).unwrap();
+        assert_eq!(sandbox.wait(), 0);
+        let log = sandbox.read("stdout");
+        assert!(log.find("stopped: b").unwrap() < log.find("stopped: a").unwrap(), "{log}");
+    }
+}
+
+#[test]
+fn a_hup_is_a_second_life_of_pid_1() {
+    let Some((mut sandbox, init)) = as_pid1(TWO) else { return };
+    sandbox.until("a", "RUNNING");
+    for signal in [Signal::SIGUSR1, Signal::SIGPIPE, Signal::SIGALRM, Signal::SIGHUP] {
+        kill(init, signal).unwrap();
+    }
+    wait_for("the second life of a", || (sandbox.read("stdout").matches("success: a").count() == 2).then_some(()));
+    term(init);
+    assert_eq!(sandbox.wait(), 0);
 }
 
 #[test]
@@ -167,7 +220,13 @@ fn what_a_dead_program_left_is_ended_before_it_starts_again() {
         // A stop sweeps too: nothing of the group is left when it answers.
         let second = sandbox.pid_of("web");
         assert_eq!(sandbox.ctl(&["stop", "web"]).out, "web: stopped\n");
-        assert!(nix::sys::signal::killpg(Pid::from_raw(second), None).is_err(), "the group lives on");
+        // A zombie may be: it is no more than its number.
+        let all = run(Command::new("ps").args(["-e", "-o", "pgid=,stat="])).out;
+        let lives = |line: &&str| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(&second.to_string()) && !words.next().unwrap_or_default().starts_with('Z')
+        };
+        assert_eq!(all.lines().find(lives), None, "the group lives on");
         assert_eq!(sandbox.stop(), 0);
     }
 }

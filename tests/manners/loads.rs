@@ -18,12 +18,12 @@ fn switches(pid: i32) -> u64 {
 fn thirty_idle_seconds_with_a_hundred_programs_wake_it_not_once() {
     let conf = "[program:idle]\ncommand=sleep 1000\nnumprocs=100\nprocess_name=%(program_name)s_%(process_num)d\n\
         stdout_logfile=NONE\nstderr_logfile=NONE\n";
-    let mut sandbox = rsup(conf);
+    let Some((mut sandbox, init)) = as_pid1(conf) else { return };
     for n in 0..100 {
         sandbox.until(&format!("idle:idle_{n}"), "RUNNING");
     }
     // The last client's connection has been closed when the count does not change any more.
-    let pid = sandbox.pid();
+    let pid = init.as_raw();
     let mut before = switches(pid);
     wait_for("rest", || {
         std::thread::sleep(Duration::from_millis(300));
@@ -34,7 +34,8 @@ fn thirty_idle_seconds_with_a_hundred_programs_wake_it_not_once() {
     });
     std::thread::sleep(Duration::from_secs(30));
     assert_eq!(switches(pid), before);
-    assert_eq!(sandbox.stop(), 0);
+    term(init);
+    assert_eq!(sandbox.wait(), 0);
 }
 
 #[test]
@@ -78,6 +79,20 @@ fn ten_thousand_orphans_leave_no_zombie() {
     term(init);
     let mut sandbox = sandbox;
     assert_eq!(sandbox.wait(), 0);
+}
+
+#[test]
+fn orphans_come_to_rsup_also_when_it_is_not_pid_1() {
+    let mut sandbox = rsup(
+        "[program:parent]\ncommand=sh -c 'i=0; while [ $i -lt 200 ]; do (: &); i=$((i+1)); done; echo >{dir}/done; exec sleep 1000'\n",
+    );
+    sandbox.until_file("done", "\n");
+    wait_for("one child and no zombie", || {
+        let args = ["-o", "stat=", "--ppid", &sandbox.pid().to_string()];
+        let ran = crate::harness::run(std::process::Command::new("ps").args(args));
+        (ran.out.lines().count() == 1 && !ran.out.starts_with('Z')).then_some(())
+    });
+    assert_eq!(sandbox.stop(), 0);
 }
 
 /// rsup with its stdout on a pipe that nobody reads for now.

@@ -36,21 +36,36 @@ fn short_lived(conf: &str) -> Sandbox {
     sandbox
 }
 
-/// rsup as process number 1 of a PID namespace, and its number outside; nothing where that is not allowed.
-fn as_pid1(conf: &str) -> Option<(Sandbox, Pid)> {
-    let unshare = ["--pid", "--fork", "--mount-proc", "--kill-child"];
-    if run(Command::new("unshare").args(unshare).arg("true")).code != 0 {
-        skip("no PID namespace is allowed here");
+/// The command that gives its program a PID namespace of its own, if that is allowed here.
+fn unshare() -> Option<Command> {
+    let mut words = vec!["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !nix::unistd::geteuid().is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    if run(Command::new("unshare").args(&words).arg("true")).code != 0 {
+        skip("no PID namespace is allowed here (unshare)");
         return None;
     }
+    let mut command = Command::new("unshare");
+    command.args(words);
+    Some(command)
+}
+
+/// rsup as process number 1 of a PID namespace, whose exit code comes out of it; nothing where that is not allowed.
+fn short_lived_pid1(conf: &str) -> Option<Sandbox> {
+    let mut command = unshare()?;
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
-    let mut command = sandbox.command("rsup");
-    let (program, config) = (sandbox.dir.join("bin/rsup"), sandbox.dir.join("supervisord.conf"));
-    let environment: Vec<_> = command.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
-    command = Command::new("unshare");
-    command.env_clear().envs(environment.into_iter().filter_map(|(k, v)| Some((k, v?)))).current_dir(&sandbox.dir);
-    command.args(unshare).arg(program).arg("-c").arg(config);
+    let plain = sandbox.command("rsup");
+    let environment = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.env_clear().envs(environment).current_dir(&sandbox.dir);
+    command.arg(sandbox.dir.join("bin/rsup")).arg("-c").arg(sandbox.dir.join("supervisord.conf"));
     sandbox.launch_as(command);
+    Some(sandbox)
+}
+
+/// The same once it answers, and its number outside.
+fn as_pid1(conf: &str) -> Option<(Sandbox, Pid)> {
+    let sandbox = short_lived_pid1(conf)?;
     let parent = sandbox.pid();
     let pid = wait_for("PID 1 of the namespace", || {
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
