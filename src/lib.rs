@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
-//!    │        └──► rpc, config, machine, logs, sys, wire
+//!    │        └──► server, rpc, config, machine, logs, sys
+//!    │               server ─► rpc, supervision (replies), wire, config::model, sys
 //!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, ctl::format       sys ─► nothing of ours
@@ -31,7 +32,7 @@ pub mod check;
 pub mod config;
 // The client: what `rsupctl` and `rsup health` do.
 pub mod ctl;
-// The shell around `supervision`: the loop, children, connections.
+// The shell around `supervision`: the loop, children.
 pub mod daemon;
 // Command lines by Python's rules. Pure.
 pub mod getopt;
@@ -47,6 +48,8 @@ pub mod pidproxy;
 pub mod posix;
 // The table of XML-RPC methods.
 pub mod rpc;
+// Clients: listening sockets, connections, HTTP.
+pub mod server;
 // The brain: states, transitions, groups, waits. Pure.
 pub mod supervision;
 // Thin safe wrappers over the kernel, without policy.

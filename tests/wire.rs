@@ -14,9 +14,17 @@ mod harness;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rsup::wire::xmlrpc::{Call, Fault, Value, parse_call, parse_response, write_call, write_fault, write_response};
+use rsup::wire::xmlrpc::{Call, Fault, RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response};
+use rsup::wire::xmlrpc::{write_call, write_fault, write_value};
 use std::io::Write;
 use std::process::{Command, Stdio};
+
+/// A `<methodResponse>` with a value.
+fn write_response(value: &Value) -> String {
+    let mut out = String::from(RESPONSE_OPEN);
+    write_value(value, &mut out);
+    out + RESPONSE_CLOSE
+}
 
 /// Runs a Python script that turns each document into another.
 fn through_python(script: &str, documents: &[String]) -> Option<Vec<String>> {

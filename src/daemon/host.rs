@@ -4,9 +4,9 @@ use super::{Daemon, startup};
 use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel};
 use crate::logs::{ChildLog, Format, Limits, Spec, auto};
 use crate::rpc::{Channel, Host};
-use crate::supervision::{Command, Fault, FaultCode, Input, ProcId, Reply, Supervision, Ticket};
+use crate::server::Server;
+use crate::supervision::{Command, Fault, FaultCode, Input, ProcId, Supervision, Ticket};
 use crate::sys::errno;
-use crate::sys::poll::Ready;
 use crate::time::Now;
 use std::path::{Path, PathBuf};
 
@@ -98,31 +98,11 @@ impl Host for Daemon {
 
 impl Daemon {
     /// The server acts on us and we on it: it is taken out for the time, and answers wait until it is back.
-    fn with_server(&mut self, act: impl FnOnce(&mut super::Server, &mut Daemon)) {
-        let mut server = std::mem::take(&mut self.server);
-        act(&mut server, self);
-        self.server = server;
-    }
-
-    pub(super) fn accept(&mut self, n: u32) {
-        self.with_server(|server, daemon| {
-            let poll = std::rc::Rc::clone(&daemon.poll);
-            server.accept(n, &poll, daemon.now);
-        });
-    }
-
-    pub(super) fn serve_client(&mut self, n: u32, ready: Ready) {
-        self.with_server(|server, daemon| {
-            let poll = std::rc::Rc::clone(&daemon.poll);
-            server.serve(n, ready, daemon, &poll);
-        });
-    }
-
-    pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        self.with_server(|server, daemon| {
-            let poll = std::rc::Rc::clone(&daemon.poll);
-            server.reply(ticket, reply, daemon, &poll);
-        });
+    pub(super) fn with_server(&mut self, act: impl FnOnce(&mut Server, &mut Daemon)) {
+        if let Some(mut server) = self.server.take() {
+            act(&mut server, self);
+            self.server = Some(server);
+        }
     }
 
     /// HUP: a configuration that is good begins a restart; one that is not changes nothing.

@@ -7,7 +7,6 @@
 //! ```
 
 mod children;
-pub mod connections;
 mod environment;
 mod host;
 mod startup;
@@ -18,13 +17,13 @@ use crate::config::Loaded;
 use crate::config::model::LogLevel;
 use crate::logs::{Journal, Level, SinkId, Sinks};
 use crate::posix::SignalName;
+use crate::server::Server;
 use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, Supervision};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{Pid, clock};
 use crate::time::{Mono, Now};
 use children::Children;
-use connections::Server;
 use environment::Surroundings;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -110,7 +109,8 @@ struct Daemon {
     supervision: Supervision,
     children: Children,
     around: Surroundings,
-    server: Server,
+    /// Always there, but while it acts on us.
+    server: Option<Server>,
     poll: Rc<Poll>,
     signals: Signals,
     sinks: Sinks,
@@ -181,7 +181,7 @@ impl Daemon {
                 None
             }
             Effect::Reply(ticket, reply) => {
-                self.reply(ticket, reply);
+                self.with_server(|server, daemon| server.reply(ticket, reply, daemon));
                 None
             }
             Effect::Added(ids) => {
@@ -255,8 +255,8 @@ impl Daemon {
                 }
             }
             Kind::Lingering => {}
-            Kind::Listener => self.accept(n),
-            Kind::Connection => self.serve_client(n, ready),
+            Kind::Listener => self.with_server(|server, _| server.accept(n)),
+            Kind::Connection => self.with_server(|server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();
     }
@@ -354,7 +354,7 @@ impl Daemon {
     }
 
     fn end(&mut self, finish: Finish) -> Ended {
-        self.server.flush_before_exit(&self.poll, self.now);
+        self.with_server(|server, daemon| server.flush_before_exit(daemon.now));
         match (finish, self.next_config.take()) {
             (Finish::Reload, Some(config)) => Ended::Reload(config),
             (Finish::Reload, None) => Ended::Exit(1, "nothing to begin anew with".into()),

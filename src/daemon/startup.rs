@@ -124,7 +124,7 @@ impl Daemon {
             supervision: Supervision::new(Config::default()),
             children: super::Children::default(),
             around,
-            server: super::Server::default(),
+            server: None,
             poll: std::rc::Rc::new(poll),
             signals,
             sinks,
@@ -158,14 +158,16 @@ impl Daemon {
         }
         self.around.server_environment.clone_from(&config.server.environment);
         self.around.server_url = automatic_server_url(&config);
-        let (server, said) = super::Server::open(&config, &self.poll).map_err(|errors| errors.join("\n"))?;
-        self.server = server;
+        let tokens = [token(Kind::Listener, 0), token(Kind::Connection, 0)];
+        let opened = super::Server::open(&config, std::rc::Rc::clone(&self.poll), tokens);
+        let (server, said) = opened.map_err(|errors| errors.join("\n"))?;
         for (level, line) in said {
             self.log(level, &line);
         }
         if self.around.server_url.is_none() {
-            self.around.server_url = self.server.default_url();
+            self.around.server_url = server.default_url();
         }
+        self.server = Some(server);
         self.clean_auto_logs(&config);
         self.auto_logs.clear();
         self.children.disown();
@@ -182,7 +184,9 @@ impl Daemon {
     fn live(&mut self) -> u8 {
         loop {
             let ended = self.run();
-            self.server.close_all(&self.poll);
+            if let Some(server) = self.server.take() {
+                server.close_all();
+            }
             self.remove_pidfile();
             match ended {
                 Ended::Exit(code, reason) => {

@@ -189,6 +189,4 @@ fn write_fault_struct(fault: &Fault, out: &mut String) {
 }
 
 #[cfg(test)]
-pub(crate) mod fake;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -166,6 +166,12 @@ impl Listener {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// The file of a Unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, ..)| path.as_path())
+    }
+
     /// Removes the socket's file, if it is still ours.
     pub fn unlink(&self) {
         if let Some((path, device, inode)) = &self.file

@@ -147,12 +147,6 @@ impl Request {
         percent_decoded(self.target.split(['?', '#']).next().unwrap_or_default())
     }
 
-    /// What follows `?`, as written.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.target.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default())
-    }
-
     /// User and password of Basic authentication, split at the first colon.
     // Differs from Supervisor: what cannot be decoded counts as no credentials (401), not as HTTP 500.
     #[must_use]
@@ -373,16 +367,7 @@ impl Response {
         Self { status, content_type: "text/html", fields: Vec::from_iter(challenge), body: Some(body.into_bytes()) }
     }
 
-    /// Appends the answer to `out`. Afterwards the connection is to be closed unless [`Framing::keep_alive`]
-    /// (or, where the body follows, as [`Response::closes`] says).
-    pub fn write(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
-        self.write_head(framing, date, out);
-        if let Some(body) = self.body.as_ref().filter(|_| !framing.head_only) {
-            out.extend_from_slice(body);
-        }
-    }
-
-    /// The same without the body, which the caller writes.
+    /// Appends all but the body. [`Response::closes`] says whether the connection is to be closed afterwards.
     pub fn write_head(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
         let mut head = format!("HTTP/1.{} {} {}\r\n", u8::from(framing.http11), self.status, reason(self.status));
         let mut field = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);

@@ -358,15 +358,6 @@ pub const RESPONSE_OPEN: &str = "<?xml version='1.0'?>\n<methodResponse>\n<param
 /// What stands after it.
 pub const RESPONSE_CLOSE: &str = "</param>\n</params>\n</methodResponse>\n";
 
-/// Writes a `<methodResponse>` with a value.
-#[must_use]
-pub fn write_response(value: &Value) -> String {
-    let mut out = String::from(RESPONSE_OPEN);
-    write_value(value, &mut out);
-    out.push_str(RESPONSE_CLOSE);
-    out
-}
-
 /// Writes a `<methodResponse>` with a fault.
 #[must_use]
 pub fn write_fault(fault: &Fault) -> String {

@@ -1,7 +1,7 @@
 //! A server that answers whatever a test wants, on a Unix socket.
 
 use rsup::wire::http::{Parsed, Response, parse_request};
-use rsup::wire::xmlrpc::{Fault, Value, parse_call, write_fault, write_response};
+use rsup::wire::xmlrpc::{Fault, RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, write_fault, write_value};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
@@ -67,13 +67,18 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
                 let call = parse_call(&request.body).unwrap();
                 seen.lock().unwrap().methods.push(call.method.clone());
                 let response = match answer(&call.method, &call.params) {
-                    Answer::Value(value) => Response::xml(write_response(&value)),
+                    Answer::Value(value) => {
+                        let mut body = String::from(RESPONSE_OPEN);
+                        write_value(&value, &mut body);
+                        Response::xml(body + RESPONSE_CLOSE)
+                    }
                     Answer::Fault(code, text) => Response::xml(write_fault(&Fault { code, text: text.into() })),
                     Answer::Http(status) => Response::error(status),
                     Answer::Raw(bytes) => return stream.write_all(bytes.as_bytes()).unwrap(),
                 };
                 let mut out = Vec::new();
-                response.write(request.framing, "now", &mut out);
+                response.write_head(request.framing, "now", &mut out);
+                out.extend(response.body.iter().flatten());
                 if stream.write_all(&out).is_err() || response.closes(request.framing) {
                     return;
                 }

@@ -1,6 +1,13 @@
 use super::*;
 use proptest::prelude::*;
 
+/// A `<methodResponse>` with a value.
+fn write_response(value: &Value) -> String {
+    let mut out = String::from(RESPONSE_OPEN);
+    write_value(value, &mut out);
+    out + RESPONSE_CLOSE
+}
+
 fn call(params: &str) -> Result<Vec<Value>, BadXml> {
     let document = format!("<methodCall><methodName>a.b</methodName>{params}</methodCall>");
     parse_call(document.as_bytes()).map(|call| call.params)

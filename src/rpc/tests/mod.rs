@@ -1,9 +1,11 @@
-use super::fake::{Fake, config, group, process, program};
+pub(crate) mod fake;
+
 use super::*;
 use crate::config::model::{AutoRestart, ChildLog, User};
 use crate::posix::Exit;
 use crate::supervision::Input;
 use crate::wire::xmlrpc::{parse_response, write_call};
+use fake::{Fake, config, group, process, program};
 
 type Answer = Result<Value, (i64, String)>;
 

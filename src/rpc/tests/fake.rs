@@ -1,8 +1,8 @@
 //! A daemon for tests: the real brain, whose children are told what to do.
 
-use super::{Channel, Host};
 use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, ProcessConfig};
 use crate::posix::Exit;
+use crate::rpc::{Channel, Host};
 use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;

@@ -1,0 +1,261 @@
+//! One connection: bytes in, requests, answers, bytes out. It is read only while it has nothing to say and nothing to
+//! answer: so one request, or one answer, is all that we hold for it.
+
+use super::{Server, at};
+use crate::rpc::{self, Host, Pending, Progress};
+use crate::supervision::{Reply, Ticket};
+use crate::sys::poll::Interest;
+use crate::sys::sockets;
+use crate::time::Now;
+use crate::wire::http::{self, Framing, Parsed, Request, Response};
+use nix::errno::Errno;
+use std::os::fd::OwnedFd;
+
+/// Most requests of one client that are answered in one turn of the loop.
+const REQUESTS_A_TURN: usize = 8;
+/// Read at once, in bytes: the smallest and the largest piece.
+const PIECE: (usize, usize) = (4096, 64 * 1024);
+/// Buffers beyond this size, in bytes, are given back when they are empty.
+const KEPT_BYTES: usize = 16 * 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) socket: OwnedFd,
+    /// Number of its service.
+    service: u32,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// What comes after `output`: a long answer's body, which is not copied.
+    body: Vec<u8>,
+    /// How much of both is written.
+    sent: usize,
+    doing: Doing,
+    /// What the poll waits for.
+    pub(super) interest: Interest,
+    /// It sends no more.
+    has_ended: bool,
+    /// The connection ends when all is written.
+    is_last: bool,
+    was_told_to_continue: bool,
+    /// The server's serial when it was last served.
+    pub(super) served: u32,
+    /// What of the server's `held` is its part.
+    pub(super) held: usize,
+}
+
+/// What a client waits for.
+#[derive(Debug)]
+enum Doing {
+    /// Nothing: it has the word.
+    Reading,
+    /// The answer of a call.
+    Answering { ticket: Ticket, framing: Framing, body: String, pending: Pending, is_paused: bool },
+}
+
+impl Client {
+    pub(super) fn new(socket: OwnedFd, service: u32, served: u32) -> Self {
+        Self {
+            socket,
+            service,
+            input: Vec::new(),
+            output: Vec::new(),
+            body: Vec::new(),
+            sent: 0,
+            doing: Doing::Reading,
+            interest: Interest::Read,
+            has_ended: false,
+            is_last: false,
+            was_told_to_continue: false,
+            served,
+            held: 0,
+        }
+    }
+
+    /// Nobody would miss anything if the connection were closed.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.doing, Doing::Reading) && self.input.is_empty() && self.output.is_empty()
+    }
+
+    /// What it makes us hold, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let buffers = [&self.input, &self.output, &self.body];
+        buffers.iter().fold(0, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
+    }
+
+    /// The call that is not answered yet.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        if let Doing::Answering { ticket, .. } = self.doing { Some(ticket) } else { None }
+    }
+
+    /// Whether the brain's reply to this call is the next thing.
+    pub(super) fn waits_for(&self, wanted: Ticket) -> bool {
+        matches!(self.doing, Doing::Answering { ticket, is_paused: false, .. } if ticket == wanted)
+    }
+
+    /// Takes the brain's reply.
+    pub(super) fn resume(&mut self, reply: Reply, host: &mut dyn Host) {
+        if let Doing::Answering { ticket, framing, mut body, pending, .. } =
+            std::mem::replace(&mut self.doing, Doing::Reading)
+        {
+            let progress = pending.resume(reply, host, ticket, &mut body);
+            self.progress(progress, ticket, framing, body, host.now());
+        }
+    }
+
+    /// Writes, goes on answering, reads, answers: until something must be waited for, or others should have their turn.
+    /// `None`: the connection is over.
+    pub(super) fn turn(
+        &mut self,
+        server: &Server,
+        n: u32,
+        mut may_read: bool,
+        host: &mut dyn Host,
+    ) -> Option<Interest> {
+        for _ in 0..REQUESTS_A_TURN {
+            match self.flush() {
+                Ok(true) if self.is_last => return None,
+                Ok(true) => {}
+                Ok(false) => return Some(Interest::Write),
+                Err(_) => return None,
+            }
+            match std::mem::replace(&mut self.doing, Doing::Reading) {
+                Doing::Answering { ticket, framing, mut body, pending, is_paused: true } => {
+                    let progress = pending.go_on(host, ticket, &mut body);
+                    self.progress(progress, ticket, framing, body, host.now());
+                    if matches!(self.doing, Doing::Answering { is_paused: true, .. }) {
+                        return Some(Interest::Write);
+                    }
+                }
+                waiting @ Doing::Answering { .. } => {
+                    self.doing = waiting;
+                    // Read on, to see whether it goes; but not more than a little.
+                    if may_read {
+                        self.read().ok()?;
+                    }
+                    let enough = self.has_ended || self.input.len() >= PIECE.1;
+                    return Some(if enough { Interest::Nothing } else { Interest::Read });
+                }
+                Doing::Reading => {
+                    if std::mem::take(&mut may_read) {
+                        self.read().ok()?;
+                    }
+                    if !self.take_request(server, n, host) {
+                        return (!self.has_ended).then_some(Interest::Read);
+                    }
+                }
+            }
+        }
+        // There is room to write: so this comes back after the others.
+        Some(Interest::Write)
+    }
+
+    /// Reads a piece, if one is there.
+    fn read(&mut self) -> Result<(), Errno> {
+        let (filled, (least, most)) = (self.input.len(), PIECE);
+        self.input.resize(filled.saturating_add(filled.clamp(least, most)), 0);
+        let piece = self.input.get_mut(filled..).unwrap_or_default();
+        let read = sockets::receive(&self.socket, piece);
+        self.input.truncate(filled.saturating_add(read.unwrap_or(0)));
+        match read {
+            Ok(0) => self.has_ended = true,
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    /// Writes what there is room for; `true`: all is written.
+    pub(super) fn flush(&mut self) -> Result<bool, Errno> {
+        loop {
+            let rest = match self.sent.checked_sub(self.output.len()) {
+                None => self.output.get(self.sent..),
+                Some(of_body) => self.body.get(of_body..),
+            };
+            let Some(rest) = rest.filter(|rest| !rest.is_empty()) else { break };
+            match sockets::transmit(&self.socket, rest) {
+                Ok(sent) => self.sent = self.sent.saturating_add(sent),
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.sent = 0;
+        empty(&mut self.output);
+        empty(&mut self.body);
+        Ok(true)
+    }
+
+    /// Answers the request at the front of the input; `false`: it is not all there.
+    fn take_request(&mut self, server: &Server, n: u32, host: &mut dyn Host) -> bool {
+        match http::parse_request(&self.input) {
+            Ok(Parsed::Complete { request, consumed }) => {
+                self.input.drain(..consumed);
+                if self.input.is_empty() {
+                    empty(&mut self.input);
+                }
+                self.was_told_to_continue = false;
+                self.answer(&request, server, n, host);
+            }
+            Ok(Parsed::Partial { expects_continue: true }) if !self.was_told_to_continue => {
+                self.was_told_to_continue = true;
+                self.output.extend_from_slice(http::CONTINUE);
+            }
+            Ok(Parsed::Partial { .. }) => return false,
+            Err(why) => self.say(Response::error(why.status()), Framing::LAST, host.now()),
+        }
+        true
+    }
+
+    /// Which part of us answers what (census §7.2).
+    fn answer(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
+        let credentials = at(&server.services, self.service).and_then(|service| service.credentials.as_ref());
+        if credentials.is_some_and(|(user, password)| !request.is_authorized((user, password))) {
+            return self.say(Response::error(401), request.framing, host.now());
+        }
+        let is_rpc = request.path().starts_with("/RPC2");
+        let status = match request.method.as_str() {
+            "POST" if is_rpc => return self.call(request, server, n, host),
+            "GET" | "HEAD" if !is_rpc => 404,
+            _ => 400,
+        };
+        self.say(Response::error(status), request.framing, host.now());
+    }
+
+    fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
+        let ticket = u64::from(server.serial) << 32 | u64::from(n);
+        let mut body = String::new();
+        match rpc::call(&request.body, server.has_supervisor, host, ticket, &mut body) {
+            Ok(progress) => self.progress(progress, ticket, request.framing, body, host.now()),
+            Err(_) => self.say(Response::error(400), request.framing, host.now()),
+        }
+    }
+
+    fn progress(&mut self, progress: Progress, ticket: Ticket, framing: Framing, body: String, now: Now) {
+        let (pending, is_paused) = match progress {
+            Progress::Done => return self.say(Response::xml(body), framing, now),
+            Progress::Waiting(pending) => (pending, false),
+            Progress::Paused(pending) => (pending, true),
+        };
+        self.doing = Doing::Answering { ticket, framing, body, pending, is_paused };
+    }
+
+    fn say(&mut self, response: Response, framing: Framing, now: Now) {
+        let date = http::http_date(u64::try_from(now.wall.secs).unwrap_or(0));
+        response.write_head(framing, &date, &mut self.output);
+        self.is_last = response.closes(framing);
+        match response.body.filter(|_| !framing.head_only) {
+            Some(body) if body.len() > KEPT_BYTES => self.body = body,
+            Some(body) => self.output.extend_from_slice(&body),
+            None => {}
+        }
+    }
+}
+
+/// Empties a buffer, and gives a large one back.
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() > KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}

@@ -1,0 +1,93 @@
+//! Listening sockets as sections of the file ask for them: bound, or why not in Supervisor's words (census §7.1).
+
+use super::Said;
+use crate::config::model::{HttpServerConfig, LogLevel, SocketAddress};
+use crate::sys::errno;
+use crate::sys::sockets::{self, Access, ListenError, Listener};
+use nix::errno::Errno;
+use std::path::Path;
+
+/// Where the control socket is when the file has no server section: the first that can be made.
+const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
+
+/// Binds the socket of one section; the problem in Supervisor's words (census §7.1), and whose it is.
+pub(super) fn listen(section: &HttpServerConfig) -> Result<Listener, String> {
+    let (listener, place) = match &section.address {
+        SocketAddress::Unix(path) => {
+            let owner = section.chown.map(|owner| (owner.uid, owner.gid));
+            (sockets::listen_unix(path, Access { mode: section.chmod, owner }), path.display().to_string())
+        }
+        SocketAddress::Tcp(host, port) => (sockets::listen_tcp(host, *port), format!("{host}:{port}")),
+    };
+    listener.map_err(|error| {
+        let what = match error {
+            ListenError::Failed(Errno::EADDRINUSE) => {
+                "Another program is already listening on a port that one of our HTTP servers is configured to use.  \
+                 Shut this program down first before starting supervisord."
+                    .to_owned()
+            }
+            ListenError::NotChowned(Errno::EPERM) => {
+                let (uid, gid) = section.chown.map_or((0, None), |owner| (owner.uid, owner.gid));
+                let gid = gid.map_or_else(|| "-1".to_owned(), |gid| gid.to_string());
+                format!(
+                    "Not permitted to chown {place} to uid/gid ({uid}, {gid}); choose an owner that user {} can give it to",
+                    nix::unistd::geteuid()
+                )
+            }
+            error => format!("Cannot open an HTTP server: socket.error reported {}", name_of(error)),
+        };
+        format!("{what} [{}]: {place}", section.section)
+    })
+}
+
+/// Without a server section nobody asked for a socket: that none can be made is no error.
+pub(super) fn listen_by_default(said: &mut Said) -> Option<Listener> {
+    let mut reasons = Vec::new();
+    for path in DEFAULT_SOCKETS {
+        match sockets::listen_unix(Path::new(path), Access { mode: 0o600, owner: None }) {
+            Ok(listener) => return Some(listener),
+            Err(error) => reasons.push(format!("{path}: {}", name_of(error))),
+        }
+    }
+    said.push((LogLevel::Warn, format!("no control socket, so no rsupctl: {}", reasons.join(", "))));
+    None
+}
+
+fn name_of(error: ListenError) -> String {
+    match error {
+        ListenError::Failed(errno) | ListenError::NotChowned(errno) => {
+            format!("errno.{} ({})", errno::Name(errno as i32), errno as i32)
+        }
+        ListenError::UnknownHost => "-2".into(),
+    }
+}
+
+/// What is worth a line when a socket is there.
+pub(super) fn announce(
+    section: &HttpServerConfig,
+    listener: &Listener,
+    interfaces: &[(String, String)],
+    said: &mut Said,
+) {
+    if listener.was_stale
+        && let SocketAddress::Unix(path) = &section.address
+    {
+        said.push((LogLevel::Info, format!("Unlinking stale socket {}", path.display())));
+    }
+    said.extend(interfaces.iter().map(|(name, _)| (LogLevel::Info, format!("RPC interface '{name}' initialized"))));
+    let unguarded = format!("Server '{}' running without any HTTP authentication checking", section.section);
+    match &section.address {
+        _ if section.credentials.is_some() => {}
+        SocketAddress::Tcp(host, port) if !is_loopback(host) => {
+            let line = format!("{unguarded}: whoever can reach port {port} can run what it likes here; set a password");
+            said.push((LogLevel::Critical, line));
+        }
+        // Differs from Supervisor: in a container a socket file with its mode is nothing to be frightened of.
+        SocketAddress::Unix(_) if std::process::id() == 1 => {}
+        _ => said.push((LogLevel::Critical, unguarded)),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}

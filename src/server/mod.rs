@@ -1,0 +1,252 @@
+//! Clients: the sockets that they come to, their connections, HTTP. From bytes to [`crate::rpc`] and back.
+//!
+//! Nobody is waited for: one request of a client at a time is answered, those behind it wait their turn, and a turn of
+//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection.
+
+mod client;
+mod listen;
+
+use crate::config::model::{Config, LogLevel};
+use crate::rpc::Host;
+use crate::supervision::{Reply, Ticket};
+use crate::sys::poll::{Interest, Poll, Ready};
+use crate::sys::sockets::{self, Listener};
+use crate::sys::{clock, errno};
+use crate::time::Now;
+use client::Client;
+use nix::errno::Errno;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// Most clients at one time.
+const CLIENTS_MAX: usize = 1000;
+/// Most clients that are let in in one turn of the loop.
+const ACCEPTS_A_TURN: usize = 64;
+/// What all clients together may make us hold, in bytes; a client that takes us beyond it is dropped.
+const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// At the end, clients have so long to take their last answer, in milliseconds.
+const LAST_ANSWER_MILLIS: u64 = 100;
+
+/// Lines for the log.
+type Said = Vec<(LogLevel, String)>;
+
+/// Every listening socket and every client.
+#[derive(Debug)]
+pub struct Server {
+    poll: Rc<Poll>,
+    /// The poll's tokens of listening socket 0 and of client 0; those of the others follow.
+    tokens: [u64; 2],
+    services: Vec<Service>,
+    clients: Vec<Option<Box<Client>>>,
+    open: usize,
+    /// Bytes that clients make us hold.
+    held: usize,
+    /// Counts clients and their turns: so a ticket never comes twice, and it is known who was served last.
+    serial: u32,
+    has_supervisor: bool,
+    spare: Option<File>,
+}
+
+/// One listening socket.
+#[derive(Debug)]
+struct Service {
+    listener: Listener,
+    credentials: Option<(String, String)>,
+    /// Only root and our own user may come.
+    is_private: bool,
+}
+
+impl Server {
+    /// Binds every socket that the configuration names, or else one of the default places. `tokens`: what the poll is to
+    /// say for the first listening socket and for the first client.
+    /// Every problem comes back; there is no half of a server.
+    pub fn open(config: &Config, poll: Rc<Poll>, tokens: [u64; 2]) -> Result<(Self, Said), Vec<String>> {
+        let (mut said, mut problems) = (Said::new(), Vec::new());
+        let has_supervisor =
+            config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
+        let (services, clients, spare) = (Vec::new(), Vec::new(), sockets::spare());
+        let mut server = Self { poll, tokens, services, clients, open: 0, held: 0, serial: 0, has_supervisor, spare };
+        for section in &config.http {
+            match listen::listen(section) {
+                Ok(listener) => {
+                    listen::announce(section, &listener, &config.rpc_interfaces, &mut said);
+                    let credentials = section.credentials.clone();
+                    server.services.push(Service { listener, credentials, is_private: false });
+                }
+                Err(why) => problems.push(why),
+            }
+        }
+        if config.http.is_empty() {
+            let listener = listen::listen_by_default(&mut said).into_iter();
+            server.services.extend(listener.map(|listener| Service { listener, credentials: None, is_private: true }));
+        }
+        for (n, service) in (0..).zip(&server.services) {
+            let added = server.poll.add(&service.listener, server.tokens[0] | n, Interest::Read);
+            problems.extend(added.err().map(|error| format!("cannot wait for clients: {}", errno::name(&error))));
+        }
+        if problems.is_empty() {
+            return Ok((server, said));
+        }
+        server.close_all();
+        Err(problems)
+    }
+
+    /// The URL of the default socket, if that is in use.
+    #[must_use]
+    pub fn default_url(&self) -> Option<String> {
+        let service = self.services.iter().find(|service| service.is_private)?;
+        Some(format!("unix://{}", service.listener.path()?.display()))
+    }
+
+    /// Lets clients in that wait at the n-th listening socket.
+    pub fn accept(&mut self, n: u32) {
+        for _ in 0..ACCEPTS_A_TURN {
+            let Some(service) = at(&self.services, n) else { return };
+            let is_private = service.is_private;
+            let socket = match service.listener.accept() {
+                Ok(socket) => socket,
+                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                    self.turn_away(n);
+                    continue;
+                }
+                Err(Errno::ECONNABORTED | Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            let is_ours = |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw();
+            if is_private && !sockets::peer_uid(&socket).is_ok_and(is_ours) {
+                continue;
+            }
+            if self.open >= CLIENTS_MAX && !self.drop_idlest() {
+                continue; // Closed: better than a client that hangs.
+            }
+            self.let_in(socket, n);
+        }
+    }
+
+    /// Without a descriptor for the next client: takes it from an idle one, or closes the next client's own, else the
+    /// listening socket would be ready for ever.
+    fn turn_away(&mut self, n: u32) {
+        if self.drop_idlest() {
+            return;
+        }
+        self.spare = None;
+        if let Some(service) = at(&self.services, n) {
+            drop(service.listener.accept());
+        }
+        self.spare = sockets::spare();
+    }
+
+    fn let_in(&mut self, socket: OwnedFd, service: u32) {
+        let place = self.clients.iter().position(Option::is_none).unwrap_or(self.clients.len());
+        let Ok(n) = u32::try_from(place) else { return };
+        if self.poll.add(&socket, self.token(n), Interest::Read).is_err() {
+            return;
+        }
+        self.serial = self.serial.wrapping_add(1);
+        let client = Some(Box::new(Client::new(socket, service, self.serial)));
+        match self.clients.get_mut(place) {
+            Some(slot) => *slot = client,
+            None => self.clients.push(client),
+        }
+        self.open = self.open.saturating_add(1);
+    }
+
+    fn token(&self, n: u32) -> u64 {
+        self.tokens[1] | u64::from(n)
+    }
+
+    /// Closes the connection that has been idle for longest; `false`: all are busy.
+    fn drop_idlest(&mut self) -> bool {
+        let idle = self.clients.iter_mut().filter(|slot| slot.as_ref().is_some_and(|client| client.is_idle()));
+        let Some(slot) = idle.max_by_key(|slot| slot.as_ref().map(|client| self.serial.wrapping_sub(client.served)))
+        else {
+            return false;
+        };
+        if let Some(client) = slot.take() {
+            self.close(&client);
+        }
+        true
+    }
+
+    /// Goes on with the n-th client.
+    pub fn serve(&mut self, n: u32, ready: Ready, host: &mut dyn Host) {
+        let Some(client) = slot(&mut self.clients, n).and_then(Option::take) else { return };
+        // Room to write is never waited for together with something to read: both mean that the other end is closed.
+        if ready.readable && ready.writable && client.ticket().is_some() {
+            return self.hang_up(&client, host);
+        }
+        self.advance(client, n, ready.readable, host);
+    }
+
+    /// The brain's reply; a client that has gone does not get it.
+    pub fn reply(&mut self, ticket: Ticket, reply: Reply, host: &mut dyn Host) {
+        let n = u32::try_from(ticket & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        let waits = |client: &mut Box<Client>| client.waits_for(ticket);
+        let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(waits)) else { return };
+        client.resume(reply, host);
+        self.advance(client, n, false, host);
+    }
+
+    /// A client's turn; afterwards it is back in its place, or gone.
+    fn advance(&mut self, mut client: Box<Client>, n: u32, may_read: bool, host: &mut dyn Host) {
+        self.serial = self.serial.wrapping_add(1);
+        client.served = self.serial;
+        let next = client.turn(self, n, may_read, host);
+        let held = client.bytes();
+        self.held = self.held.saturating_sub(client.held).saturating_add(held);
+        client.held = held;
+        let Some(interest) = next.filter(|_| self.held <= HELD_MAX_BYTES) else { return self.hang_up(&client, host) };
+        if interest != client.interest && self.poll.modify(&client.socket, self.token(n), interest).is_err() {
+            return self.hang_up(&client, host);
+        }
+        client.interest = interest;
+        if let Some(slot) = slot(&mut self.clients, n) {
+            *slot = Some(client);
+        }
+    }
+
+    /// Closes a connection whose call may not have been answered yet.
+    fn hang_up(&mut self, client: &Client, host: &mut dyn Host) {
+        if let Some(ticket) = client.ticket() {
+            host.forget(ticket);
+        }
+        self.close(client);
+    }
+
+    /// The caller drops it, which closes the socket.
+    fn close(&mut self, client: &Client) {
+        self.open = self.open.saturating_sub(1);
+        self.held = self.held.saturating_sub(client.held);
+    }
+
+    /// Answers that are still to be written have a moment for that.
+    pub fn flush_before_exit(&mut self, now: Now) {
+        let end = now.mono.after_ms(LAST_ANSWER_MILLIS);
+        for client in self.clients.iter_mut().flatten() {
+            while matches!(client.flush(), Ok(false)) {
+                let left = u16::try_from(end.since(clock::mono()).as_millis()).unwrap_or(0);
+                if left == 0 {
+                    break;
+                }
+                sockets::wait_for_room(&client.socket, left);
+            }
+        }
+    }
+
+    /// Closes everything, and removes the files of our sockets.
+    pub fn close_all(self) {
+        self.services.iter().for_each(|service| service.listener.unlink());
+    }
+}
+
+fn at(services: &[Service], n: u32) -> Option<&Service> {
+    services.get(usize::try_from(n).ok()?)
+}
+
+fn slot(clients: &mut [Option<Box<Client>>], n: u32) -> Option<&mut Option<Box<Client>>> {
+    clients.get_mut(usize::try_from(n).ok()?)
+}
+
+#[cfg(test)]
+mod tests;
