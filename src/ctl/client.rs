@@ -1,6 +1,6 @@
 //! Talks XML-RPC to a server: over a Unix socket or TCP, on one connection that is kept, waiting as long as it takes.
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -138,25 +138,16 @@ impl Client {
     }
 
     fn connect(&self, address: &Address) -> Result<Box<dyn Stream>, Trouble> {
-        self.stream(address).map_err(|error| match error.kind() {
+        let connected = match address {
+            Address::Unix(path) => UnixStream::connect(path)
+                .and_then(|stream| stream.set_read_timeout(self.timeout).map(|()| Box::new(stream) as Box<dyn Stream>)),
+            Address::Tcp(host, port) => TcpStream::connect((host.as_str(), *port))
+                .and_then(|stream| stream.set_read_timeout(self.timeout).map(|()| Box::new(stream) as Box<dyn Stream>)),
+        };
+        connected.map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Trouble::Refused,
             ErrorKind::NotFound => Trouble::NoFile,
             _ => self.other(error),
-        })
-    }
-
-    fn stream(&self, address: &Address) -> io::Result<Box<dyn Stream>> {
-        Ok(match address {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(self.timeout)?;
-                Box::new(stream)
-            }
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
-                stream.set_read_timeout(self.timeout)?;
-                Box::new(stream)
-            }
         })
     }
 

@@ -15,7 +15,7 @@ struct Command {
     /// Whether the server is asked for its version first, so that trouble has its own messages and exit codes.
     checks_up: bool,
     help: &'static str,
-    run: fn(&mut Session, &[&str]) -> Result<(), Trouble>,
+    run: Run,
 }
 
 /// How many words a command takes, and what to say otherwise.
@@ -33,53 +33,48 @@ const fn words(least: usize, most: usize, too_few: &'static str) -> Words {
 const ANY: Words = words(0, usize::MAX, "");
 const NONE: Words = words(0, 0, "");
 
+type Run = fn(&mut Session, &[&str]) -> Result<(), Trouble>;
+
+const fn direct(name: &'static str, arguments: &'static str, words: Words, run: Run, help: &'static str) -> Command {
+    Command { name, arguments, words, checks_up: false, help, run }
+}
+
+const fn checked(name: &'static str, arguments: &'static str, words: Words, run: Run, help: &'static str) -> Command {
+    Command { checks_up: true, ..direct(name, arguments, words, run, help) }
+}
+
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    Command { name: "add", arguments: "<group>...", words: ANY, checks_up: false,
-        help: "Activate groups that the configuration has gained", run: add },
-    Command { name: "avail", arguments: "", words: NONE, checks_up: false,
-        help: "List what is configured, in use or not", run: avail },
-    Command { name: "clear", arguments: "<name>... | all", checks_up: true,
-        words: words(1, usize::MAX, "clear requires a process name"),
-        help: "Empty the logs of processes", run: |s, names| s.each(&CLEAR, &[], names) },
-    Command { name: "exit", arguments: "", words: ANY, checks_up: false, help: "Leave the shell", run: quit },
-    Command { name: "fg", arguments: "<name>", words: ANY, checks_up: true,
-        help: "Connect to a process: see its output, type its input", run: |s, _| s.unsupported("fg") },
-    Command { name: "maintail", arguments: "[-f | -<bytes>]", words: words(0, 1, ""), checks_up: true,
-        help: "Show the end of the supervisor's own log (1600 bytes)", run: maintail },
-    Command { name: "open", arguments: "<url>", words: ANY, checks_up: false,
-        help: "Show the status of another server (http:// or unix://)", run: open },
-    Command { name: "pid", arguments: "[<name>... | all]", words: ANY, checks_up: true,
-        help: "Show the pid of the supervisor, or of processes", run: pid },
-    Command { name: "quit", arguments: "", words: ANY, checks_up: false, help: "Leave the shell", run: quit },
-    Command { name: "reload", arguments: "", words: NONE, checks_up: false,
-        help: "Restart the supervisor: stop all, read the configuration, start again", run: reload },
-    Command { name: "remove", arguments: "<group>...", words: ANY, checks_up: false,
-        help: "Take stopped groups out of use", run: remove },
-    Command { name: "reread", arguments: "", words: NONE, checks_up: false,
-        help: "Read the configuration and say what has changed, without acting on it", run: reread },
-    Command { name: "restart", arguments: "<name>... | <group>:*... | all", checks_up: true,
-        words: words(1, usize::MAX, "restart requires a process name"),
-        help: "Stop, then start; the configuration is not read again (see reread and update)", run: restart },
-    Command { name: "shutdown", arguments: "", words: NONE, checks_up: false,
-        help: "Stop all processes and end the supervisor", run: shutdown },
-    Command { name: "signal", arguments: "<signal> <name>... | <group>:*... | all", checks_up: true,
-        words: words(2, usize::MAX, "signal requires a signal name and a process name"),
-        help: "Send a signal to processes", run: signal },
-    Command { name: "start", arguments: "<name>... | <group>:*... | all", checks_up: true,
-        words: Words { exit: exit::INVALID_ARGUMENTS, ..words(1, usize::MAX, "start requires a process name") },
-        help: "Start processes", run: |s, names| s.each(&START, &[], names) },
-    Command { name: "status", arguments: "[<name>... | <group>:*... | all]", words: ANY, checks_up: true,
-        help: "Show states, pids and uptimes", run: status },
-    Command { name: "stop", arguments: "<name>... | <group>:*... | all", checks_up: true,
-        words: words(1, usize::MAX, "stop requires a process name"),
-        help: "Stop processes", run: |s, names| s.each(&STOP, &[], names) },
-    Command { name: "tail", arguments: "[-f | -<bytes>] <name> [stdout | stderr]", checks_up: true,
-        words: words(1, 3, "too few arguments"), help: "Show the end of a process's log (1600 bytes)", run: tail },
-    Command { name: "update", arguments: "[<group>... | all]", words: ANY, checks_up: false,
-        help: "Read the configuration and act on what has changed; changed programs restart", run: update },
-    Command { name: "version", arguments: "", words: NONE, checks_up: true,
-        help: "Show the supervisor's version", run: version },
+    direct("add", "<group>...", ANY, add, "Activate groups that the configuration has gained"),
+    direct("avail", "", NONE, avail, "List what is configured, in use or not"),
+    checked("clear", "<name>... | all", words(1, usize::MAX, "clear requires a process name"),
+        |s, names| s.each(&CLEAR, &[], names), "Empty the logs of processes"),
+    direct("exit", "", ANY, quit, "Leave the shell"),
+    checked("fg", "<name>", ANY, |s, _| s.unsupported("fg"), "Connect to a process: see its output, type its input"),
+    checked("maintail", "[-f | -<bytes>]", words(0, 1, ""), maintail,
+        "Show the end of the supervisor's own log (1600 bytes)"),
+    direct("open", "<url>", ANY, open, "Show the status of another server (http:// or unix://)"),
+    checked("pid", "[<name>... | all]", ANY, pid, "Show the pid of the supervisor, or of processes"),
+    direct("quit", "", ANY, quit, "Leave the shell"),
+    direct("reload", "", NONE, reload, "Restart the supervisor: stop all, read the configuration, start again"),
+    direct("remove", "<group>...", ANY, remove, "Take stopped groups out of use"),
+    direct("reread", "", NONE, reread, "Read the configuration and say what has changed, without acting on it"),
+    checked("restart", "<name>... | <group>:*... | all", words(1, usize::MAX, "restart requires a process name"),
+        restart, "Stop, then start; the configuration is not read again (see reread and update)"),
+    direct("shutdown", "", NONE, shutdown, "Stop all processes and end the supervisor"),
+    checked("signal", "<signal> <name>... | <group>:*... | all",
+        words(2, usize::MAX, "signal requires a signal name and a process name"), signal, "Send a signal to processes"),
+    checked("start", "<name>... | <group>:*... | all",
+        Words { exit: exit::INVALID_ARGUMENTS, ..words(1, usize::MAX, "start requires a process name") },
+        |s, names| s.each(&START, &[], names), "Start processes"),
+    checked("status", "[<name>... | <group>:*... | all]", ANY, status, "Show states, pids and uptimes"),
+    checked("stop", "<name>... | <group>:*... | all", words(1, usize::MAX, "stop requires a process name"),
+        |s, names| s.each(&STOP, &[], names), "Stop processes"),
+    checked("tail", "[-f | -<bytes>] <name> [stdout | stderr]", words(1, 3, "too few arguments"), tail,
+        "Show the end of a process's log (1600 bytes)"),
+    direct("update", "[<group>... | all]", ANY, update,
+        "Read the configuration and act on what has changed; changed programs restart"),
+    checked("version", "", NONE, version, "Show the supervisor's version"),
 ];
 
 /// Exit codes (census §1.4).
@@ -240,13 +235,6 @@ impl Session {
         self.exit = exit::FAILED;
     }
 
-    /// Says what has been done, if it has.
-    fn told(&mut self, done: Option<impl AsRef<str>>) {
-        if let Some(line) = done {
-            self.out.line(line.as_ref());
-        }
-    }
-
     /// Shows a log, if there is one. Not made harmless: colours are wanted, and XML carries few control characters.
     fn log(&mut self, log: Option<Value>) -> Result<(), Trouble> {
         if let Some(log) = log {
@@ -370,19 +358,33 @@ impl Session {
         Ok(())
     }
 
-    /// Asks on the terminal, where `-i` was given; anything but a yes is a no.
-    fn confirmed(&mut self, question: &str) -> Result<bool, Trouble> {
-        if !self.interactive {
-            return Ok(true);
+    /// `add` and `remove`.
+    fn each_group(&mut self, method: &str, names: &[&str], done: &str, known: &[Known]) -> Result<(), Trouble> {
+        for name in names {
+            if self.ask(method, &[Value::from(*name)], name, known)?.is_some() {
+                self.out.line(&format!("{name}: {done} process group"));
+            }
         }
-        self.out.pending.push_str(question);
-        self.out.flush();
-        let mut answer = String::new();
-        match std::io::stdin().read_line(&mut answer) {
-            Ok(0) => Err(Trouble::Other("no answer".into())),
-            Ok(_) => Ok(answer.starts_with(['y', 'Y'])),
-            Err(error) => Err(Trouble::Other(error.to_string())),
+        Ok(())
+    }
+
+    /// `shutdown` and `reload`: asks on the terminal first, where `-i` was given; anything but a yes is a no.
+    fn end(&mut self, method: &str, question: &str, known: Known, done: &str) -> Result<(), Trouble> {
+        if self.interactive {
+            self.out.pending.push_str(question);
+            self.out.flush();
+            let mut answer = String::new();
+            match std::io::stdin().read_line(&mut answer) {
+                Ok(0) => return Err(Trouble::Other("no answer".into())),
+                Ok(_) if answer.starts_with(['y', 'Y']) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(Trouble::Other(error.to_string())),
+            }
         }
+        if self.ask(method, &[], "", &[known])?.is_some() {
+            self.out.line(done);
+        }
+        Ok(())
     }
 }
 
@@ -611,25 +613,19 @@ fn failed(session: &mut Session, line: &str) -> Result<(), Trouble> {
 }
 
 fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    if !session.confirmed("Really shut the remote supervisord process down y/N? ")? {
-        return Ok(());
-    }
-    match session.ask("shutdown", &[], "", &[(fault::SHUTDOWN_STATE, "ERROR: already shutting down", false)]) {
+    let known = (fault::SHUTDOWN_STATE, "ERROR: already shutting down", false);
+    match session.end("shutdown", "Really shut the remote supervisord process down y/N? ", known, "Shut down") {
         Err(gone @ (Trouble::Refused | Trouble::NoFile)) => {
-            let line = format!("ERROR: {} {gone} (already shut down?)", session.client.url);
-            failed(session, &line)
+            session.fail(&format!("ERROR: {} {gone} (already shut down?)", session.client.url));
+            Ok(())
         }
-        answer => answer.map(|done| session.told(done.map(|_| "Shut down"))),
+        answer => answer,
     }
 }
 
 fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    if !session.confirmed("Really restart the remote supervisord process y/N? ")? {
-        return Ok(());
-    }
-    let done = session.ask("restart", &[], "", &[(fault::SHUTDOWN_STATE, "ERROR: already shutting down", true)])?;
-    session.told(done.map(|_| "Restarted supervisord"));
-    Ok(())
+    let known = (fault::SHUTDOWN_STATE, "ERROR: already shutting down", true);
+    session.end("restart", "Really restart the remote supervisord process y/N? ", known, "Restarted supervisord")
 }
 
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
@@ -676,20 +672,12 @@ fn add(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
         (fault::SHUTDOWN_STATE, "ERROR: shutting down", true),
         (fault::ALREADY_ADDED, "ERROR: process group already active", false),
     ];
-    for name in names {
-        let done = session.ask("addProcessGroup", &[Value::from(*name)], name, &known)?;
-        session.told(done.map(|_| format!("{name}: added process group")));
-    }
-    Ok(())
+    session.each_group("addProcessGroup", names, "added", &known)
 }
 
 fn remove(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let known = [NO_SUCH_GROUP, (fault::STILL_RUNNING, "ERROR: process/group still running: {name}", true)];
-    for name in names {
-        let done = session.ask("removeProcessGroup", &[Value::from(*name)], name, &known)?;
-        session.told(done.map(|_| format!("{name}: removed process group")));
-    }
-    Ok(())
+    session.each_group("removeProcessGroup", names, "removed", &known)
 }
 
 /// Census §8.5.
@@ -717,18 +705,15 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
             session.fail(&format!("{group}: has problems; not removing"));
             continue;
         }
-        session.call("removeProcessGroup", &[group.as_str().into()])?;
-        session.out.line(&format!("{group}: removed process group"));
+        session.each_group("removeProcessGroup", &[group], "removed", &[])?;
     }
     for group in changed.iter().filter(chosen) {
         stop_group(session, group)?;
         session.call("removeProcessGroup", &[group.as_str().into()])?;
-        session.call("addProcessGroup", &[group.as_str().into()])?;
-        session.out.line(&format!("{group}: updated process group"));
+        session.each_group("addProcessGroup", &[group], "updated", &[])?;
     }
     for group in added.iter().filter(chosen) {
-        session.call("addProcessGroup", &[group.as_str().into()])?;
-        session.out.line(&format!("{group}: added process group"));
+        session.each_group("addProcessGroup", &[group], "added", &[])?;
     }
     Ok(())
 }

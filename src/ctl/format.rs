@@ -34,6 +34,12 @@ pub fn number(info: &Value, member: &str) -> i64 {
     info.member(member).and_then(Value::as_int).unwrap_or_default()
 }
 
+/// A truth value of a struct, also as the number 1; false if it has none.
+#[must_use]
+pub fn truth(info: &Value, member: &str) -> bool {
+    matches!(info.member(member), Some(Value::Bool(true) | Value::Int(1)))
+}
+
 /// The namespec of a struct with `group` and `name`.
 #[must_use]
 pub fn namespec_of(info: &Value) -> String {
@@ -60,9 +66,8 @@ pub fn status_table(infos: &[&Value]) -> String {
 /// A line of `avail` for a struct of getAllConfigInfo.
 #[must_use]
 pub fn avail_line(info: &Value) -> String {
-    let is = |member| info.member(member).is_some_and(|value| *value == Value::Bool(true) || value.as_int() == Some(1));
-    let in_use = if is("inuse") { "in use" } else { "avail" };
-    let autostart = if is("autostart") { "auto" } else { "manual" };
+    let in_use = if truth(info, "inuse") { "in use" } else { "avail" };
+    let autostart = if truth(info, "autostart") { "auto" } else { "manual" };
     let (group, process) = (number(info, "group_prio"), number(info, "process_prio"));
     format!("{:<32} {in_use:<9} {autostart:<9} {group}:{process}", namespec_of(info))
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::client::Trouble;
 use super::commands::{fault::UNKNOWN_METHOD, matching, no_namespace, unknown_name};
-use super::format::{namespec_of, number, text};
-use super::{Asked, exit};
+use super::exit;
+use super::format::{namespec_of, number, text, truth};
 use crate::wire::xmlrpc::Value;
 
 /// How long the supervisor may take for an answer; it is asked twice at most.
@@ -33,46 +33,27 @@ Options: -c FILE, -s URL, -u NAME, -p TEXT as of rsupctl; the server is found in
 /// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.
 #[must_use]
 pub fn main(program: &str, args: &[String]) -> u8 {
-    let asked = match Asked::parse(args) {
-        Ok(asked) => asked,
-        Err(why) => return super::misused(program, &why),
-    };
-    if asked.help {
-        print!("{}", USAGE.replace("{program}", program));
-        return exit::OK;
-    }
-    let mut found = match asked.wanted.find(program, Some(PATIENCE)) {
-        Ok(found) => found,
-        Err(why) => return super::misused(program, &why),
+    let (asked, mut found) = match super::begin(program, args, USAGE, Some(PATIENCE)) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let mut call = |method: &str| found.client.call(method, &[]);
-    match first_complaint(&mut call, &asked.words) {
-        Ok(None) => exit::OK,
-        Ok(Some(complaint)) => {
-            println!("{complaint}");
-            exit::FAILED
-        }
-        Err(Trouble::Fault(fault)) if fault.code == UNKNOWN_METHOD => {
-            println!("{}", no_namespace(&found.client.url));
-            exit::INVALID_ARGUMENTS
-        }
+    let result = first_complaint(&mut call, &asked.words);
+    let url = &found.client.url;
+    let (complaint, exit) = match result {
+        Ok(None) => return exit::OK,
+        Ok(Some(complaint)) => (complaint, exit::FAILED),
+        Err(Trouble::Fault(fault)) if fault.code == UNKNOWN_METHOD => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
-        Err(Trouble::Fault(fault)) => {
-            println!("{}", fault.text);
-            exit::FAILED
+        Err(Trouble::Fault(fault)) => (fault.text, exit::FAILED),
+        Err(Trouble::Other(why)) => (why, exit::INVALID_ARGUMENTS),
+        Err(trouble) if found.is_guess => {
+            (format!("{url} {trouble}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS)
         }
-        Err(trouble @ Trouble::Other(_)) => {
-            println!("{trouble}");
-            exit::INVALID_ARGUMENTS
-        }
-        Err(trouble) => {
-            println!("{} {trouble}", found.client.url);
-            if found.is_guess {
-                println!("{}", super::no_server_found());
-            }
-            exit::INVALID_ARGUMENTS
-        }
-    }
+        Err(trouble) => (format!("{url} {trouble}"), exit::INVALID_ARGUMENTS),
+    };
+    println!("{complaint}");
+    exit
 }
 
 /// What to say of the first process that does not run though it should.
@@ -98,7 +79,9 @@ fn first_complaint(
                 let all = configs.as_ref().and_then(Value::as_array).unwrap_or_default();
                 let same = |config: &&Value| ["group", "name"].iter().all(|key| text(config, key) == text(info, key));
                 let config = all.iter().find(same);
-                if state == STOPPED { !autostarts(config) } else { is_expected(config, number(info, "exitstatus")) }
+                // A process that the configuration no longer has does not have to run.
+                let autostarts = config.is_some_and(|config| truth(config, "autostart"));
+                if state == STOPPED { !autostarts } else { is_expected(config, number(info, "exitstatus")) }
             }
             _ => false,
         };
@@ -115,13 +98,6 @@ const STOPPED: i64 = 0;
 const RUNNING: i64 = 20;
 const STOPPING: i64 = 40;
 const EXITED: i64 = 100;
-
-/// A process that the configuration no longer has does not have to run.
-fn autostarts(config: Option<&Value>) -> bool {
-    config.is_some_and(|config| {
-        config.member("autostart").is_some_and(|v| *v == Value::Bool(true) || v.as_int() == Some(1))
-    })
-}
 
 fn is_expected(config: Option<&Value>, exitstatus: i64) -> bool {
     let codes = config.and_then(|config| config.member("exitcodes")?.as_array());

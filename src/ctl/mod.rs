@@ -8,7 +8,8 @@ pub mod health;
 
 use crate::getopt::{self, Flag, flag};
 use commands::{Output, Session, exit};
-use find::Wanted;
+use find::{Found, Wanted};
+use std::time::Duration;
 
 const FLAGS: &[Flag] = &[
     flag('h', "help", false),
@@ -43,17 +44,9 @@ The action \"help\" lists the actions.
 /// Runs `rsupctl` and gives its exit code; `program`: the name that we were called by, `args`: without it.
 #[must_use]
 pub fn main(program: &str, args: &[String]) -> u8 {
-    let asked = match Asked::parse(args) {
-        Ok(asked) => asked,
-        Err(why) => return misused(program, &why),
-    };
-    if asked.help {
-        print!("{}", USAGE.replace("{program}", program));
-        return exit::OK;
-    }
-    let found = match asked.wanted.find(program, None) {
-        Ok(found) => found,
-        Err(why) => return misused(program, &why),
+    let (asked, found) = match begin(program, args, USAGE, None) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     let out = Output::stdout();
     let session =
@@ -66,6 +59,22 @@ pub fn main(program: &str, args: &[String]) -> u8 {
         eprintln!("{}", no_server_found());
     }
     code
+}
+
+/// Reads the command line and finds the server, waiting `timeout` for any part of an answer (`None`: for ever). An error is
+/// the exit code; all is said then.
+fn begin(program: &str, args: &[String], usage: &str, timeout: Option<Duration>) -> Result<(Asked, Found), u8> {
+    let misused = |why| {
+        eprintln!("Error: {why}\nFor help, use {program} -h");
+        exit::INVALID_ARGUMENTS
+    };
+    let asked = Asked::parse(args).map_err(misused)?;
+    if asked.help {
+        print!("{}", usage.replace("{program}", program));
+        return Err(exit::OK);
+    }
+    let found = asked.wanted.find(program, timeout).map_err(misused)?;
+    Ok((asked, found))
 }
 
 /// What a command line asks for.
@@ -118,11 +127,6 @@ fn is_url(text: &str) -> bool {
         let is_scheme = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         is_scheme && scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !matches!(rest, "" | "//")
     })
-}
-
-fn misused(program: &str, why: &str) -> u8 {
-    eprintln!("Error: {why}\nFor help, use {program} -h");
-    exit::INVALID_ARGUMENTS
 }
 
 fn no_server_found() -> String {
