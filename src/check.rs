@@ -5,10 +5,11 @@ use crate::config::model::{
     LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl, SocketAddress, User,
 };
 use crate::config::{self, Loaded, Problem, Severity};
-use crate::ctl::format::json;
 use crate::getopt::{self, Flag, flag};
 use crate::machine::Real;
+use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -28,30 +29,23 @@ Exit status: 0 nothing to say, 1 warnings only, 2 errors.
 
 /// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
 #[must_use]
-pub fn main(program: &str, args: &[String]) -> u8 {
-    let (mut file, mut dump, mut as_json) = (None, false, false);
-    let (given, rest) = match getopt::parse(args, FLAGS) {
-        Ok(parsed) => parsed,
-        Err(why) => return misused(program, &why),
-    };
-    for option in given {
-        match option.name {
-            "help" => {
-                print!("{}", USAGE.replace("{program}", program));
-                return 0;
-            }
-            "configuration" => file = Some(PathBuf::from(option.argument)),
-            "dump" => dump = true,
-            _ => as_json = true,
-        }
+pub fn main(program: &str, args: &[OsString]) -> u8 {
+    run(program, args).unwrap_or_else(|why| getopt::misused(program, &why))
+}
+
+fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
+    let (given, words) = getopt::parse(args, FLAGS)?;
+    if given.iter().any(|option| option.name == "help") {
+        print!("{}", USAGE.replace("{program}", program));
+        return Ok(0);
     }
-    let file = match (file.or(rest.first().map(PathBuf::from)), rest.get(1)) {
-        (_, Some(word)) => return misused(program, &format!("one file only, not {word} too")),
-        (Some(file), None) => file,
-        (None, None) => match config::search(Path::new(program), &Real) {
-            Ok(file) => file,
-            Err(nowhere) => return misused(program, &nowhere.to_string()),
-        },
+    let is_given = |name: &str| given.iter().any(|option| option.name == name);
+    let (dump, as_json) = (is_given("dump"), is_given("json"));
+    let named = given.iter().rfind(|option| option.name == "configuration").map(|option| &option.argument);
+    let file = match (named.or(words.first()), words.get(1)) {
+        (_, Some(word)) => return Err(format!("one file only, not {} too", word.display())),
+        (Some(file), None) => PathBuf::from(file),
+        (None, None) => config::search(Path::new(program), &Real).map_err(|nowhere| nowhere.to_string())?,
     };
     let loaded = config::load(&file, &Real);
     let worst = loaded.problems.iter().map(|problem| problem.severity).max();
@@ -62,16 +56,11 @@ pub fn main(program: &str, args: &[String]) -> u8 {
             false => print!("{}", config::dump(&file, &Real).unwrap_or_default()),
         }
     }
-    match worst {
+    Ok(match worst {
         Some(Severity::Error) => 2,
         Some(Severity::Warning) => 1,
         _ => 0,
-    }
-}
-
-fn misused(program: &str, why: &str) -> u8 {
-    eprintln!("Error: {why}\nFor help, use {program} -h");
-    2
+    })
 }
 
 /// The problems, on stdout unless the dump goes there.

@@ -1,6 +1,10 @@
 //! Command lines by the rules of Python's `getopt`, which both of Supervisor's programs use (census §1.1): options end
-//! at the first other word, short ones cluster, long ones may be cut to a prefix that fits one only. Pure.
+//! at the first other word, short ones cluster, long ones may be cut to a prefix that fits one only.
 #![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// One option of a program.
 #[derive(Debug, Clone, Copy)]
@@ -27,22 +31,30 @@ pub struct Given {
     /// [`Flag::long`].
     pub name: &'static str,
     /// Its argument; empty where it takes none.
-    pub argument: String,
+    pub argument: OsString,
+}
+
+impl Given {
+    /// The argument as text; what is no UTF-8 in it is replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.argument.to_string_lossy().into_owned()
+    }
 }
 
 /// Splits `args` (without the program's name) into options and the words after them, or says what is wrong in
 /// Supervisor's words.
-pub fn parse(args: &[String], flags: &[Flag]) -> Result<(Vec<Given>, Vec<String>), String> {
+pub fn parse(args: &[OsString], flags: &[Flag]) -> Result<(Vec<Given>, Vec<OsString>), String> {
     let mut given = Vec::new();
     let mut rest = args.iter();
-    while let Some(word) = rest.as_slice().first() {
-        if word == "--" {
+    while let Some(word) = rest.as_slice().first().map(|word| word.as_bytes()) {
+        if word == b"--" {
             rest.next();
             break;
         }
-        let Some(options) = word.strip_prefix('-').filter(|options| !options.is_empty()) else { break };
+        let Some(options) = word.strip_prefix(b"-").filter(|options| !options.is_empty()) else { break };
         rest.next();
-        match options.strip_prefix('-') {
+        match options.strip_prefix(b"-") {
             Some(long) => given.push(long_option(long, flags, &mut rest)?),
             None => short_options(options, flags, &mut rest, &mut given)?,
         }
@@ -50,9 +62,19 @@ pub fn parse(args: &[String], flags: &[Flag]) -> Result<(Vec<Given>, Vec<String>
     Ok((given, rest.as_slice().to_vec()))
 }
 
-fn long_option<'a>(word: &str, flags: &[Flag], rest: &mut impl Iterator<Item = &'a String>) -> Result<Given, String> {
-    let (name, inline) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-    let mut fits = flags.iter().filter(|flag| !flag.long.is_empty() && flag.long.starts_with(name));
+/// Says on stderr what is wrong with a command line, or with what it names; the exit code for that.
+pub fn misused(program: &str, why: &str) -> u8 {
+    // Nobody is left to be told where stderr is closed.
+    let _ = writeln!(io::stderr(), "Error: {why}\nFor help, use {program} -h");
+    2
+}
+
+type Rest<'a> = std::slice::Iter<'a, OsString>;
+
+fn long_option(word: &[u8], flags: &[Flag], rest: &mut Rest<'_>) -> Result<Given, String> {
+    let mut parts = word.splitn(2, |byte| *byte == b'=');
+    let (name, inline) = (String::from_utf8_lossy(parts.next().unwrap_or_default()), parts.next());
+    let mut fits = flags.iter().filter(|flag| !flag.long.is_empty() && flag.long.starts_with(&*name));
     let flag = match (flags.iter().find(|flag| flag.long == name && !name.is_empty()), fits.next(), fits.next()) {
         (Some(exact), ..) => exact,
         (None, Some(only), None) => only,
@@ -60,31 +82,32 @@ fn long_option<'a>(word: &str, flags: &[Flag], rest: &mut impl Iterator<Item = &
         (None, Some(_), Some(_)) => return Err(format!("option --{name} not a unique prefix")),
     };
     let argument = match (flag.takes_argument, inline) {
-        (true, Some(value)) => value.to_owned(),
+        (true, Some(value)) => OsStr::from_bytes(value).to_owned(),
         (true, None) => rest.next().cloned().ok_or_else(|| format!("option --{} requires argument", flag.long))?,
-        (false, None) => String::new(),
+        (false, None) => OsString::new(),
         (false, Some(_)) => return Err(format!("option --{} must not have an argument", flag.long)),
     };
     Ok(Given { spelled: format!("--{}", flag.long), name: flag.long, argument })
 }
 
-fn short_options<'a>(
-    letters: &str,
+fn short_options(
+    mut letters: &[u8],
     flags: &[Flag],
-    rest: &mut impl Iterator<Item = &'a String>,
+    rest: &mut Rest<'_>,
     given: &mut Vec<Given>,
 ) -> Result<(), String> {
-    let mut letters = letters.chars();
-    while let Some(letter) = letters.next() {
+    while let Some(letter) = String::from_utf8_lossy(letters).chars().next() {
+        // What is no UTF-8 is no option either, so it does not matter how long its replacement is.
+        letters = letters.get(letter.len_utf8()..).unwrap_or_default();
         let flag = flags.iter().find(|flag| flag.short == Some(letter));
         let flag = flag.ok_or_else(|| format!("option -{letter} not recognized"))?;
-        let mut argument = String::new();
-        if flag.takes_argument {
-            argument = letters.by_ref().collect();
-            if argument.is_empty() {
-                argument = rest.next().cloned().ok_or_else(|| format!("option -{letter} requires argument"))?;
+        let argument = match flag.takes_argument {
+            false => OsString::new(),
+            true if letters.is_empty() => {
+                rest.next().cloned().ok_or_else(|| format!("option -{letter} requires argument"))?
             }
-        }
+            true => OsStr::from_bytes(std::mem::take(&mut letters)).to_owned(),
+        };
         given.push(Given { spelled: format!("-{letter}"), name: flag.long, argument });
     }
     Ok(())
@@ -93,6 +116,7 @@ fn short_options<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
 
     const FLAGS: &[Flag] = &[
         flag('?', "", false),
@@ -106,14 +130,14 @@ mod tests {
         flag(' ', "minprocs", true),
     ];
 
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
     }
 
     fn shown(line: &str) -> Result<String, String> {
         let (given, rest) = parse(&words(line), FLAGS)?;
-        let given = given.iter().map(|g| format!("{}={}", g.name, g.argument)).collect::<Vec<_>>().join(" ");
-        Ok(format!("{given} | {}", rest.join(" ")))
+        let given = given.iter().map(|g| format!("{}={}", g.name, g.text())).collect::<Vec<_>>().join(" ");
+        Ok(format!("{given} | {}", rest.join(OsStr::new(" ")).display()))
     }
 
     #[test]
@@ -130,6 +154,18 @@ mod tests {
         ] {
             assert_eq!(shown(line).as_deref(), Ok(found), "{line}");
         }
+    }
+
+    #[test]
+    fn an_argument_need_not_be_text() {
+        let strange = OsString::from_vec(b"/caf\xe9".to_vec());
+        for args in
+            [&[&b"-c"[..], b"/caf\xe9"][..], &[b"-nc/caf\xe9"], &[b"--conf=/caf\xe9"], &[b"--conf", b"/caf\xe9"]]
+        {
+            let args: Vec<OsString> = args.iter().map(|arg| OsString::from_vec(arg.to_vec())).collect();
+            assert_eq!(parse(&args, FLAGS).unwrap().0.last().unwrap().argument, strange);
+        }
+        assert!(parse(&[OsString::from_vec(b"-n\xe9".to_vec())], FLAGS).is_err());
     }
 
     #[test]

@@ -13,13 +13,13 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 
-use crate::sys::command::{self, Group};
+use crate::sys::command::{self, Group, StartError};
 use crate::sys::reap::{Change, Exit, next_change};
 use crate::sys::signals::{self, RESET_LEAST, Received, Signals};
-use crate::sys::{Pid, pid1, tty};
+use crate::sys::{Pid, tty};
 
 /// How many children are reaped before signals are looked at again: a storm of orphans must not hold up a TERM.
 const REAPED_AT_ONCE: usize = 1000;
@@ -27,30 +27,21 @@ const REAPED_AT_ONCE: usize = 1000;
 /// Runs `command` (the words after `--`) to its end; returns our exit code.
 #[must_use]
 pub fn main(command: &[OsString]) -> u8 {
-    run(command).unwrap_or_else(|(message, code)| {
-        let _ = writeln!(io::stderr(), "rsup: {message}");
-        code
-    })
+    command::exit_code("rsup", run(command))
 }
 
-fn run(command: &[OsString]) -> Result<u8, (String, u8)> {
-    let signals = Signals::take_over(&RESET_LEAST).map_err(|why| (format!("can't read signals: {why}"), 1))?;
+fn run(command: &[OsString]) -> Result<Exit, StartError> {
     if command.is_empty() {
-        return Err(("a command must follow: rsup -- COMMAND [ARGUMENT…]".into(), 2));
-    }
-    if !pid1::is_pid1() {
-        // Fails only on a kernel too old to know it; then orphans go to PID 1 as ever.
-        let _ = pid1::become_subreaper();
+        return Err(StartError::Usage("a command must follow: rsup -- COMMAND [ARGUMENT…]"));
     }
     let stdin = io::stdin();
     let at_terminal = tty::foreground_group(stdin.as_fd()).map(|foreground| foreground == tty::own_group());
     let group = if at_terminal == Some(true) { Group::Foreground(stdin.as_fd()) } else { Group::Own };
-    let child =
-        command::start(command, group, signals.original_mask()).map_err(|why| (why.to_string(), why.exit_code()))?;
+    let (signals, child) = command::stand_for(command, group, &RESET_LEAST)?;
     let init = Init { signals, child, at_terminal: at_terminal.is_some(), told_to_stop: Cell::new(false) };
-    let exit = init.until_ended().map_err(|why| (format!("can't wait for signals: {why}"), 1))?;
+    let exit = init.until_ended().map_err(|why| StartError::Signals("wait for", why))?;
     init.take_terminal();
-    Ok(exit.shell_status())
+    Ok(exit)
 }
 
 struct Init {

@@ -8,7 +8,7 @@
 //!    │               server ─► rpc, supervision (replies), wire, config::model, sys
 //!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
-//!    └──► check ─► config, machine, ctl::format       sys ─► nothing of ours
+//!    └──► check ─► config, machine, wire              sys ─► nothing of ours
 //! (`time`, `posix` and `getopt` are leaves that others may use)
 //! ```
 //!

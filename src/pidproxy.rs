@@ -16,10 +16,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::posix::SignalName;
-use crate::sys::command::{self, Group};
+use crate::sys::command::{self, Group, StartError};
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
 use crate::sys::signals::{self, RESET_FOR_CHILDREN, Received, Signals};
-use crate::sys::{Pid, errno, pid1};
+use crate::sys::{Pid, errno};
 
 /// What a program that goes into the background has to write its file after its first process has exited, in milliseconds.
 const PIDFILE_GRACE_MS: u16 = 5000;
@@ -37,27 +37,13 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
         ));
         return 1;
     };
-    run(pidfile, command).unwrap_or_else(|(message, code)| {
-        let _ = writeln!(io::stderr(), "pidproxy: {message}");
-        code
-    })
+    command::exit_code("pidproxy", run(pidfile, command))
 }
 
-fn run(pidfile: &OsStr, command: &[OsString]) -> Result<u8, (String, u8)> {
-    let signals = Signals::take_over(&RESET_FOR_CHILDREN).map_err(|why| (format!("can't read signals: {why}"), 1))?;
-    if !pid1::is_pid1() {
-        let _ = pid1::become_subreaper();
-    }
+fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
     // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
-    let command = command::start(command, Group::Ours, signals.original_mask())
-        .map_err(|why| (why.to_string(), why.exit_code()))?;
-    let mut proxy = Proxy { pidfile, command, ending: false };
-    let waiting = |why: io::Error| (format!("can't wait for signals: {why}"), 1);
-    let (mut exit, is_program) = proxy.until_command_ended(&signals).map_err(waiting)?;
-    if exit == Exit::Code(0) && !is_program {
-        exit = proxy.until_daemon_ended(&signals).map_err(waiting)?;
-    }
-    Ok(exit.shell_status())
+    let (signals, command) = command::stand_for(command, Group::Ours, &RESET_FOR_CHILDREN)?;
+    Proxy { pidfile, command, ending: false }.until_ended(&signals).map_err(|why| StartError::Signals("wait for", why))
 }
 
 struct Proxy<'a> {
@@ -69,6 +55,11 @@ struct Proxy<'a> {
 }
 
 impl Proxy<'_> {
+    fn until_ended(&mut self, signals: &Signals) -> io::Result<Exit> {
+        let (exit, is_program) = self.until_command_ended(signals)?;
+        if exit == Exit::Code(0) && !is_program { self.until_daemon_ended(signals) } else { Ok(exit) }
+    }
+
     /// How the command ended, and whether the file names the command itself.
     fn until_command_ended(&mut self, signals: &Signals) -> io::Result<(Exit, bool)> {
         loop {

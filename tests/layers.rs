@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("supervision", &["config", "posix", "time"]),
     ("logs", &["sys", "time"]),
     ("ctl", &["config", "getopt", "machine", "sys", "wire"]),
-    ("check", &["config", "ctl", "getopt", "machine", "wire"]),
+    ("check", &["config", "getopt", "machine", "wire"]),
     ("machine", &["config", "sys"]),
     ("init", &["posix", "sys"]),
     ("pidproxy", &["posix", "sys"]),
@@ -35,8 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONLY: &[(&str, &str, &[&str])] = &[
     ("supervision", "config", &["model"]),
     ("server", "config", &["model"]),
-    ("check", "ctl", &["format"]),
-    ("check", "wire", &["xmlrpc"]),
+    ("check", "wire", &["json", "xmlrpc"]),
     ("rpc", "config", &["model", "values"]),
     ("rpc", "logs", &["tail"]),
     ("rpc", "sys", &["clock", "signals"]),

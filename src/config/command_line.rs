@@ -5,6 +5,7 @@ use super::model::ServerConfig;
 use super::values::repr;
 use super::{Machine, options};
 use crate::getopt::{self, Flag, flag};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the command line asks for.
@@ -76,17 +77,17 @@ pub fn usage() -> String {
 ///
 /// # Errors
 /// The message to print after `Error: `; the exit status is 2.
-pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> {
+pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String> {
     let (given, rest) = getopt::parse(args, FLAGS)?;
     if !rest.is_empty() {
-        let rest: Vec<_> = rest.iter().map(|word| repr(word)).collect();
+        let rest: Vec<_> = rest.iter().map(|word| repr(&word.to_string_lossy())).collect();
         return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
     }
     let mut options = Options::default();
     let mut seen = Vec::new();
     let mut scratch = ServerConfig::default();
     for option in given {
-        let value = if option.argument.is_empty() && is_flag(option.name) { "true".into() } else { option.argument };
+        let value = if option.argument.is_empty() && is_flag(option.name) { "true".into() } else { option.text() };
         match option.name {
             "help" | "" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
@@ -103,7 +104,7 @@ pub fn parse(args: &[String], machine: &dyn Machine) -> Result<Request, String> 
         }
         seen.push(option.name);
         match option.name {
-            "configuration" => options.configuration = Some(value.into()),
+            "configuration" => options.configuration = Some(option.argument.into()),
             _ => options.set.push((option.name, value)),
         }
     }
@@ -136,7 +137,7 @@ mod tests {
     use crate::config::fake::Fake;
 
     fn run(args: &str) -> Result<Request, String> {
-        parse(&args.split(' ').map(str::to_owned).collect::<Vec<_>>(), &Fake::default())
+        parse(&args.split(' ').map(OsString::from).collect::<Vec<_>>(), &Fake::default())
     }
 
     #[test]

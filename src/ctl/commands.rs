@@ -3,6 +3,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use super::client::{Client, Trouble};
 use super::format::{self, number, text};
+use crate::wire::json::json;
 use crate::wire::xmlrpc::{Fault, Value};
 
 /// A command.
@@ -519,7 +520,7 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let (infos, unknown) = matching(all.as_array().unwrap_or_default(), &names);
     if session.json {
         unknown.iter().for_each(|name| eprintln!("{}", unknown_name(name)));
-        session.out.line(&format::json(&Value::Array(infos.iter().map(|info| (*info).clone()).collect())));
+        session.out.line(&json(&Value::Array(infos.iter().map(|info| (*info).clone()).collect())));
     } else {
         unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
         if !infos.is_empty() {

@@ -1,6 +1,8 @@
 //! Which server to talk to: what the command line says, else a configuration, else what PID 1 was started with, else
 //! the sockets where rsup listens when its configuration names none.
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ const DEFAULT_URL: &str = "http://localhost:9001";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// `-c`
-    pub configuration: Option<String>,
+    pub configuration: Option<PathBuf>,
     /// `-s`
     pub serverurl: Option<String>,
     /// `-u`
@@ -43,8 +45,8 @@ impl Wanted {
         let is_complete = self.serverurl.is_some() && self.username.is_some() && self.password.is_some();
         let file = match &self.configuration {
             _ if is_complete => None,
-            Some(file) if !Path::new(file).exists() => return Err(format!("could not find config file {file}")),
-            Some(file) => Some(PathBuf::from(file)),
+            Some(file) if !file.exists() => return Err(format!("could not find config file {}", file.display())),
+            Some(file) => Some(file.clone()),
             None => search(Path::new(program), &Real).ok(),
         };
         let said = file.map(|file| read(&file)).transpose()?.unwrap_or_default();
@@ -102,15 +104,16 @@ fn read(file: &Path) -> Result<Said, String> {
 /// that relative paths in its configuration mean to us what they mean to it.
 fn configuration_of_init() -> Option<PathBuf> {
     let command_line = fs::read("/proc/1/cmdline").ok()?;
-    let mut words = command_line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut words = command_line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
     let program = words.next()?;
     let is_rsup = |path: &Path| path.file_name().is_some_and(|name| name == "rsup");
     if !is_rsup(Path::new(&program)) && !fs::read_link("/proc/1/exe").is_ok_and(|path| is_rsup(&path)) {
         return None;
     }
-    let words: Vec<String> = words.collect();
+    let words: Vec<OsString> = words.collect();
     let entered = std::env::set_current_dir("/proc/1/cwd").is_ok();
-    let command_line::Request::Run(options) = command_line::parse(words.strip_suffix(&[String::new()])?, &Real).ok()?
+    let command_line::Request::Run(options) =
+        command_line::parse(words.strip_suffix(&[OsString::new()])?, &Real).ok()?
     else {
         return None;
     };

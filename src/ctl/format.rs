@@ -104,57 +104,6 @@ pub fn columns(words: &[&str]) -> String {
     String::new()
 }
 
-/// A value as JSON (RFC 8259); base64 and dates as strings, a number that JSON does not have as null.
-#[must_use]
-pub fn json(value: &Value) -> String {
-    let mut out = String::new();
-    write_json(value, &mut out);
-    out
-}
-
-fn write_json(value: &Value, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = match value {
-        Value::Int(number) => write!(out, "{number}"),
-        Value::Bool(truth) => write!(out, "{truth}"),
-        Value::Double(number) if number.is_finite() => write!(out, "{number:?}"),
-        Value::Double(_) | Value::Nil => out.write_str("null"),
-        Value::String(text) | Value::DateTime(text) => write_json_string(text, out),
-        Value::Base64(bytes) => write_json_string(&String::from_utf8_lossy(bytes), out),
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                write_json(item, out);
-            }
-            out.write_char(']')
-        }
-        Value::Struct(members) => {
-            out.push('{');
-            for (at, (name, member)) in members.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                let _ = write_json_string(name, out);
-                out.push(':');
-                write_json(member, out);
-            }
-            out.write_char('}')
-        }
-    };
-}
-
-fn write_json_string(text: &str, out: &mut String) -> std::fmt::Result {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\0'..='\x1f' | '\x7f' => write!(out, "\\u{:04x}", u32::from(c))?,
-            _ => out.push(c),
-        }
-    }
-    out.write_char('"')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,18 +145,5 @@ mod tests {
     fn control_characters_cannot_reach_a_terminal() {
         assert_eq!(harmless("a\x1b[2J\u{9b}\x7f\r\tb\n"), "a?[2J???\tb\n");
         assert!(matches!(harmless("plain é"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn json_is_what_a_json_reader_reads() {
-        let tricky = "a\"\\\n\r\t\x00\x1b\x7f\u{2028}é";
-        let value = Value::Struct(vec![
-            (tricky.into(), Value::Array(vec![Value::Int(-1), Value::Bool(true), Value::Nil, Value::Double(1.5)])),
-            ("d".into(), Value::Double(f64::NAN)),
-            ("e".into(), Value::Struct(vec![])),
-            ("f".into(), Value::Base64(b"x".to_vec())),
-        ]);
-        let read: serde_json::Value = serde_json::from_str(&json(&value)).unwrap();
-        assert_eq!(read, serde_json::json!({tricky: [-1, true, null, 1.5], "d": null, "e": {}, "f": "x"}));
     }
 }

@@ -1,4 +1,5 @@
 //! `rsup health`: one exit code for HEALTHCHECK and probes, in images without a shell too.
+use std::ffi::OsString;
 use std::time::Duration;
 
 use super::client::Trouble;
@@ -32,7 +33,7 @@ Options: -c FILE, -s URL, -u NAME, -p TEXT as of rsupctl; the server is found in
 
 /// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.
 #[must_use]
-pub fn main(program: &str, args: &[String]) -> u8 {
+pub fn main(program: &str, args: &[OsString]) -> u8 {
     let (asked, mut found) = match super::begin(program, args, USAGE, Some(PATIENCE)) {
         Ok(begun) => begun,
         Err(code) => return code,

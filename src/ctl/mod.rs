@@ -9,6 +9,7 @@ pub mod health;
 use crate::getopt::{self, Flag, flag};
 use commands::{Output, Session, exit};
 use find::{Found, Wanted};
+use std::ffi::OsString;
 use std::time::Duration;
 
 const FLAGS: &[Flag] = &[
@@ -43,7 +44,7 @@ The action \"help\" lists the actions.
 
 /// Runs `rsupctl` and gives its exit code; `program`: the name that we were called by, `args`: without it.
 #[must_use]
-pub fn main(program: &str, args: &[String]) -> u8 {
+pub fn main(program: &str, args: &[OsString]) -> u8 {
     let (asked, found) = match begin(program, args, USAGE, None) {
         Ok(begun) => begun,
         Err(code) => return code,
@@ -63,11 +64,8 @@ pub fn main(program: &str, args: &[String]) -> u8 {
 
 /// Reads the command line and finds the server, waiting `timeout` for any part of an answer (`None`: for ever). An error is
 /// the exit code; all is said then.
-fn begin(program: &str, args: &[String], usage: &str, timeout: Option<Duration>) -> Result<(Asked, Found), u8> {
-    let misused = |why| {
-        eprintln!("Error: {why}\nFor help, use {program} -h");
-        exit::INVALID_ARGUMENTS
-    };
+fn begin(program: &str, args: &[OsString], usage: &str, timeout: Option<Duration>) -> Result<(Asked, Found), u8> {
+    let misused = |why: String| getopt::misused(program, &why);
     let asked = Asked::parse(args).map_err(misused)?;
     if asked.help {
         print!("{}", usage.replace("{program}", program));
@@ -88,8 +86,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(args: &[String]) -> Result<Self, String> {
+    fn parse(args: &[OsString]) -> Result<Self, String> {
         let (options, words) = getopt::parse(args, FLAGS)?;
+        let words = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let mut asked = Self { words, ..Self::default() };
         let mut given = Vec::new();
         for option in options {
@@ -100,9 +99,9 @@ impl Asked {
             if given.contains(&option.name) {
                 return Err(format!("conflicting command line option '{}'", option.spelled));
             }
-            let argument = option.argument;
+            let argument = option.text();
             match option.name {
-                "configuration" => asked.wanted.configuration = Some(argument),
+                "configuration" => asked.wanted.configuration = Some(option.argument.into()),
                 "serverurl" if is_url(&argument) => asked.wanted.serverurl = Some(argument),
                 "serverurl" => {
                     let spelled = option.spelled;
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     fn asked(line: &str) -> Result<Asked, String> {
-        Asked::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Asked::parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
@@ -149,7 +148,7 @@ mod tests {
         assert_eq!(
             found.wanted,
             Wanted {
-                configuration: text("f"),
+                configuration: Some("f".into()),
                 serverurl: text("unix:///x"),
                 username: text("me"),
                 password: text("secret")

@@ -14,6 +14,7 @@ use crate::sys::signals::{RESET_FOR_CHILDREN, Signals};
 use crate::sys::{clock, errno, pid1};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ options:
 ";
 
 /// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
-pub fn main(name: &str, args: &[String]) -> u8 {
+pub fn main(name: &str, args: &[OsString]) -> u8 {
     // The very first act: from here on no signal is lost, and none can end us but KILL.
     let signals = match Signals::take_over(&RESET_FOR_CHILDREN) {
         Ok(signals) => signals,

@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod json;
 pub mod xmlrpc;

@@ -4,6 +4,8 @@ use crate::fake::{Answer, Fake};
 use crate::harness::{Ran, Sandbox, Subject, run, skip, wait_for};
 use crate::rsupctl;
 use rsup::wire::xmlrpc::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -57,6 +59,18 @@ fn the_command_line_stands_above_the_configuration() {
     assert_eq!(pid_in(dir.path(), &["-s", &fake.url()]), answered());
     let ran = pid_in(dir.path(), &[]);
     assert_eq!((ran.code, ran.out.as_str()), (7, "unix:///none no such file\n"));
+}
+
+#[test]
+fn a_path_need_not_be_text() {
+    let fake = server();
+    let dir = tempfile::tempdir().unwrap();
+    let name = OsStr::from_bytes(b"caf\xe9.conf");
+    std::fs::write(dir.path().join(name), format!("[supervisorctl]\nserverurl={}\n", fake.url())).unwrap();
+    let ran = run(rsupctl().current_dir(dir.path()).arg("-c").arg(name).arg("pid"));
+    assert_eq!(ran, answered());
+    let check = run(Command::new(env!("CARGO_BIN_EXE_rsup")).current_dir(dir.path()).arg("check").arg(name));
+    assert_eq!(check.code, 0, "{check:?}");
 }
 
 #[test]
