@@ -94,7 +94,15 @@ fn shown(ran: &Ran) -> String {
     if lines.contains(&"Server requires authentication") {
         lines.retain(|line| *line != "error: …");
     }
-    format!("exit={} {}", ran.code, lines.join("\n"))
+    // They are not asked in the same second.
+    let text = lines.join("\n");
+    let mut pieces = text.split("uptime ");
+    let mut shown = format!("exit={} {}", ran.code, pieces.next().unwrap_or_default());
+    for piece in pieces {
+        shown += "uptime ";
+        shown += piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+    }
+    shown
 }
 
 /// Two equal servers, one for each client, so that neither sees what the other did.

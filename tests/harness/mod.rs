@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test fails. Generous: it is only reached by what never happens.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 const GLANCE: Duration = Duration::from_millis(20);
 /// Every process of a sandbox inherits this variable, whoever its parent is by now.
 const TAG: &str = "RSUP_TEST_SANDBOX";
