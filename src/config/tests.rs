@@ -457,3 +457,136 @@ proptest! {
         }
     }
 }
+
+/// What is said about one file, without its name.
+fn said(text: &str) -> Vec<String> {
+    let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
+    let problems = load(Path::new("x.conf"), &fake).problems;
+    problems.iter().map(|problem| format!("{problem:#}").replacen("x.conf:", "", 1)).collect()
+}
+
+fn loaded(text: &str) -> super::model::Config {
+    let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
+    let loaded = load(Path::new("x.conf"), &fake);
+    assert_eq!(loaded.errors().collect::<Vec<_>>(), Vec::<&super::Problem>::new(), "{text}");
+    loaded.config
+}
+
+#[test]
+fn the_defaults_of_the_table_are_those_of_the_model() {
+    let fake = Fake::default();
+    let mut server = super::model::ServerConfig::default();
+    let unset = ["logfile", "pidfile", "nodaemon"];
+    for row in super::options::SERVER.iter().filter(|row| !row.default.is_empty() && !unset.contains(&row.key)) {
+        (row.set)(&mut server, row.default, &fake).unwrap();
+    }
+    assert_eq!(server, super::model::ServerConfig::default());
+    let mut draft = super::options::Draft::default();
+    for row in super::options::PROGRAM.iter().filter(|row| !row.default.is_empty()) {
+        (row.set)(&mut draft, row.default, &fake).unwrap();
+    }
+    assert_eq!(draft.process, super::model::ProcessConfig::default());
+    assert_eq!(draft.numprocs, Some(1));
+}
+
+#[test]
+fn each_option_is_one_row_and_takes_its_own_example() {
+    let mut keys: Vec<&str> = super::options::PROGRAM.iter().map(|row| row.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), super::options::PROGRAM.len());
+    assert!(super::options::SERVER.iter().all(|row| row.key == row.key.to_lowercase() && !row.help.is_empty()));
+}
+
+#[test]
+fn all_problems_come_at_once_with_line_section_and_key() {
+    let text = "[supervisord]\nlogleve=info\numask=9\n[program:a]\nstartsecs=1s\nuser=nemo\nstdout_logfile=/no/x\n\
+                [program:b]\ncommand=x %(ENV_HOME)/y %(\n[group:g]\nprograms=a,bb\n[unix_http_server]\nfile=/tmp/s\nchmod=rwx\nusername=u\n";
+    assert_eq!(
+        said(text),
+        [
+            "2: warning: [supervisord] logleve: this key is not known and is ignored; did you mean loglevel?",
+            "3: error: [supervisord] umask: 9 can not be converted to an octal type; write an octal number such as 0700",
+            "4: error: [program:a] command: program section program:a does not specify a command",
+            "5: error: [program:a] startsecs: invalid literal for int() with base 10: '1s'; write a whole number",
+            "6: error: [program:a] user: Invalid user name nemo; write a user's name, or a number",
+            "7: error: [program:a] stdout_logfile: The directory named as part of the path /no/x does not exist; write a path in a directory that exists, AUTO or NONE",
+            "9: error: [program:b] command: Format string 'x %(ENV_HOME)/y %(' for 'program:b.command' is badly formatted: unsupported format character '/' (0x2f) at index 13; a name is written %(name)s, a percent sign %%",
+            "11: error: [group:g] programs: [group:g] names unknown program or fcgi-program bb; did you mean b?",
+            "12: error: [unix_http_server] Section [unix_http_server] contains incomplete authentication: If a username or a password is specified, both the username and password must be specified",
+            "14: error: [unix_http_server] chmod: Invalid chmod value rwx; write an octal number such as 0700",
+        ]
+    );
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_of() {
+    for (text, warning) in [
+        ("[program]\ncommand=x", "1: warning: [program] this section is not known and is ignored; write [program:x]"),
+        ("[groups]", "1: warning: [groups] this section is not known and is ignored; write [group:x]"),
+        ("[Program:a]", "1: warning: [Program:a] this section is not known and is ignored; write [program:a]"),
+        ("[ program:a ]", "1: warning: [ program:a ] this section is not known and is ignored; write [program:a]"),
+        (
+            "[program:a]\ncommand=sh -c \"a ; b\"",
+            "2: warning: [program:a] command: a comment starts at ';' and cuts a quoted text: quotes do not protect a ; after a blank",
+        ),
+        ("[program:a]\ncommand=x\ncommand=y", "3: warning: [program:a] command: this value replaces the one of line 2"),
+        (
+            "[program:a]\ncommand=x %(here) s",
+            "2: warning: [program:a] command: the blank in '%(here) s' is taken for a flag; write '%(here)s '",
+        ),
+        (
+            "[program:a]\ncommand=date +%s",
+            "2: warning: [program:a] command: '%s' without a (name) is left as it is; write '%%s'",
+        ),
+        (
+            "[rpcinterface:p]\nsupervisor.rpcinterface_factory=a:b",
+            "2: warning: [rpcinterface:p] supervisor.rpcinterface_factory: the Python plug-in a:b cannot be loaded: its methods are missing",
+        ),
+        ("[include]\nfiles=none/*", "2: warning: [include] files: No file matches via include \"/work/none/*\""),
+    ] {
+        assert_eq!(said(text), [warning], "{text}");
+    }
+}
+
+#[test]
+fn what_supervisor_refuses_without_need_is_accepted() {
+    let config = loaded("[program:a]\ncommand=x\nuser=12345\nstdout_logfile=/tmp/x");
+    let user = config.groups[0].processes[0].user.clone().unwrap();
+    assert_eq!((&*user.name, user.uid, user.gid, &*user.groups), ("12345", 12345, 0, &[0][..]));
+}
+
+#[test]
+fn our_own_keys_are_read() {
+    let config = loaded(
+        "[supervisord]\nexit_code_from=g:a\nexit_when=all_done\nstop_budget=9.5\n[group:g]\nprograms=a\n[program:a]\ncommand=x\nessential=true\nsweep=yes\nstdout_format=prefix",
+    );
+    let a = &config.groups[0].processes[0];
+    assert!(a.essential && a.sweep && config.server.exit_when_all_done);
+    assert_eq!((config.server.stop_budget_ms, a.stdout.format), (Some(9500), super::model::LogFormat::Prefix));
+    assert_eq!(config.server.exit_code_from, super::model::ExitCodeFrom::Program("g:a".into()));
+    assert_eq!(said("[supervisord]\nexit_code_from=b\nstop_budget=-1").len(), 2);
+}
+
+#[test]
+fn included_files_are_merged_and_here_is_each_files_own() {
+    let config =
+        loaded("[include]\nfiles=inc/*.conf\n[program:main]\ncommand=%(here)s/run\nenvironment=H=\"%(here)s\"");
+    let commands: Vec<_> = config.groups.iter().map(|group| (&*group.name, &*group.processes[0].command)).collect();
+    assert_eq!(commands, [("inc", "/work/inc/run"), ("main", "/work/run")]);
+}
+
+#[test]
+fn a_dump_loads_to_the_same_configuration() {
+    let text = "[supervisord]\nenvironment=P=\"100%%%%\"\n[DEFAULT]\nstartsecs=7\n[program:a]\ncommand=x %% %(ENV_X)s %(process_num)02d\n  ;gone\n  more\n\
+                numprocs=2\nprocess_name=%(program_name)s%(process_num)d\nenvironment=OWN=\"%(process_num)d\"\ndirectory=/%(ENV_OWN)s\n\
+                stdout_logfile=/tmp/%%%%%(process_num)d\n[eventlistener:l]\ncommand=%(ENV_Y)s\nevents=TICK_5\n[inet_http_server]\nport=1\nusername=%(ENV_Y)s\npassword=p\n";
+    let mut fake = Fake::new(&[("/work/x.conf", text)]);
+    fake.environment.push(("Y".into(), " a ;b\n  #c\n\n".into()));
+    let before = load(Path::new("x.conf"), &fake);
+    assert_eq!(before.problems, []);
+    assert_eq!(before.config.groups[0].processes[0].command, " a ;b\n  #c\n\n");
+    let dump = super::dump(Path::new("x.conf"), &fake).unwrap();
+    fake.files.insert("/tmp/elsewhere/y.conf".into(), dump.clone().into_bytes());
+    assert_eq!(load(Path::new("/tmp/elsewhere/y.conf"), &fake), before, "{dump}");
+}
