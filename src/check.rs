@@ -4,7 +4,7 @@ use crate::config::model::{
     AutoRestart, ChannelConfig, ChildLog, Config, ExitCodeFrom, ExitCodes, GroupConfig, GroupKind, HttpServerConfig,
     LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl, SocketAddress, User,
 };
-use crate::config::{self, Loaded, Problem, Severity};
+use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
 use crate::machine::Real;
 use crate::wire::json::json;
@@ -13,15 +13,21 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-const FLAGS: &[Flag] =
-    &[flag('h', "help", false), flag('c', "configuration", true), flag(' ', "dump", false), flag(' ', "json", false)];
+const FLAGS: &[Flag] = &[
+    flag('h', "help", false),
+    flag('c', "configuration", true),
+    flag(' ', "dump", false),
+    flag(' ', "json", false),
+    flag(' ', "secrets", false),
+];
 
 const USAGE: &str = "\
-Usage: {program} [-c FILE] [--dump] [--json]
+Usage: {program} [-c FILE] [--dump] [--json] [--secrets]
 
   -c, --configuration FILE   the configuration (searched for if not given)
       --dump                 print the effective configuration as a file that can be loaded
       --json                 print the problems as JSON; with --dump, the configuration
+      --secrets              with --dump, show passwords and variables such as DB_PASSWORD or API_TOKEN too
   -h, --help                 print this and exit
 
 Exit status: 0 nothing to say, 1 warnings only, 2 errors.
@@ -51,9 +57,11 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     let worst = loaded.problems.iter().map(|problem| problem.severity).max();
     report(&loaded, dump, as_json);
     if dump && worst != Some(Severity::Error) {
-        match as_json {
-            true => println!("{}", json(&loaded.config.shown())),
-            false => print!("{}", config::dump(&file, &Real).unwrap_or_default()),
+        let secrets = (!is_given("secrets")).then(|| Secrets::of(&loaded.config, &Real));
+        match (as_json, &secrets) {
+            (true, None) => println!("{}", json(&loaded.config.shown())),
+            (true, Some(secrets)) => println!("{}", json(&hidden(loaded.config.shown(), secrets))),
+            (false, secrets) => print!("{}", config::dump(&file, &Real, secrets.as_ref()).unwrap_or_default()),
         }
     }
     Ok(match worst {
@@ -61,6 +69,17 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
         Some(Severity::Warning) => 1,
         _ => 0,
     })
+}
+
+fn hidden(value: Value, secrets: &Secrets) -> Value {
+    match value {
+        Value::String(text) => Value::String(secrets.hide(&text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| hidden(item, secrets)).collect()),
+        Value::Struct(fields) => {
+            Value::Struct(fields.into_iter().map(|(name, field)| (name, hidden(field, secrets))).collect())
+        }
+        other => other,
+    }
 }
 
 /// The problems, on stdout unless the dump goes there.

@@ -242,7 +242,7 @@ fn essence(message: &str) -> String {
 }
 
 fn agree(theirs: &mut Theirs, file: &str, dir: &Path) -> Result<(), TestCaseError> {
-    let (code, dump, problems) = check(file, dir, &["--dump", "--json"]);
+    let (code, dump, problems) = check(file, dir, &["--dump", "--json", "--secrets"]);
     match theirs.read(file, dir) {
         Err(why) => {
             let errors = messages(&problems, "error");
@@ -265,10 +265,10 @@ fn agree(theirs: &mut Theirs, file: &str, dir: &Path) -> Result<(), TestCaseErro
 
 /// The dump, read from another directory, comes to the same configuration.
 fn dump_loads_again(file: &str, dir: &Path, before: &str) -> Result<(), TestCaseError> {
-    let (_, text, _) = check(file, dir, &["--dump"]);
+    let (_, text, _) = check(file, dir, &["--dump", "--secrets"]);
     fs::create_dir_all(dir.join("dumped")).unwrap();
     fs::write(dir.join("dumped/x.conf"), &text).unwrap();
-    let (_, after, problems) = check("dumped/x.conf", dir, &["--dump", "--json"]);
+    let (_, after, problems) = check("dumped/x.conf", dir, &["--dump", "--json", "--secrets"]);
     prop_assert_eq!(messages(&problems, "error"), Vec::<String>::new(), "{}", text);
     prop_assert_eq!(before, &after, "{}", text);
     Ok(())

@@ -32,19 +32,20 @@ pub struct ClientSection {
     pub history_file: Option<PathBuf>,
 }
 
+impl Default for ClientSection {
+    fn default() -> Self {
+        let (serverurl, prompt) = (options::DEFAULT_URL.into(), "supervisor".into());
+        Self { serverurl, username: None, password: None, prompt, history_file: None }
+    }
+}
+
 /// Reads the parts of a configuration that a client needs.
 pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
     let reader = Reader::open(main_file, false, machine);
     let section = reader.sections.section("supervisorctl").map(|section| {
-        let mut draft = options::ClientDraft::default();
-        reader.apply(section, options::CLIENT, |_| true, Who::default(), &mut draft);
-        ClientSection {
-            serverurl: draft.serverurl.unwrap_or_else(|| options::DEFAULT_URL.into()),
-            username: draft.username,
-            password: draft.password,
-            prompt: draft.prompt.unwrap_or_else(|| "supervisor".into()),
-            history_file: draft.history_file.flatten(),
-        }
+        let mut read = ClientSection::default();
+        reader.apply(section, options::CLIENT, |_| true, Who::default(), &mut read);
+        read
     });
     let mut problems = reader.problems();
     let mut reader = Reader::open(main_file, true, machine);
@@ -61,8 +62,8 @@ pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fake::Fake;
     use crate::config::model::SocketAddress;
+    use crate::config::tests::fake::Fake;
 
     fn read(text: &str) -> Client {
         client(

@@ -28,44 +28,27 @@ pub struct Options {
     set: Vec<(&'static str, String)>,
 }
 
-/// What is no option of `[supervisord]` is `help`, `version`, `configuration` and the profiler's.
-const FLAGS: &[Flag] = &[
-    flag('c', "configuration", true),
-    flag('n', "nodaemon", false),
-    flag('s', "silent", false),
-    flag('h', "help", false),
-    flag('?', "", false),
-    flag('v', "version", false),
-    flag('u', "user", true),
-    flag('m', "umask", true),
-    flag('d', "directory", true),
-    flag('l', "logfile", true),
-    flag('y', "logfile_maxbytes", true),
-    flag('z', "logfile_backups", true),
-    flag('e', "loglevel", true),
-    flag('j', "pidfile", true),
-    flag('i', "identifier", true),
-    flag('q', "childlogdir", true),
-    flag('k', "nocleanup", false),
-    flag('a', "minfds", true),
-    flag(' ', "minprocs", true),
-    flag('t', "strip_ansi", false),
-    flag(' ', "profile_options", true),
+/// What is no option of `[supervisord]`, and what it does.
+const OTHERS: [(Flag, &str); 5] = [
+    (flag('c', "configuration", true), "The configuration; searched for when not given"),
+    (flag('h', "help", false), "Print this, and end"),
+    (flag('?', "", false), ""),
+    (flag('v', "version", false), "Print the version, and end"),
+    (flag(' ', "profile_options", true), "Accepted, without effect"),
 ];
+
+/// Every option of the command line, and what it does.
+pub fn flags() -> impl Iterator<Item = (Flag, &'static str)> {
+    let of_row =
+        |row: &'static options::Opt<_>| Some((flag(row.flag?, row.key, row.wanted != options::BOOL), row.help));
+    OTHERS.into_iter().chain(options::SERVER.iter().filter_map(of_row))
+}
 
 /// The options, one a line, for `-h`.
 #[must_use]
 pub fn usage() -> String {
     let mut out = String::new();
-    for flag in FLAGS.iter().filter(|flag| !flag.long.is_empty()) {
-        let help = match flag.long {
-            "help" => "Print this, and end",
-            "version" => "Print the version, and end",
-            "configuration" => "The configuration; searched for when not given",
-            long => {
-                options::SERVER.iter().find(|row| row.key == long).map_or("Accepted, without effect", |row| row.help)
-            }
-        };
+    for (flag, help) in flags().filter(|(flag, _)| !flag.long.is_empty()) {
         let short = flag.short.map_or_else(|| "    ".into(), |letter| format!("-{letter}, "));
         let long = format!("{}{}", flag.long, if flag.takes_argument { " VALUE" } else { "" });
         out.push_str(&format!("  {short}--{long:<24} {help}\n"));
@@ -78,7 +61,8 @@ pub fn usage() -> String {
 /// # Errors
 /// The message to print after `Error: `; the exit status is 2.
 pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String> {
-    let (given, rest) = getopt::parse(args, FLAGS)?;
+    let flags: Vec<Flag> = flags().map(|(flag, _)| flag).collect();
+    let (given, rest) = getopt::parse(args, &flags)?;
     if !rest.is_empty() {
         let rest: Vec<_> = rest.iter().map(|word| repr(&word.to_string_lossy())).collect();
         return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
@@ -87,7 +71,8 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String
     let mut seen = Vec::new();
     let mut scratch = ServerConfig::default();
     for option in given {
-        let value = if option.argument.is_empty() && is_flag(option.name) { "true".into() } else { option.text() };
+        let is_switch = row(option.name).is_some_and(|row| row.wanted == options::BOOL);
+        let value = if is_switch { "true".into() } else { option.text() };
         match option.name {
             "help" | "" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
@@ -112,10 +97,6 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String
     Ok(Request::Run(options))
 }
 
-fn is_flag(name: &str) -> bool {
-    FLAGS.iter().any(|flag| flag.long == name && !flag.takes_argument)
-}
-
 fn row(name: &str) -> Option<&'static options::Opt<ServerConfig>> {
     options::SERVER.iter().find(|row| row.key == name)
 }
@@ -134,7 +115,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fake::Fake;
+    use crate::config::tests::fake::Fake;
 
     fn run(args: &str) -> Result<Request, String> {
         parse(&args.split(' ').map(OsString::from).collect::<Vec<_>>(), &Fake::default())

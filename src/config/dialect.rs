@@ -3,7 +3,7 @@
 //! A pure pass turns the dialect into canonical INI, one escaped line a key; rust-ini reads that. Census §2.1 and §2.2.
 #![forbid(unsafe_code)]
 
-use super::values::repr;
+use super::values::{is_space, repr};
 use super::{Problem, Severity};
 use ini::{Ini, ParseOption};
 use std::collections::BTreeMap;
@@ -135,11 +135,6 @@ impl Sections {
             }
         }
     }
-}
-
-/// What counts as a blank to Python's `str.strip` and `\s`.
-pub(super) fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
 fn line_number(zero_based: usize) -> u32 {

@@ -2,53 +2,26 @@
 //! `load` (and Supervisor) reads; written by rust-ini.
 #![forbid(unsafe_code)]
 
-use super::dialect::{Section, is_space};
+use super::Machine;
+use super::dialect::Section;
 use super::load::{Reader, Who};
-use super::options::{self, Opt, Scope};
-use super::{Machine, values};
+use super::options::{self, Scope};
+use super::secrets::{HIDDEN, Secrets};
+use super::values::{self, is_space};
 use ini::{EscapePolicy, Ini};
 use std::path::Path;
 
 /// A file that loads to the same configuration from any place, given the same environment; nothing when the file cannot
-/// be read. To be asked only when `load` found no error.
-pub fn dump(main_file: &Path, machine: &dyn Machine) -> Option<String> {
+/// be read. `secrets` do not stand in it. To be asked only when `load` found no error.
+pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) -> Option<String> {
     let mut reader = Reader::open(main_file, true, machine);
     let mut ini = Ini::new();
     let missing = Section { name: "supervisord".into(), ..Section::default() };
     let server = reader.sections.section("supervisord").unwrap_or(&missing);
-    reader.dump(&mut ini, server, options::SERVER, &[]);
+    reader.dump(&mut ini, server, &[], secrets);
     let _ = reader.server();
     for section in reader.sections.list.iter().filter(|section| section.name != "supervisord") {
-        let own = reader.own_names(section);
-        let kind = section.name.split_once(':').map_or("", |(kind, _)| kind);
-        match kind {
-            _ if section.name == "supervisorctl" => reader.dump(&mut ini, section, options::CLIENT, &own),
-            _ if section.name.starts_with("unix_http_server") => {
-                reader.dump(&mut ini, section, options::UNIX_SERVER, &own)
-            }
-            _ if section.name.starts_with("inet_http_server") => {
-                reader.dump(&mut ini, section, options::INET_SERVER, &own)
-            }
-            "group" => reader.dump(&mut ini, section, options::GROUP, &own),
-            "program" => reader.dump(&mut ini, section, options::PROGRAM, &own),
-            "eventlistener" => {
-                reader.dump(&mut ini, section, options::PROGRAM, &own);
-                reader.dump(&mut ini, section, options::LISTENER, &own);
-            }
-            "fcgi-program" => {
-                reader.dump(&mut ini, section, options::PROGRAM, &own);
-                reader.dump(&mut ini, section, options::FCGI, &own);
-            }
-            "rpcinterface" => {
-                for entry in section.entries.iter().chain(&reader.sections.defaults.entries) {
-                    let who = Who { template: true, ..Who::default() };
-                    let text = reader.value(section, &entry.key, Scope::Env, who).unwrap_or_default();
-                    let text = encoded(&text, &reader.guard(Scope::Env));
-                    ini.with_section(Some(&*section.name)).set(&*entry.key, text);
-                }
-            }
-            _ => {}
-        }
+        reader.dump(&mut ini, section, &reader.own_names(section), secrets);
     }
     let mut out = Vec::new();
     ini.write_to_policy(&mut out, EscapePolicy::Nothing).ok()?;
@@ -59,16 +32,30 @@ pub fn dump(main_file: &Path, machine: &dyn Machine) -> Option<String> {
 const NO_DEFAULT: [&str; 4] = ["logfile", "pidfile", "nodaemon", "socket_mode"];
 
 impl Reader<'_> {
-    fn dump<T>(&self, ini: &mut Ini, section: &Section, rows: &[Opt<T>], own: &[(String, String)]) {
+    fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], secrets: Option<&Secrets>) {
+        // What is included stands in its place already, and a plug-in of the client cannot be loaded.
+        let kind = options::kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
+        let Some(kind) = kind else { return };
         let who = Who { template: true, own, ..Who::default() };
+        let shown = |text: &str, key: &str, scope| match secrets {
+            Some(_) if key == "password" => HIDDEN.into(),
+            secrets => encoded(&secrets.map_or_else(|| text.into(), |secrets| secrets.hide(text)), &self.guard(scope)),
+        };
         let mut written = ini.with_section(Some(&*section.name));
-        for row in rows {
+        if kind.title == "rpcinterface:x" {
+            for entry in section.entries.iter().chain(&self.sections.defaults.entries) {
+                let text = self.value(section, &entry.key, Scope::Env, who).unwrap_or_default();
+                written.set(&*entry.key, shown(&text, &entry.key, Scope::Env));
+            }
+            return;
+        }
+        for row in (kind.rows)() {
             let text = match row.key {
                 // Blanks that come out of a variable are allowed in a name, written ones are not: as it is.
                 "process_name" => self.sections.entry(section, row.key).map(|entry| entry.value.clone()),
                 key => self.value(section, key, row.scope, who),
             };
-            let text = text.map(|text| encoded(&text, &self.guard(row.scope)));
+            let text = text.map(|text| shown(&text, row.key, row.scope));
             // A listener's priority has one default as a group and another as a process.
             let listener = section.name.starts_with("eventlistener:") && row.key == "priority";
             let default = Some(row.default).filter(|d| !d.is_empty() && !listener && !NO_DEFAULT.contains(&row.key));

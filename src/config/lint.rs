@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::dialect::{At, Sections};
-use super::options::{self, Opt};
-use super::{Problem, Severity};
+use super::{Problem, Severity, options};
 use std::path::Path;
 
 /// `; did you mean x?`, or nothing.
@@ -37,43 +36,6 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-fn keys<T>(rows: &[Opt<T>]) -> Vec<&'static str> {
-    rows.iter().map(|row| row.key).collect()
-}
-
-/// The keys that a section may have; `None`: not a section that anybody reads. An empty list: any key.
-fn known_keys(section: &str) -> Option<Vec<&'static str>> {
-    let program = || keys(options::PROGRAM);
-    Some(match section.split_once(':').map_or(section, |(kind, _)| kind) {
-        "supervisord" if section == "supervisord" => keys(options::SERVER),
-        "supervisorctl" if section == "supervisorctl" => keys(options::CLIENT),
-        "include" if section == "include" => vec!["files"],
-        _ if section.starts_with("unix_http_server") => keys(options::UNIX_SERVER),
-        _ if section.starts_with("inet_http_server") => keys(options::INET_SERVER),
-        _ if !section.contains(':') => return None,
-        "program" => program(),
-        "group" => keys(options::GROUP),
-        "eventlistener" => [program(), keys(options::LISTENER)].concat(),
-        "fcgi-program" => [program(), keys(options::FCGI)].concat(),
-        "rpcinterface" | "ctlplugin" => vec![],
-        _ => return None,
-    })
-}
-
-const SECTIONS: [&str; 11] = [
-    "supervisord",
-    "supervisorctl",
-    "include",
-    "unix_http_server",
-    "inet_http_server",
-    "program:x",
-    "group:x",
-    "eventlistener:x",
-    "fcgi-program:x",
-    "rpcinterface:x",
-    "ctlplugin:x",
-];
-
 /// Warns of every key and section that nobody reads.
 pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     let mut warn = |at: At, section: &str, key: &str, message: String| {
@@ -82,14 +44,22 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     };
     for section in &sections.list {
         let name = &section.name;
-        let Some(known) = known_keys(name) else {
+        let Some(kind) = options::kind(name) else {
             warn(section.at, name, "", format!("this section is not known and is ignored{}", meant(name)));
             continue;
         };
-        if name.starts_with("ctlplugin:") {
-            warn(section.at, name, "", "Python plug-ins of supervisorctl cannot be loaded: it is ignored".into());
+        match kind.title {
+            "ctlplugin:x" => {
+                let why = "Python plug-ins of supervisorctl cannot be loaded: it is ignored";
+                warn(section.at, name, "", why.into());
+                continue;
+            }
+            // Its other keys are the plug-in's own.
+            "rpcinterface:x" => continue,
+            _ => {}
         }
-        for entry in section.entries.iter().filter(|e| !known.is_empty() && !known.contains(&e.key.as_str())) {
+        let known: Vec<&str> = (kind.rows)().iter().map(|row| row.key).collect();
+        for entry in section.entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
             let inherited = sections.defaults.entries.iter().any(|d| d.key == entry.key && d.at == entry.at);
             if !inherited {
                 let hint = hint(&entry.key, known.iter().copied());
@@ -102,8 +72,8 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
 /// `; write [x]` for a section whose name is nearly right.
 fn meant(name: &str) -> String {
     let (kind, rest) = name.split_once(':').map_or((name.trim(), "x"), |(kind, rest)| (kind.trim(), rest.trim()));
-    let stem = |known: &'static str| known.split(':').next().unwrap_or(known);
-    let near = nearest(kind, SECTIONS.map(stem));
-    let near = SECTIONS.iter().find(|known| near == Some(stem(known)));
+    let titles = || options::KINDS.iter().map(|kind| kind.title);
+    let stem = |title: &'static str| title.split(':').next().unwrap_or(title);
+    let near = nearest(kind, titles().map(stem)).and_then(|near| titles().find(|title| stem(title) == near));
     near.map(|near| format!("; write [{}]", near.replace(":x", &format!(":{rest}")))).unwrap_or_default()
 }

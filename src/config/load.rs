@@ -1,13 +1,14 @@
 //! Files → [`Config`]: includes, then each section by the rows of `options`, then what must hold between them.
 #![forbid(unsafe_code)]
 
-use super::dialect::{At, Section, Sections, is_space};
+use super::dialect::{At, Section, Sections};
 use super::expand::{Name, Names, expand};
 use super::model::{
     ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig, Owner,
     ProcessConfig, ServerConfig, SocketAddress,
 };
 use super::options::{self, Draft, HttpDraft, Opt, Scope};
+use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,13 +8,12 @@ pub mod command_line;
 mod dialect;
 mod dump;
 mod expand;
-#[cfg(test)]
-pub(crate) mod fake;
 mod lint;
 mod load;
 pub mod model;
 pub mod options;
 mod search;
+mod secrets;
 #[cfg(test)]
 mod tests;
 pub mod values;
@@ -23,6 +22,7 @@ pub use client::client;
 pub use dump::dump;
 pub use load::load;
 pub use search::{NotFound, search};
+pub use secrets::Secrets;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,14 +4,15 @@
 #![forbid(unsafe_code)]
 
 use super::Machine;
-use super::dialect::is_space;
+use super::client::ClientSection;
 use super::model::{
     ChildLog, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl,
     SocketAddress, User,
 };
-use super::values as v;
+use super::values::{self as v, is_space};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -37,29 +38,117 @@ pub enum Scope {
 type Str = &'static str;
 type Set<T> = fn(&mut T, &str, &dyn Machine) -> Result<(), String>;
 
-/// One option of a section whose values go to a `T`.
-pub struct Opt<T: 'static> {
+/// What is told about one option.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
     /// As written, lower case.
     pub key: Str,
     /// What a value looks like, for error messages and the documentation.
     pub wanted: Str,
     /// What holds when it is not written; empty: nothing.
     pub default: Str,
+    /// A value that works on any machine.
+    pub example: Str,
     /// Which names it may use.
     pub scope: Scope,
     /// What it is for.
     pub help: Str,
     /// Not known to Supervisor, which ignores it.
     pub rsup: bool,
+    /// Its letter on the server's command line; a blank: the long form only.
+    pub flag: Option<char>,
+}
+
+/// One option of a section whose values go to a `T`.
+pub struct Opt<T: 'static> {
+    row: Row,
     pub(super) set: Set<T>,
 }
 
-const fn opt<T>(key: Str, wanted: Str, default: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
-    Opt { key, wanted, default, scope, help, rsup: false, set }
+impl<T> Deref for Opt<T> {
+    type Target = Row;
+
+    fn deref(&self) -> &Row {
+        &self.row
+    }
 }
 
-const fn new<T>(key: Str, wanted: Str, default: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
-    Opt { key, wanted, default, scope, help, rsup: true, set }
+const fn opt<T>(key: Str, wanted: Str, default: Str, example: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
+    Opt { row: Row { key, wanted, default, example, scope, help, rsup: false, flag: None }, set }
+}
+
+/// An option that Supervisor does not have.
+const fn new<T>(key: Str, wanted: Str, default: Str, example: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
+    Opt { row: Row { key, wanted, default, example, scope, help, rsup: true, flag: None }, set }
+}
+
+type Server = ServerConfig;
+
+/// An option that the command line has too, by this letter.
+const fn flag(at: char, key: Str, wanted: Str, default: Str, example: Str, help: Str, set: Set<Server>) -> Opt<Server> {
+    Opt { row: Row { key, wanted, default, example, scope: Here, help, rsup: false, flag: Some(at) }, set }
+}
+
+/// What Supervisor has had for less long than the others.
+const LATER: [(Str, Str); 9] = [
+    ("history_file", "3.0a5"),
+    ("stdout_events_enabled", "3.0a7"),
+    ("stderr_events_enabled", "3.0a7"),
+    ("killasgroup", "3.0a11"),
+    ("stopasgroup", "3.0b1"),
+    ("socket_backlog", "3.4.0"),
+    ("stdout_syslog", "4.0.0"),
+    ("stderr_syslog", "4.0.0"),
+    ("silent", "4.2.0"),
+];
+
+impl Row {
+    /// Since which version Supervisor has it; `None`: it does not.
+    #[must_use]
+    pub fn since(&self) -> Option<Str> {
+        let later = LATER.iter().find(|(key, _)| *key == self.key).map_or("3.0", |(_, version)| version);
+        Some(later).filter(|_| !self.rsup)
+    }
+}
+
+/// A kind of section.
+pub struct Kind {
+    /// Its name without brackets; `x` stands for any name.
+    pub title: Str,
+    /// What it is for.
+    pub help: Str,
+    /// Its options.
+    pub rows: fn() -> Vec<&'static Row>,
+}
+
+/// Every kind of section.
+#[rustfmt::skip] // one row a kind
+pub const KINDS: &[Kind] = &[
+    Kind { title: "supervisord", help: "The supervisor itself", rows: || rows(SERVER) },
+    Kind { title: "program:x", help: "A program, or several of one kind", rows: || rows(PROGRAM) },
+    Kind { title: "group:x", help: "Programs that are started and stopped together", rows: || rows(GROUP) },
+    Kind { title: "eventlistener:x", help: "A program that is told of events; all of [program:x] and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
+    Kind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all of [program:x] and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
+    Kind { title: "unix_http_server", help: "Control over a Unix socket", rows: || rows(UNIX_SERVER) },
+    Kind { title: "inet_http_server", help: "Control over TCP", rows: || rows(INET_SERVER) },
+    Kind { title: "supervisorctl", help: "What rsupctl and supervisorctl need to know", rows: || rows(CLIENT) },
+    Kind { title: "include", help: "More files, read as if they stood here", rows: || rows(INCLUDE) },
+    Kind { title: "rpcinterface:x", help: "Methods that clients may call; other keys are the plug-in's own", rows: || rows(PLUG_IN) },
+    Kind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; it cannot be loaded", rows: Vec::new },
+];
+
+fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static Row> {
+    table.iter().map(|opt| &opt.row).collect()
+}
+
+/// The kind of the section of this name; `None`: nobody reads it. Servers go by the beginning of their names, as under Supervisor.
+#[must_use]
+pub fn kind(section: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| match kind.title.strip_suffix('x').filter(|prefix| prefix.ends_with(':')) {
+        Some(prefix) => section.starts_with(prefix),
+        None if kind.title.ends_with("_server") => section.starts_with(kind.title),
+        None => section == kind.title,
+    })
 }
 
 /// A closure that stores a parsed value; `?` where the field is an `Option`, `@` where the parser asks the machine as well.
@@ -72,7 +161,8 @@ macro_rules! set {
 const TEXT: Str = "a text";
 const INT: Str = "a whole number";
 const SIZE: Str = "a whole number, or one with KB, MB or GB";
-const BOOL: Str = "true or false";
+/// Of a switch.
+pub(super) const BOOL: Str = "true or false";
 const OCTAL: Str = "an octal number such as 0700";
 const PATH: Str = "a path in a directory that exists";
 const DIR: Str = "a directory that exists";
@@ -85,31 +175,31 @@ const FORMAT: Str = "raw or prefix";
 const LEVEL: Str = "critical, error, warn, info, debug, trace or blather";
 const EXIT_CODE: Str = "a program's name, first_failure or essential";
 
-use Scope::{Env, Here, Own, Process, Program, Socket};
+use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
 /// `[supervisord]`. Its environment makes names for everything that is read after it.
 #[rustfmt::skip] // one row an option
 pub const SERVER: &[Opt<ServerConfig>] = &[
-    opt("logfile", PATH, "supervisord.log", Here, "The main log; `syslog` is special", set!(@logfile, main_log)),
-    opt("logfile_maxbytes", SIZE, "50MB", Here, "Rotate the main log at this size; 0: never", set!(logfile_maxbytes, v::size)),
-    opt("logfile_backups", INT, "10", Here, "How many rotated main logs are kept", set!(logfile_backups, v::int)),
-    opt("loglevel", LEVEL, "info", Here, "What the main log holds", set!(loglevel, v::log_level)),
-    opt("pidfile", PATH, "supervisord.pid", Here, "Where the process id is written", set!(@pidfile, absolute)),
-    opt("umask", OCTAL, "022", Here, "Of the daemon, when it goes to the background", set!(umask, v::octal)),
-    opt("nodaemon", BOOL, "false", Here, "Stay in the foreground", set!(?nodaemon, v::boolean)),
-    opt("silent", BOOL, "false", Here, "No copy of the main log on stdout", set!(silent, v::boolean)),
-    opt("minfds", INT, "1024", Here, "Descriptors that must be available", set!(minfds, limit)),
-    opt("minprocs", INT, "200", Here, "Processes that must be available", set!(minprocs, limit)),
-    opt("nocleanup", BOOL, "false", Here, "Keep AUTO logs of an earlier run", set!(nocleanup, v::boolean)),
-    opt("childlogdir", DIR, "", Here, "Where AUTO logs are made; unset: the temporary directory", set!(@childlogdir, v::existing_dir)),
-    opt("user", USER, "", Here, "Drop to this user at start", set!(@user, v::user)),
-    opt("directory", DIR, "", Here, "Change to it when going to the background", set!(@directory, v::existing_dir)),
-    opt("strip_ansi", BOOL, "false", Here, "Remove terminal escapes from child logs", set!(strip_ansi, v::boolean)),
-    opt("environment", PAIRS, "", Here, "For every program, and for `%(ENV_x)s`", set!(environment, v::environment)),
-    opt("identifier", TEXT, "supervisor", Here, "Name of this supervisor in events and AUTO logs", set!(identifier, text)),
-    new("exit_code_from", EXIT_CODE, "", Here, "Whose exit code becomes ours", set!(exit_code_from, exit_code_from)),
-    new("exit_when", "all_done", "", Here, "End when every program has ended by itself", set!(exit_when_all_done, all_done)),
-    new("stop_budget", "seconds, such as 8 or 9.5", "", Here, "Time for the whole ordered shutdown", set!(?stop_budget_ms, seconds)),
+    flag('l', "logfile", PATH, "supervisord.log", "/tmp/supervisord.log", "The main log; `syslog` is special", set!(@logfile, main_log)),
+    flag('y', "logfile_maxbytes", SIZE, "50MB", "10MB", "Rotate the main log at this size; 0: never", set!(logfile_maxbytes, v::size)),
+    flag('z', "logfile_backups", INT, "10", "3", "How many rotated main logs are kept", set!(logfile_backups, v::int)),
+    flag('e', "loglevel", LEVEL, "info", "warn", "What the main log holds", set!(loglevel, v::log_level)),
+    flag('j', "pidfile", PATH, "supervisord.pid", "/tmp/supervisord.pid", "Where the process id is written", set!(@pidfile, absolute)),
+    flag('m', "umask", OCTAL, "022", "027", "Of the daemon, when it goes to the background", set!(umask, v::octal)),
+    flag('n', "nodaemon", BOOL, "false", "true", "Stay in the foreground", set!(?nodaemon, v::boolean)),
+    flag('s', "silent", BOOL, "false", "true", "No copy of the main log on stdout", set!(silent, v::boolean)),
+    flag('a', "minfds", INT, "1024", "256", "Descriptors that must be available", set!(minfds, limit)),
+    flag(' ', "minprocs", INT, "200", "50", "Processes that must be available", set!(minprocs, limit)),
+    flag('k', "nocleanup", BOOL, "false", "true", "Keep AUTO logs of an earlier run", set!(nocleanup, v::boolean)),
+    flag('q', "childlogdir", DIR, "", "/tmp", "Where AUTO logs are made; unset: the temporary directory", set!(@childlogdir, v::existing_dir)),
+    flag('u', "user", USER, "", "root", "Drop to this user at start", set!(@user, v::user)),
+    flag('d', "directory", DIR, "", "/", "Change to it when going to the background", set!(@directory, v::existing_dir)),
+    flag('t', "strip_ansi", BOOL, "false", "true", "Remove terminal escapes from child logs", set!(strip_ansi, v::boolean)),
+    opt("environment", PAIRS, "", "LANG=\"C.UTF-8\",STAGE=\"test\"", Here, "For every program, and for `%(ENV_x)s`", set!(environment, v::environment)),
+    flag('i', "identifier", TEXT, "supervisor", "shop", "Name of this supervisor in events and AUTO logs", set!(identifier, text)),
+    new("exit_code_from", EXIT_CODE, "", "first_failure", Here, "Whose exit code becomes ours", set!(exit_code_from, exit_code_from)),
+    new("exit_when", "all_done", "", "all_done", Here, "End when every program has ended by itself", set!(exit_when_all_done, all_done)),
+    new("stop_budget", "seconds, such as 8 or 9.5", "", "9.5", Here, "Time for the whole ordered shutdown", set!(?stop_budget_ms, seconds)),
 ];
 
 /// What the options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]` say.
@@ -149,68 +239,68 @@ fn known_user(draft: &mut Draft, text: &str, machine: &dyn Machine) -> Result<()
 /// `[program:x]`, and the same of `[eventlistener:x]` and `[fcgi-program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const PROGRAM: &[Opt<Draft>] = &[
-    opt("command", TEXT, "", Own, "What to run; required", set!(process.command, text)),
-    opt("process_name", TEXT, "%(program_name)s", Own, "Name of each process", set!(?process_name, text)),
-    opt("numprocs", INT, "1", Program, "How many processes", set!(?numprocs, v::int)),
-    opt("numprocs_start", INT, "0", Program, "The first process_num", set!(numprocs_start, v::int)),
-    opt("priority", INT, "999", Program, "Low starts first and stops last", set!(process.priority, small)),
-    opt("autostart", BOOL, "true", Program, "Start with the supervisor", set!(process.autostart, v::boolean)),
-    opt("autorestart", "true, false or unexpected", "unexpected", Program, "Start again after an exit", set!(process.autorestart, v::auto_restart)),
-    opt("startsecs", INT, "1", Program, "Seconds to stay up to count as RUNNING", set!(process.startsecs, v::int)),
-    opt("startretries", INT, "3", Program, "Failed starts before FATAL, after the first", set!(process.startretries, v::int)),
-    opt("stopsignal", "a signal such as TERM, INT or QUIT", "TERM", Program, "What stops it", set!(process.stopsignal, v::signal)),
-    opt("stopwaitsecs", INT, "10", Program, "Seconds from the stop signal to KILL", set!(process.stopwaitsecs, v::int)),
-    opt("stopasgroup", BOOL, "false", Program, "The stop signal goes to its process group", set!(process.stopasgroup, v::boolean)),
-    opt("killasgroup", BOOL, "", Program, "KILL goes to its process group; unset: as stopasgroup", set!(?killasgroup, v::boolean)),
-    opt("exitcodes", "codes 0 to 255 between commas", "0", Program, "Which exit codes are expected", set!(process.exitcodes, v::exit_codes)),
-    opt("user", USER, "", Program, "Run as this user", known_user),
-    opt("redirect_stderr", BOOL, "false", Program, "stderr goes where stdout goes", set!(process.redirect_stderr, v::boolean)),
-    opt("stdout_logfile", LOG, "AUTO", Own, "Where stdout goes", set!(@stdout_logfile, v::child_log)),
-    opt("stdout_logfile_maxbytes", SIZE, "50MB", Own, "Rotate at this size; 0: never", set!(process.stdout.maxbytes, v::size)),
-    opt("stdout_logfile_backups", INT, "10", Own, "How many rotated files are kept", set!(process.stdout.backups, v::int)),
-    opt("stdout_capture_maxbytes", SIZE, "0", Program, "Buffer of capture mode; 0: off", set!(process.stdout.capture_maxbytes, v::size)),
-    opt("stdout_events_enabled", BOOL, "false", Program, "PROCESS_LOG_STDOUT events", set!(process.stdout.events_enabled, v::boolean)),
-    opt("stdout_syslog", BOOL, "false", Own, "stdout goes to syslog too", set!(process.stdout.syslog, v::boolean)),
-    new("stdout_format", FORMAT, "raw", Program, "How lines of stdout look in its log", set!(process.stdout.format, format)),
-    opt("stderr_logfile", LOG, "AUTO", Own, "Where stderr goes", set!(@stderr_logfile, v::child_log)),
-    opt("stderr_logfile_maxbytes", SIZE, "50MB", Own, "Rotate at this size; 0: never", set!(process.stderr.maxbytes, v::size)),
-    opt("stderr_logfile_backups", INT, "10", Own, "How many rotated files are kept", set!(process.stderr.backups, v::int)),
-    opt("stderr_capture_maxbytes", SIZE, "0", Program, "Buffer of capture mode; 0: off", set!(process.stderr.capture_maxbytes, v::size)),
-    opt("stderr_events_enabled", BOOL, "false", Program, "PROCESS_LOG_STDERR events", set!(process.stderr.events_enabled, v::boolean)),
-    opt("stderr_syslog", BOOL, "false", Own, "stderr goes to syslog too", set!(process.stderr.syslog, v::boolean)),
-    new("stderr_format", FORMAT, "raw", Program, "How lines of stderr look in its log", set!(process.stderr.format, format)),
-    opt("environment", PAIRS, "", Process, "Its own variables", set!(process.environment, v::environment)),
-    opt("directory", TEXT, "", Own, "Change to it before the start", set!(?process.directory, path)),
-    opt("umask", OCTAL, "", Program, "Of the process; unset: ours", set!(?process.umask, v::octal)),
-    opt("serverurl", TEXT, "AUTO", Program, "SUPERVISOR_SERVER_URL for the process", set!(process.serverurl, server_url)),
-    new("essential", BOOL, "false", Program, "When it ends for good, all is stopped and rsup exits", set!(process.essential, v::boolean)),
-    new("sweep", BOOL, "false", Program, "End what it left in its process group when it dies", set!(process.sweep, v::boolean)),
+    opt("command", TEXT, "", "/bin/cat", Own, "What to run; required", set!(process.command, text)),
+    opt("process_name", TEXT, "%(program_name)s", "%(program_name)s_%(process_num)02d", Own, "Name of each process", set!(?process_name, text)),
+    opt("numprocs", INT, "1", "2", Program, "How many processes", set!(?numprocs, v::int)),
+    opt("numprocs_start", INT, "0", "1", Program, "The first process_num", set!(numprocs_start, v::int)),
+    opt("priority", INT, "999", "10", Program, "Low starts first and stops last", set!(process.priority, small)),
+    opt("autostart", BOOL, "true", "false", Program, "Start with the supervisor", set!(process.autostart, v::boolean)),
+    opt("autorestart", "true, false or unexpected", "unexpected", "true", Program, "Start again after an exit", set!(process.autorestart, v::auto_restart)),
+    opt("startsecs", INT, "1", "5", Program, "Seconds to stay up to count as RUNNING", set!(process.startsecs, v::int)),
+    opt("startretries", INT, "3", "10", Program, "Failed starts before FATAL, after the first", set!(process.startretries, v::int)),
+    opt("stopsignal", "a signal such as TERM, INT or QUIT", "TERM", "QUIT", Program, "What stops it", set!(process.stopsignal, v::signal)),
+    opt("stopwaitsecs", INT, "10", "30", Program, "Seconds from the stop signal to KILL", set!(process.stopwaitsecs, v::int)),
+    opt("stopasgroup", BOOL, "false", "true", Program, "The stop signal goes to its process group", set!(process.stopasgroup, v::boolean)),
+    opt("killasgroup", BOOL, "", "true", Program, "KILL goes to its process group; unset: as stopasgroup", set!(?killasgroup, v::boolean)),
+    opt("exitcodes", "codes 0 to 255 between commas", "0", "0,2", Program, "Which exit codes are expected", set!(process.exitcodes, v::exit_codes)),
+    opt("user", USER, "", "root", Program, "Run as this user", known_user),
+    opt("redirect_stderr", BOOL, "false", "true", Program, "stderr goes where stdout goes", set!(process.redirect_stderr, v::boolean)),
+    opt("stdout_logfile", LOG, "AUTO", "/dev/stdout", Own, "Where stdout goes", set!(@stdout_logfile, v::child_log)),
+    opt("stdout_logfile_maxbytes", SIZE, "50MB", "1MB", Own, "Rotate at this size; 0: never", set!(process.stdout.maxbytes, v::size)),
+    opt("stdout_logfile_backups", INT, "10", "5", Own, "How many rotated files are kept", set!(process.stdout.backups, v::int)),
+    opt("stdout_capture_maxbytes", SIZE, "0", "64KB", Program, "Buffer of capture mode; 0: off", set!(process.stdout.capture_maxbytes, v::size)),
+    opt("stdout_events_enabled", BOOL, "false", "true", Program, "PROCESS_LOG_STDOUT events", set!(process.stdout.events_enabled, v::boolean)),
+    opt("stdout_syslog", BOOL, "false", "true", Own, "stdout goes to syslog too", set!(process.stdout.syslog, v::boolean)),
+    new("stdout_format", FORMAT, "raw", "prefix", Program, "How lines of stdout look in its log", set!(process.stdout.format, format)),
+    opt("stderr_logfile", LOG, "AUTO", "/dev/stderr", Own, "Where stderr goes", set!(@stderr_logfile, v::child_log)),
+    opt("stderr_logfile_maxbytes", SIZE, "50MB", "1MB", Own, "Rotate at this size; 0: never", set!(process.stderr.maxbytes, v::size)),
+    opt("stderr_logfile_backups", INT, "10", "5", Own, "How many rotated files are kept", set!(process.stderr.backups, v::int)),
+    opt("stderr_capture_maxbytes", SIZE, "0", "64KB", Program, "Buffer of capture mode; 0: off", set!(process.stderr.capture_maxbytes, v::size)),
+    opt("stderr_events_enabled", BOOL, "false", "true", Program, "PROCESS_LOG_STDERR events", set!(process.stderr.events_enabled, v::boolean)),
+    opt("stderr_syslog", BOOL, "false", "true", Own, "stderr goes to syslog too", set!(process.stderr.syslog, v::boolean)),
+    new("stderr_format", FORMAT, "raw", "prefix", Program, "How lines of stderr look in its log", set!(process.stderr.format, format)),
+    opt("environment", PAIRS, "", "PORT=\"80%(process_num)02d\"", Process, "Its own variables", set!(process.environment, v::environment)),
+    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, path)),
+    opt("umask", OCTAL, "", "022", Program, "Of the process; unset: ours", set!(?process.umask, v::octal)),
+    opt("serverurl", TEXT, "AUTO", "http://localhost:9001", Program, "SUPERVISOR_SERVER_URL for the process", set!(process.serverurl, server_url)),
+    new("essential", BOOL, "false", "true", Program, "When it ends for good, all is stopped and rsup exits", set!(process.essential, v::boolean)),
+    new("sweep", BOOL, "false", "true", Program, "End what it left in its process group when it dies", set!(process.sweep, v::boolean)),
 ];
 
 /// `[group:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const GROUP: &[Opt<Draft>] = &[
-    opt("programs", LIST, "", Here, "Its programs and fcgi-programs", set!(programs, list)),
-    opt("priority", INT, "999", Here, "Low starts first and stops last", set!(?priority, small)),
+    opt("programs", LIST, "", "web,worker", Here, "Its programs and fcgi-programs", set!(programs, list)),
+    opt("priority", INT, "999", "10", Here, "Low starts first and stops last", set!(?priority, small)),
 ];
 
 /// What `[eventlistener:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const LISTENER: &[Opt<Draft>] = &[
-    opt("priority", INT, "-1", Here, "Low starts first and stops last", set!(?priority, small)),
-    opt("buffer_size", INT, "10", Here, "Events kept while no process is ready", set!(?buffer_size, v::int)),
-    opt("events", LIST, "", Here, "Event types that it hears; required", set!(events, |t: &str| list(&t.to_uppercase()))),
-    opt("result_handler", TEXT, DEFAULT_HANDLER, Here, "Python plug-in; only the default", set!(?result_handler, text)),
+    opt("priority", INT, "-1", "10", Here, "Low starts first and stops last", set!(?priority, small)),
+    opt("buffer_size", INT, "10", "100", Here, "Events kept while no process is ready", set!(?buffer_size, v::int)),
+    opt("events", LIST, "", "PROCESS_STATE,TICK_60", Here, "Event types that it hears; required", set!(events, |t: &str| list(&t.to_uppercase()))),
+    opt("result_handler", TEXT, DEFAULT_HANDLER, DEFAULT_HANDLER, Here, "Python plug-in; only the default", set!(?result_handler, text)),
 ];
 
 /// What `[fcgi-program:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const FCGI: &[Opt<Draft>] = &[
-    opt("priority", INT, "999", Here, "Low starts first and stops last", set!(?priority, small)),
-    opt("socket_backlog", INT, "", Here, "Length of the queue of connections", set!(?backlog, backlog)),
-    opt("socket_owner", OWNER, "", Here, "Owner of a Unix socket", set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
-    opt("socket_mode", OCTAL, "0700", Here, "Mode of a Unix socket", set!(?mode, |t| mode(t, "socket_mode"))),
-    opt("socket", "unix:///path or tcp://host:port", "", Socket, "Where it listens; required", set!(@socket, v::fcgi_socket)),
+    opt("priority", INT, "999", "10", Here, "Low starts first and stops last", set!(?priority, small)),
+    opt("socket_backlog", INT, "", "128", Here, "Length of the queue of connections", set!(?backlog, backlog)),
+    opt("socket_owner", OWNER, "", "root", Here, "Owner of a Unix socket", set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
+    opt("socket_mode", OCTAL, "0700", "0770", Here, "Mode of a Unix socket", set!(?mode, |t| mode(t, "socket_mode"))),
+    opt("socket", "unix:///path or tcp://host:port", "", "unix:///tmp/%(program_name)s.sock", Socket, "Where it listens; required", set!(@socket, v::fcgi_socket)),
 ];
 
 /// `[unix_http_server]` and `[inet_http_server]`, as written.
@@ -238,39 +328,41 @@ impl HttpDraft {
 /// `[unix_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
-    opt("file", PATH, "", Here, "The socket; required", set!(@address, unix_address)),
-    opt("chmod", OCTAL, "0700", Env, "Mode of the socket", set!(?chmod, |t| mode(t, "chmod"))),
-    opt("chown", OWNER, "", Env, "Owner of the socket", set!(@chown, |t, m| v::owner(t, "sockchown", m))),
-    opt("username", TEXT, "", Env, "Who may use it; needs password", set!(?username, text)),
-    opt("password", TEXT, "", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
+    opt("file", PATH, "", "/tmp/supervisor.sock", Here, "The socket; required", set!(@address, unix_address)),
+    opt("chmod", OCTAL, "0700", "0770", Env, "Mode of the socket", set!(?chmod, |t| mode(t, "chmod"))),
+    opt("chown", OWNER, "", "root:root", Env, "Owner of the socket", set!(@chown, |t, m| v::owner(t, "sockchown", m))),
+    opt("username", TEXT, "", "admin", Env, "Who may use it; needs password", set!(?username, text)),
+    opt("password", TEXT, "", "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
 ];
 
 /// `[inet_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
-    opt("port", "port, host:port or *:port", "", Env, "Where it listens; required", set!(?address, v::inet_address)),
-    opt("username", TEXT, "", Env, "Who may use it; needs password", set!(?username, text)),
-    opt("password", TEXT, "", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
+    opt("port", "port, host:port or *:port", "", "127.0.0.1:9001", Env, "Where it listens; required", set!(?address, v::inet_address)),
+    opt("username", TEXT, "", "admin", Env, "Who may use it; needs password", set!(?username, text)),
+    opt("password", TEXT, "", "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
 ];
-
-/// `[supervisorctl]`, as written.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ClientDraft {
-    pub serverurl: Option<String>,
-    pub username: Option<String>,
-    pub password: Option<String>,
-    pub prompt: Option<String>,
-    pub history_file: Option<Option<PathBuf>>,
-}
 
 /// `[supervisorctl]`.
 #[rustfmt::skip] // one row an option
-pub(super) const CLIENT: &[Opt<ClientDraft>] = &[
-    opt("serverurl", "http://host:port or unix:///path", DEFAULT_URL, Here, "The server", set!(@serverurl, client_url)),
-    opt("username", TEXT, "", Env, "As in the server's section", set!(?username, text)),
-    opt("password", TEXT, "", Env, "As in the server's section", set!(?password, text)),
-    opt("prompt", TEXT, "supervisor", Env, "Of the interactive shell", set!(?prompt, text)),
-    opt("history_file", PATH, "", Here, "Where the shell keeps its history", set!(@history_file, history_file)),
+pub(super) const CLIENT: &[Opt<ClientSection>] = &[
+    opt("serverurl", "http://host:port or unix:///path", DEFAULT_URL, "http://localhost:9001", Here, "The server", |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
+    opt("username", TEXT, "", "admin", Env, "As in the server's section", set!(?username, text)),
+    opt("password", TEXT, "", "thepassword", Env, "As in the server's section", set!(?password, text)),
+    opt("prompt", TEXT, "supervisor", "shop", Env, "Of the interactive shell", set!(prompt, text)),
+    opt("history_file", PATH, "", "~/.rsup_history", Here, "Where the shell keeps its history", |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
+];
+
+/// `[include]`; read by hand, since it comes first.
+#[rustfmt::skip] // one row an option
+const INCLUDE: &[Opt<()>] = &[
+    opt("files", "patterns between blanks", "", "conf.d/*.conf", Include, "The files; relative to this one", |_, _, _| Ok(())),
+];
+
+/// `[rpcinterface:x]`; read by hand, since its other keys are free.
+#[rustfmt::skip] // one row an option
+const PLUG_IN: &[Opt<()>] = &[
+    opt("supervisor.rpcinterface_factory", "module:function", "", MAIN_RPC_FACTORY, Env, "Where its methods come from; required. This example gives all of `supervisor.*`", |_, _, _| Ok(())),
 ];
 
 fn text(value: &str) -> Result<String, String> {
@@ -360,13 +452,13 @@ fn unix_address(value: &str, machine: &dyn Machine) -> Result<SocketAddress, Str
     Ok(SocketAddress::Unix(v::normalize(value.trim_matches(is_space), machine).into()))
 }
 
-fn client_url(value: &str, machine: &dyn Machine) -> Result<String, String> {
+fn client_url(value: &str, machine: &dyn Machine) -> String {
     let unix = value.strip_prefix("unix://").map(|path| format!("unix://{}", v::normalize(path, machine)));
-    Ok(unix.unwrap_or_else(|| value.into()))
+    unix.unwrap_or_else(|| value.into())
 }
 
-fn history_file(value: &str, machine: &dyn Machine) -> Result<Option<PathBuf>, String> {
-    Ok(Some(value).filter(|value| !value.is_empty()).map(|value| v::normalize(value, machine).into()))
+fn history_file(value: &str, machine: &dyn Machine) -> Option<PathBuf> {
+    Some(value).filter(|value| !value.is_empty()).map(|value| v::normalize(value, machine).into())
 }
 
 /// Where a client looks when its section does not say.

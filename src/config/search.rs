@@ -61,7 +61,7 @@ impl fmt::Display for NotFound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fake::Fake;
+    use crate::config::tests::fake::Fake;
 
     #[test]
     fn in_each_place_our_name_comes_first() {

@@ -1,10 +1,12 @@
 //! The dialect, expansions and types, compared with Python's own on generated texts; and that nothing panics.
 
+pub(super) mod fake;
+
 use super::dialect::Sections;
 use super::expand::{Name, Names, expand};
-use super::fake::Fake;
 use super::model::{AutoRestart, LogLevel, SocketAddress};
 use super::{Severity, load, values};
+use fake::Fake;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
@@ -452,7 +454,7 @@ proptest! {
             for problem in &loaded.problems {
                 prop_assert!(!problem.to_string().is_empty());
             }
-            let _ = super::dump(Path::new(file), &fake);
+            let _ = super::dump(Path::new(file), &fake, None);
             let _ = super::client(Path::new(file), &fake);
         }
     }
@@ -577,6 +579,23 @@ fn included_files_are_merged_and_here_is_each_files_own() {
 }
 
 #[test]
+fn a_dump_shows_no_secrets_unless_asked() {
+    let text = "[supervisord]\nenvironment=DB_PASSWORD=\"hunter22\",PLAIN=\"seen\"\n[program:a]\ncommand=x -p %(ENV_DB_PASSWORD)s %(ENV_TOKEN)s\n\
+                [supervisorctl]\nusername=me\npassword=p\n[inet_http_server]\nport=1\nusername=me\npassword=q1\n";
+    let mut fake = Fake::new(&[("/work/x.conf", text)]);
+    fake.environment.push(("TOKEN".into(), "abcdef".into()));
+    let config = load(Path::new("x.conf"), &fake).config;
+    let secrets = super::Secrets::of(&config, &fake);
+    let dump = |secrets| super::dump(Path::new("x.conf"), &fake, secrets).unwrap();
+    let hidden = dump(Some(&secrets));
+    for secret in ["hunter22", "abcdef", "password=p", "q1"] {
+        assert!(!hidden.contains(secret), "{secret}: {hidden}");
+        assert!(dump(None).contains(secret), "{secret}");
+    }
+    assert!(hidden.contains("seen") && hidden.contains("username=me"), "{hidden}");
+}
+
+#[test]
 fn a_dump_loads_to_the_same_configuration() {
     let text = "[supervisord]\nenvironment=P=\"100%%%%\"\n[DEFAULT]\nstartsecs=7\n[program:a]\ncommand=x %% %(ENV_X)s %(process_num)02d\n  ;gone\n  more\n\
                 numprocs=2\nprocess_name=%(program_name)s%(process_num)d\nenvironment=OWN=\"%(process_num)d\"\ndirectory=/%(ENV_OWN)s\n\
@@ -586,7 +605,7 @@ fn a_dump_loads_to_the_same_configuration() {
     let before = load(Path::new("x.conf"), &fake);
     assert_eq!(before.problems, []);
     assert_eq!(before.config.groups[0].processes[0].command, " a ;b\n  #c\n\n");
-    let dump = super::dump(Path::new("x.conf"), &fake).unwrap();
+    let dump = super::dump(Path::new("x.conf"), &fake, None).unwrap();
     fake.files.insert("/tmp/elsewhere/y.conf".into(), dump.clone().into_bytes());
     assert_eq!(load(Path::new("/tmp/elsewhere/y.conf"), &fake), before, "{dump}");
 }

@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::Machine;
-use super::dialect::is_space;
 use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddress, User};
 use crate::posix::signal_number;
 use std::path::{Path, PathBuf};
+
+/// What counts as a blank to Python's `str.strip` and `\s`.
+pub(super) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
 
 /// A text as Python's `repr` writes it: in quotes, with escapes.
 pub fn repr(text: &str) -> String {

@@ -1,7 +1,7 @@
 //! A machine that is a map, for tests.
 
-use super::Machine;
-use super::model::User;
+use crate::config::Machine;
+use crate::config::model::User;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

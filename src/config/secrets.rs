@@ -1,0 +1,75 @@
+//! What is not shown unless it is asked for: passwords, and variables whose name says that they are secret.
+#![forbid(unsafe_code)]
+
+use super::Machine;
+use super::model::Config;
+
+/// What stands in the place of a secret.
+pub const HIDDEN: &str = "********";
+
+/// Words that make a variable secret.
+const NAMES: [&str; 6] = ["PASS", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "_KEY"];
+
+/// Shorter secrets are hidden where they are the whole text only: they would be found everywhere.
+const PART_MIN: usize = 4;
+
+/// All secrets that a configuration may show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those of the servers' passwords, of each `environment=`, and of our own environment.
+    pub fn of(config: &Config, machine: &dyn Machine) -> Self {
+        let own = machine.environment();
+        let programs = config.groups.iter().flat_map(|group| &group.processes);
+        let variables = programs.flat_map(|p| &p.environment).chain(&config.server.environment).chain(&own);
+        let named = |name: &str| NAMES.iter().any(|word| name.to_uppercase().contains(word));
+        let of_variables = variables.filter(|(name, _)| named(name)).map(|(_, value)| value);
+        let of_servers = config.http.iter().filter_map(|server| server.credentials.as_ref()).map(|(_, word)| word);
+        let mut all: Vec<String> = of_servers.chain(of_variables).filter(|text| !text.is_empty()).cloned().collect();
+        // A longer one may hold a shorter one.
+        all.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        all.dedup();
+        Self(all)
+    }
+
+    /// The text without what is secret in it, the password of a URL (`scheme://user:password@host`) included.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        if self.0.iter().any(|secret| secret == text) {
+            return HIDDEN.into();
+        }
+        let parts = self.0.iter().filter(|secret| secret.len() >= PART_MIN && text.contains(secret.as_str()));
+        let text = parts.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN));
+        let mut out = String::new();
+        for (i, part) in text.split("://").enumerate() {
+            let (authority, rest) = part.split_at(part.find(['/', ' ', '"', '\'', ',']).unwrap_or(part.len()));
+            let login = authority.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?.0, host)));
+            match login {
+                Some((user, host)) if i > 0 => out.push_str(&format!("://{user}:{HIDDEN}@{host}{rest}")),
+                _ => out.extend([if i > 0 { "://" } else { "" }, part]),
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_stand() {
+        let secrets = Secrets(vec!["hunter22".into(), "pw".into()]);
+        for (text, shown) in [
+            ("hunter22", "********"),
+            ("pw", "********"),
+            ("run --password=hunter22 --pwd", "run --password=******** --pwd"),
+            ("U=\"db://me:s3c/x\",V=\"db://me:s3c@h:1/x\"", "U=\"db://me:s3c/x\",V=\"db://me:********@h:1/x\""),
+            ("http://localhost:9001/a@b:c", "http://localhost:9001/a@b:c"),
+            ("a:b@c", "a:b@c"),
+        ] {
+            assert_eq!(secrets.hide(text), shown);
+        }
+    }
+}
