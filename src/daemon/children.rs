@@ -250,12 +250,6 @@ impl Children {
         self.glance.insert(glance).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
     }
 
-    /// Whether this dead leader keeps its group's number from being given to anybody else.
-    #[must_use]
-    pub fn is_held(&self, pgid: Pid) -> bool {
-        self.held.contains(&pgid)
-    }
-
     /// Ends the hold on a dead leader if its group is empty by now; whether it is.
     pub fn release_if_empty(&mut self, pgid: Pid) -> bool {
         if !self.held.contains(&pgid) {
@@ -263,10 +257,16 @@ impl Children {
         }
         let empty = !self.group_lives(pgid);
         if empty {
-            self.held.remove(&pgid);
-            reap::reap(pgid);
+            self.release(pgid);
         }
         empty
+    }
+
+    /// Reaps a dead leader that was held; its group's number is anybody's from now on.
+    pub fn release(&mut self, pgid: Pid) {
+        if self.held.remove(&pgid) {
+            reap::reap(pgid);
+        }
     }
 
     /// Reads what a dead child has left in its pipes, and closes them; a pipe whose sink is blocked is read later.
@@ -287,9 +287,9 @@ impl Children {
             match nix::unistd::read(&reader.fd, &mut self.buffer) {
                 Ok(count @ 1..) => {
                     let bytes = self.buffer.get(..count).unwrap_or_default();
-                    reader.log.write(bytes, sinks, now);
-                    if self.copying {
-                        self.copies.push((reader.token, bytes.to_vec()));
+                    let text = reader.log.write(bytes, sinks, now);
+                    if self.copying && !text.is_empty() {
+                        self.copies.push((reader.token, text.to_vec()));
                     }
                 }
                 Err(Errno::EINTR) => {}
@@ -326,9 +326,9 @@ impl Children {
         match nix::unistd::read(&reader.fd, &mut self.buffer) {
             Ok(count @ 1..) => {
                 let bytes = self.buffer.get(..count).unwrap_or_default();
-                reader.log.write(bytes, sinks, now);
-                if self.copying {
-                    self.copies.push((reader.token, bytes.to_vec()));
+                let text = reader.log.write(bytes, sinks, now);
+                if self.copying && !text.is_empty() {
+                    self.copies.push((reader.token, text.to_vec()));
                 }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}

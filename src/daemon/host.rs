@@ -32,13 +32,13 @@ impl Host for Daemon {
     }
 
     fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
-        let loaded = self.settings.load()?;
+        let loaded = self.settings.reload()?;
         self.around.server_environment.clone_from(&loaded.config.server.environment);
         Ok(self.supervision.reread(loaded.config))
     }
 
     fn restart(&mut self) -> Result<(), String> {
-        let loaded = self.settings.load()?;
+        let loaded = self.settings.reload()?;
         self.next_config = Some(Box::new(loaded));
         self.supervision.handle(Input::Reload, self.now);
         Ok(())
@@ -150,7 +150,7 @@ impl Daemon {
                 self.auto_logs.insert(id, [stdout, stderr]);
             }
         }
-        if let Some(errno) = refused {
+        if let Some(errno) = refused.filter(|_| !std::mem::replace(&mut self.said_no_auto_logs, true)) {
             let folder = startup::auto_log_dir(self.supervision.parsed());
             let line = format!(
                 "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",

@@ -14,7 +14,7 @@ mod startup;
 pub use startup::main;
 
 use crate::config::Loaded;
-use crate::config::model::LogLevel;
+use crate::config::model::{HttpServerConfig, LogLevel};
 use crate::logs::{Journal, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
@@ -25,7 +25,7 @@ use crate::sys::{Pid, clock};
 use crate::time::{Mono, Now};
 use children::Children;
 use environment::Surroundings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 use supervisor_signals::{HUP, INT, QUIT, TERM, USR2};
@@ -111,16 +111,20 @@ struct Daemon {
     around: Surroundings,
     /// Always there, but while it acts on us.
     server: Option<Server>,
+    /// What the server's sockets were made from; `None`: not started yet.
+    serving: Option<Vec<HttpServerConfig>>,
     poll: Rc<Poll>,
     signals: Signals,
     sinks: Sinks,
     journal: Journal,
     /// Streams that are watched for room, by number.
-    watched: BTreeMap<u32, i32>,
+    watched: BTreeSet<(u32, i32)>,
     orphans: Orphans,
     settings: startup::Settings,
     /// AUTO logs, by process: stdout's, stderr's.
     auto_logs: BTreeMap<ProcId, [Option<std::path::PathBuf>; 2]>,
+    /// It was said that AUTO logs cannot be made.
+    said_no_auto_logs: bool,
     /// The pid file that we wrote.
     pidfile: Option<std::path::PathBuf>,
     /// What a reload under way begins with.
@@ -175,6 +179,10 @@ impl Daemon {
                 Some(Input::Probed(id, children::probe(&process.config, &self.around)))
             }
             Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
+            Effect::Abandon(pgid) => {
+                self.children.release(pgid);
+                None
+            }
             Effect::Look(id, pgid) => self.children.release_if_empty(pgid).then_some(Input::GroupEmpty(id)),
             Effect::Log(level, line) => {
                 self.log(level, &line);
@@ -219,9 +227,9 @@ impl Daemon {
     }
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
-        // A look in the same turn may have released the group: its number is not ours any more.
-        if purpose == Purpose::Sweep && !self.children.is_held(pid) {
-            return Input::Signalled(id, purpose, Ok(()));
+        // The group may have emptied since it was last looked at: then its number is not ours any more.
+        if matches!(purpose, Purpose::Sweep { .. }) && self.children.release_if_empty(pid) {
+            return Input::GroupEmpty(id);
         }
         let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
         // A program may have left its group (an interactive shell does): it must end all the same.
@@ -332,21 +340,15 @@ impl Daemon {
 
     /// Watches the streams that have something queued for room, and no others.
     fn watch_streams(&mut self) {
-        let wanted: BTreeMap<u32, i32> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
-        if wanted == self.watched {
-            return;
+        let wanted: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
+        for (_, fd) in self.watched.difference(&wanted) {
+            let _ = self.poll.remove_raw(*fd);
         }
-        for (n, fd) in &self.watched {
-            if !wanted.contains_key(n) {
-                let _ = self.poll.remove_raw(*fd);
-            }
-        }
-        for (n, fd) in &wanted {
-            if !self.watched.contains_key(n) {
-                let _ = self.poll.add_raw(*fd, token(Kind::Stream, *n), Interest::Write);
-            }
+        for &(n, fd) in wanted.difference(&self.watched) {
+            let _ = self.poll.add_raw(fd, token(Kind::Stream, n), Interest::Write);
         }
         self.watched = wanted;
+        self.sinks.drop_closed();
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {

@@ -1,7 +1,7 @@
 //! From the command line to the first turn of the loop, and the last words after it.
 
 use super::environment::{Surroundings, automatic_server_url};
-use super::{Daemon, Ended, Kind, token};
+use super::{Daemon, Ended, Kind, Server, token};
 use crate::config::command_line::{self, Options, Request};
 use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, GroupKind, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
@@ -42,7 +42,20 @@ impl Settings {
         errors.extend(self.options.apply(&mut loaded.config.server, &Real).err());
         if errors.is_empty() { Ok(loaded) } else { Err(errors.join("\n")) }
     }
+
+    /// The same while programs run: what cannot be read twice is not waited for.
+    pub(super) fn reload(&self) -> Result<Loaded, String> {
+        match fs::metadata(&self.config_file) {
+            Ok(found) if !found.is_file() => {
+                Err(format!("{}: only a regular file can be read again", self.config_file.display()))
+            }
+            _ => self.load(),
+        }
+    }
 }
+
+/// Lines for the log.
+type Said = Vec<(LogLevel, String)>;
 
 const USAGE: &str = "\
 usage: rsup [OPTIONS]                    run the programs of a supervisord.conf
@@ -126,14 +139,16 @@ impl Daemon {
             children: super::Children::default(),
             around,
             server: None,
+            serving: None,
             poll: std::rc::Rc::new(poll),
             signals,
             sinks,
             journal: Journal::new(super::journal_level(loaded.config.server.loglevel)),
-            watched: std::collections::BTreeMap::new(),
+            watched: std::collections::BTreeSet::new(),
             orphans: super::Orphans::default(),
             settings,
             auto_logs: std::collections::BTreeMap::new(),
+            said_no_auto_logs: false,
             pidfile: None,
             next_config: None,
             finish: None,
@@ -144,12 +159,13 @@ impl Daemon {
     }
 
     /// Takes a configuration into use: at the start, and again after a restart.
-    fn begin(&mut self, loaded: Loaded, lines: Vec<(LogLevel, String)>) -> Result<(), String> {
-        let Loaded { config, problems } = loaded;
+    fn begin(&mut self, loaded: Loaded, lines: Said) -> Result<(), String> {
+        let Loaded { mut config, problems } = loaded;
         self.now = clock::now();
         self.journal.set_level(super::journal_level(config.server.loglevel));
         self.children.copying = self.journal.keeps(super::Level::Debug);
-        self.open_journal(&config)?;
+        let is_first = self.serving.is_none();
+        let journal = self.open_journal(&config);
         for problem in problems {
             let level = if problem.severity == Severity::Info { LogLevel::Info } else { LogLevel::Warn };
             self.log(level, &problem.to_string());
@@ -157,20 +173,24 @@ impl Daemon {
         for (level, line) in lines {
             self.log(level, &line);
         }
+        match journal {
+            Err(why) if is_first => return Err(why),
+            Err(why) => self.log(LogLevel::Critical, &format!("{why}; the log goes where it went before")),
+            Ok(()) => {}
+        }
+        let (server, said) = self.open_server(&mut config)?;
         self.around.server_environment.clone_from(&config.server.environment);
         self.around.server_url = automatic_server_url(&config);
-        let tokens = [token(Kind::Listener, 0), token(Kind::Connection, 0)];
-        let opened = super::Server::open(&config, std::rc::Rc::clone(&self.poll), tokens);
-        let (server, said) = opened.map_err(|errors| errors.join("\n"))?;
         for (level, line) in said {
             self.log(level, &line);
         }
         if self.around.server_url.is_none() {
-            self.around.server_url = server.default_url();
+            self.around.server_url = server.as_ref().and_then(Server::default_url);
         }
-        self.server = Some(server);
+        self.server = server;
         self.clean_auto_logs(&config);
         self.auto_logs.clear();
+        self.said_no_auto_logs = false;
         self.children.disown();
         self.write_pidfile(&config);
         self.say_what_is_missing(&config);
@@ -179,6 +199,29 @@ impl Daemon {
         self.supervision = Supervision::new(config);
         self.settle();
         Ok(())
+    }
+
+    /// Opens the control sockets. After a reload those of before do instead, if need be: an error is for the start only.
+    fn open_server(&mut self, config: &mut Config) -> Result<(Option<Server>, Said), String> {
+        let tokens = [token(Kind::Listener, 0), token(Kind::Connection, 0)];
+        let open = |config: &Config| {
+            let opened = Server::open(config, std::rc::Rc::clone(&self.poll), tokens);
+            opened.map(|(server, said)| (Some(server), said)).map_err(|errors| errors.join("\n"))
+        };
+        let opened = match (open(config), self.serving.take()) {
+            (Ok(opened), _) => opened,
+            (Err(why), None) => return Err(why),
+            (Err(why), Some(before)) => {
+                // Differs from Supervisor: it ends with exit code 2, everything stopped.
+                config.http = before;
+                let (server, mut said) = open(config).unwrap_or_else(|why| (None, vec![(LogLevel::Critical, why)]));
+                let line = format!("{why}; the control sockets stay as they were before the reload");
+                said.push((LogLevel::Critical, line));
+                (server, said)
+            }
+        };
+        self.serving = Some(config.http.clone());
+        Ok(opened)
     }
 
     /// Lives through one configuration after the other; the exit code.
@@ -286,6 +329,10 @@ impl Daemon {
             }
             for process in &group.processes {
                 for (channel, which) in [(&process.stdout, "stdout"), (&process.stderr, "stderr")] {
+                    // Its stdout is the protocol's.
+                    if matches!(group.kind, GroupKind::Listeners(_)) && which == "stdout" {
+                        continue;
+                    }
                     for (is_set, option) in [
                         (channel.capture_maxbytes > 0, "capture_maxbytes"),
                         (channel.events_enabled, "events_enabled"),
@@ -300,6 +347,10 @@ impl Daemon {
                     }
                 }
             }
+        }
+        let sweeps = config.groups.iter().flat_map(|group| &group.processes).any(|process| process.sweep);
+        if sweeps && !Path::new("/proc/self/stat").exists() {
+            lines.push("sweep=true has no effect: /proc is not mounted".into());
         }
         for line in lines {
             self.log(LogLevel::Warn, &line);
@@ -369,7 +420,7 @@ fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {
 }
 
 /// Takes as many descriptors as we may have; children get what `minfds` and `minprocs` say (census §1.1).
-fn raise_limits(config: &Config, lines: &mut Vec<(LogLevel, String)>) -> Result<Vec<(Resource, Limit)>, String> {
+fn raise_limits(config: &Config, lines: &mut Said) -> Result<Vec<(Resource, Limit)>, String> {
     let mut childrens = Vec::new();
     let minfds = config.server.minfds;
     let nofile = fds::nofile().map_err(|error| format!("cannot read the limit of descriptors: {error}"))?;

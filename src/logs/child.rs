@@ -71,20 +71,22 @@ impl ChildLog {
         self.sink.filter(|&(at, _)| sinks.is_full(at)).map_or(Flow::Open, |(at, _)| Flow::Blocked(at))
     }
 
-    /// Takes what one read gave, always all of it.
-    pub fn write(&mut self, bytes: &[u8], sinks: &mut Sinks, now: Now) -> Flow {
-        let Some((at, writer)) = self.sink else { return Flow::Open };
-        match &mut self.ansi {
-            None => sinks.write(at, writer, &self.label, bytes, now),
-            Some(ansi) => {
-                let mut stripped = std::mem::take(&mut sinks.stripped);
-                stripped.clear();
-                ansi.strip(bytes, &mut stripped);
-                sinks.write(at, writer, &self.label, &stripped, now);
-                sinks.stripped = stripped;
+    /// Takes what one read gave, always all of it; returns what it looks like in the log, before any prefix.
+    pub fn write<'b>(&mut self, bytes: &'b [u8], sinks: &'b mut Sinks, now: Now) -> &'b [u8] {
+        let Some(ansi) = &mut self.ansi else {
+            if let Some((at, writer)) = self.sink {
+                sinks.write(at, writer, &self.label, bytes, now);
             }
+            return bytes;
+        };
+        let mut stripped = std::mem::take(&mut sinks.stripped);
+        stripped.clear();
+        ansi.strip(bytes, &mut stripped);
+        if let Some((at, writer)) = self.sink {
+            sinks.write(at, writer, &self.label, &stripped, now);
         }
-        self.flow(sinks)
+        sinks.stripped = stripped;
+        &sinks.stripped
     }
 
     /// At the end of the pipe: writes what was held back and lets the file go. What comes after is discarded.

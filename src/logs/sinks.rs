@@ -42,6 +42,8 @@ pub struct Sinks {
     inodes: BTreeMap<Inode, SinkId>,
     /// Those of `sinks` that are streams.
     streams: Vec<SinkId>,
+    /// Streams that are done with, open until nobody watches their descriptor any more.
+    closed: Vec<Sink>,
     /// Held parts of lines, by writer.
     parts: BTreeMap<Writer, Part>,
     /// When to let go of them, earliest first; an entry whose part has gone, or is another by now, means nothing.
@@ -120,6 +122,12 @@ impl Sinks {
         self.streams.iter().filter_map(|&at| Some((at, self.stream(at)?.wants_write()?.as_raw_fd())))
     }
 
+    /// Lets go of the streams that `wants_write` names no more, once they are not watched any more: until then their
+    /// descriptors' numbers are nobody else's.
+    pub fn drop_closed(&mut self) {
+        self.closed.clear();
+    }
+
     /// The daemon stops reading a channel that was told `Flow::Blocked(at)`, and gets its `token` back from `flush`.
     pub fn park(&mut self, at: SinkId, token: u64) {
         if let Some(stream) = self.stream_mut(at) {
@@ -147,7 +155,9 @@ impl Sinks {
         for writer in overdue.map(|(&writer, _)| writer).collect::<Vec<_>>() {
             self.let_go(writer, now);
         }
-        self.stream_mut(at).map(|stream| std::mem::take(&mut stream.waiting)).unwrap_or_default()
+        let parked = self.stream_mut(at).map(|stream| std::mem::take(&mut stream.waiting)).unwrap_or_default();
+        self.close_unused(at);
+        parked
     }
 
     /// What went wrong since the last call.
@@ -174,10 +184,7 @@ impl Sinks {
                 break;
             }
         }
-        let lost = self.sinks.iter_mut().flatten().filter_map(|sink| match &mut sink.to {
-            To::File(file) => file.unreported(),
-            To::Stream(stream) => stream.give_up(),
-        });
+        let lost = self.sinks.iter_mut().flatten().filter_map(|sink| sink.to.last_trouble());
         self.troubles.extend(lost);
         self.take_troubles()
     }
@@ -233,6 +240,10 @@ impl Sinks {
             };
             To::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
         };
+        // FIFOs that somebody has read by now.
+        for at in self.streams.clone() {
+            self.close_unused(at);
+        }
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -251,19 +262,27 @@ impl Sinks {
         Ok(Some((at, writer)))
     }
 
-    /// A writer leaves: its part of a line is written, and a file that nobody else writes to is closed. A stream
-    /// stays, for what it has queued.
+    /// A writer leaves: its part of a line is written, and what nobody else writes to is closed.
     pub(super) fn close(&mut self, at: SinkId, writer: Writer, now: Now) {
         self.write_part(writer, now);
-        let Some(place) = self.sinks.get_mut(at.0 as usize) else { return };
-        let Some(sink) = place else { return };
-        sink.writers = sink.writers.saturating_sub(1);
-        if let (0, To::File(file)) = (sink.writers, &mut sink.to) {
-            self.troubles.extend(file.unreported());
-            self.inodes.remove(&sink.inode);
-            *place = None;
-            self.free.push(at);
+        if let Some(sink) = self.sink_mut(at) {
+            sink.writers = sink.writers.saturating_sub(1);
+            self.close_unused(at);
         }
+    }
+
+    /// Closes a sink without writers; a stream stays while something is queued, and an inherited one always.
+    fn close_unused(&mut self, at: SinkId) {
+        let Some(place) = self.sinks.get_mut(at.0 as usize) else { return };
+        let Some(mut sink) = place.take_if(|sink| sink.writers == 0 && sink.to.is_done()) else { return };
+        self.troubles.extend(sink.to.last_trouble());
+        // A FIFO that was opened anew after its reader had gone stands there in this one's place.
+        if self.inodes.get(&sink.inode) == Some(&at) {
+            self.inodes.remove(&sink.inode);
+        }
+        self.streams.retain(|&stream| stream != at);
+        self.free.push(at);
+        self.closed.extend(matches!(sink.to, To::Stream(_)).then_some(sink));
     }
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
@@ -442,6 +461,22 @@ impl To {
         match self {
             Self::File(file) => file.inode,
             Self::Stream(stream) => stream.inode,
+        }
+    }
+
+    /// Whether nothing but a writer keeps it open.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Stream(stream) => stream.is_done(),
+        }
+    }
+
+    /// What was lost and not said yet.
+    fn last_trouble(&mut self) -> Option<Trouble> {
+        match self {
+            Self::File(file) => file.unreported(),
+            Self::Stream(stream) => stream.give_up(),
         }
     }
 

@@ -230,6 +230,14 @@ impl Stream {
         self.gone && !self.inherited
     }
 
+    /// Nothing is queued, and its path can be opened again. What a FIFO holds would be lost with us, its only holder:
+    /// it waits for a reader.
+    pub(super) fn is_done(&self) -> bool {
+        let is_fifo = fstat(&self.fd).is_ok_and(|stat| kind(&stat) == SFlag::S_IFIFO);
+        let is_unread = || poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) != Ok(0);
+        self.queue.is_empty() && !self.inherited && !(is_fifo && is_unread())
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() >= FULL
     }

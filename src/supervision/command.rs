@@ -3,7 +3,7 @@
 
 use super::process::{Event, State};
 use super::waits::{Goal, Reply, Status, Wait};
-use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket};
+use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
 use crate::config::model::LogLevel;
 use crate::time::Now;
 use std::rc::Rc;
@@ -331,8 +331,17 @@ impl Supervision {
                     self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)));
                 }
             }
-            (Purpose::Sweep, Err(why)) => self.log(LogLevel::Error, format!("could not sweep: {why}")),
-            (Purpose::Stop | Purpose::Sweep, Ok(())) => {}
+            (Purpose::Sweep { kill }, result) => {
+                let Some(process) = self.process(id) else { return };
+                let Some(remains) = process.core.remains else { return };
+                let (level, line) = report::sweeping(&process.config, remains.pgid, kill, result.as_ref().err());
+                self.log(level, line);
+                // What may not be killed stays, or its program would never start again.
+                if kill && result.is_err() {
+                    self.swept(id, Event::SweepRefused, now);
+                }
+            }
+            (Purpose::Stop, Ok(())) => {}
         }
     }
 

@@ -77,11 +77,13 @@ pub enum Effect {
         signal: i32,
         /// Send it to the process group.
         group: bool,
-        /// Why.
+        /// Why. What is to sweep an empty group is answered with `GroupEmpty`, unsent.
         purpose: Purpose,
     },
     /// See whether the swept group is empty; answer with `GroupEmpty` if it is.
     Look(ProcId, Pid),
+    /// Reap the leader of this swept group, whoever else lives in it.
+    Abandon(Pid),
     /// A line for the log.
     Log(LogLevel, String),
     /// The answer to a command.
@@ -103,7 +105,10 @@ pub enum Purpose {
     /// Stop signal or KILL.
     Stop,
     /// To end what a dead program left.
-    Sweep,
+    Sweep {
+        /// With KILL, not TERM.
+        kill: bool,
+    },
     /// A client asked.
     Request(Ticket),
 }
@@ -254,13 +259,7 @@ impl Supervision {
                 self.step(id, Event::SpawnFailed, now);
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
-            Input::GroupEmpty(id) => {
-                self.step(id, Event::GroupEmpty, now);
-                // Only now it is at rest, if it had ended for good: that may have been the last.
-                if let Some(state) = self.process(id).map(Process::state) {
-                    self.became(id, state, now);
-                }
-            }
+            Input::GroupEmpty(id) => self.swept(id, Event::GroupEmpty, now),
             Input::Probed(id, result) => self.probed(id, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),
@@ -287,7 +286,7 @@ impl Supervision {
         let timer = self.timers.first().map(|&(at, _)| at);
         let shutdown = self.shutdown.as_ref().map(mood::Shutdown::deadline);
         let waits = self.waits.iter().filter_map(waits::Wait::deadline).min();
-        [timer, shutdown, waits].into_iter().flatten().min()
+        [timer, shutdown, waits, self.ended.done_at].into_iter().flatten().min()
     }
 
     /// The supervisor's own state.
@@ -426,6 +425,7 @@ impl Supervision {
             self.step(id, Event::Woke, now);
         }
         self.remind_waits(now);
+        self.look_at_end(now);
     }
 
     /// The one way in which a process changes: decide, then carry the actions over into effects.
@@ -448,6 +448,15 @@ impl Supervision {
         self.look_at_waits(id, now);
     }
 
+    /// Nobody is swept any more.
+    fn swept(&mut self, id: ProcId, event: Event, now: Now) {
+        self.step(id, event, now);
+        // Only now it is at rest, if it had ended for good: that may have been the last.
+        if let Some(state) = self.process(id).map(Process::state) {
+            self.became(id, state, now);
+        }
+    }
+
     fn carry_over(&mut self, id: ProcId, action: Action, now: Now) {
         let Some(process) = self.process_mut(id) else { return };
         let config = Rc::clone(&process.config);
@@ -467,11 +476,11 @@ impl Supervision {
                 signal(pid, posix::SIGKILL, config.killasgroup, Purpose::Stop)
             }
             Action::Sweep { pgid, kill } => {
-                self.log(LogLevel::Info, report::sweeping(&config, pgid, kill));
                 let number = if kill { posix::SIGKILL } else { posix::SIGTERM };
-                signal(pgid, number, true, Purpose::Sweep)
+                signal(pgid, number, true, Purpose::Sweep { kill })
             }
             Action::Look(pgid) => Effect::Look(id, pgid),
+            Action::Abandon(pgid) => Effect::Abandon(pgid),
             Action::Ended { exit, kind } => {
                 process.laststop = now.wall.secs;
                 process.last_exit = Some(exit);

@@ -207,6 +207,8 @@ pub enum Event {
     SignalFailed,
     /// Nobody is left in the swept group.
     GroupEmpty,
+    /// The swept group may not be killed.
+    SweepRefused,
     /// Time has passed.
     Woke,
 }
@@ -236,6 +238,8 @@ pub enum Action {
     },
     /// See whether the swept group is empty; answered by `GroupEmpty` or not at all.
     Look(Pid),
+    /// Leave the swept group alone from now on.
+    Abandon(Pid),
     /// The exit was handled: before its state change, for the log.
     Ended {
         /// How it ended.
@@ -428,6 +432,12 @@ impl Core {
             // ---- time and remains
             (_, E::Woke) => self.woke(now, policy, out),
             (_, E::GroupEmpty) if self.remains.is_some() => self.swept(now, policy, out),
+            (_, E::SweepRefused) => {
+                if let Some(remains) = self.remains {
+                    out.push(Action::Abandon(remains.pgid));
+                    self.swept(now, policy, out);
+                }
+            }
             // ---- all else changes nothing: requests that the command layer refuses, and news that came too late
             (P::Stopped | P::Fatal, E::Stop | E::Halt)
             | (

@@ -42,9 +42,14 @@ pub(super) fn killing(config: &ProcessConfig, pid: Pid, signal: i32, group: bool
     format!("killing {} (pid {pid}) {whom}with signal {}", config.name, SignalName(signal))
 }
 
-pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool) -> String {
-    let with = if kill { "SIGKILL" } else { "SIGTERM" };
-    format!("sweeping what {} left in process group {pgid} with {with}", config.name)
+pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool, why: Option<&String>) -> (LogLevel, String) {
+    let left = format!("what {} left in process group {pgid}", config.name);
+    match (why, kill) {
+        (None, false) => (LogLevel::Info, format!("sweeping {left} with SIGTERM")),
+        (None, true) => (LogLevel::Info, format!("sweeping {left} with SIGKILL")),
+        (Some(why), false) => (LogLevel::Warn, format!("cannot sweep {left}: {why}")),
+        (Some(_), true) => (LogLevel::Error, format!("giving up on {left}: it is left alone from now on")),
+    }
 }
 
 /// Whether an update would change nothing: every field counts, but AUTO on either side, and of a FastCGI socket

@@ -23,9 +23,12 @@ struct Script {
     immortal: bool,
     /// No fork at all.
     unspawnable: bool,
+    /// What it leaves behind may not be signalled.
+    guarded: bool,
 }
 
-const WELL: Script = Script { ends: None, obeys: Some(0), leaves: None, immortal: false, unspawnable: false };
+const WELL: Script =
+    Script { ends: None, obeys: Some(0), leaves: None, immortal: false, unspawnable: false, guarded: false };
 
 #[derive(Debug)]
 struct Child {
@@ -124,14 +127,18 @@ impl World {
             }
             Effect::Signal { id, pid, signal, purpose, .. } => {
                 let name = self.supervision.process(id).unwrap().config.name.clone();
-                self.signals.push((self.millis, name, signal));
+                if matches!(purpose, Purpose::Sweep { .. }) && self.is_empty(pid) {
+                    return Some(Input::GroupEmpty(id));
+                }
+                self.signals.push((self.millis, name.clone(), signal));
                 match purpose {
-                    Purpose::Sweep => {
-                        // A look that came first in the same turn may have found it empty: the daemon then sends nothing.
-                        if let Some(leader) = self.groups.get_mut(&pid) {
-                            let obeys = if signal == 9 { Some(0) } else { leader.1 };
-                            leader.1 = obeys.map(|after| self.millis + after);
-                        }
+                    Purpose::Sweep { .. } if self.scripts.get(&name).is_some_and(|script| script.guarded) => {
+                        return Some(Input::Signalled(id, purpose, Err("Operation not permitted".into())));
+                    }
+                    Purpose::Sweep { .. } => {
+                        let leader = self.groups.get_mut(&pid).expect("a group that is held");
+                        let obeys = if signal == 9 { Some(0) } else { leader.1 };
+                        leader.1 = obeys.map(|after| self.millis + after);
                     }
                     Purpose::Stop | Purpose::Request(_) => {
                         let child = self.children.get_mut(&pid).expect("a signal to a child that lives");
@@ -146,12 +153,10 @@ impl World {
                 }
                 Some(Input::Signalled(id, purpose, Ok(())))
             }
-            Effect::Look(id, pgid) => {
-                let gone = self.groups.get(&pgid).is_none_or(|(_, due)| due.is_some_and(|at| at <= self.millis));
-                gone.then(|| {
-                    self.groups.remove(&pgid);
-                    Input::GroupEmpty(id)
-                })
+            Effect::Look(id, pgid) => self.is_empty(pgid).then_some(Input::GroupEmpty(id)),
+            Effect::Abandon(pgid) => {
+                self.groups.remove(&pgid).expect("a group that is held");
+                None
             }
             Effect::Log(_, line) => {
                 self.log.push(line);
@@ -168,6 +173,15 @@ impl World {
             }
             Effect::Added(_) | Effect::Removed(_) => None,
         }
+    }
+
+    /// Whether nobody is left in a group, which is then released.
+    fn is_empty(&mut self, pgid: Pid) -> bool {
+        let gone = self.groups.get(&pgid).is_none_or(|(_, due)| due.is_some_and(|at| at <= self.millis));
+        if gone {
+            self.groups.remove(&pgid);
+        }
+        gone
     }
 
     /// Lets time go to `until` (milliseconds from the start of the world), or until the supervisor has finished.
@@ -411,6 +425,36 @@ fn the_exit_code_comes_from_where_it_is_said() {
         world.run_until(60_000);
         assert_eq!(world.ended(), Some((4000, code)), "{from:?}");
     }
+}
+
+#[test]
+fn when_the_last_program_was_stopped_by_request_all_is_done_unless_it_is_started_again() {
+    let never = |p: &mut ProcessConfig| p.autorestart = AutoRestart::Never;
+    let groups = vec![program("job", never), program("web", |_| {})];
+    let done = |server: &mut ServerConfig| server.exit_when_all_done = true;
+    let mut world = World::new(config(groups, done), &[("job", fails(2000, 0))]).boot();
+    world.run_until(10_000).stop(1, "web").run_until(14_000).start(2, "web").run_until(30_000);
+    assert_eq!((world.ended(), world.state("web")), (None, State::Running), "that was a restart");
+    world.stop(3, "web").run_until(60_000);
+    assert_eq!(world.ended(), Some((35_000, 0)));
+}
+
+#[test]
+fn what_may_not_be_swept_is_left_alone_after_its_time() {
+    let sweep = program("web", |p| (p.sweep, p.stopwaitsecs) = (true, 2));
+    let script = Script { leaves: Some(None), guarded: true, ends: Some((5000, Exit::Code(1))), ..WELL };
+    let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
+    world.run_until(7500);
+    assert_eq!((world.told(15), world.told(9)), (vec![(5000, "web")], vec![(7000, "web")]));
+    let said: Vec<_> = world.log.iter().filter(|line| line.contains(" web left in process group")).collect();
+    assert_eq!(
+        said,
+        [
+            "cannot sweep what web left in process group 101: Operation not permitted",
+            "giving up on what web left in process group 101: it is left alone from now on"
+        ]
+    );
+    assert_eq!(world.log.last().unwrap(), "spawned: 'web' with pid 102", "it starts again");
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn priority_orders_start_and_shutdown() {
 #[test]
 fn group_members_stop_in_reverse_priority_at_shutdown() {
     let conf = "[group:g]\nprograms=a,b\n[program:a]\ncommand=/bin/sleep 1000\npriority=2\n\
-                [program:b]\ncommand=/bin/sleep 1000\npriority=1\n";
+                [program:b]\ncommand=/bin/sleep 1000\npriority=1\n[supervisord]\nloglevel=debug\n";
     compare(conf, |run| {
         run.until("g:a", "RUNNING");
         run.until("g:b", "RUNNING");
@@ -231,8 +231,11 @@ fn group_members_stop_in_reverse_priority_at_shutdown() {
         run.sandbox.ctl(&["start", "g:*"]);
         run.ctl(&["status"]);
         assert_eq!(run.stop(), 0);
-        let stopped: Vec<String> = run.history("").into_iter().filter(|line| line.contains("stopped:")).collect();
-        run.note("stopped", stopped[2..].join("|"));
+        // The order in which they are told; that of their ends is chance here too.
+        let log = run.log();
+        let told: Vec<&str> = log.lines().filter_map(|line| line.split(" DEBG killing ").nth(1)).collect();
+        assert_eq!(told.len(), 4, "{log}");
+        run.note("told", told[2..].join("|"));
     });
 }
 

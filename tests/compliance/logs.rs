@@ -301,6 +301,16 @@ fn loglevel_filters() {
 }
 
 #[test]
+fn the_copies_of_output_have_no_colours_either() {
+    let conf = "[program:x]\ncommand=/bin/sh -c \"printf '\\033[31mred\\033[0m green\\n'; exec sleep 1000\"\n\
+                [supervisord]\nloglevel=debug\nstrip_ansi=true\n";
+    compare(conf, |run| {
+        run.until_log("DEBG 'x' stdout output:\nred green\n", 1);
+        run.stop();
+    });
+}
+
+#[test]
 fn loglevel_debug_copies_output() {
     compare(
         "[program:x]\ncommand=/bin/sh -c \"echo hello; exec sleep 1000\"\n[supervisord]\nloglevel=debug\n",

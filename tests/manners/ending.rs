@@ -1,7 +1,7 @@
 //! How it ends: exit contract, stop budget, signals, reload with a broken file.
 
 use super::{as_pid1, last_line, rsup, short_lived, short_lived_pid1, term};
-use crate::harness::{run, wait_for};
+use crate::harness::{Sandbox, Subject, run, skip, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
@@ -301,5 +301,68 @@ fn a_command_that_is_not_there_makes_no_logs() {
     let mut sandbox = rsup("[program:a]\ncommand=/nonexistent\nstartretries=0\nstdout_logfile={dir}/a.log\n");
     sandbox.until("a", "FATAL");
     assert!(!sandbox.dir.join("a.log").exists());
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn a_reload_whose_socket_cannot_be_opened_keeps_the_one_of_before() {
+    let mut sandbox = rsup("[program:a]\ncommand=sleep 1000\n");
+    sandbox.until("a", "RUNNING");
+    let good = sandbox.read("supervisord.conf");
+    let bad = good.replace("[unix_http_server]", "[inet_http_server]\nport=192.0.2.1:1\n[unix_http_server]");
+    sandbox.write("supervisord.conf", &bad.replace("program:a", "program:b"));
+    sandbox.signal(Signal::SIGHUP);
+    sandbox.until_log("the control sockets stay as they were before the reload", 1);
+    sandbox.until("b", "RUNNING");
+    sandbox.write("supervisord.conf", &good);
+    sandbox.signal(Signal::SIGHUP);
+    sandbox.until("a", "RUNNING");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_again_is_not_waited_for() {
+    let mut sandbox = Sandbox::new(Subject::Rsup, "[program:a]\ncommand=sleep 1000\n");
+    let fifo = sandbox.dir.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let conf = sandbox.read("supervisord.conf");
+    let writer = std::thread::spawn(move || std::fs::write(fifo, conf).unwrap());
+    sandbox.launch(&["-n", "-c", "{dir}/fifo"]);
+    writer.join().unwrap();
+    wait_for("an answer", || sandbox.rpc("supervisor.getState", serde_json::json!([])).ok());
+    sandbox.until("a", "RUNNING");
+    let pid = sandbox.pid_of("a");
+    sandbox.signal(Signal::SIGHUP);
+    sandbox.until_log("only a regular file can be read again", 1);
+    let answer = sandbox.rpc("supervisor.reloadConfig", serde_json::json!([]));
+    assert!(answer.is_err_and(|(code, text)| code == 92 && text.contains("only a regular file")));
+    assert_eq!(sandbox.pid_of("a"), pid);
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn without_proc_nothing_is_swept_and_that_is_said() {
+    let unshare = ["--user", "--map-root-user", "--mount"];
+    if run(Command::new("unshare").args(unshare).args(["mount", "-t", "tmpfs", "none", "/proc"])).code != 0 {
+        return skip("nothing can be mounted here");
+    }
+    let mut sandbox = Sandbox::new(Subject::Rsup, "[program:a]\ncommand=sleep 1000\nsweep=true\n");
+    let script =
+        format!("mount -t tmpfs none /proc && exec {0}/bin/rsup -n -c {0}/supervisord.conf", sandbox.dir.display());
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["sh", "-c", &script]).current_dir(&sandbox.dir);
+    sandbox.launch_as(command);
+    sandbox.until("a", "RUNNING");
+    sandbox.until_log("sweep=true has no effect: /proc is not mounted", 1);
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn auto_logs_that_cannot_be_made_are_mentioned_once() {
+    let mut sandbox =
+        rsup("[supervisord]\nchildlogdir=/proc\n[program:a]\ncommand=sleep 1000\n[program:b]\ncommand=sleep 1000\n");
+    sandbox.until("b", "RUNNING");
+    sandbox.until_log("cannot make AUTO logs in /proc", 1);
+    assert_eq!(sandbox.log().matches("cannot make AUTO logs").count(), 1);
     assert_eq!(sandbox.stop(), 0);
 }

@@ -46,7 +46,8 @@ impl Rig {
     }
 
     fn write(&mut self, log: &mut ChildLog, text: &str) -> Flow {
-        log.write(text.as_bytes(), &mut self.sinks, self.now)
+        log.write(text.as_bytes(), &mut self.sinks, self.now);
+        log.flow(&self.sinks)
     }
 
     fn pass(&mut self, millis: u64) {
@@ -590,4 +591,43 @@ fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
     }
     log.close(&mut rig.sinks, rig.now);
     assert!(rig.sinks.sinks.iter().flatten().all(|sink| !sink.to.can_be_joined()));
+}
+
+#[test]
+fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
+    let mut rig = Rig::new();
+    let open = |rig: &Rig| rig.sinks.sinks.iter().flatten().count() + rig.sinks.closed.len();
+    let full = Spec {
+        path: Some(Path::new("/dev/full")),
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
+    for _ in 0..3 {
+        let mut log = ChildLog::open(&full, &mut rig.sinks).unwrap();
+        rig.write(&mut log, "lost");
+        log.close(&mut rig.sinks, rig.now);
+        rig.sinks.drop_closed();
+        assert_eq!(open(&rig), 0);
+        let said: Vec<_> = rig.sinks.take_troubles().iter().map(ToString::to_string).collect();
+        assert!(said[1].contains("4 bytes of output to '/dev/full' were discarded"), "{said:?}");
+    }
+    let reader = rig.fifo("fifo");
+    let mut log = rig.log("fifo");
+    rig.write(&mut log, &"x".repeat(70_000));
+    log.close(&mut rig.sinks, rig.now);
+    rig.sinks.drop_closed();
+    assert_eq!(open(&rig), 1, "a part of it is queued");
+    let mut read = drain(&reader).len();
+    rig.sinks.flush(SinkId(0), rig.now);
+    assert_eq!(rig.sinks.wants_write().count(), 0);
+    assert_eq!(open(&rig), 1, "the rest lies in the FIFO");
+    read += drain(&reader).len();
+    assert_eq!(read, 70_000);
+    rig.log("other").close(&mut rig.sinks, rig.now);
+    let mut other = ChildLog::open(&full, &mut rig.sinks).unwrap();
+    rig.sinks.drop_closed();
+    assert_eq!(open(&rig), 1, "the next that is opened closes it");
+    other.close(&mut rig.sinks, rig.now);
 }

@@ -157,8 +157,15 @@ fn apply(
                 assert!(world.alive && core.pid() == Some(pid), "a signal to a pid not held: {}", context());
                 answers = vec![None, Some(Event::SignalFailed)];
             }
-            Action::Sweep { pgid, .. } | Action::Look(pgid) => {
+            Action::Sweep { pgid, kill } => {
                 assert!(world.group && pgid == PID, "a sweep of a group not held: {}", context());
+                answers.push(Some(Event::GroupEmpty));
+                answers.extend(kill.then_some(Some(Event::SweepRefused)));
+            }
+            Action::Look(pgid) => assert!(world.group && pgid == PID, "a look at a group not held: {}", context()),
+            Action::Abandon(pgid) => {
+                assert!(world.group && pgid == PID, "a group not held is abandoned: {}", context());
+                world.group = false;
             }
             Action::Ended { .. } => assert!(matches!(event, Event::Exited { .. }), "{}", context()),
         }
