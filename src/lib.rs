@@ -5,7 +5,7 @@
 //! ```text
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
 //!    │        └──► server, rpc, config, machine, logs, sys
-//!    │               server ─► rpc, supervision (replies), wire, config::model, sys
+//!    │               server ─► rpc, supervision (replies), wire, config::model, logs::tail, sys
 //!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, wire              sys ─► nothing of ours

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "ctl", "daemon", "init", "pidproxy"]),
     ("daemon", &["config", "logs", "machine", "posix", "rpc", "server", "supervision", "sys", "time"]),
-    ("server", &["config", "rpc", "supervision", "sys", "time", "wire"]),
+    ("server", &["config", "logs", "rpc", "supervision", "sys", "time", "wire"]),
     ("rpc", &["config", "logs", "posix", "supervision", "sys", "time", "wire"]),
     ("supervision", &["config", "posix", "time"]),
     ("logs", &["sys", "time"]),
@@ -36,6 +36,7 @@ const ONLY: &[(&str, &str, &[&str])] = &[
     ("supervision", "config", &["model"]),
     ("server", "config", &["model"]),
     ("check", "wire", &["json", "xmlrpc"]),
+    ("server", "logs", &["tail"]),
     ("rpc", "config", &["model", "values"]),
     ("rpc", "logs", &["tail"]),
     ("rpc", "sys", &["clock", "signals"]),

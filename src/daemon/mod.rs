@@ -149,7 +149,10 @@ impl Daemon {
             if let Some(finish) = self.finish.take() {
                 return self.end(finish);
             }
-            let deadline = [self.supervision.next_deadline(), self.sinks.next_deadline()].into_iter().flatten().min();
+            self.with_server(|server, daemon| server.follow(daemon.sinks.changes(), daemon));
+            let clients = self.server.as_ref().and_then(Server::next_deadline);
+            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients];
+            let deadline = deadlines.into_iter().flatten().min();
             ready.clear();
             if let Err(error) = self.poll.wait(self.now.mono, deadline, &mut ready) {
                 self.log(LogLevel::Critical, &format!("cannot wait for events: {error}"));

@@ -55,6 +55,7 @@ pub struct Sinks {
     /// What `strip_ansi` left of a chunk.
     pub(super) stripped: Vec<u8>,
     troubles: Vec<Trouble>,
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -105,6 +106,12 @@ impl Sinks {
             self.due.pop_front();
         }
         None
+    }
+
+    /// Counts writes, clears and reopenings: whoever follows a log need not look while it stays the same.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Writes the parts of lines that have been held long enough.
@@ -193,6 +200,7 @@ impl Sinks {
     /// alone.
     pub fn clear_path(&mut self, path: &Path, private: bool) -> Result<(), Errno> {
         let Ok(stat) = stat(path) else { return Ok(()) };
+        self.changes = self.changes.wrapping_add(1);
         if stream::inherited_fd(path).is_some() || !stream::is_regular(&stat) {
             return Ok(());
         }
@@ -351,6 +359,7 @@ impl Sinks {
 
     /// The file of a sink may be another now.
     fn note_inode(&mut self, at: SinkId) {
+        self.changes = self.changes.wrapping_add(1);
         let Some(Some(sink)) = self.sinks.get_mut(at.0 as usize) else { return };
         let inode = sink.to.inode();
         if inode != sink.inode {

@@ -93,14 +93,15 @@ fn slice(file: &mut File, start: u64, length: u64) -> io::Result<String> {
 fn text(bytes: &[u8]) -> String {
     let cut = bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
     let bytes = bytes.get(cut..).unwrap_or_default();
-    let whole = match bytes.utf8_chunks().last() {
-        // Only an incomplete character at the end leaves an invalid part that more bytes could complete.
-        Some(last) if incomplete(last.invalid()) => bytes.len().saturating_sub(last.invalid().len()),
-        _ => bytes.len(),
-    };
+    let whole = bytes.len().saturating_sub(unfinished(bytes));
     String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned()
 }
 
-fn incomplete(invalid: &[u8]) -> bool {
-    !invalid.is_empty() && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
+/// How many of the last bytes are the beginning of a character that more bytes could complete.
+#[must_use]
+pub fn unfinished(bytes: &[u8]) -> usize {
+    let end = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
+    let invalid = end.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let may_go_on = str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+    if may_go_on { invalid.len() } else { 0 }
 }

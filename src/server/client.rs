@@ -1,15 +1,17 @@
 //! One connection: bytes in, requests, answers, bytes out. It is read only while it has nothing to say and nothing to
 //! answer: so one request, or one answer, is all that we hold for it.
 
+use super::follow::Follow;
 use super::{Server, at};
-use crate::rpc::{self, Host, Pending, Progress};
-use crate::supervision::{Reply, Ticket};
+use crate::rpc::{self, Channel, Host, Pending, Progress};
+use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
 use crate::sys::sockets;
 use crate::time::Now;
 use crate::wire::http::{self, Framing, Parsed, Request, Response};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// Most requests of one client that are answered in one turn of the loop.
 const REQUESTS_A_TURN: usize = 8;
@@ -51,6 +53,8 @@ enum Doing {
     Reading,
     /// The answer of a call.
     Answering { ticket: Ticket, framing: Framing, body: String, pending: Pending, is_paused: bool },
+    /// For more of a log.
+    Following(Follow, Framing),
 }
 
 impl Client {
@@ -91,6 +95,11 @@ impl Client {
     /// Whether the brain's reply to this call is the next thing.
     pub(super) fn waits_for(&self, wanted: Ticket) -> bool {
         matches!(self.doing, Doing::Answering { ticket, is_paused: false, .. } if ticket == wanted)
+    }
+
+    /// Whether it is to have a turn when a log has changed.
+    pub(super) fn follows(&self) -> bool {
+        matches!(self.doing, Doing::Following(..))
     }
 
     /// Takes the brain's reply.
@@ -135,6 +144,18 @@ impl Client {
                     }
                     let enough = self.has_ended || self.input.len() >= PIECE.1;
                     return Some(if enough { Interest::Nothing } else { Interest::Read });
+                }
+                Doing::Following(mut follow, framing) => {
+                    if std::mem::take(&mut may_read) {
+                        self.read().ok()?;
+                        self.input.clear(); // Nothing behind an answer without an end is ever answered.
+                    }
+                    let piece = follow.more().ok().filter(|_| !self.has_ended)?;
+                    self.doing = Doing::Following(follow, framing);
+                    if piece.is_empty() {
+                        return Some(Interest::Read);
+                    }
+                    http::write_chunk(framing, &piece, &mut self.output);
                 }
                 Doing::Reading => {
                     if std::mem::take(&mut may_read) {
@@ -213,13 +234,33 @@ impl Client {
         if credentials.is_some_and(|(user, password)| !request.is_authorized((user, password))) {
             return self.say(Response::error(401), request.framing, host.now());
         }
-        let is_rpc = request.path().starts_with("/RPC2");
+        let path = request.path();
+        let is_rpc = path.starts_with("/RPC2");
+        let is_log = path.starts_with("/logtail") || path.starts_with("/mainlogtail");
         let status = match request.method.as_str() {
             "POST" if is_rpc => return self.call(request, server, n, host),
-            "GET" | "HEAD" if !is_rpc => 404,
+            "GET" if is_log => return self.follow(&path, request.framing, host),
+            "GET" | "HEAD" if !is_rpc && !is_log => 404,
             _ => 400,
         };
         self.say(Response::error(status), request.framing, host.now());
+    }
+
+    /// `/logtail/NAME`, `/logtail/NAME/stderr`, `/mainlogtail`: the answer has no end.
+    // Differs from Supervisor: `/logtail` alone is 404 (there 500), and so is a log that is no regular file.
+    fn follow(&mut self, path: &str, framing: Framing, host: &mut dyn Host) {
+        let is_main = path.starts_with("/mainlogtail");
+        let log = if is_main { host.main_log() } else { followed(path, host) };
+        let Some((follow, modified)) = log.and_then(Follow::begin) else {
+            return self.say(Response::error(404), framing, host.now());
+        };
+        let modified = modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut fields = vec![("Last-Modified", http::http_date(modified))];
+        fields.extend((!is_main).then(|| ("X-Accel-Buffering", "no".to_owned())));
+        let response = Response { status: 200, content_type: "text/plain;charset=utf-8", fields, body: None };
+        self.say(response, framing, host.now());
+        self.is_last = false;
+        self.doing = Doing::Following(follow, framing);
     }
 
     fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
@@ -250,6 +291,19 @@ impl Client {
             None => {}
         }
     }
+}
+
+/// The log that `/logtail…/NAME[/stdout|/stderr]` means.
+fn followed(path: &str, host: &dyn Host) -> Option<PathBuf> {
+    let (_, rest) = path.strip_prefix('/')?.split_once('/')?;
+    let (namespec, channel) = match rest.split_once('/') {
+        None | Some((_, "stdout")) => (rest.split('/').next()?, Channel::Stdout),
+        Some((namespec, "stderr")) => (namespec, Channel::Stderr),
+        Some(_) => return None,
+    };
+    let (group, name) = split_namespec(namespec);
+    let id = host.supervision().find(group, name?)?;
+    host.process_log(id, channel).map(Path::to_path_buf)
 }
 
 /// Empties a buffer, and gives a large one back.

@@ -1,9 +1,10 @@
 //! Clients: the sockets that they come to, their connections, HTTP. From bytes to [`crate::rpc`] and back.
 //!
 //! Nobody is waited for: one request of a client at a time is answered, those behind it wait their turn, and a turn of
-//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection.
+//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection, `follow` a log that one follows.
 
 mod client;
+mod follow;
 mod listen;
 
 use crate::config::model::{Config, LogLevel};
@@ -12,9 +13,10 @@ use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sockets::{self, Listener};
 use crate::sys::{clock, errno};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use client::Client;
 use nix::errno::Errno;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -27,6 +29,9 @@ const ACCEPTS_A_TURN: usize = 64;
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// At the end, clients have so long to take their last answer, in milliseconds.
 const LAST_ANSWER_MILLIS: u64 = 100;
+
+/// Logs are looked at for those who follow them at most so often, in milliseconds.
+const FOLLOW_MILLIS: u64 = 20;
 
 /// Lines for the log.
 type Said = Vec<(LogLevel, String)>;
@@ -46,6 +51,12 @@ pub struct Server {
     serial: u32,
     has_supervisor: bool,
     spare: Option<File>,
+    /// The clients that follow logs; one that has gone may still be among them.
+    following: BTreeSet<u32>,
+    /// How often logs had changed when they were last looked at, and when that may be done again.
+    looked: (u64, Mono),
+    /// They have changed since.
+    is_behind: bool,
 }
 
 /// One listening socket.
@@ -66,7 +77,20 @@ impl Server {
         let has_supervisor =
             config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
         let (services, clients, spare) = (Vec::new(), Vec::new(), sockets::spare());
-        let mut server = Self { poll, tokens, services, clients, open: 0, held: 0, serial: 0, has_supervisor, spare };
+        let mut server = Self {
+            poll,
+            tokens,
+            services,
+            clients,
+            open: 0,
+            held: 0,
+            serial: 0,
+            has_supervisor,
+            spare,
+            following: BTreeSet::new(),
+            looked: (0, Mono::default()),
+            is_behind: false,
+        };
         for section in &config.http {
             match listen::listen(section) {
                 Ok(listener) => {
@@ -201,9 +225,35 @@ impl Server {
             return self.hang_up(&client, host);
         }
         client.interest = interest;
+        if client.follows() {
+            self.following.insert(n);
+        }
         if let Some(slot) = slot(&mut self.clients, n) {
             *slot = Some(client);
         }
+    }
+
+    /// Sends what has come to those who follow logs, if these have changed: `changes` counts that.
+    pub fn follow(&mut self, changes: u64, host: &mut dyn Host) {
+        let now = host.now().mono;
+        self.is_behind = !self.following.is_empty() && changes != self.looked.0;
+        if !self.is_behind || now < self.looked.1 {
+            return;
+        }
+        (self.looked, self.is_behind) = ((changes, now.after_ms(FOLLOW_MILLIS)), false);
+        for n in std::mem::take(&mut self.following) {
+            // Who has room to write only later has his turn then.
+            let waits = |client: &mut Box<Client>| client.follows() && client.interest == Interest::Read;
+            if let Some(client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(waits)) {
+                self.advance(client, n, false, host);
+            }
+        }
+    }
+
+    /// When [`Server::follow`] is to be called again though nothing happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.is_behind.then_some(self.looked.1)
     }
 
     /// Closes a connection whose call may not have been answered yet.

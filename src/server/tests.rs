@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::model::{HttpServerConfig, SocketAddress};
+use crate::config::model::{ChildLog, HttpServerConfig, SocketAddress};
 use crate::rpc::tests::fake::{Fake, program};
 use crate::sys::sockets::Access;
 use crate::wire::http::{self, Reply as HttpReply, parse_reply, post_request};
@@ -268,6 +268,94 @@ fn a_password_is_asked_for_on_every_path() {
             assert_eq!(replies(&world.exchange(&mut client, &request, &[]))[0].status, status, "{given:?}");
         }
     }
+}
+
+/// A program `a` with a log file, in the world's folder.
+fn logged(world: &mut World) -> std::path::PathBuf {
+    let path = world.folder.path().join("a.log");
+    let program = program("a", |process| process.stdout.logfile = ChildLog::File(path.clone()));
+    world.host = Fake::new(vec![program]);
+    std::fs::write(&path, "before\n").unwrap();
+    path
+}
+
+fn append(path: &Path, text: &str) {
+    std::fs::File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_log_is_followed_by_many_and_who_does_not_read_holds_a_piece_only() {
+    let mut world = world_with(0, |_| {});
+    let path = logged(&mut world);
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\n\r\n").into_bytes();
+    let (mut slow, mut quick, mut old) = (world.connect(), world.connect(), world.connect());
+    let head = world.exchange(&mut quick, &get("/logtail/a:a/stdout"), &[]);
+    let text = String::from_utf8(head).unwrap();
+    assert!(
+        text.contains("\r\nTransfer-Encoding: chunked\r\n") && text.contains("\r\nX-Accel-Buffering: no\r\n"),
+        "{text}"
+    );
+    assert!(text.contains("\r\nLast-Modified: ") && text.ends_with("\r\n\r\n7\r\nbefore\n\r\n"), "{text}");
+    let text = String::from_utf8(world.exchange(&mut old, b"GET /logtail/%61 HTTP/1.0\r\n\r\n", &[])).unwrap();
+    assert!(!text.contains("chunked") && text.ends_with("\r\n\r\nbefore\n"), "{text}");
+    slow.write_all(&get("/logtail/a")).unwrap();
+    world.rest();
+    let mut changes = 0;
+    let (mut got, mut sent) = (Vec::new(), 0);
+    for _ in 0..200 {
+        append(&path, &"0123456789abcde\n".repeat(1000));
+        sent += 16_000;
+        changes += 1;
+        world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
+        world.server.follow(changes, &mut world.host);
+        world.rest();
+        assert!(take(&mut quick, &mut got) && take(&mut old, &mut Vec::new()));
+    }
+    let lines = String::from_utf8_lossy(&got).matches("0123456789abcde\n").count();
+    assert!(lines * 16 + 16 * 20 > sent, "{lines}: but for lines that a chunk's end has torn");
+    let held = world.server.held;
+    assert!(held < 200_000, "{held}");
+    // All of them behind, one look for all.
+    append(&path, "x\n");
+    world.server.follow(changes + 1, &mut world.host);
+    assert!(world.server.next_deadline().is_some());
+    world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
+    world.server.follow(changes + 1, &mut world.host);
+    assert!(world.server.next_deadline().is_none());
+    drop((slow, quick, old));
+    world.rest();
+    assert_eq!((world.clients(), world.server.held), (0, 0));
+}
+
+#[test]
+fn what_cannot_be_followed_is_told_by_its_status() {
+    let mut world = world_with(0, |_| {});
+    let path = logged(&mut world);
+    let ask = |world: &mut World, verb: &str, target: &str| {
+        let mut client = world.connect();
+        let back = world.exchange(
+            &mut client,
+            format!("{verb} {target} HTTP/1.1\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+            &[],
+        );
+        String::from_utf8(back).unwrap().split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    for target in ["a:*", "b", "", "a/foo", "a/", "a/stdout/x", "a/stderr", "g:a"] {
+        assert_eq!(ask(&mut world, "GET", &format!("/logtail/{target}")), 404, "{target}");
+    }
+    for (verb, target, status) in [
+        ("GET", "/logtail", 404),
+        ("GET", "/mainlogtail", 404),
+        ("HEAD", "/logtail/a", 400),
+        ("POST", "/logtail/a", 400),
+        ("GET", "/logtailx/a?x=y", 200),
+    ] {
+        assert_eq!(ask(&mut world, verb, target), status, "{verb} {target}");
+    }
+    world.host.main_log = Some(path.clone());
+    assert_eq!(ask(&mut world, "GET", "/mainlogtail/x"), 200);
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(ask(&mut world, "GET", "/logtail/a"), 404);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod harness;
 mod config;
 mod control;
 mod drives;
+mod http;
 mod lifecycle;
 mod logs;
 mod pidproxy;

@@ -220,6 +220,11 @@ impl Sandbox {
 
     /// Either control client, against this sandbox's server.
     pub fn ctl_of(&self, client: Subject, args: &[&str]) -> Ran {
+        run(&mut self.ctl_command(client, args))
+    }
+
+    /// The same, not yet started.
+    pub fn ctl_command(&self, client: Subject, args: &[&str]) -> Command {
         let theirs = oracle().map(|venv| venv.join("bin/supervisorctl"));
         let program = match (client, theirs) {
             (Subject::Supervisor, Some(program)) => program,
@@ -227,7 +232,8 @@ impl Sandbox {
         };
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
-        run(command.arg("-c").arg(self.dir.join("supervisord.conf")).args(args))
+        command.arg("-c").arg(self.dir.join("supervisord.conf")).args(args);
+        command
     }
 
     /// One XML-RPC call over the socket: the answer, or the fault's code and text.

@@ -303,9 +303,9 @@ fn a_password_of_the_server_is_never_only_parsed() {
 }
 
 #[test]
-fn pages_and_streams_of_the_server_are_not_found() {
+fn pages_of_the_server_are_not_found() {
     let sandbox = rsup("");
-    for path in ["/", "/index.html", "/logtail/a", "/mainlogtail", "/stylesheets/supervisor.css"] {
+    for path in ["/", "/index.html", "/stylesheets/supervisor.css"] {
         assert_eq!(sandbox.http("GET", path, "", "").unwrap().0, 404, "{path}");
     }
 }
