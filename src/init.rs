@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::sys::command::{self, Group, StartError};
+use crate::launch::{self, Group, StartError};
 use crate::sys::reap::{Change, Exit, next_change};
 use crate::sys::signals::{self, RESET_LEAST, Received, Signals};
 use crate::sys::{Pid, tty};
@@ -27,7 +27,7 @@ const REAPED_AT_ONCE: usize = 1000;
 /// Runs `command` (the words after `--`) to its end; returns our exit code.
 #[must_use]
 pub fn main(command: &[OsString]) -> u8 {
-    command::exit_code("rsup", run(command))
+    launch::exit_code("rsup", run(command))
 }
 
 fn run(command: &[OsString]) -> Result<Exit, StartError> {
@@ -37,7 +37,7 @@ fn run(command: &[OsString]) -> Result<Exit, StartError> {
     let stdin = io::stdin();
     let at_terminal = tty::foreground_group(stdin.as_fd()).map(|foreground| foreground == tty::own_group());
     let group = if at_terminal == Some(true) { Group::Foreground(stdin.as_fd()) } else { Group::Own };
-    let (signals, child) = command::stand_for(command, group, &RESET_LEAST)?;
+    let (signals, child) = launch::stand_for(command, group, &RESET_LEAST)?;
     let init = Init { signals, child, at_terminal: at_terminal.is_some(), told_to_stop: Cell::new(false) };
     let exit = init.until_ended().map_err(|why| StartError::Signals("wait for", why))?;
     init.take_terminal();

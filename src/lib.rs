@@ -6,10 +6,10 @@
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
 //!    │        └──► server, rpc, config, machine, logs, sys
 //!    │               server ─► rpc, supervision (replies), wire, config::model, logs::tail, sys
-//!    ├──► init, pidproxy ─► sys                       logs ─► sys        machine ─► config (the trait), sys
+//!    ├──► init, pidproxy ─► launch ─► sys             logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, wire              sys ─► nothing of ours
-//! (`time`, `posix` and `getopt` are leaves that others may use)
+//! (`time`, `posix`, `fault` and `getopt` are leaves that others may use)
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
@@ -34,10 +34,14 @@ pub mod config;
 pub mod ctl;
 // The shell around `supervision`: the loop, children.
 pub mod daemon;
+// Why a request fails: Supervisor's codes. Plain data.
+pub mod fault;
 // Command lines by Python's rules. Pure.
 pub mod getopt;
 // `rsup -- COMMAND`: one program in tini's manner, without a configuration.
 pub mod init;
+// A command line started as a shell would, for `init` and `pidproxy`.
+pub mod launch;
 // Where log bytes go: sinks, rotation, the supervisor's own journal.
 pub mod logs;
 // The real machine behind `config::Machine`.

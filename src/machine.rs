@@ -1,8 +1,9 @@
 //! The real machine behind [`config::Machine`](crate::config::Machine).
 
+mod users;
+
 use crate::config::Machine;
 use crate::config::model::User;
-use crate::sys::users;
 use nix::unistd;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use crate::launch::{self, Group, StartError};
 use crate::posix::SignalName;
-use crate::sys::command::{self, Group, StartError};
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
 use crate::sys::signals::{self, RESET_FOR_CHILDREN, Received, Signals};
 use crate::sys::{Pid, errno};
@@ -37,12 +37,12 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
         ));
         return 1;
     };
-    command::exit_code("pidproxy", run(pidfile, command))
+    launch::exit_code("pidproxy", run(pidfile, command))
 }
 
 fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
     // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
-    let (signals, command) = command::stand_for(command, Group::Ours, &RESET_FOR_CHILDREN)?;
+    let (signals, command) = launch::stand_for(command, Group::Ours, &RESET_FOR_CHILDREN)?;
     Proxy { pidfile, command, ending: false }.until_ended(&signals).map_err(|why| StartError::Signals("wait for", why))
 }
 

@@ -5,6 +5,7 @@ use super::process::{Event, State};
 use super::waits::{Goal, Reply, Status, Wait};
 use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
 use crate::config::model::LogLevel;
+use crate::fault::{Fault, FaultCode};
 use crate::time::Now;
 use std::rc::Rc;
 
@@ -49,81 +50,6 @@ pub enum Target {
     Group(String),
     /// Everybody.
     All,
-}
-
-/// Supervisor's fault codes (census §7.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum FaultCode {
-    UnknownMethod = 1,
-    IncorrectParameters = 2,
-    BadArguments = 3,
-    SignatureUnsupported = 4,
-    ShutdownState = 6,
-    BadName = 10,
-    BadSignal = 11,
-    NoFile = 20,
-    NotExecutable = 21,
-    Failed = 30,
-    AbnormalTermination = 40,
-    SpawnError = 50,
-    AlreadyStarted = 60,
-    NotRunning = 70,
-    AlreadyAdded = 90,
-    StillRunning = 91,
-    CantReread = 92,
-}
-
-impl FaultCode {
-    /// The name that begins the fault's text.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        use FaultCode as F;
-        match self {
-            F::UnknownMethod => "UNKNOWN_METHOD",
-            F::IncorrectParameters => "INCORRECT_PARAMETERS",
-            F::BadArguments => "BAD_ARGUMENTS",
-            F::SignatureUnsupported => "SIGNATURE_UNSUPPORTED",
-            F::ShutdownState => "SHUTDOWN_STATE",
-            F::BadName => "BAD_NAME",
-            F::BadSignal => "BAD_SIGNAL",
-            F::NoFile => "NO_FILE",
-            F::NotExecutable => "NOT_EXECUTABLE",
-            F::Failed => "FAILED",
-            F::AbnormalTermination => "ABNORMAL_TERMINATION",
-            F::SpawnError => "SPAWN_ERROR",
-            F::AlreadyStarted => "ALREADY_STARTED",
-            F::NotRunning => "NOT_RUNNING",
-            F::AlreadyAdded => "ALREADY_ADDED",
-            F::StillRunning => "STILL_RUNNING",
-            F::CantReread => "CANT_REREAD",
-        }
-    }
-}
-
-/// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The number that programs look at.
-    pub code: FaultCode,
-    /// What follows the code's name: usually the name as the client gave it. May be empty.
-    pub extra: String,
-}
-
-impl Fault {
-    /// A fault with its extra text.
-    #[must_use]
-    pub fn new(code: FaultCode, extra: impl Into<String>) -> Self {
-        Fault { code, extra: extra.into() }
-    }
-
-    /// `NAME` or `NAME: extra`.
-    #[must_use]
-    pub fn text(&self) -> String {
-        // A name or signal as given is always there, even if it is empty.
-        let has_extra = !self.extra.is_empty() || matches!(self.code, FaultCode::BadName | FaultCode::BadSignal);
-        if has_extra { format!("{}: {}", self.code.name(), self.extra) } else { self.code.name().into() }
-    }
 }
 
 /// Splits `group:name`; a bare name is its own group; `None` as name means the whole group (census §8.1).

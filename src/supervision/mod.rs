@@ -14,7 +14,8 @@ pub mod process;
 mod report;
 mod waits;
 
-pub use command::{Command, Fault, FaultCode, Target, split_namespec};
+pub use crate::fault::{Fault, FaultCode};
+pub use command::{Command, Target, split_namespec};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 

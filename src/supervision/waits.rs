@@ -1,10 +1,10 @@
 //! "Start and wait", "stop and wait" as data: an entry for each request, looked at when its process changed.
 #![forbid(unsafe_code)]
 
-use super::command::{Fault, FaultCode};
 use super::process::State;
 use super::{Effect, ProcId, Supervision, Ticket};
 use crate::config::model::LogLevel;
+use crate::fault::{Fault, FaultCode};
 use crate::time::{Mono, Now};
 use std::collections::BTreeMap;
 use std::time::Duration;

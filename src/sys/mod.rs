@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod command;
 pub mod errno;
 pub mod fds;
 pub mod pid1;
@@ -20,4 +19,3 @@ pub mod tty;
 
 /// A process number as the kernel has it.
 pub type Pid = libc::pid_t;
-pub mod users;

@@ -9,11 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 
-use super::program::find_executable;
-use super::reap::Exit;
-use super::signals::{SignalSet, Signals};
-use super::spawn::{Manner, SpawnPlan, Words, spawn};
-use super::{Pid, errno, pid1};
+use crate::sys::program::find_executable;
+use crate::sys::reap::Exit;
+use crate::sys::signals::{SignalSet, Signals};
+use crate::sys::spawn::{Manner, SpawnPlan, Words, spawn};
+use crate::sys::{Pid, errno, pid1};
 
 /// Which process group the command is put in.
 #[derive(Debug, Clone, Copy)]
