@@ -130,7 +130,7 @@ object! {
         stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
         essential, sweep;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
-    HttpServerConfig: section, address, chmod, chown, credentials;
+    HttpServerConfig: section, address, chmod, chown, credentials, allowed_hosts, allowed_origins;
     User: name, uid, gid, groups;
     Owner: uid, gid;
     Problem: severity, file, line, section, key, message;

@@ -123,6 +123,9 @@ fn http(servers: &Value) -> Value {
     for server in &mut servers {
         let unix = server["address"].as_str().unwrap().starts_with("unix:");
         let (chmod, chown) = (server["chmod"].clone(), owner(&server["chown"]));
+        for extra in ["allowed_hosts", "allowed_origins"] {
+            server.as_object_mut().unwrap().remove(extra);
+        }
         server["chmod"] = if unix { chmod } else { Value::Null };
         server["chown"] = if unix { chown } else { Value::Null };
     }

@@ -241,7 +241,16 @@ impl<'m> Reader<'m> {
                            and password must be specified";
                 self.error(section, "", format!("Section [{name}] {why}"));
             }
-            servers.extend(draft.finish(name));
+            let must = draft.require_password;
+            let Some(server) = draft.finish(name) else { continue };
+            if must && server.credentials.is_none() {
+                self.error(section, "username", "require_password is set; write username and password");
+            } else if server.is_open_to_others() {
+                let why = "whoever can reach this port can run what he likes: there is no password; write username \
+                           and password, or a host of 127.0.0.1";
+                self.warn(section, key, why);
+            }
+            servers.push(server);
         }
         servers
     }

@@ -347,6 +347,21 @@ pub struct HttpServerConfig {
     pub chown: Option<Owner>,
     /// Name and password (plain, or `{SHA}` + 40 lower-case hex digits); none: no authentication.
     pub credentials: Option<(String, String)>,
+    /// rsup: on TCP, further names by which browsers may reach it; `*`: any.
+    pub allowed_hosts: Vec<String>,
+    /// rsup: on TCP, sites (`https://name:port`) whose pages may use it; `*`: any.
+    pub allowed_origins: Vec<String>,
+}
+
+impl HttpServerConfig {
+    /// Whether other machines can use it without a password.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        let SocketAddress::Tcp(host, _) = &self.address else { return false };
+        let is_loopback =
+            host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+        self.credentials.is_none() && !is_loopback
+    }
 }
 
 impl Default for ServerConfig {

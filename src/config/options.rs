@@ -311,6 +311,9 @@ pub(super) struct HttpDraft {
     chown: Option<Owner>,
     username: Option<String>,
     password: Option<String>,
+    pub require_password: bool,
+    allowed_hosts: Vec<String>,
+    allowed_origins: Vec<String>,
 }
 
 impl HttpDraft {
@@ -321,6 +324,8 @@ impl HttpDraft {
             chmod: self.chmod.unwrap_or(0o700),
             chown: self.chown,
             credentials: self.username.filter(|name| !name.is_empty()).zip(self.password),
+            allowed_hosts: self.allowed_hosts,
+            allowed_origins: self.allowed_origins,
         })
     }
 }
@@ -341,6 +346,9 @@ pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
     opt("port", "port, host:port or *:port", "", "127.0.0.1:9001", Env, "Where it listens; required", set!(?address, v::inet_address)),
     opt("username", TEXT, "", "admin", Env, "Who may use it; needs password", set!(?username, text)),
     opt("password", TEXT, "", "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
+    new("require_password", BOOL, "false", "true", Env, "Without username and password it is an error", set!(require_password, v::boolean)),
+    new("allowed_hosts", LIST, "", "sup.example.com", Env, "More names by which browsers may reach it; * for any", set!(allowed_hosts, list)),
+    new("allowed_origins", LIST, "", "https://dash.example.com", Env, "Sites whose pages may use it; * for any", set!(allowed_origins, list)),
 ];
 
 /// `[supervisorctl]`.

@@ -131,7 +131,15 @@ mod tests {
 
     fn server(address: SocketAddress, credentials: Option<(&str, &str)>) -> HttpServerConfig {
         let credentials = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        HttpServerConfig { section: "x".into(), address, chmod: 0o700, chown: None, credentials }
+        HttpServerConfig {
+            section: "x".into(),
+            address,
+            chmod: 0o700,
+            chown: None,
+            credentials,
+            allowed_hosts: vec![],
+            allowed_origins: vec![],
+        }
     }
 
     fn section(url: &str, username: Option<&str>, password: Option<&str>) -> Option<ClientSection> {

@@ -230,7 +230,12 @@ impl Client {
 
     /// Which part of us answers what (census §7.2).
     fn answer(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
-        let credentials = at(&server.services, self.service).and_then(|service| service.credentials.as_ref());
+        let service = at(&server.services, self.service);
+        let refused = service.and_then(|service| service.guard.as_ref()?.refusal(request));
+        if let Some(why) = refused {
+            return self.say(Response::text(403, why), request.framing, host.now());
+        }
+        let credentials = service.and_then(|service| service.credentials.as_ref());
         if credentials.is_some_and(|(user, password)| !request.is_authorized((user, password))) {
             return self.say(Response::error(401), request.framing, host.now());
         }

@@ -78,7 +78,7 @@ pub(super) fn announce(
     let unguarded = format!("Server '{}' running without any HTTP authentication checking", section.section);
     match &section.address {
         _ if section.credentials.is_some() => {}
-        SocketAddress::Tcp(host, port) if !is_loopback(host) => {
+        SocketAddress::Tcp(_, port) if section.is_open_to_others() => {
             let line = format!("{unguarded}: whoever can reach port {port} can run what it likes here; set a password");
             said.push((LogLevel::Critical, line));
         }
@@ -86,8 +86,4 @@ pub(super) fn announce(
         SocketAddress::Unix(_) if std::process::id() == 1 => {}
         _ => said.push((LogLevel::Critical, unguarded)),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,10 +1,12 @@
 //! Clients: the sockets that they come to, their connections, HTTP. From bytes to [`crate::rpc`] and back.
 //!
 //! Nobody is waited for: one request of a client at a time is answered, those behind it wait their turn, and a turn of
-//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection, `follow` a log that one follows.
+//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection, `follow` a log that one
+//! follows, `guard` keeps out what a web page makes a browser send.
 
 mod client;
 mod follow;
+mod guard;
 mod listen;
 
 use crate::config::model::{Config, LogLevel};
@@ -15,6 +17,7 @@ use crate::sys::sockets::{self, Listener};
 use crate::sys::{clock, errno};
 use crate::time::{Mono, Now};
 use client::Client;
+use guard::Guard;
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -64,6 +67,8 @@ pub struct Server {
 struct Service {
     listener: Listener,
     credentials: Option<(String, String)>,
+    /// Of a TCP socket: what a browser may not ask.
+    guard: Option<Guard>,
     /// Only root and our own user may come.
     is_private: bool,
 }
@@ -96,14 +101,16 @@ impl Server {
                 Ok(listener) => {
                     listen::announce(section, &listener, &config.rpc_interfaces, &mut said);
                     let credentials = section.credentials.clone();
-                    server.services.push(Service { listener, credentials, is_private: false });
+                    let guard = Guard::of(section);
+                    server.services.push(Service { listener, credentials, guard, is_private: false });
                 }
                 Err(why) => problems.push(why),
             }
         }
         if config.http.is_empty() {
             let listener = listen::listen_by_default(&mut said).into_iter();
-            server.services.extend(listener.map(|listener| Service { listener, credentials: None, is_private: true }));
+            let private = |listener| Service { listener, credentials: None, guard: None, is_private: true };
+            server.services.extend(listener.map(private));
         }
         for (n, service) in (0..).zip(&server.services) {
             let added = server.poll.add(&service.listener, server.tokens[0] | n, Interest::Read);

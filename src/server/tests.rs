@@ -28,6 +28,8 @@ fn section(folder: &Path) -> HttpServerConfig {
         chmod: 0o700,
         chown: None,
         credentials: None,
+        allowed_hosts: vec![],
+        allowed_origins: vec![],
     }
 }
 

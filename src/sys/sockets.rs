@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub enum ListenError {
     Failed(Errno),
     /// The socket's file could not be given to its owner.
     NotChowned(Errno),
-    /// The host has no IPv4 address that we can find.
+    /// The host is neither an IPv4 address nor a name in /etc/hosts.
     UnknownHost,
 }
 
@@ -145,17 +145,30 @@ fn is_answered(path: &Path) -> bool {
     }
 }
 
-/// Listens on the first IPv4 address of `host` (empty: on all), with SO_REUSEADDR. A name may be looked up, which waits.
+/// Listens on the first IPv4 address of `host` (empty: on all), with SO_REUSEADDR.
 pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
-    let mut addresses = (host, port).to_socket_addrs().map_err(|_| ListenError::UnknownHost)?;
-    let address = addresses.find(std::net::SocketAddr::is_ipv4).ok_or(ListenError::UnknownHost)?;
-    let socket = TcpListener::bind(address)?;
+    let address = match host {
+        "" => Ipv4Addr::UNSPECIFIED,
+        host => host.parse().ok().or_else(|| in_hosts_file(host)).ok_or(ListenError::UnknownHost)?,
+    };
+    let socket = TcpListener::bind((address, port))?;
     socket.set_nonblocking(true)?;
     // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     let port = Some(socket.local_addr()?.port());
     Ok(Listener { socket: socket.into(), file: None, was_stale: false, port })
+}
+
+/// The address that /etc/hosts has for a name. A question to a name server could wait for long, and the only addresses
+/// that can be listened on are this machine's own.
+fn in_hosts_file(host: &str) -> Option<Ipv4Addr> {
+    let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let found = text.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+    });
+    found.or_else(|| (host == "localhost").then_some(Ipv4Addr::LOCALHOST))
 }
 
 impl Listener {

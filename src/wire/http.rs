@@ -101,7 +101,8 @@ impl Headers {
         self.all(name).next()
     }
 
-    fn all<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s str> {
+    /// Every value of a field.
+    pub fn all<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s str> {
         let fields = self.0.lines().filter_map(|line| line.split_once(':'));
         fields.filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -353,6 +354,13 @@ impl Response {
     #[must_use]
     pub fn xml(body: String) -> Self {
         Self { status: 200, content_type: "text/xml", fields: Vec::new(), body: Some(body.into_bytes()) }
+    }
+
+    /// Plain text.
+    #[must_use]
+    pub fn text(status: u16, text: &str) -> Self {
+        let body = Some(format!("{text}\n").into_bytes());
+        Self { status, content_type: "text/plain;charset=utf-8", fields: Vec::new(), body }
     }
 
     /// An error with Supervisor's small page (census §7.2); 401 asks for Basic authentication.

@@ -1,7 +1,7 @@
 //! What is served over HTTP beside XML-RPC: logs that are followed, headers, status codes.
 
-use crate::harness::{Subject, wait_for};
-use crate::{Run, compare};
+use crate::harness::{Subject, free_port, over_tcp, wait_for, xmlrpc};
+use crate::{Run, compare, compare_unstarted};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -146,6 +146,109 @@ fn a_followed_log_has_supervisors_headers_and_framing() {
             fields.sort_unstable();
             run.note(path, format!("{fields:?} {}", body.trim_end()));
             assert!(head.contains("\r\nLast-Modified: "));
+        }
+    });
+}
+
+/// What the first line and the fields of a reply say, but for what differs between any two servers.
+fn head_of(reply: &str) -> String {
+    let (head, _) = reply.split_once("\r\n\r\n").unwrap_or((reply, ""));
+    let mut lines: Vec<&str> = head
+        .lines()
+        .filter(|line| !["Date: ", "Server: ", "Connection: "].iter().any(|name| line.starts_with(name)))
+        .collect();
+    lines.sort_unstable();
+    lines.join("; ")
+}
+
+fn call(method: &str, fields: &str) -> String {
+    let body = xmlrpc::call(method, &json!([]));
+    format!("POST /RPC2 HTTP/1.0\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn every_form_of_port_listens_and_so_do_several_sections() {
+    compare_unstarted("", |run| {
+        let forms = [
+            "{port}",
+            ":{port}",
+            "*:{port}",
+            "127.0.0.1:{port}",
+            "localhost:{port}",
+            "LOCALHOST:{port}",
+            "0.0.0.0:{port}",
+        ];
+        let ports = forms.map(|_| free_port());
+        let mut conf = String::new();
+        for (n, (form, port)) in forms.iter().zip(ports).enumerate() {
+            // Sections are known by how their names begin.
+            let name = ["inet_http_server", "inet_http_server2", "inet_http_server:x", "inet_http_server_y"].get(n);
+            let name = name.map_or_else(|| format!("inet_http_server:{n}"), |name| (*name).to_owned());
+            conf += &format!("[{name}]\nport={}\n", form.replace("{port}", &port.to_string()));
+        }
+        run.reconfigure(&format!("{conf}[unix_http_server:more]\nfile={{dir}}/sock2\nchmod=0600\n"));
+        run.sandbox.start();
+        for (form, port) in forms.iter().zip(ports) {
+            let reply = over_tcp(port, &call("supervisor.getAPIVersion", "")).unwrap();
+            run.note(form, head_of(&reply));
+            assert!(reply.ends_with("</methodResponse>\n"), "{reply}");
+        }
+        let mode =
+            |name: &str| std::os::unix::fs::PermissionsExt::mode(&run.dir.join(name).metadata().unwrap().permissions());
+        let modes = [mode("sock"), mode("sock2")];
+        run.note("modes", format!("{:o} {:o}", modes[0], modes[1]));
+        let warned = run.log().matches("running without any HTTP authentication checking").count();
+        run.note("warned", warned);
+        assert_eq!(run.stop(), 0);
+        assert!(!run.dir.join("sock").exists() && !run.dir.join("sock2").exists());
+    });
+}
+
+#[test]
+fn a_port_in_use_and_a_host_that_is_nowhere_end_it() {
+    compare_unstarted("", |run| {
+        let used = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = used.local_addr().unwrap().port();
+        for address in [format!("127.0.0.1:{port}"), format!("192.0.2.1:{port}"), format!("no.such.invalid:{port}")] {
+            run.reconfigure(&format!("[inet_http_server]\nport={address}\n"));
+            std::fs::write(run.dir.join("stderr"), "").unwrap();
+            run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
+            assert_eq!(run.wait(), 2);
+            let said = run.read("stderr");
+            let line = said.lines().find_map(|line| line.split_once("rror: ")).map_or("", |(_, line)| line);
+            run.note("said", line.split(" [").next().unwrap_or_default().trim_end());
+        }
+    });
+}
+
+#[test]
+fn passwords_are_asked_for_over_tcp() {
+    compare_unstarted("", |run| {
+        let (plain, hashed) = (free_port(), free_port());
+        run.reconfigure(&format!(
+            "[inet_http_server]\nport=127.0.0.1:{plain}\nusername=joe\npassword=pass:word\n\
+             [inet_http_server:2]\nport=127.0.0.1:{hashed}\nusername=joe\npassword={{SHA}}5baa61e4c9b93f3f0682250b6cf8331b7ee68fd8\n"
+        ));
+        run.sandbox.start();
+        // joe:pass:word, joe:password, joe:, and nobody.
+        let given = [
+            "Basic am9lOnBhc3M6d29yZA==",
+            "Basic am9lOnBhc3N3b3Jk",
+            "basic am9lOnBhc3N3b3Jk",
+            "Basic am9lOg==",
+            "Bearer x",
+            "",
+        ];
+        for port in [plain, hashed] {
+            for given in given {
+                let field = if given.is_empty() { String::new() } else { format!("Authorization: {given}\r\n") };
+                let reply = over_tcp(port, &call("supervisor.getAPIVersion", &field)).unwrap();
+                run.note(given, head_of(&reply));
+            }
+            for path in ["/", "/logtail/x", "/mainlogtail", "/nothing"] {
+                let reply = over_tcp(port, &format!("GET {path} HTTP/1.0\r\n\r\n")).unwrap();
+                run.note(path, head_of(&reply));
+            }
         }
     });
 }

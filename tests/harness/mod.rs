@@ -348,6 +348,25 @@ impl Drop for Sandbox {
     }
 }
 
+/// A TCP port that nobody uses now, beyond those that the kernel gives to clients.
+pub fn free_port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let first = 10_000 + std::process::id() % 20_000;
+    let next = || (first + u32::from(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))) % 20_000 + 10_000;
+    let ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap());
+    ports.take(20_000).find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
+}
+
+/// Sends these bytes to a port of this machine and reads until the server closes.
+pub fn over_tcp(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
 /// The processes that carry this sandbox's tag in their environment.
 fn tagged(dir: &Path) -> Vec<i32> {
     let tag = format!("{TAG}={}", dir.display()).into_bytes();

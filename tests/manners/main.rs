@@ -16,6 +16,7 @@ mod harness;
 mod differences;
 mod ending;
 mod loads;
+mod network;
 
 use harness::{Sandbox, Subject, run, skip, wait_for};
 use nix::sys::signal::{Signal, kill};

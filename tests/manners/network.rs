@@ -1,0 +1,97 @@
+//! Who gets in over which socket, and who does not.
+
+use super::rsup;
+use crate::harness::{Sandbox, Subject, free_port, over_tcp, run, skip, xmlrpc};
+use serde_json::json;
+
+fn post(fields: &str) -> String {
+    let body = xmlrpc::call("supervisor.getState", &json!([]));
+    format!("POST /RPC2 HTTP/1.0\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn status(reply: &str) -> &str {
+    reply.split(' ').nth(1).unwrap_or_default()
+}
+
+#[test]
+fn programs_get_in_where_browsers_of_other_sites_do_not() {
+    let port = free_port();
+    let sandbox = rsup(&format!("[inet_http_server]\nport=127.0.0.1:{port}\n"));
+    let host = format!("Host: 127.0.0.1:{port}\r\n");
+    for (fields, wanted) in [
+        (String::new(), "200"),
+        (host.clone(), "200"),
+        ("Host: whatever.it.is.called\r\n".into(), "200"),
+        (format!("{host}Origin: http://127.0.0.1:{port}\r\n"), "200"),
+        (format!("{host}Origin: http://evil.example\r\nContent-Type: text/plain\r\n"), "403"),
+        (format!("{host}Sec-Fetch-Site: cross-site\r\n"), "403"),
+        ("Host: evil.example\r\nOrigin: http://evil.example\r\n".into(), "403"),
+    ] {
+        assert_eq!(status(&over_tcp(port, &post(&fields)).unwrap()), wanted, "{fields}");
+        // The same on a Unix socket, which no browser reaches.
+        assert_eq!(status(&sandbox.raw(&post(&fields)).unwrap()), "200", "{fields}");
+    }
+    for path in ["/RPC2", "/logtail/x", "/mainlogtail", "/"] {
+        let get = |fields: &str| over_tcp(port, &format!("GET {path} HTTP/1.0\r\n{fields}\r\n")).unwrap();
+        let reply = get("Host: evil.example\r\n");
+        assert!(status(&reply) == "403" && reply.contains("allowed_hosts"), "{path}: {reply}");
+        let reply = get(&format!("{host}Referer: http://evil.example/\r\n"));
+        assert!(status(&reply) == "403" && reply.contains("allowed_origins"), "{path}: {reply}");
+    }
+    // supervisorctl's own client, over TCP.
+    let address = format!("http://localhost:{port}");
+    let ran = sandbox.ctl_of(Subject::Supervisor, &["-s", &address, "version"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "4.3.0\n"), "{ran:?}");
+}
+
+#[test]
+fn a_port_without_a_password_is_told_and_can_be_forbidden() {
+    let port = free_port();
+    let open = format!("[inet_http_server]\nport=:{port}\n");
+    let sandbox = rsup(&open);
+    let critical =
+        sandbox.log().lines().filter(|line| line.contains(" CRIT ") && line.contains("inet_http_server")).count();
+    assert_eq!(critical, 1, "{}", sandbox.log());
+    let check = |conf: &str| {
+        let sandbox = Sandbox::new(Subject::Rsup, conf);
+        run(sandbox.command("rsup").args(["check", "-c", "supervisord.conf"]))
+    };
+    let found = check(&open);
+    assert!(found.code == 1 && found.out.contains("there is no password"), "{found:?}");
+    for fine in [format!("{open}username=u\npassword=p\n"), format!("[inet_http_server]\nport=127.0.0.1:{port}\n")] {
+        assert_eq!(check(&fine).code, 0, "{fine}");
+    }
+    for port in
+        [open.clone(), format!("[inet_http_server]\nport=127.0.0.1:{port}\n"), format!("{open}username=\npassword=p\n")]
+    {
+        let forbidden = check(&format!("{port}require_password=true\n"));
+        assert!(forbidden.code == 2 && forbidden.out.contains("require_password"), "{forbidden:?}");
+    }
+    assert_eq!(check(&format!("{open}username=u\npassword=p\nrequire_password=true\n")).code, 0);
+}
+
+#[test]
+fn the_default_socket_refuses_other_users() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("other users can be had by root only");
+    }
+    // A mount namespace of its own, so that /run and /tmp are nobody else's.
+    let script = "mount -t tmpfs none /run && mkdir /run/x && cd /run/x && printf '[program:a]\\ncommand=/bin/sleep 1000\\n' > rsup.conf && \
+        { \"$0\" -c rsup.conf >log 2>&1 & } && pid=$! && \
+        for i in $(seq 400); do \"$1\" -s unix:///run/rsup.sock pid >/dev/null 2>&1 && break; sleep 0.1; done; \
+        \"$1\" -s unix:///run/rsup.sock version; echo \"root $?\"; \
+        chmod 666 /run/rsup.sock; setpriv --reuid=65534 --clear-groups \"$1\" -s unix:///run/rsup.sock version; echo \"other $?\"; kill $pid; wait $pid";
+    let sandbox = Sandbox::bare(Subject::Rsup);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(sandbox.dir.join("bin/rsup"))
+        .arg(sandbox.dir.join("bin/rsupctl"));
+    let ran = run(&mut command);
+    if ran.err.contains("unshare") || ran.err.contains("mount:") {
+        return skip("no mount namespace is allowed here");
+    }
+    assert!(ran.out.contains("4.3.0\nroot 0\n"), "{ran:?}");
+    let other = ran.out.split("root 0\n").nth(1).unwrap();
+    assert!(!other.contains("4.3.0") && !other.contains("other 0"), "{ran:?}");
+}
