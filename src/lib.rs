@@ -5,7 +5,8 @@
 //! ```text
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
 //!    │        └──► server, rpc, config, machine, logs, sys
-//!    │               server ─► rpc, supervision (replies), wire, config::model, logs::tail, sys
+//!    │               server ─► rpc, web, supervision (replies), wire, config::model, logs::tail, sys
+//!    │               web ─► rpc, supervision, wire, sys::clock
 //!    ├──► init, pidproxy ─► launch ─► sys             logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, wire              sys ─► nothing of ours
@@ -60,5 +61,7 @@ pub mod supervision;
 pub mod sys;
 // Points in time, as plain data.
 pub mod time;
+// The page for browsers: tables and tails as HTML. Pure.
+pub mod web;
 // Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
 pub mod wire;

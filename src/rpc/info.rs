@@ -110,7 +110,7 @@ fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) 
         text!(out, "stdout_logfile", &stdout);
         text!(out, "stderr_logfile", &stderr);
         int!(out, "pid", process.pid().unwrap_or(0));
-        member!(out, "description", "string", write_description(process, now, out));
+        text!(out, "description", &description(process, now));
     });
 }
 
@@ -124,48 +124,43 @@ fn exit_status(process: &Process) -> i32 {
     process.last_exit.filter(|_| kept).map_or(0, Exit::status)
 }
 
-fn write_description(process: &Process, now: i64, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = match process.state() {
+/// What is to be said of a process: since when it runs, when it ended, why it failed. `now`: seconds since the epoch.
+#[must_use]
+pub fn description(process: &Process, now: i64) -> String {
+    match process.state() {
         State::Running => {
-            let _ = write!(out, "pid {}, uptime ", process.pid().unwrap_or(0));
-            write_uptime(now.saturating_sub(process.laststart).max(0).unsigned_abs(), out)
+            let uptime = now.saturating_sub(process.laststart).max(0).unsigned_abs();
+            format!("pid {}, uptime {}", process.pid().unwrap_or(0), uptime_text(uptime))
         }
         State::Fatal | State::Backoff if process.spawnerr.is_empty() => {
-            write_text(&format!("unknown error (try \"tail {}\")", process.config.name), out);
-            Ok(())
+            format!("unknown error (try \"tail {}\")", process.config.name)
         }
-        State::Fatal | State::Backoff => {
-            write_text(&process.spawnerr, out);
-            Ok(())
-        }
-        State::Stopped | State::Exited if process.laststart == 0 => out.write_str("Not started"),
-        State::Stopped | State::Exited => write_moment(process.laststop, out),
-        State::Starting | State::Stopping | State::Unknown => Ok(()),
-    };
+        State::Fatal | State::Backoff => process.spawnerr.to_string(),
+        State::Stopped | State::Exited if process.laststart == 0 => "Not started".into(),
+        State::Stopped | State::Exited => moment(process.laststop),
+        State::Starting | State::Stopping | State::Unknown => String::new(),
+    }
 }
 
 /// `0:00:29`, `1 day, 1:01:01`, `2 days, 0:00:05`.
-fn write_uptime(secs: u64, out: &mut String) -> std::fmt::Result {
-    match secs / 86_400 {
-        0 => {}
-        1 => out.push_str("1 day, "),
-        days => write!(out, "{days} days, ")?,
-    }
-    write!(out, "{}:{:02}:{:02}", secs / 3600 % 24, secs / 60 % 60, secs % 60)
+fn uptime_text(secs: u64) -> String {
+    let days = match secs / 86_400 {
+        0 => String::new(),
+        1 => "1 day, ".into(),
+        days => format!("{days} days, "),
+    };
+    format!("{days}{}:{:02}:{:02}", secs / 3600 % 24, secs / 60 % 60, secs % 60)
 }
 
 /// `Nov 21 08:04 AM`, in local time.
-fn write_moment(secs: i64, out: &mut String) -> std::fmt::Result {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+fn moment(secs: i64) -> String {
     let local = clock::local(Wall { secs, nanos: 0 });
-    let month = MONTHS.get(usize::from(local.month.saturating_sub(1))).unwrap_or(&"");
     let hour = match local.hour % 12 {
         0 => 12,
         hour => hour,
     };
     let half = if local.hour < 12 { "AM" } else { "PM" };
-    write!(out, "{month} {:02} {hour:02}:{:02} {half}", local.day, local.minute)
+    format!("{} {:02} {hour:02}:{:02} {half}", local.month_name(), local.day, local.minute)
 }
 
 /// getAllConfigInfo: of the last configuration that was read well, sorted by process name.

@@ -8,6 +8,8 @@
 mod info;
 mod methods;
 
+pub use info::description;
+
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
@@ -98,14 +100,12 @@ pub fn call(
     out: &mut String,
 ) -> Result<Progress, BadXml> {
     let xmlrpc::Call { method, mut params } = xmlrpc::parse_call(document)?;
-    out.push_str(RESPONSE_OPEN);
     if method == methods::MULTICALL
         && let [Value::Array(calls)] = params.as_mut_slice()
     {
-        out.push_str("<value><array><data>\n");
-        let calls = Some(std::mem::take(calls).into_iter());
-        return Ok(Pending { calls, has_supervisor }.go_on(host, ticket, out));
+        return Ok(multicall(std::mem::take(calls), has_supervisor, host, ticket, out));
     }
+    out.push_str(RESPONSE_OPEN);
     Ok(match methods::invoke(&method, &params, has_supervisor, host, ticket, out) {
         Ok(true) => {
             out.push_str(RESPONSE_CLOSE);
@@ -117,6 +117,26 @@ pub fn call(
             Progress::Done
         }
     })
+}
+
+/// Begins to answer several calls, each as [`described_call`] makes it, in `out`, which must be empty.
+pub fn multicall(
+    calls: Vec<Value>,
+    has_supervisor: bool,
+    host: &mut dyn Host,
+    ticket: Ticket,
+    out: &mut String,
+) -> Progress {
+    out.push_str(RESPONSE_OPEN);
+    out.push_str("<value><array><data>\n");
+    Pending { calls: Some(calls.into_iter()), has_supervisor }.go_on(host, ticket, out)
+}
+
+/// A call as `system.multicall` takes it.
+#[must_use]
+pub fn described_call(method: &str, params: Vec<Value>) -> Value {
+    let members = [("methodName", method.into()), ("params", Value::Array(params))];
+    Value::Struct(members.map(|(name, value)| (name.into(), value)).into())
 }
 
 impl Pending {

@@ -8,6 +8,7 @@ use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
 use crate::sys::sockets;
 use crate::time::Now;
+use crate::web::{self, Answer, Outcome};
 use crate::wire::http::{self, Framing, Parsed, Request, Response};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -46,13 +47,24 @@ pub(super) struct Client {
     pub(super) held: usize,
 }
 
+/// A call that is being answered.
+#[derive(Debug)]
+struct Call {
+    ticket: Ticket,
+    framing: Framing,
+    /// The answer so far.
+    body: String,
+    /// The page that is to be made of it.
+    page: Option<Outcome>,
+}
+
 /// What a client waits for.
 #[derive(Debug)]
 enum Doing {
     /// Nothing: it has the word.
     Reading,
     /// The answer of a call.
-    Answering { ticket: Ticket, framing: Framing, body: String, pending: Pending, is_paused: bool },
+    Answering { call: Call, pending: Pending, is_paused: bool },
     /// For more of a log.
     Following(Follow, Framing),
 }
@@ -89,12 +101,12 @@ impl Client {
 
     /// The call that is not answered yet.
     pub(super) fn ticket(&self) -> Option<Ticket> {
-        if let Doing::Answering { ticket, .. } = self.doing { Some(ticket) } else { None }
+        if let Doing::Answering { call, .. } = &self.doing { Some(call.ticket) } else { None }
     }
 
     /// Whether the brain's reply to this call is the next thing.
     pub(super) fn waits_for(&self, wanted: Ticket) -> bool {
-        matches!(self.doing, Doing::Answering { ticket, is_paused: false, .. } if ticket == wanted)
+        matches!(&self.doing, Doing::Answering { call, is_paused: false, .. } if call.ticket == wanted)
     }
 
     /// Whether it is to have a turn when a log has changed.
@@ -104,11 +116,9 @@ impl Client {
 
     /// Takes the brain's reply.
     pub(super) fn resume(&mut self, reply: Reply, host: &mut dyn Host) {
-        if let Doing::Answering { ticket, framing, mut body, pending, .. } =
-            std::mem::replace(&mut self.doing, Doing::Reading)
-        {
-            let progress = pending.resume(reply, host, ticket, &mut body);
-            self.progress(progress, ticket, framing, body, host.now());
+        if let Doing::Answering { mut call, pending, .. } = std::mem::replace(&mut self.doing, Doing::Reading) {
+            let progress = pending.resume(reply, host, call.ticket, &mut call.body);
+            self.progress(progress, call, host.now());
         }
     }
 
@@ -129,9 +139,9 @@ impl Client {
                 Err(_) => return None,
             }
             match std::mem::replace(&mut self.doing, Doing::Reading) {
-                Doing::Answering { ticket, framing, mut body, pending, is_paused: true } => {
-                    let progress = pending.go_on(host, ticket, &mut body);
-                    self.progress(progress, ticket, framing, body, host.now());
+                Doing::Answering { mut call, pending, is_paused: true } => {
+                    let progress = pending.go_on(host, call.ticket, &mut call.body);
+                    self.progress(progress, call, host.now());
                     if matches!(self.doing, Doing::Answering { is_paused: true, .. }) {
                         return Some(Interest::Write);
                     }
@@ -245,6 +255,7 @@ impl Client {
         let status = match request.method.as_str() {
             "POST" if is_rpc => return self.call(request, server, n, host),
             "GET" if is_log => return self.follow(&path, request.framing, host),
+            "GET" | "HEAD" | "POST" if self.page(request, server, n, host) => return,
             "GET" | "HEAD" if !is_rpc && !is_log => 404,
             _ => 400,
         };
@@ -269,21 +280,38 @@ impl Client {
     }
 
     fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
-        let ticket = u64::from(server.serial) << 32 | u64::from(n);
-        let mut body = String::new();
-        match rpc::call(&request.body, server.has_supervisor, host, ticket, &mut body) {
-            Ok(progress) => self.progress(progress, ticket, request.framing, body, host.now()),
+        let mut call = Call::new(request, server, n, None);
+        match rpc::call(&request.body, server.has_supervisor, host, call.ticket, &mut call.body) {
+            Ok(progress) => self.progress(progress, call, host.now()),
             Err(_) => self.say(Response::error(400), request.framing, host.now()),
         }
     }
 
-    fn progress(&mut self, progress: Progress, ticket: Ticket, framing: Framing, body: String, now: Now) {
+    /// A page for browsers; `false`: there is none of this name.
+    fn page(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) -> bool {
+        match web::answer(request, host, &server.web_token) {
+            None => return false,
+            Some(Answer::Ready(response)) => self.say(response, request.framing, host.now()),
+            Some(Answer::Calls(calls, outcome)) => {
+                let mut call = Call::new(request, server, n, Some(outcome));
+                let progress = rpc::multicall(calls, true, host, call.ticket, &mut call.body);
+                self.progress(progress, call, host.now());
+            }
+        }
+        true
+    }
+
+    fn progress(&mut self, progress: Progress, call: Call, now: Now) {
         let (pending, is_paused) = match progress {
-            Progress::Done => return self.say(Response::xml(body), framing, now),
+            Progress::Done => {
+                let Call { body, framing, page, .. } = call;
+                let response = page.map(|page| page.page(&body, now.wall));
+                return self.say(response.unwrap_or_else(|| Response::xml(body)), framing, now);
+            }
             Progress::Waiting(pending) => (pending, false),
             Progress::Paused(pending) => (pending, true),
         };
-        self.doing = Doing::Answering { ticket, framing, body, pending, is_paused };
+        self.doing = Doing::Answering { call, pending, is_paused };
     }
 
     fn say(&mut self, response: Response, framing: Framing, now: Now) {
@@ -295,6 +323,13 @@ impl Client {
             Some(body) => self.output.extend_from_slice(&body),
             None => {}
         }
+    }
+}
+
+impl Call {
+    fn new(request: &Request, server: &Server, n: u32, page: Option<Outcome>) -> Self {
+        let ticket = u64::from(server.serial) << 32 | u64::from(n);
+        Self { ticket, framing: request.framing, body: String::new(), page }
     }
 }
 

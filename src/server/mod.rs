@@ -16,6 +16,7 @@ use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sockets::{self, Listener};
 use crate::sys::{clock, errno};
 use crate::time::{Mono, Now};
+use crate::web::Token;
 use client::Client;
 use guard::Guard;
 use nix::errno::Errno;
@@ -53,6 +54,7 @@ pub struct Server {
     /// Counts clients and their turns: so a ticket never comes twice, and it is known who was served last.
     serial: u32,
     has_supervisor: bool,
+    web_token: Token,
     spare: Option<File>,
     /// The clients that follow logs; one that has gone may still be among them.
     following: BTreeSet<u32>,
@@ -91,6 +93,7 @@ impl Server {
             held: 0,
             serial: 0,
             has_supervisor,
+            web_token: Token::random(),
             spare,
             following: BTreeSet::new(),
             looked: (0, Mono::default()),

@@ -206,7 +206,7 @@ proptest! {
 fn each_path_and_method_has_its_answer() {
     let mut world = world();
     for (request, status, stays) in [
-        ("GET / HTTP/1.1\r\n\r\n", 404, true),
+        ("GET / HTTP/1.1\r\n\r\n", 200, true),
         ("HEAD /x HTTP/1.1\r\n\r\n", 404, true),
         ("GET /RPC2 HTTP/1.1\r\n\r\n", 400, true),
         ("PUT /x HTTP/1.1\r\n\r\n", 400, true),
@@ -215,9 +215,9 @@ fn each_path_and_method_has_its_answer() {
         ("POST /RPC2 HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n", 413, false),
         ("POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 400, true),
         ("nonsense\r\n\r\n", 400, false),
-        ("GET / HTTP/1.0\r\n\r\n", 404, false),
-        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 404, true),
-        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 404, false),
+        ("GET / HTTP/1.0\r\n\r\n", 200, false),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, true),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 200, false),
         ("GET / HTTP/3.0\r\n\r\n", 505, false),
     ] {
         let mut client = world.connect();

@@ -19,6 +19,24 @@ pub struct Local {
     pub minute: u8,
     /// 0..=60 (a leap second).
     pub second: u8,
+    /// 0..=6, from Sunday.
+    pub weekday: u8,
+}
+
+impl Local {
+    /// `Jan` to `Dec`.
+    #[must_use]
+    pub fn month_name(&self) -> &'static str {
+        const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        NAMES.get(usize::from(self.month.saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    /// `Sun` to `Sat`.
+    #[must_use]
+    pub fn weekday_name(&self) -> &'static str {
+        const NAMES: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+        NAMES.get(usize::from(self.weekday)).copied().unwrap_or_default()
+    }
 }
 
 /// Reads both clocks.
@@ -70,6 +88,7 @@ pub fn local(wall: Wall) -> Local {
         hour: small(tm.tm_hour),
         minute: small(tm.tm_min),
         second: small(tm.tm_sec),
+        weekday: small(tm.tm_wday),
     }
 }
 

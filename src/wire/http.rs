@@ -193,6 +193,15 @@ pub fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The fields of a query, or of a form's body (application/x-www-form-urlencoded).
+pub fn form_fields(text: &str) -> impl Iterator<Item = (String, String)> {
+    let decoded = |part: &str| percent_decoded(&part.replace('+', " "));
+    text.split('&').filter_map(move |field| {
+        let (name, value) = field.split_once('=')?;
+        Some((decoded(name), decoded(value)))
+    })
+}
+
 /// What of a request decides how its answer is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {

@@ -29,6 +29,7 @@ mod pidproxy;
 mod rpc;
 mod signals;
 mod spawning;
+mod web;
 
 use harness::{Sandbox, Subject};
 use std::ops::{Deref, DerefMut};

@@ -303,14 +303,6 @@ fn a_password_of_the_server_is_never_only_parsed() {
 }
 
 #[test]
-fn pages_of_the_server_are_not_found() {
-    let sandbox = rsup("");
-    for path in ["/", "/index.html", "/stylesheets/supervisor.css"] {
-        assert_eq!(sandbox.http("GET", path, "", "").unwrap().0, 404, "{path}");
-    }
-}
-
-#[test]
 fn the_limit_that_cannot_be_raised_is_told_as_it_is() {
     each("[supervisord]\nminfds=2147483646\n", |sandbox| {
         let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
