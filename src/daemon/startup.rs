@@ -12,11 +12,13 @@ use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::{RESET_FOR_CHILDREN, Signals};
 use crate::sys::{clock, errno, pid1};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// What the command line and the machine have settled, for this and every later configuration.
@@ -234,7 +236,9 @@ impl Daemon {
             self.remove_pidfile();
             match ended {
                 Ended::Exit(code, reason) => {
-                    self.finish_sinks();
+                    for line in self.finish_sinks() {
+                        say_at_the_end(&format!("rsup: {line}"));
+                    }
                     self.last_words(code, &reason);
                     return code;
                 }
@@ -383,11 +387,20 @@ impl Daemon {
         let server = &self.supervision.parsed().server;
         let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
         if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            say_at_the_end(&line);
         }
         if self.settings.is_pid1 {
             leave_termination_message(&line);
         }
+    }
+}
+
+/// One line on stderr, unless nobody takes what is there already: the end must not wait for a reader.
+fn say_at_the_end(line: &str) {
+    let stderr = std::io::stderr();
+    let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if matches!(poll(&mut room, PollTimeout::ZERO), Ok(1)) {
+        let _ = writeln!(stderr.lock(), "{line}");
     }
 }
 
