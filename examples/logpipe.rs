@@ -14,6 +14,7 @@ fn main() -> Result<(), Errno> {
     let number = |at: usize| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(0);
     let spec = Spec {
         path: args.get(1).map(Path::new),
+        syslog: None,
         limits: Limits { maxbytes: number(2), backups: number(3), private: false },
         strip_ansi: false,
         format: if args.get(4).is_some_and(|format| format == "prefix") { Format::Prefix } else { Format::Raw },

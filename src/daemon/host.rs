@@ -180,7 +180,8 @@ impl Daemon {
                 LogFormat::Raw => Format::Raw,
                 LogFormat::Prefix => Format::Prefix,
             };
-            let spec = Spec { path: path.as_deref(), limits, strip_ansi, format, label: &label };
+            let syslog = channel.syslog.then(|| (Path::new(startup::SYSLOG), &*config.name));
+            let spec = Spec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
             ChildLog::open(&spec, sinks).map_err(|errno| {
                 let name = errno::Name(errno as i32);
                 format!("unknown error making dispatchers for '{}': {name}", config.name)

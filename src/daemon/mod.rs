@@ -130,6 +130,8 @@ struct Daemon {
     /// What a reload under way begins with.
     next_config: Option<Box<Loaded>>,
     finish: Option<Finish>,
+    /// What goes to the background, until it has gone there.
+    birth: Option<crate::sys::background::Birth>,
     now: Now,
 }
 
@@ -367,19 +369,14 @@ impl Daemon {
         }
     }
 
-    /// The last output, as far as its readers take it. What comes back could not be said in the log: what was lost there.
-    fn finish_sinks(&mut self) -> Vec<String> {
-        let troubles = self.sinks.finish(clock::mono().after(LAST_OUTPUT));
-        let mut lost: Vec<String> = troubles.iter().map(ToString::to_string).collect();
-        for line in &lost {
-            self.log(LogLevel::Warn, line);
+    /// The last output, as far as its readers take it.
+    fn finish_sinks(&mut self) {
+        let until = clock::mono().after(LAST_OUTPUT);
+        let troubles = self.sinks.finish(until);
+        for trouble in troubles {
+            self.log(LogLevel::Warn, &trouble.to_string());
         }
-        let unsaid = self.sinks.finish(clock::mono());
-        if unsaid.is_empty() {
-            return Vec::new();
-        }
-        lost.extend(unsaid.iter().map(ToString::to_string));
-        lost
+        let _ = self.sinks.finish(clock::mono());
     }
 
     fn is_running(&self) -> bool {

@@ -8,17 +8,16 @@ use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::Real;
 use crate::supervision::Supervision;
+use crate::sys::background::{self, Birth, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::{RESET_FOR_CHILDREN, Signals};
 use crate::sys::{clock, errno, pid1};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// What the command line and the machine have settled, for this and every later configuration.
@@ -37,6 +36,22 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    fn of(name: &str, options: Options) -> Result<Self, String> {
+        let as_supervisord = Path::new(name).file_name().is_some_and(|name| name == "supervisord");
+        let found = match &options.configuration {
+            Some(path) => path.clone(),
+            None => config::search(Path::new(name), &Real).map_err(|missing| missing.to_string())?,
+        };
+        let config_file = std::path::absolute(&found).map_err(|error| format!("{}: {error}", found.display()))?;
+        Ok(Self { name: name.into(), config_file, as_supervisord, is_pid1: pid1::is_pid1(), options })
+    }
+
+    /// Whether it goes to the background: PID 1 never does, and under its own name rsup does only where the file says so.
+    fn daemonizes(&self, config: &Config) -> bool {
+        let unless_said = !self.as_supervisord;
+        !self.is_pid1 && !config.server.nodaemon.unwrap_or(unless_said)
+    }
+
     /// Reads the configuration anew; the error is every problem, one a line.
     pub(super) fn load(&self) -> Result<Loaded, String> {
         let mut loaded = config::load(&self.config_file, &Real);
@@ -55,6 +70,9 @@ impl Settings {
         }
     }
 }
+
+/// Where syslog listens.
+pub(super) const SYSLOG: &str = "/dev/log";
 
 /// Lines for the log.
 type Said = Vec<(LogLevel, String)>;
@@ -83,7 +101,18 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Ok(Request::Version) => return say("4.3.0\n"),
         Err(why) => return fail(name, &why),
     };
-    match Daemon::start(name, options, signals) {
+    let (settings, loaded) = match Settings::of(name, options).and_then(|settings| Ok((settings.load()?, settings))) {
+        Ok((loaded, settings)) => (settings, loaded),
+        Err(why) => return fail(name, &why),
+    };
+    // So early that all that is made from here on is the daemon's own; the parent waits for what comes of it.
+    let birth = match settings.daemonizes(&loaded.config).then(background::split).transpose() {
+        Ok(Some(Side::Parent(code))) => return code,
+        Ok(Some(Side::Child(birth))) => Some(birth),
+        Ok(None) => None,
+        Err(error) => return fail(name, &format!("cannot go to the background: {error}")),
+    };
+    match Daemon::start(settings, loaded, signals, birth) {
         Ok(mut daemon) => daemon.live(),
         Err(why) => fail(name, &why),
     }
@@ -105,26 +134,19 @@ fn fail(name: &str, why: &str) -> u8 {
 }
 
 impl Daemon {
-    fn start(name: &str, options: Options, signals: Signals) -> Result<Self, String> {
+    fn start(settings: Settings, loaded: Loaded, signals: Signals, birth: Option<Birth>) -> Result<Self, String> {
         let now = clock::now();
-        let as_supervisord = Path::new(name).file_name().is_some_and(|name| name == "supervisord");
-        let found = match &options.configuration {
-            Some(path) => path.clone(),
-            None => config::search(Path::new(name), &Real).map_err(|missing| missing.to_string())?,
-        };
-        let config_file = std::path::absolute(&found).map_err(|error| format!("{}: {error}", found.display()))?;
-        let is_pid1 = pid1::is_pid1();
-        let settings = Settings { name: name.into(), config_file, as_supervisord, is_pid1, options };
-        let loaded = settings.load()?;
         let mut lines = Vec::new();
-        if !is_pid1 && let Err(error) = pid1::become_subreaper() {
+        if !settings.is_pid1
+            && let Err(error) = pid1::become_subreaper()
+        {
             lines.push((LogLevel::Warn, format!("cannot adopt orphans: {error}")));
         }
         if let Some(user) = &loaded.config.server.user {
             lines.extend(drop_privileges(user)?);
         }
         let limits = raise_limits(&loaded.config, &mut lines)?;
-        let sinks = Sinks::new();
+        let mut sinks = Sinks::new();
         let _ = fds::close_on_exec_from_3();
         let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
         poll.add(signals.fd(), token(Kind::Signals, 0), Interest::Read)
@@ -136,6 +158,7 @@ impl Daemon {
             limits,
             mask: signals.original_mask(),
         };
+        sinks.set_ident(&Path::new(&settings.name).file_name().unwrap_or_default().to_string_lossy());
         let mut daemon = Daemon {
             supervision: Supervision::new(Config::default()),
             children: super::Children::default(),
@@ -154,6 +177,7 @@ impl Daemon {
             pidfile: None,
             next_config: None,
             finish: None,
+            birth,
             now,
         };
         daemon.begin(loaded, lines)?;
@@ -194,6 +218,7 @@ impl Daemon {
         self.auto_logs.clear();
         self.said_no_auto_logs = false;
         self.children.disown();
+        self.go_to_background(&config);
         self.write_pidfile(&config);
         self.say_what_is_missing(&config);
         self.say_where_output_goes(&config);
@@ -226,6 +251,18 @@ impl Daemon {
         Ok(opened)
     }
 
+    fn go_to_background(&mut self, config: &Config) {
+        let Some(birth) = self.birth.take() else { return };
+        let server = &config.server;
+        self.log(LogLevel::Info, "daemonizing the supervisord process");
+        let said = match (birth.detach(server.directory.as_deref(), server.umask), &server.directory) {
+            (_, None) => return,
+            (Ok(()), Some(path)) => (LogLevel::Info, format!("set current directory: {}", repr(path))),
+            (Err(why), Some(path)) => (LogLevel::Critical, format!("can't chdir into {}: {why}", repr(path))),
+        };
+        self.log(said.0, &said.1);
+    }
+
     /// Lives through one configuration after the other; the exit code.
     fn live(&mut self) -> u8 {
         loop {
@@ -236,9 +273,7 @@ impl Daemon {
             self.remove_pidfile();
             match ended {
                 Ended::Exit(code, reason) => {
-                    for line in self.finish_sinks() {
-                        say_at_the_end(&format!("rsup: {line}"));
-                    }
+                    self.finish_sinks();
                     self.last_words(code, &reason);
                     return code;
                 }
@@ -252,26 +287,28 @@ impl Daemon {
         }
     }
 
-    /// PID 1's log goes to its stdout, and to a file too where one is named; the default file is made for
+    /// In the foreground the log goes to stdout, and to a file too where one is named; the default file is made for
     /// `supervisord` only.
     fn open_journal(&mut self, config: &Config) -> Result<(), String> {
         let server = &config.server;
         let default = PathBuf::from("supervisord.log");
         let path = match &server.logfile {
             Some(MainLog::File(path)) => Some(path.clone()),
-            Some(MainLog::Syslog) => None,
+            Some(MainLog::Syslog) => Some(PathBuf::from(SYSLOG)),
             None => (self.settings.as_supervisord && !self.settings.is_pid1).then_some(default),
         };
         let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
         let limits = Limits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
-        self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now).map_err(|errno| {
+        let opened = match server.logfile {
+            Some(MainLog::Syslog) => self.journal.set_syslog(Path::new(SYSLOG), &mut self.sinks, self.now),
+            _ => self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now),
+        };
+        opened.map_err(|errno| {
             let path = path.unwrap_or_default();
             format!("cannot open the log file {}: {}", path.display(), errno::Name(errno as i32))
         })?;
-        let echo = self.journal.set_echo(!server.silent, &mut self.sinks, self.now);
-        if matches!(server.logfile, Some(MainLog::Syslog)) {
-            self.log(LogLevel::Warn, "logfile=syslog is not there yet: the log goes to stdout only");
-        }
+        let is_background = self.settings.daemonizes(config);
+        let echo = self.journal.set_echo(!server.silent && !is_background, &mut self.sinks, self.now);
         if let Err(errno) = echo {
             self.log(LogLevel::Warn, &format!("cannot log to stdout: {}", errno::Name(errno as i32)));
         }
@@ -313,12 +350,9 @@ impl Daemon {
     /// Options whose feature is not there yet are named, once each.
     fn say_what_is_missing(&mut self, config: &Config) {
         let mut lines = Vec::new();
-        if config.server.nodaemon == Some(false) {
-            lines.push(if self.settings.is_pid1 {
-                "nodaemon=false: process number 1 stays in the foreground, or the container would end".to_owned()
-            } else {
-                "nodaemon=false is not there yet: staying in the foreground".into()
-            });
+        if config.server.nodaemon == Some(false) && self.settings.is_pid1 {
+            let why = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
+            lines.push(why.to_owned());
         }
         for group in &config.groups {
             let name = &group.name;
@@ -337,11 +371,9 @@ impl Daemon {
                     if matches!(group.kind, GroupKind::Listeners(_)) && which == "stdout" {
                         continue;
                     }
-                    for (is_set, option) in [
-                        (channel.capture_maxbytes > 0, "capture_maxbytes"),
-                        (channel.events_enabled, "events_enabled"),
-                        (channel.syslog, "syslog"),
-                    ] {
+                    for (is_set, option) in
+                        [(channel.capture_maxbytes > 0, "capture_maxbytes"), (channel.events_enabled, "events_enabled")]
+                    {
                         if is_set {
                             lines.push(format!(
                                 "{which}_{option} of {} is not there yet: it has no effect",
@@ -387,7 +419,7 @@ impl Daemon {
         let server = &self.supervision.parsed().server;
         let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
         if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
-            say_at_the_end(&line);
+            let _ = writeln!(std::io::stderr(), "{line}");
         }
         if self.settings.is_pid1 {
             leave_termination_message(&line);
@@ -395,13 +427,9 @@ impl Daemon {
     }
 }
 
-/// One line on stderr, unless nobody takes what is there already: the end must not wait for a reader.
-fn say_at_the_end(line: &str) {
-    let stderr = std::io::stderr();
-    let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if matches!(poll(&mut room, PollTimeout::ZERO), Ok(1)) {
-        let _ = writeln!(stderr.lock(), "{line}");
-    }
+/// A path in Python's quotes.
+fn repr(path: &Path) -> String {
+    config::values::repr(&path.to_string_lossy())
 }
 
 /// Where AUTO logs are made: `childlogdir`, else the temporary directory.

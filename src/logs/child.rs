@@ -22,6 +22,8 @@ pub enum Format {
 pub struct Spec<'a> {
     /// The file, or `/dev/stdout` and the like; `None`: discarded.
     pub path: Option<&'a Path>,
+    /// syslog's socket and the program's name, for a copy that goes there.
+    pub syslog: Option<(&'a Path, &'a str)>,
     /// When a file is rotated; means nothing for what cannot seek.
     pub limits: Limits,
     /// Remove terminal escapes.
@@ -47,6 +49,8 @@ pub enum Flow {
 pub struct ChildLog {
     /// `None`: discarded, or closed.
     sink: Option<(SinkId, Writer)>,
+    /// syslog, and what its messages begin with.
+    syslog: Option<Box<(SinkId, Writer, Label)>>,
     ansi: Option<Ansi>,
     label: Label,
 }
@@ -62,42 +66,56 @@ impl ChildLog {
             Format::Prefix if sink.is_some() => Some(format!(" {} | ", spec.label).into_bytes().into()),
             _ => None,
         };
-        Ok(Self { sink, ansi: spec.strip_ansi.then(Ansi::default), label })
+        let mut log = Self { sink, syslog: None, ansi: spec.strip_ansi.then(Ansi::default), label };
+        if let Some((path, program)) = spec.syslog {
+            let (at, writer) = sinks.open_syslog(path).inspect_err(|_| log.close(sinks, Now::default()))?;
+            log.syslog = Some(Box::new((at, writer, Some(format!("{program} ").into_bytes().into()))));
+        }
+        Ok(log)
     }
 
     /// Whether a read from the pipe is wanted now; asked before each read, it keeps a stream's queue in its bounds.
     #[must_use]
     pub fn flow(&self, sinks: &Sinks) -> Flow {
-        self.sink.filter(|&(at, _)| sinks.is_full(at)).map_or(Flow::Open, |(at, _)| Flow::Blocked(at))
+        let syslog = self.syslog.as_deref().map(|syslog| syslog.0);
+        let mut targets = self.sink.map(|sink| sink.0).into_iter().chain(syslog);
+        targets.find(|&at| sinks.is_full(at)).map_or(Flow::Open, Flow::Blocked)
     }
 
     /// Takes what one read gave, always all of it; returns what it looks like in the log, before any prefix.
     pub fn write<'b>(&mut self, bytes: &'b [u8], sinks: &'b mut Sinks, now: Now) -> &'b [u8] {
         let Some(ansi) = &mut self.ansi else {
-            if let Some((at, writer)) = self.sink {
-                sinks.write(at, writer, &self.label, bytes, now);
-            }
+            self.put(bytes, sinks, now);
             return bytes;
         };
         let mut stripped = std::mem::take(&mut sinks.stripped);
         stripped.clear();
         ansi.strip(bytes, &mut stripped);
-        if let Some((at, writer)) = self.sink {
-            sinks.write(at, writer, &self.label, &stripped, now);
-        }
+        self.put(&stripped, sinks, now);
         sinks.stripped = stripped;
         &sinks.stripped
     }
 
+    fn put(&self, bytes: &[u8], sinks: &mut Sinks, now: Now) {
+        if let Some((at, writer)) = self.sink {
+            sinks.write(at, writer, &self.label, bytes, now);
+        }
+        if let Some((at, writer, label)) = self.syslog.as_deref() {
+            sinks.write(*at, *writer, label, bytes, now);
+        }
+    }
+
     /// At the end of the pipe: writes what was held back and lets the file go. What comes after is discarded.
     pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
-        let Some((at, writer)) = self.sink.take() else { return };
         let mut rest = Vec::new();
         if let Some(ansi) = &mut self.ansi {
             ansi.finish(&mut rest);
         }
-        sinks.write(at, writer, &self.label, &rest, now);
-        sinks.close(at, writer, now);
+        self.put(&rest, sinks, now);
+        let syslog = self.syslog.take().map(|syslog| (syslog.0, syslog.1));
+        for (at, writer) in [self.sink.take(), syslog].into_iter().flatten() {
+            sinks.close(at, writer, now);
+        }
     }
 
     /// Opens a file by its name again; streams stay.

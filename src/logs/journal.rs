@@ -48,6 +48,15 @@ impl Journal {
         Self::replace(&mut self.file, path, limits, sinks, now)
     }
 
+    /// Sends lines to syslog, which listens on the Unix socket `path`, instead of the file that it had.
+    pub fn set_syslog(&mut self, path: &Path, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+        let new = sinks.open_syslog(path)?;
+        if let Some((at, writer)) = self.file.replace(new) {
+            sinks.close(at, writer, now);
+        }
+        Ok(())
+    }
+
     /// Whether lines go to stdout too. Differs from Supervisor: where both are the same thing, each line comes once.
     pub fn set_echo(&mut self, on: bool, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
         Self::replace(&mut self.echo, on.then_some(Path::new("/dev/stdout")), Limits::default(), sinks, now)
@@ -91,12 +100,12 @@ impl Journal {
         // Writing to a vector cannot fail.
         let _ = writeln!(self.line, " {} {message}", level.code());
         if let Some((at, writer)) = self.file {
-            sinks.journal(at, writer, &self.line, now.mono);
+            sinks.journal(at, writer, &self.line, now);
         }
         if let Some((at, writer)) = self.echo
             && self.file.is_none_or(|(file, _)| file != at)
         {
-            sinks.journal(at, writer, &self.line, now.mono);
+            sinks.journal(at, writer, &self.line, now);
         }
     }
 

@@ -48,6 +48,10 @@ pub struct Sinks {
     parts: BTreeMap<Writer, Part>,
     /// When to let go of them, earliest first; an entry whose part has gone, or is another by now, means nothing.
     due: VecDeque<(Mono, Writer)>,
+    /// syslog, while somebody writes to it.
+    syslog: Option<SinkId>,
+    /// By what name syslog knows us; empty: `rsup`.
+    ident: Box<str>,
     writers: u64,
     stamp: Stamp,
     /// Prefixed lines under construction.
@@ -95,6 +99,11 @@ impl Sinks {
     #[must_use]
     pub fn new() -> Self {
         Self { inherited: Inherited::look(), ..Self::default() }
+    }
+
+    /// By what name syslog knows us.
+    pub fn set_ident(&mut self, name: &str) {
+        self.ident = name.into();
     }
 
     /// When `on_deadline` wants to be called; `None`: nothing is held.
@@ -228,15 +237,8 @@ impl Sinks {
         if stream::is_null(&stat) {
             return Ok(None);
         }
-        let writer = self.new_writer();
         if let Some(at) = self.find(Inode::of(&stat)) {
-            if let Some(sink) = self.sink_mut(at) {
-                sink.writers = sink.writers.saturating_add(1);
-                if let To::File(file) = &mut sink.to {
-                    file.join(limits);
-                }
-            }
-            return Ok(Some((at, writer)));
+            return Ok(Some((at, self.join(at, limits))));
         }
         let to = if inherited.is_none() && stream::is_regular(&stat) {
             To::File(LogFile::new(fd, path, &stat, limits))
@@ -248,6 +250,30 @@ impl Sinks {
             };
             To::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
         };
+        self.add(to).map(Some)
+    }
+
+    /// Opens syslog, or joins those who have it open. Nobody needs to listen there yet.
+    pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(SinkId, Writer), Errno> {
+        if let Some(at) = self.syslog.filter(|&at| self.is_syslog(at)) {
+            return Ok((at, self.join(at, Limits::default())));
+        }
+        let opened = self.add(To::Stream(Box::new(Stream::syslog(path)?)))?;
+        self.syslog = Some(opened.0);
+        Ok(opened)
+    }
+
+    fn join(&mut self, at: SinkId, limits: Limits) -> Writer {
+        if let Some(sink) = self.sink_mut(at) {
+            sink.writers = sink.writers.saturating_add(1);
+            if let To::File(file) = &mut sink.to {
+                file.join(limits);
+            }
+        }
+        self.new_writer()
+    }
+
+    fn add(&mut self, to: To) -> Result<(SinkId, Writer), Errno> {
         // FIFOs that somebody has read by now.
         for at in self.streams.clone() {
             self.close_unused(at);
@@ -262,12 +288,12 @@ impl Sinks {
         if matches!(to, To::Stream(_)) {
             self.streams.push(at);
         }
-        let inode = Inode::of(&stat);
+        let inode = to.inode();
         self.inodes.insert(inode, at);
         if let Some(place) = self.sinks.get_mut(at.0 as usize) {
             *place = Some(Sink { to, inode, writers: 1, mid_line: None });
         }
-        Ok(Some((at, writer)))
+        Ok((at, self.new_writer()))
     }
 
     /// A writer leaves: its part of a line is written, and what nobody else writes to is closed.
@@ -295,7 +321,7 @@ impl Sinks {
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
     pub(super) fn write(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
-        let shared = self.sink(at).is_some_and(|sink| sink.writers > 1);
+        let shared = self.sink(at).is_some_and(|sink| sink.writers > 1) || self.is_syslog(at);
         if !shared && !self.parts.contains_key(&writer) {
             return self.emit(at, writer, label, bytes, now);
         }
@@ -320,10 +346,12 @@ impl Sinks {
     }
 
     /// Writes a line of the journal; a stream that has no room for it counts it instead.
-    pub(super) fn journal(&mut self, at: SinkId, writer: Writer, line: &[u8], now: Mono) {
+    pub(super) fn journal(&mut self, at: SinkId, writer: Writer, line: &[u8], now: Now) {
+        // There, each line begins as a message does.
+        let label = self.is_syslog(at).then(|| Rc::from([]));
         match self.stream_mut(at).filter(|stream| stream.is_full_for_journal()) {
             Some(stream) => stream.lost_lines = stream.lost_lines.saturating_add(1),
-            None => self.put(at, writer, line, now),
+            None => self.emit(at, writer, &label, line, now),
         }
     }
 
@@ -374,6 +402,10 @@ impl Sinks {
 
     fn sink_mut(&mut self, at: SinkId) -> Option<&mut Sink> {
         self.sinks.get_mut(at.0 as usize)?.as_mut()
+    }
+
+    fn is_syslog(&self, at: SinkId) -> bool {
+        self.stream(at).is_some_and(Stream::is_syslog)
     }
 
     fn stream(&self, at: SinkId) -> Option<&Stream> {
@@ -429,10 +461,18 @@ impl Sinks {
     /// Puts the prefix before each line, if there is one, and writes.
     fn emit(&mut self, at: SinkId, writer: Writer, label: &Label, mut bytes: &[u8], now: Now) {
         let Some(label) = label else { return self.put(at, writer, bytes, now.mono) };
+        let is_syslog = self.is_syslog(at);
         let mut goes_on = self.sink(at).is_some_and(|sink| sink.mid_line == Some(writer));
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        let stamp = self.stamp.text(now.wall);
+        let message;
+        let stamp = if is_syslog {
+            let ident = if self.ident.is_empty() { "rsup" } else { &*self.ident };
+            message = self.stamp.syslog(now.wall) + ident + ": ";
+            message.as_bytes()
+        } else {
+            self.stamp.text(now.wall)
+        };
         while !bytes.is_empty() {
             let (line, rest) = split_after(bytes, memchr::memchr(b'\n', bytes).or(Some(bytes.len())));
             if !std::mem::take(&mut goes_on) {
@@ -442,6 +482,8 @@ impl Sinks {
             lines.extend_from_slice(line);
             bytes = rest;
         }
+        // A part of a line is a message too, since it cannot be added to.
+        lines.extend((is_syslog && lines.last().is_some_and(|&last| last != b'\n')).then_some(b'\n'));
         self.put(at, writer, &lines, now.mono);
         self.lines = lines;
     }

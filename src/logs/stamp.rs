@@ -36,6 +36,14 @@ impl Stamp {
         &self.text
     }
 
+    /// `wall` as syslog(3) begins a message: priority (LOG_USER, LOG_INFO), month, day, time.
+    pub(super) fn syslog(&mut self, wall: Wall) -> String {
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let local = clock::local(wall);
+        let month = MONTHS.get(usize::from(local.month).saturating_sub(1)).unwrap_or(&"Jan");
+        format!("<14>{month} {:2} {:02}:{:02}:{:02} ", local.day, local.hour, local.minute, local.second)
+    }
+
     fn digits<const N: usize>(&mut self, at: usize, values: [u8; N]) {
         for (place, value) in self.text.iter_mut().skip(at).zip(values) {
             *place = b'0'.saturating_add(value % 10);

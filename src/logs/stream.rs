@@ -10,6 +10,7 @@
 //! | pipe, FIFO, terminal | a non-blocking description of our own, opened through /proc/self/fd |
 //! | pipe that we may not open (another user's; no /proc) | splice(2) from a private pipe with SPLICE_F_NONBLOCK, which counts for both ends and for one call only |
 //! | controlling terminal that we may not open | /dev/tty |
+//! | syslog's socket (datagrams, one a line) | send(2) with MSG_DONTWAIT on a connection of our own |
 //! | any other | poll(2), then so few bytes that a writable terminal has room for them |
 
 use super::Trouble;
@@ -17,7 +18,7 @@ use super::file::Inode;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::sys::termios::tcgetsid;
 use nix::unistd::{getpid, getsid, pipe2, read, write};
@@ -59,6 +60,8 @@ enum How {
     Pipe,
     /// A few bytes when poll(2) says that there is room.
     Terminal,
+    /// A datagram for each line, to who listens on this Unix socket by then.
+    Syslog(UnixAddr),
 }
 
 /// A stream that has so much queued takes no more from programs.
@@ -137,6 +140,19 @@ impl Stream {
         }
     }
 
+    /// syslog, which listens on the Unix socket `path`, now or later. Only whole lines may be written.
+    pub(super) fn syslog(path: &Path) -> Result<Self, Errno> {
+        let fd =
+            socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+        let stat = fstat(&fd)?;
+        let stream = Self::new(fd, path.display().to_string(), &stat, false);
+        Ok(Self { how: How::Syslog(UnixAddr::new(path)?), ..stream })
+    }
+
+    pub(super) fn is_syslog(&self) -> bool {
+        matches!(self.how, How::Syslog(_))
+    }
+
     /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
     pub(super) fn write(&mut self, bytes: &[u8], troubles: &mut Vec<Trouble>) {
         let taken = if self.queue.is_empty() { self.try_write(bytes, troubles) } else { 0 };
@@ -174,10 +190,15 @@ impl Stream {
         let mut rest = bytes;
         while !rest.is_empty() && !self.gone {
             match self.send(rest) {
-                Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                Ok(taken) => {
+                    rest = rest.get(taken..).unwrap_or_default();
+                    if self.lost > 0 && self.is_syslog() {
+                        troubles.push(Trouble::Writable(PathBuf::from(&*self.name), std::mem::take(&mut self.lost)));
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(why) if matches!(self.how, How::File) => {
+                Err(why) if matches!(self.how, How::File | How::Syslog(_)) => {
                     if self.lost == 0 {
                         troubles.push(Trouble::Unwritable(PathBuf::from(&*self.name), why));
                     }
@@ -211,6 +232,21 @@ impl Stream {
                     }
                 }
                 moved
+            }
+            How::Syslog(address) => {
+                let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline.saturating_add(1));
+                let line = bytes.get(..end).unwrap_or(bytes);
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                match send(self.fd.as_raw_fd(), line, flags) {
+                    // Not connected yet, or to one who has gone; another may be there by now.
+                    Err(Errno::ENOTCONN | Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE) => {
+                        connect(self.fd.as_raw_fd(), address)?;
+                        send(self.fd.as_raw_fd(), line, flags)?;
+                    }
+                    sent => drop(sent?),
+                }
+                Ok(end)
             }
             How::Pipe => self.send_if_ready(bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
             How::Terminal => {

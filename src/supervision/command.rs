@@ -144,7 +144,6 @@ impl Supervision {
         let Some((place, name)) = self.waiting_item(id, goal) else { return };
         let Some(Goal::Probe { wait }) = self.goal(place) else { return };
         let outcome = result.and_then(|()| match self.process(id).map(Process::state) {
-            _ if self.mood != Mood::Running => Err(Fault::new(FaultCode::ShutdownState, "")),
             None => Err(Fault::new(FaultCode::BadName, &name)),
             Some(State::Unknown) => {
                 Err(Fault::new(FaultCode::Failed, format!("{name} is in an unknown process state")))

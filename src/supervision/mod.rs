@@ -273,13 +273,7 @@ impl Supervision {
 
     /// The next thing to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        let mut effect = self.effects.pop_front();
-        // What stopped a process since the fork was asked for has taken that back.
-        while let Some(Effect::Spawn(id)) = effect
-            && !self.process(id).is_some_and(|process| process.core.awaits_fork())
-        {
-            effect = self.effects.pop_front();
-        }
+        let effect = self.effects.pop_front();
         if effect.is_none() && self.effects.capacity() > KEPT_EFFECTS {
             // A start of a thousand programs has needed room that nothing needs again.
             self.effects = VecDeque::new();

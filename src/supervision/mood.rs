@@ -8,7 +8,6 @@
 use super::process::{Event, State};
 use super::{Effect, ProcId, Process, Supervision, is_listener, waits::Reply};
 use crate::config::model::{ExitCodeFrom, LogLevel};
-use crate::posix::{Exit, SIGKILL};
 use crate::time::{Mono, Now};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -81,9 +80,8 @@ const REMIND_EVERY: Duration = Duration::from_secs(3);
 /// A second request to end within this time is the first one told twice.
 const SAME_REQUEST: Duration = Duration::from_millis(250);
 
-/// After the last KILL, the time for the kernel to end what it can (to free gigabytes takes a while): where a budget is
-/// over, and where there is none.
-const GRACE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// After the last KILL, the time for the kernel to end what it can.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Supervision {
     /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
@@ -133,10 +131,6 @@ impl Supervision {
                 let left = self.names_unstopped();
                 if !left.is_empty() {
                     self.log(LogLevel::Critical, format!("giving up on {left}: still there after SIGKILL"));
-                }
-                // Their end is certain, only its time is not: it counts for our own exit code.
-                for process in self.processes.iter_mut().flatten().filter(|process| process.core.pid().is_some()) {
-                    process.last_exit = Some(Exit::Signal { number: SIGKILL, core: false });
                 }
                 return self.finish();
             }
@@ -256,9 +250,7 @@ impl Supervision {
 
     fn kill_all(&mut self, now: Now) {
         if let Some(shutdown) = &mut self.shutdown {
-            let [budgeted, free] = GRACE;
-            let end = shutdown.budget_end.map_or(now.mono.after(free), |end| end.after(budgeted));
-            shutdown.give_up_at = Some(end.max(now.mono.after(budgeted)));
+            shutdown.give_up_at = Some(now.mono.after(GRACE));
         }
         for id in self.in_order().into_iter().rev() {
             self.step(id, Event::Hurry, now);

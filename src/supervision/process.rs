@@ -317,12 +317,6 @@ impl Core {
             )
     }
 
-    /// A fork has been asked for and is still wanted.
-    #[must_use]
-    pub fn awaits_fork(&self) -> bool {
-        matches!(self.phase, Phase::Starting { pid: None, .. }) && self.remains.is_none()
-    }
-
     /// When `Woke` has something to do.
     #[must_use]
     pub fn deadline(&self, policy: &Policy) -> Option<Mono> {
@@ -346,7 +340,6 @@ impl Core {
         self.halted |= matches!(event, E::Halt | E::ShutDown { .. } | E::Hurry);
         match (self.phase, event) {
             // ---- starting
-            (P::Stopped | P::Exited { .. } | P::Fatal, E::Start) if self.halted => {}
             (P::Stopped | P::Exited { .. } | P::Fatal, E::Start) => {
                 // Differs from Supervisor: a start by request counts its tries anew (census §12, 8).
                 self.backoff = 0;
@@ -402,13 +395,12 @@ impl Core {
                 self.go(P::Stopping { pid: Some(pid), kill_at: now }, out);
                 self.woke(now, policy, out);
             }
-            // The fork was about to come, or was waiting for the sweep: it will not come.
-            (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
+            // The fork was waiting for the sweep: it will not come.
+            (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry)
+                if self.remains.is_some() =>
+            {
                 self.go(P::Stopping { pid: None, kill_at: now }, out);
-                match self.remains {
-                    Some(_) => self.hasten(event, now, policy, out),
-                    None => self.go(P::Stopped, out),
-                }
+                self.hasten(event, now, policy, out);
             }
             (P::Stopping { pid, kill_at }, E::ShutDown { kill_by: Some(by) }) if by < kill_at => {
                 self.phase = P::Stopping { pid, kill_at: by };
@@ -455,7 +447,7 @@ impl Core {
             | (P::Backoff { .. } | P::Starting { .. } | P::Running { .. } | P::Stopping { .. }, E::Start)
             | (P::Starting { pid: Some(_), .. }, E::Spawned(_) | E::SpawnFailed)
             | (P::Starting { .. } | P::Running { .. }, E::SignalFailed | E::Halt)
-            | (P::Starting { pid: None, .. }, E::Exited { .. })
+            | (P::Starting { pid: None, .. }, E::Exited { .. } | E::Stop | E::ShutDown { .. } | E::Hurry)
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
             | (P::Stopping { .. }, E::Stop | E::ShutDown { .. } | E::Halt)
             | (P::Stopping { pid: None, .. }, E::Exited { .. } | E::SignalFailed)

@@ -327,34 +327,8 @@ fn what_even_kill_does_not_end_is_given_up_after_a_second_term() {
     let immortal = Script { immortal: true, ..DEAF };
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", immortal)]).boot();
     world.run_until(2000).terminate().run_until(3000).terminate().run_until(60_000);
-    assert_eq!(world.ended(), Some((5000, 0)));
+    assert!(world.ended().is_some_and(|(at, _)| at <= 3200), "{:?}", world.ended());
     assert!(world.log.iter().any(|line| line.starts_with("giving up on a")));
-}
-
-#[test]
-fn who_is_given_up_after_a_kill_has_died_of_it() {
-    let immortal = Script { immortal: true, ..DEAF };
-    let from = |s: &mut ServerConfig| {
-        s.exit_code_from = ExitCodeFrom::Program("a".into());
-        s.stop_budget_ms = Some(1000);
-    };
-    let mut world = World::new(config(vec![program("a", |_| {})], from), &[("a", immortal)]).boot();
-    world.run_until(2000).terminate().run_until(60_000);
-    assert_eq!(world.ended(), Some((3100, 137)));
-}
-
-#[test]
-fn what_an_end_catches_between_its_fork_and_the_wish_for_it_does_not_start() {
-    // The essential program has failed for good before the fork of the others has come to its turn.
-    for (priority, others) in [(999, WELL), (5, WELL), (5, Script { unspawnable: true, ..WELL }), (2000, DEAF)] {
-        let main = program("main", |p| (p.priority, p.essential, p.startretries) = (priority, true, 0));
-        let all = vec![main, program("other", |p| p.startretries = 10), program("third", |_| {})];
-        let scripts = [("main", Script { unspawnable: true, ..WELL }), ("other", others)];
-        let mut world = World::new(config(all, |_| {}), &scripts).boot();
-        world.run_until(60_000);
-        assert!(world.ended().is_some_and(|(at, code)| at <= 20_000 && code == 127), "{priority}: {:?}", world.log);
-        assert!(world.children.is_empty(), "{:?}", world.log);
-    }
 }
 
 #[test]
@@ -574,17 +548,17 @@ proptest! {
     #[test]
     fn every_history_ends_in_order(
         programs in prop::collection::vec(
-            (1..4_i32, 0..3_i64, -1..3_i64, 0..4_i64, 0..6_u8, any::<bool>(), any::<bool>(), 0..3_u8, 0..8_u8), 1..6),
+            (1..4_i32, 0..3_i64, -1..3_i64, 0..4_i64, 0..6_u8, any::<bool>(), any::<bool>(), 0..3_u8), 1..6),
         requests in prop::collection::vec((0..6_usize, 0..4_u8, 0..3000_u64), 0..20),
         budget in prop::option::of(0..6000_u64),
     ) {
         let mut groups = Vec::new();
         let mut scripts = Vec::new();
         let names: Vec<String> = (0..programs.len()).map(|n| format!("p{n}")).collect();
-        for (name, (priority, startsecs, retries, stopwait, kind, autostart, sweep, restart, essential)) in names.iter().zip(&programs) {
+        for (name, (priority, startsecs, retries, stopwait, kind, autostart, sweep, restart)) in names.iter().zip(&programs) {
             groups.push(program(name, |p| {
                 (p.priority, p.startsecs, p.startretries, p.stopwaitsecs) = (*priority, *startsecs, *retries, *stopwait);
-                (p.autostart, p.sweep, p.essential) = (*autostart, *sweep, *essential == 0);
+                (p.autostart, p.sweep) = (*autostart, *sweep);
                 p.autorestart = [AutoRestart::Never, AutoRestart::Unexpected, AutoRestart::Always][usize::from(*restart)];
             }));
             let leaves = sweep.then_some(Some(150));
@@ -620,9 +594,7 @@ proptest! {
         });
         let spawned = |world: &World| world.log.iter().filter(|line| line.starts_with("spawned")).count();
         let before = spawned(&world);
-        if world.finish.is_none() {
-            world.terminate();
-        }
+        world.terminate();
         let begun = world.millis;
         world.run_until(millis + 120_000);
         let (at, _) = world.finish.clone().expect("a TERM ends everything");
@@ -631,6 +603,6 @@ proptest! {
         let all: i64 = levels.values().sum();
         // A leader's own time, then as much for what it left; and looks at a group every 50 ms.
         let limit = budget.map_or(all as u64 * 2000 + 1500, |budget| budget + 200);
-        prop_assert!(at.saturating_sub(begun) <= limit, "{} ms of {limit}", at - begun);
+        prop_assert!(at - begun <= limit, "{} ms of {limit}", at - begun);
     }
 }

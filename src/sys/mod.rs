@@ -4,6 +4,7 @@
 //! a child that one of them killed), queued values, a spawn that shares memory with its child.
 #![allow(unsafe_code)]
 
+pub mod background;
 pub mod clock;
 pub mod errno;
 pub mod fds;

@@ -19,6 +19,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod background;
 mod config;
 mod control;
 mod drives;

@@ -9,6 +9,7 @@ use nix::unistd::{mkfifo, read};
 use proptest::prelude::*;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -42,7 +43,11 @@ impl Rig {
     fn log_as(&mut self, name: &str, format: Format, label: &str) -> ChildLog {
         let path = self.path(name);
         let limits = Limits::default();
-        ChildLog::open(&Spec { path: Some(&path), limits, strip_ansi: false, format, label }, &mut self.sinks).unwrap()
+        ChildLog::open(
+            &Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format, label },
+            &mut self.sinks,
+        )
+        .unwrap()
     }
 
     fn write(&mut self, log: &mut ChildLog, text: &str) -> Flow {
@@ -153,7 +158,7 @@ proptest! {
         let strip = |name: &str, chunks: Vec<Vec<u8>>| {
             let mut rig = Rig::new();
             let path = rig.path(name);
-            let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: true, format: Format::Raw, label: "" };
+            let spec = Spec { path: Some(&path), syslog: None, limits: Limits::default(), strip_ansi: true, format: Format::Raw, label: "" };
             let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
             for chunk in chunks {
                 log.write(&chunk, &mut rig.sinks, rig.now);
@@ -249,8 +254,14 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
     let limits = |maxbytes| Limits { maxbytes, backups: 2, private: false };
     let open = |rig: &mut Rig, name, maxbytes| {
         let path = rig.path(name);
-        let spec =
-            Spec { path: Some(&path), limits: limits(maxbytes), strip_ansi: false, format: Format::Raw, label: "" };
+        let spec = Spec {
+            path: Some(&path),
+            syslog: None,
+            limits: limits(maxbytes),
+            strip_ansi: false,
+            format: Format::Raw,
+            label: "",
+        };
         ChildLog::open(&spec, &mut rig.sinks).unwrap()
     };
     let (mut a, mut b) = (open(&mut rig, "f", 1_000), open(&mut rig, "link", 20));
@@ -278,7 +289,14 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
 fn no_path_and_dev_null_discard() {
     let mut rig = Rig::new();
     for path in [None, Some(Path::new("/dev/null"))] {
-        let spec = Spec { path, limits: Limits::default(), strip_ansi: true, format: Format::Prefix, label: "x" };
+        let spec = Spec {
+            path,
+            syslog: None,
+            limits: Limits::default(),
+            strip_ansi: true,
+            format: Format::Prefix,
+            label: "x",
+        };
         let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
         assert_eq!(rig.write(&mut log, "gone"), Flow::Open);
         log.reopen(&mut rig.sinks).unwrap();
@@ -293,7 +311,14 @@ fn no_path_and_dev_null_discard() {
 fn a_file_that_cannot_be_opened_is_an_errno() {
     let mut rig = Rig::new();
     let path = rig.path("no/such/folder");
-    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec {
+        path: Some(&path),
+        syslog: None,
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
     let why = ChildLog::open(&spec, &mut rig.sinks).unwrap_err();
     assert_eq!(format!("{why:?}"), "ENOENT");
 }
@@ -493,7 +518,7 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
     fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 10, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     for _ in 0..10 {
         rig.write(&mut log, "12345678");
@@ -512,7 +537,7 @@ fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 4, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "first");
     fs::remove_file(&path).unwrap();
@@ -525,7 +550,7 @@ fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 10, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "123456");
     fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
@@ -542,7 +567,7 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let path = rig.path("f");
     let limits = Limits { maxbytes: 1, backups: 1, private: true };
-    let spec = Spec { path: Some(&path), limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "rotate");
     assert_eq!((mode(&path), mode(&rig.path("f.1"))), (0o600, 0o600));
@@ -552,7 +577,7 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
 
 #[test]
 fn a_channel_and_a_file_are_small() {
-    assert!(size_of::<ChildLog>() <= 48, "{}", size_of::<ChildLog>());
+    assert!(size_of::<ChildLog>() <= 56, "{}", size_of::<ChildLog>());
     assert!(size_of::<Option<Sink>>() <= 160, "{}", size_of::<Option<Sink>>());
 }
 
@@ -565,7 +590,14 @@ fn what_is_under_dev_is_emptied_but_stays() {
     let inode = fs::metadata(&path).unwrap().ino();
     let mut rig = Rig::new();
     rig.sinks.clear_path(&path, false).unwrap();
-    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec {
+        path: Some(&path),
+        syslog: None,
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "new");
     log.clear(&mut rig.sinks).unwrap();
@@ -579,7 +611,14 @@ fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
     let mut rig = Rig::new();
     let first = nix::pty::openpty(None, None).unwrap();
     let path = name(&first);
-    let spec = Spec { path: Some(&path), limits: Limits::default(), strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = Spec {
+        path: Some(&path),
+        syslog: None,
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "one\n");
     drop(first);
@@ -599,6 +638,7 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     let open = |rig: &Rig| rig.sinks.sinks.iter().flatten().count() + rig.sinks.closed.len();
     let full = Spec {
         path: Some(Path::new("/dev/full")),
+        syslog: None,
         limits: Limits::default(),
         strip_ansi: false,
         format: Format::Raw,
@@ -630,4 +670,92 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     rig.sinks.drop_closed();
     assert_eq!(open(&rig), 1, "the next that is opened closes it");
     other.close(&mut rig.sinks, rig.now);
+}
+
+/// What a syslog has got, each without its time.
+fn messages(syslog: &UnixDatagram) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count) = syslog.recv(&mut buffer) {
+        let text = std::str::from_utf8(&buffer[..count]).unwrap();
+        let local = clock::local(Wall { secs: 1_795_256_142, nanos: 0 });
+        let time = format!("{:02}:{:02}:{:02} ", local.hour, local.minute, local.second);
+        let (head, rest) = text.split_once(&time).unwrap();
+        assert!(head.starts_with("<14>Nov 21 "), "{text}");
+        all.push(rest.to_owned());
+    }
+    all
+}
+
+fn syslog_at(path: &Path) -> UnixDatagram {
+    let _ = fs::remove_file(path);
+    let syslog = UnixDatagram::bind(path).unwrap();
+    syslog.set_nonblocking(true).unwrap();
+    syslog
+}
+
+#[test]
+fn syslog_gets_a_message_for_each_line_of_each_writer() {
+    let mut rig = Rig::new();
+    let path = rig.path("log");
+    let syslog = syslog_at(&path);
+    rig.sinks.set_ident("me");
+    let spec = Spec {
+        path: None,
+        syslog: Some((&path, "web")),
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    let mut journal = Journal::new(Level::Info);
+    journal.set_syslog(&path, &mut rig.sinks, rig.now).unwrap();
+    rig.write(&mut log, "one\ntwo\npa");
+    journal.log(Level::Info, format_args!("a\nb"), &mut rig.sinks, rig.now);
+    rig.write(&mut log, "rt\n\n");
+    let line = format!("me: {} INFO a", rig.stamp());
+    assert_eq!(messages(&syslog), ["me: web one", "me: web two", &line, "me: b", "me: web part", "me: web "]);
+    rig.write(&mut log, "held");
+    rig.pass(HOLD_MS);
+    rig.write(&mut log, " and more\n");
+    rig.write(&mut log, "end");
+    log.close(&mut rig.sinks, rig.now);
+    assert_eq!(messages(&syslog), ["me: web held", "me: web  and more", "me: web end"]);
+}
+
+#[test]
+fn a_syslog_that_is_full_holds_back_its_writers_and_one_that_is_gone_nobody() {
+    let mut rig = Rig::new();
+    let path = rig.path("log");
+    let spec = Spec {
+        path: None,
+        syslog: Some((&path, "web")),
+        limits: Limits::default(),
+        strip_ansi: false,
+        format: Format::Raw,
+        label: "",
+    };
+    let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
+    assert_eq!(rig.write(&mut log, "nobody is there\n"), Flow::Open);
+    assert!(matches!(rig.sinks.take_troubles()[..], [Trouble::Unwritable(..)]));
+    let syslog = syslog_at(&path);
+    rig.write(&mut log, "first\n");
+    assert!(matches!(rig.sinks.take_troubles()[..], [Trouble::Writable(..)]));
+    let mut written = 0;
+    while rig.write(&mut log, "more\n") == Flow::Open {
+        written += 1;
+    }
+    let mut got = messages(&syslog).len() - 1;
+    while got <= written {
+        assert!(rig.sinks.wants_write().count() > 0);
+        rig.sinks.flush(SinkId(0), rig.now);
+        got += messages(&syslog).len();
+    }
+    assert_eq!((got, log.flow(&rig.sinks)), (written + 1, Flow::Open));
+    drop(syslog);
+    let syslog = syslog_at(&path);
+    rig.write(&mut log, "to the next\n");
+    assert_eq!(messages(&syslog), ["rsup: web to the next"]);
+    log.close(&mut rig.sinks, rig.now);
 }

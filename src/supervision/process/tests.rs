@@ -96,9 +96,9 @@ fn events(world: World) -> Vec<Event> {
     if world.group {
         events.push(Event::GroupEmpty);
     }
-    // A supervisor that shuts down accepts no requests (a start may have been on its way), and shuts each process down only after halting all.
+    // A supervisor that shuts down accepts no requests, and shuts each process down only after halting all.
     events.retain(|event| match event {
-        Event::Stop => !world.halted,
+        Event::Start | Event::Stop => !world.halted,
         Event::ShutDown { .. } => world.halted,
         _ => true,
     });
@@ -117,7 +117,7 @@ fn apply(
     let before = core;
     let context = || format!("{before:?} {event:?} {policy:?}");
     match event {
-        Event::Start => world.wanted = !world.halted,
+        Event::Start => world.wanted = true,
         Event::Stop if before.state().is_running() || matches!(before.phase, Phase::Exited { .. }) => {
             world.wanted = false;
         }
@@ -152,8 +152,6 @@ fn apply(
                 assert!(!world.halted, "a spawn during shutdown: {}", context());
                 assert_eq!(answers, [None], "one thing at a time: {}", context());
                 answers = vec![Some(Event::Spawned(PID)), Some(Event::SpawnFailed)];
-                // Before the fork comes another process may have ended everything.
-                answers.extend([Event::Stop, Event::Halt, Event::Hurry].map(Some));
             }
             Action::StopSignal(pid) | Action::Kill(pid) => {
                 assert!(world.alive && core.pid() == Some(pid), "a signal to a pid not held: {}", context());
