@@ -151,7 +151,7 @@ impl Daemon {
             if let Some(finish) = self.finish.take() {
                 return self.end(finish);
             }
-            self.with_server(|server, daemon| server.follow(daemon.sinks.changes(), daemon));
+            self.with_server(|server, daemon| server.tend(daemon.sinks.changes(), daemon));
             let clients = self.server.as_ref().and_then(Server::next_deadline);
             let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients];
             let deadline = deadlines.into_iter().flatten().min();
@@ -268,7 +268,7 @@ impl Daemon {
                 }
             }
             Kind::Lingering => {}
-            Kind::Listener => self.with_server(|server, _| server.accept(n)),
+            Kind::Listener => self.with_server(|server, daemon| server.accept(n, daemon.now)),
             Kind::Connection => self.with_server(|server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();

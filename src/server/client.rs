@@ -7,13 +7,20 @@ use crate::rpc::{self, Channel, Host, Pending, Progress};
 use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
 use crate::sys::sockets;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::web::{self, Answer, Outcome};
 use crate::wire::http::{self, Framing, Parsed, Request, Response};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+/// A request must have come whole so long after its first byte, and an answer must be taken on, in milliseconds.
+pub(super) const REQUEST_MILLIS: u64 = 60_000;
+/// A connection without a request is closed after so long.
+const IDLE_MILLIS: u64 = 3_600_000;
+/// What comes behind a request that was refused unread is taken and thrown away for so long: a close at once would take
+/// the answer from a client that is still sending.
+const DRAIN_MILLIS: u64 = 2_000;
 /// Most requests of one client that are answered in one turn of the loop.
 const REQUESTS_A_TURN: usize = 8;
 /// Read at once, in bytes: the smallest and the largest piece.
@@ -26,7 +33,7 @@ const KEPT_BYTES: usize = 16 * 1024;
 pub(super) struct Client {
     pub(super) socket: OwnedFd,
     /// Number of its service.
-    service: u32,
+    pub(super) service: u32,
     input: Vec<u8>,
     output: Vec<u8>,
     /// What comes after `output`: a long answer's body, which is not copied.
@@ -41,8 +48,10 @@ pub(super) struct Client {
     /// The connection ends when all is written.
     is_last: bool,
     was_told_to_continue: bool,
-    /// The server's serial when it was last served.
-    pub(super) served: u32,
+    /// The request was refused before it was read.
+    must_drain: bool,
+    /// When it came, the request that comes now began, or something was last written.
+    pub(super) since: Mono,
     /// What of the server's `held` is its part.
     pub(super) held: usize,
 }
@@ -67,10 +76,12 @@ enum Doing {
     Answering { call: Call, pending: Pending, is_paused: bool },
     /// For more of a log.
     Following(Follow, Framing),
+    /// For the end of what nobody reads.
+    Draining,
 }
 
 impl Client {
-    pub(super) fn new(socket: OwnedFd, service: u32, served: u32) -> Self {
+    pub(super) fn new(socket: OwnedFd, service: u32, since: Mono) -> Self {
         Self {
             socket,
             service,
@@ -83,14 +94,20 @@ impl Client {
             has_ended: false,
             is_last: false,
             was_told_to_continue: false,
-            served,
+            must_drain: false,
+            since,
             held: 0,
         }
     }
 
-    /// Nobody would miss anything if the connection were closed.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.doing, Doing::Reading) && self.input.is_empty() && self.output.is_empty()
+    /// When the connection is closed if nothing happens before; `None`: it may take as long as it takes.
+    pub(super) fn expiry(&self) -> Option<Mono> {
+        Some(self.since.after_ms(match self.doing {
+            Doing::Answering { .. } | Doing::Following(..) => return None,
+            Doing::Draining => DRAIN_MILLIS,
+            Doing::Reading if self.input.is_empty() && self.output.is_empty() => IDLE_MILLIS,
+            Doing::Reading => REQUEST_MILLIS,
+        }))
     }
 
     /// What it makes us hold, in bytes.
@@ -132,8 +149,9 @@ impl Client {
         host: &mut dyn Host,
     ) -> Option<Interest> {
         for _ in 0..REQUESTS_A_TURN {
-            match self.flush() {
-                Ok(true) if self.is_last => return None,
+            match self.flush(host.now().mono) {
+                Ok(true) if self.is_last && self.has_ended => return None,
+                Ok(true) if self.is_last => return self.drain(),
                 Ok(true) => {}
                 Ok(false) => return Some(Interest::Write),
                 Err(_) => return None,
@@ -150,14 +168,20 @@ impl Client {
                     self.doing = waiting;
                     // Read on, to see whether it goes; but not more than a little.
                     if may_read {
-                        self.read().ok()?;
+                        self.read(host.now().mono).ok()?;
                     }
                     let enough = self.has_ended || self.input.len() >= PIECE.1;
                     return Some(if enough { Interest::Nothing } else { Interest::Read });
                 }
+                Doing::Draining => {
+                    self.doing = Doing::Draining;
+                    self.read(self.since).ok()?;
+                    self.input.clear();
+                    return (!self.has_ended).then_some(Interest::Read);
+                }
                 Doing::Following(mut follow, framing) => {
                     if std::mem::take(&mut may_read) {
-                        self.read().ok()?;
+                        self.read(host.now().mono).ok()?;
                         self.input.clear(); // Nothing behind an answer without an end is ever answered.
                     }
                     let piece = follow.more().ok().filter(|_| !self.has_ended)?;
@@ -169,7 +193,7 @@ impl Client {
                 }
                 Doing::Reading => {
                     if std::mem::take(&mut may_read) {
-                        self.read().ok()?;
+                        self.read(host.now().mono).ok()?;
                     }
                     if !self.take_request(server, n, host) {
                         return (!self.has_ended).then_some(Interest::Read);
@@ -181,8 +205,19 @@ impl Client {
         Some(Interest::Write)
     }
 
+    /// After the last answer: the connection is over, but for what a refused client may still be sending.
+    fn drain(&mut self) -> Option<Interest> {
+        if !std::mem::take(&mut self.must_drain) {
+            return None;
+        }
+        sockets::end_output(&self.socket);
+        (self.doing, self.is_last) = (Doing::Draining, false);
+        self.input.clear();
+        Some(Interest::Read)
+    }
+
     /// Reads a piece, if one is there.
-    fn read(&mut self) -> Result<(), Errno> {
+    fn read(&mut self, now: Mono) -> Result<(), Errno> {
         let (filled, (least, most)) = (self.input.len(), PIECE);
         self.input.resize(filled.saturating_add(filled.clamp(least, most)), 0);
         let piece = self.input.get_mut(filled..).unwrap_or_default();
@@ -190,6 +225,7 @@ impl Client {
         self.input.truncate(filled.saturating_add(read.unwrap_or(0)));
         match read {
             Ok(0) => self.has_ended = true,
+            Ok(_) if filled == 0 => self.since = now,
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -197,7 +233,7 @@ impl Client {
     }
 
     /// Writes what there is room for; `true`: all is written.
-    pub(super) fn flush(&mut self) -> Result<bool, Errno> {
+    pub(super) fn flush(&mut self, now: Mono) -> Result<bool, Errno> {
         loop {
             let rest = match self.sent.checked_sub(self.output.len()) {
                 None => self.output.get(self.sent..),
@@ -205,7 +241,7 @@ impl Client {
             };
             let Some(rest) = rest.filter(|rest| !rest.is_empty()) else { break };
             match sockets::transmit(&self.socket, rest) {
-                Ok(sent) => self.sent = self.sent.saturating_add(sent),
+                Ok(sent) => (self.sent, self.since) = (self.sent.saturating_add(sent), now),
                 Err(Errno::EAGAIN) => return Ok(false),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
@@ -233,7 +269,10 @@ impl Client {
                 self.output.extend_from_slice(http::CONTINUE);
             }
             Ok(Parsed::Partial { .. }) => return false,
-            Err(why) => self.say(Response::error(why.status()), Framing::LAST, host.now()),
+            Err(why) => {
+                self.must_drain = true;
+                self.say(Response::error(why.status()), Framing::LAST, host.now());
+            }
         }
         true
     }

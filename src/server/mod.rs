@@ -31,6 +31,9 @@ const CLIENTS_MAX: usize = 1000;
 const ACCEPTS_A_TURN: usize = 64;
 /// What all clients together may make us hold, in bytes; a client that takes us beyond it is dropped.
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Descriptors that we keep for a time when programs have taken all others: one for a client, one to lend it while it is
+/// answered (a file to read), one to turn the next one away.
+const SPARES: usize = 3;
 /// At the end, clients have so long to take their last answer, in milliseconds.
 const LAST_ANSWER_MILLIS: u64 = 100;
 
@@ -51,11 +54,13 @@ pub struct Server {
     open: usize,
     /// Bytes that clients make us hold.
     held: usize,
-    /// Counts clients and their turns: so a ticket never comes twice, and it is known who was served last.
+    /// Counts clients' turns: so a ticket never comes twice.
     serial: u32,
     has_supervisor: bool,
     web_token: Token,
-    spare: Option<File>,
+    spares: Vec<File>,
+    /// When to look for clients whose time is over, if there can be one.
+    expiry: Option<Mono>,
     /// The clients that follow logs; one that has gone may still be among them.
     following: BTreeSet<u32>,
     /// How often logs had changed when they were last looked at, and when that may be done again.
@@ -83,7 +88,7 @@ impl Server {
         let (mut said, mut problems) = (Said::new(), Vec::new());
         let has_supervisor =
             config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
-        let (services, clients, spare) = (Vec::new(), Vec::new(), sockets::spare());
+        let (services, clients, spares) = (Vec::new(), Vec::new(), Vec::new());
         let mut server = Self {
             poll,
             tokens,
@@ -94,11 +99,13 @@ impl Server {
             serial: 0,
             has_supervisor,
             web_token: Token::random(),
-            spare,
+            spares,
+            expiry: None,
             following: BTreeSet::new(),
             looked: (0, Mono::default()),
             is_behind: false,
         };
+        server.refill();
         for section in &config.http {
             match listen::listen(section) {
                 Ok(listener) => {
@@ -134,51 +141,61 @@ impl Server {
     }
 
     /// Lets clients in that wait at the n-th listening socket.
-    pub fn accept(&mut self, n: u32) {
+    pub fn accept(&mut self, n: u32, now: Now) {
         for _ in 0..ACCEPTS_A_TURN {
-            let Some(service) = at(&self.services, n) else { return };
-            let is_private = service.is_private;
-            let socket = match service.listener.accept() {
+            let socket = match self.take_in(n) {
                 Ok(socket) => socket,
-                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-                    self.turn_away(n);
-                    continue;
-                }
+                // Some descriptor is free again, or it never will be.
+                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) if self.make_room(n) => continue,
                 Err(Errno::ECONNABORTED | Errno::EINTR) => continue,
                 Err(_) => return,
             };
+            let is_private = at(&self.services, n).is_some_and(|service| service.is_private);
             let is_ours = |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw();
             if is_private && !sockets::peer_uid(&socket).is_ok_and(is_ours) {
                 continue;
             }
-            if self.open >= CLIENTS_MAX && !self.drop_idlest() {
+            if self.open >= CLIENTS_MAX && !self.drop_oldest(n) {
                 continue; // Closed: better than a client that hangs.
             }
-            self.let_in(socket, n);
+            self.let_in(socket, n, now);
         }
     }
 
-    /// Without a descriptor for the next client: takes it from an idle one, or closes the next client's own, else the
-    /// listening socket would be ready for ever.
-    fn turn_away(&mut self, n: u32) {
-        if self.drop_idlest() {
-            return;
-        }
-        self.spare = None;
-        if let Some(service) = at(&self.services, n) {
-            drop(service.listener.accept());
-        }
-        self.spare = sockets::spare();
+    fn take_in(&self, n: u32) -> Result<OwnedFd, Errno> {
+        at(&self.services, n).ok_or(Errno::EAGAIN)?.listener.accept()
     }
 
-    fn let_in(&mut self, socket: OwnedFd, service: u32) {
+    /// Without a descriptor for the next client: takes one of ours, or an idle client's, or else closes the next client,
+    /// since the listening socket would be ready for ever.
+    fn make_room(&mut self, n: u32) -> bool {
+        if self.spares.len() > SPARES.saturating_sub(1) {
+            self.spares.pop();
+        } else if !self.drop_oldest(n) {
+            let spare = self.spares.pop();
+            let had_one = spare.is_some();
+            drop(spare);
+            drop(self.take_in(n));
+            self.refill();
+            return had_one;
+        }
+        true
+    }
+
+    fn refill(&mut self) {
+        let missing = SPARES.saturating_sub(self.spares.len());
+        self.spares.extend(std::iter::repeat_with(sockets::spare).take(missing).map_while(|spare| spare));
+    }
+
+    fn let_in(&mut self, socket: OwnedFd, service: u32, now: Now) {
         let place = self.clients.iter().position(Option::is_none).unwrap_or(self.clients.len());
         let Ok(n) = u32::try_from(place) else { return };
         if self.poll.add(&socket, self.token(n), Interest::Read).is_err() {
             return;
         }
-        self.serial = self.serial.wrapping_add(1);
-        let client = Some(Box::new(Client::new(socket, service, self.serial)));
+        let client = Client::new(socket, service, now.mono);
+        self.note_expiry(client.expiry());
+        let client = Some(Box::new(client));
         match self.clients.get_mut(place) {
             Some(slot) => *slot = client,
             None => self.clients.push(client),
@@ -190,16 +207,13 @@ impl Server {
         self.tokens[1] | u64::from(n)
     }
 
-    /// Closes the connection that has been idle for longest; `false`: all are busy.
-    fn drop_idlest(&mut self) -> bool {
-        let idle = self.clients.iter_mut().filter(|slot| slot.as_ref().is_some_and(|client| client.is_idle()));
-        let Some(slot) = idle.max_by_key(|slot| slot.as_ref().map(|client| self.serial.wrapping_sub(client.served)))
-        else {
-            return false;
-        };
-        if let Some(client) = slot.take() {
-            self.close(&client);
-        }
+    /// Closes the connection that has been without progress for longest, of those who came as the next one does if there
+    /// is one; `false`: all wait for an answer.
+    fn drop_oldest(&mut self, service: u32) -> bool {
+        let idle = self.clients.iter_mut().filter(|slot| slot.as_ref().is_some_and(|client| client.ticket().is_none()));
+        let oldest = idle.min_by_key(|slot| slot.as_ref().map(|client| (client.service != service, client.since)));
+        let Some(client) = oldest.and_then(Option::take) else { return false };
+        self.close(&client);
         true
     }
 
@@ -225,8 +239,14 @@ impl Server {
     /// A client's turn; afterwards it is back in its place, or gone.
     fn advance(&mut self, mut client: Box<Client>, n: u32, may_read: bool, host: &mut dyn Host) {
         self.serial = self.serial.wrapping_add(1);
-        client.served = self.serial;
+        let is_short = self.spares.len() < SPARES;
+        if is_short {
+            self.spares.pop();
+        }
         let next = client.turn(self, n, may_read, host);
+        if is_short {
+            self.refill();
+        }
         let held = client.bytes();
         self.held = self.held.saturating_sub(client.held).saturating_add(held);
         client.held = held;
@@ -235,6 +255,7 @@ impl Server {
             return self.hang_up(&client, host);
         }
         client.interest = interest;
+        self.note_expiry(client.expiry());
         if client.follows() {
             self.following.insert(n);
         }
@@ -243,9 +264,13 @@ impl Server {
         }
     }
 
-    /// Sends what has come to those who follow logs, if these have changed: `changes` counts that.
-    pub fn follow(&mut self, changes: u64, host: &mut dyn Host) {
+    /// Closes the connections whose time is over, and sends what has come to those who follow logs, if these have changed:
+    /// `changes` counts that.
+    pub fn tend(&mut self, changes: u64, host: &mut dyn Host) {
         let now = host.now().mono;
+        if self.expiry.is_some_and(|expiry| expiry <= now) {
+            self.expire(now);
+        }
         self.is_behind = !self.following.is_empty() && changes != self.looked.0;
         if !self.is_behind || now < self.looked.1 {
             return;
@@ -260,10 +285,22 @@ impl Server {
         }
     }
 
-    /// When [`Server::follow`] is to be called again though nothing happens.
+    fn expire(&mut self, now: Mono) {
+        let is_over = |client: &mut Box<Client>| client.expiry().is_some_and(|expiry| expiry <= now);
+        let over: Vec<_> = self.clients.iter_mut().filter_map(|slot| slot.take_if(is_over)).collect();
+        over.iter().for_each(|client| self.close(client));
+        self.expiry = self.clients.iter().flatten().filter_map(|client| client.expiry()).min();
+    }
+
+    fn note_expiry(&mut self, expiry: Option<Mono>) {
+        self.expiry = [self.expiry, expiry].into_iter().flatten().min();
+    }
+
+    /// When [`Server::tend`] is to be called again though nothing happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.is_behind.then_some(self.looked.1)
+        let looks = self.is_behind.then_some(self.looked.1);
+        [looks, self.expiry].into_iter().flatten().min()
     }
 
     /// Closes a connection whose call may not have been answered yet.
@@ -278,13 +315,16 @@ impl Server {
     fn close(&mut self, client: &Client) {
         self.open = self.open.saturating_sub(1);
         self.held = self.held.saturating_sub(client.held);
+        if self.open == 0 {
+            self.expiry = None;
+        }
     }
 
     /// Answers that are still to be written have a moment for that.
     pub fn flush_before_exit(&mut self, now: Now) {
         let end = now.mono.after_ms(LAST_ANSWER_MILLIS);
         for client in self.clients.iter_mut().flatten() {
-            while matches!(client.flush(), Ok(false)) {
+            while matches!(client.flush(now.mono), Ok(false)) {
                 let left = u16::try_from(end.since(clock::mono()).as_millis()).unwrap_or(0);
                 if left == 0 {
                     break;

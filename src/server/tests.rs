@@ -1,3 +1,4 @@
+use super::client::REQUEST_MILLIS;
 use super::*;
 use crate::config::model::{ChildLog, HttpServerConfig, SocketAddress};
 use crate::rpc::tests::fake::{Fake, program};
@@ -62,7 +63,7 @@ impl World {
         for ready in &ready {
             let n = u32::try_from(ready.token & u64::from(u32::MAX)).unwrap();
             match ready.token >> 32 {
-                1 => self.server.accept(n),
+                1 => self.server.accept(n, self.host.now),
                 _ => self.server.serve(n, *ready, &mut self.host),
             }
         }
@@ -309,7 +310,7 @@ fn a_log_is_followed_by_many_and_who_does_not_read_holds_a_piece_only() {
         sent += 16_000;
         changes += 1;
         world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
-        world.server.follow(changes, &mut world.host);
+        world.server.tend(changes, &mut world.host);
         world.rest();
         assert!(take(&mut quick, &mut got) && take(&mut old, &mut Vec::new()));
     }
@@ -319,11 +320,11 @@ fn a_log_is_followed_by_many_and_who_does_not_read_holds_a_piece_only() {
     assert!(held < 200_000, "{held}");
     // All of them behind, one look for all.
     append(&path, "x\n");
-    world.server.follow(changes + 1, &mut world.host);
-    assert!(world.server.next_deadline().is_some());
+    world.server.tend(changes + 1, &mut world.host);
+    assert!(world.server.is_behind && world.server.next_deadline().is_some());
     world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
-    world.server.follow(changes + 1, &mut world.host);
-    assert!(world.server.next_deadline().is_none());
+    world.server.tend(changes + 1, &mut world.host);
+    assert!(!world.server.is_behind);
     drop((slow, quick, old));
     world.rest();
     assert_eq!((world.clients(), world.server.held), (0, 0));
@@ -450,6 +451,73 @@ fn the_longest_idle_client_makes_room_and_busy_ones_stay() {
     drop(clients);
     world.rest();
     assert_eq!(world.clients(), 1);
+}
+
+#[test]
+fn who_takes_too_long_is_closed_and_nobody_else() {
+    let mut world = world_with(1000, |_| {});
+    let (mut silent, mut slow, mut deaf, mut waits) =
+        (world.connect(), world.connect(), world.connect(), world.connect());
+    world.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]);
+    deaf.write_all(&call("supervisor.getAllProcessInfo", &[]).repeat(3)).unwrap();
+    world.rest();
+    let mut seconds = 0;
+    let mut pass = |world: &mut World, millis: u64| {
+        world.host.now.mono = world.host.now.mono.after_ms(millis);
+        world.server.tend(0, &mut world.host);
+        world.rest();
+        seconds += millis / 1000;
+    };
+    // A byte a second keeps nobody.
+    for byte in 0..REQUEST_MILLIS / 1000 {
+        assert_eq!(world.clients(), 4, "{byte}");
+        let _ = slow.write(b"P").unwrap();
+        world.rest();
+        pass(&mut world, 1000);
+    }
+    assert_eq!(world.clients(), 2, "the slow and the deaf have gone");
+    assert!(!take(&mut slow, &mut Vec::new()) && !take(&mut deaf, &mut Vec::new()));
+    assert!(take(&mut silent, &mut Vec::new()));
+    pass(&mut world, 3_600_000);
+    assert!(!take(&mut silent, &mut Vec::new()));
+    assert_eq!((world.clients(), world.server.next_deadline()), (1, None), "who waits for an answer may wait");
+}
+
+#[test]
+fn a_crowd_on_one_socket_does_not_push_out_those_of_another() {
+    let mut world = world_with(0, |config| {
+        let tcp = SocketAddress::Tcp("127.0.0.1".into(), 0);
+        config.http.push(HttpServerConfig { address: tcp, ..config.http[0].clone() });
+    });
+    let port = world.server.services[1].listener.port.unwrap();
+    let mut ours = world.connect();
+    world.rest();
+    let mut crowd = Vec::new();
+    for _ in 0..CLIENTS_MAX + 20 {
+        // Not idle, and so no better off.
+        let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.write_all(b"P").unwrap();
+        crowd.push(client);
+        world.rest();
+    }
+    assert_eq!(world.clients(), CLIENTS_MAX);
+    assert_eq!(replies(&world.exchange(&mut ours, &call("supervisor.getState", &[]), &[])).len(), 1);
+    let mut more = world.connect();
+    assert_eq!(replies(&world.exchange(&mut more, &call("supervisor.getState", &[]), &[])).len(), 1);
+}
+
+#[test]
+fn who_sends_too_much_gets_to_read_why() {
+    let mut world = world();
+    let mut client = world.connect();
+    let mut bytes = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
+    bytes.resize(20_000_000, b'x');
+    let got = replies(&world.exchange(&mut client, &bytes, &[]));
+    assert_eq!((got.len(), got[0].status), (1, 413));
+    assert!(world.server.held < 100_000, "{}", world.server.held);
+    world.host.now.mono = world.host.now.mono.after_ms(2_000);
+    world.server.tend(0, &mut world.host);
+    assert_eq!(world.clients(), 0, "but not for ever");
 }
 
 #[test]

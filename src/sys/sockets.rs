@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, recv,
-    send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
+    listen, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 
@@ -214,6 +214,11 @@ pub fn receive(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
 /// Writes what there is room for. A reader that has gone is an error, never a SIGPIPE.
 pub fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+}
+
+/// Nothing more is sent; the other side may still send.
+pub fn end_output(socket: &OwnedFd) {
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
 }
 
 /// Waits until there is room to write, at most `millis`.

@@ -95,3 +95,29 @@ fn the_default_socket_refuses_other_users() {
     let other = ran.out.split("root 0\n").nth(1).unwrap();
     assert!(!other.contains("4.3.0") && !other.contains("other 0"), "{ran:?}");
 }
+
+#[test]
+fn programs_that_take_all_descriptors_leave_one_for_a_client() {
+    let conf = "[supervisord]\nminfds=40\n[program:a]\ncommand=/bin/sleep 1000\nnumprocs=40\nprocess_name=%(process_num)02d\nstartretries=0\n\
+                stdout_logfile=NONE\nstderr_logfile=NONE\n";
+    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
+    let plain = sandbox.command("supervisord");
+    let mut limited = std::process::Command::new("/bin/sh");
+    limited.current_dir(&sandbox.dir).env_clear();
+    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.args(["-c", "ulimit -n 64 && exec \"$0\" -n -c supervisord.conf"]).arg(plain.get_program());
+    sandbox.launch_as(limited);
+    sandbox.until_log("gave up: ", 6);
+    let mut idle = Vec::new();
+    for n in 0..20 {
+        let state = sandbox.rpc("supervisor.getState", json!([])).unwrap_or_else(|why| panic!("{n}: {why:?}"));
+        assert_eq!(state["statename"], "RUNNING");
+        let log = sandbox.rpc("supervisor.readLog", json!([-10, 0])).unwrap_or_else(|why| panic!("{n}: {why:?}"));
+        assert_eq!(log.as_str().unwrap().len(), 10, "a file can be read too");
+        // Those who only sit there do not matter.
+        idle.push(std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap());
+    }
+    let ran = sandbox.ctl(&["stop", "all"]);
+    assert!(ran.code == 0 && ran.out.contains(": stopped"), "{ran:?}");
+    assert_eq!(sandbox.stop(), 0);
+}
