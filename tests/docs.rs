@@ -1,4 +1,4 @@
-//! Keeps the documents true where a machine can: every test that docs/compat.md names exists, links lead somewhere, README's commands are there.
+//! Keeps the documents true where a machine can: every test that docs/compat.md and docs/security.md name exists, links lead somewhere, README's commands are there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,8 +23,8 @@ fn text(file: impl AsRef<Path>) -> String {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let compat = text("docs/compat.md");
-    let named: Vec<(&str, &str)> = compat.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    let both = text("docs/compat.md") + &text("docs/security.md");
+    let named: Vec<(&str, &str)> = both.split('`').filter_map(|word| word.split_once(".rs::")).collect();
     assert!(named.len() > 100, "{}", named.len());
     let missing = named.iter().filter(|(file, test)| {
         let source = text(format!("{file}.rs"));
@@ -33,7 +33,7 @@ fn every_test_that_is_named_exists() {
         !is_there && !in_a_list
     });
     let missing: Vec<String> = missing.map(|(file, test)| format!("{file}.rs::{test}")).collect();
-    assert!(missing.is_empty(), "docs/compat.md names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "a document names what is not there:\n{}", missing.join("\n"));
 }
 
 #[test]

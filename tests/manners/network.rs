@@ -3,6 +3,7 @@
 use super::rsup;
 use crate::harness::{Sandbox, Subject, free_port, over_tcp, run, skip, xmlrpc};
 use serde_json::json;
+use std::io::{Read, Write};
 
 fn post(fields: &str) -> String {
     let body = xmlrpc::call("supervisor.getState", &json!([]));
@@ -120,4 +121,78 @@ fn programs_that_take_all_descriptors_leave_one_for_a_client() {
     let ran = sandbox.ctl(&["stop", "all"]);
     assert!(ran.code == 0 && ran.out.contains(": stopped"), "{ran:?}");
     assert_eq!(sandbox.stop(), 0);
+}
+
+/// What getState takes, the middle of many, while nothing else is asked.
+fn latency(stream: &mut std::os::unix::net::UnixStream) -> std::time::Duration {
+    let body = xmlrpc::call("supervisor.getState", &json!([]));
+    let request = format!("POST /RPC2 HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut times: Vec<_> = (0..400)
+        .map(|_| {
+            let begin = std::time::Instant::now();
+            stream.write_all(request.as_bytes()).unwrap();
+            let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
+            while !reply.ends_with(b"</methodResponse>\n") {
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0);
+                reply.extend_from_slice(&piece[..read]);
+            }
+            begin.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn resident_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_crowd_of_clients_costs_neither_memory_nor_time() {
+    // Our own end of each connection needs a descriptor too.
+    let wanted = 1_200;
+    let (soft, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    if hard < wanted {
+        return skip("1,000 connections need as many descriptors");
+    }
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft.max(wanted), hard).unwrap();
+    let port = free_port();
+    let sandbox = rsup(&format!("[inet_http_server]\nport=127.0.0.1:{port}\n"));
+    let (pid, connect) = (sandbox.pid(), || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let mut ours = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
+    ours.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    latency(&mut ours);
+    let (quiet, before) = (latency(&mut ours), resident_kib(pid));
+    // 890 who say nothing, 100 who send a byte at a time, one with a body of 1 GiB.
+    let idle: Vec<_> = (0..890).map(|_| connect()).collect();
+    let mut slow: Vec<_> = (0..100).map(|_| connect()).collect();
+    slow.iter_mut().for_each(|client| client.write_all(b"POST /RPC2 HTTP/1.1\r\nX: ").unwrap());
+    let mut large = connect();
+    large.write_all(b"POST /RPC2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n40000000\r\n").unwrap();
+    let mut declared = connect();
+    declared.write_all(b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n").unwrap();
+    let sender = std::thread::spawn(move || {
+        let (piece, mut sent) = (vec![b'x'; 1 << 20], 0_u64);
+        // The server lets go of both long before.
+        while sent < 1 << 30 && (large.write_all(&piece).is_ok() | declared.write_all(&piece).is_ok()) {
+            sent += 1 << 20;
+        }
+    });
+    let mut crowded = Vec::new();
+    for _ in 0..5 {
+        slow.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+        crowded.push(latency(&mut ours));
+    }
+    sender.join().unwrap();
+    let after = resident_kib(pid);
+    crowded.sort_unstable();
+    println!("getState: quiet {quiet:?}, in the crowd {crowded:?}; resident: {before} KiB, {after} KiB");
+    // 4 KiB for who has sent something, less than 1 KiB for who has not; room for the allocator.
+    assert!(after < before + 4096, "{before} KiB became {after} KiB");
+    assert!(crowded[0] < quiet * 20 + std::time::Duration::from_millis(5), "{quiet:?} became {crowded:?}");
+    drop((idle, slow));
+    assert_eq!(sandbox.rpc("supervisor.getState", json!([])).unwrap()["statename"], "RUNNING");
 }
