@@ -1,11 +1,16 @@
-//! Talks XML-RPC to a server: over a Unix socket or TCP, on one connection that is kept, waiting as long as it takes.
+//! Talks to a server over a Unix socket or TCP: XML-RPC on one connection that is kept, waiting as long as it takes, and
+//! logs that are followed, each on a connection of its own.
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use httparse::Status;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::wire::http::{self, Reply};
@@ -13,6 +18,10 @@ use crate::wire::xmlrpc::{self, Fault, Value};
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+/// Longest head of an answer that is followed, and most fields in it.
+const HEAD_MAX: (usize, usize) = (16 * 1024, 64);
+/// How often somebody who waits for an answer is told what it waits for, in milliseconds.
+const IDLE_MS: u16 = 1000;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +52,18 @@ impl Address {
     }
 }
 
-/// Why a call has no result.
+/// As the Host field of a request has it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(_) => f.write_str("localhost"),
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Why a command goes no further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// Nobody listens there.
@@ -54,33 +74,32 @@ pub enum Trouble {
     Unauthorized,
     /// The server answered: no.
     Fault(Fault),
-    /// Anything else, in words.
+    /// Anything else that went wrong, in words.
     Other(String),
+    /// The line that says it all, and the exit code.
+    Said(String, u8),
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => f.write_str("refused connection"),
-            Self::NoFile => f.write_str("no such file"),
-            Self::Unauthorized => f.write_str("Server requires authentication"),
-            Self::Fault(fault) => f.write_str(&fault.text),
-            Self::Other(why) => f.write_str(why),
-        }
+        f.write_str(match self {
+            Self::Refused => "refused connection",
+            Self::NoFile => "no such file",
+            Self::Unauthorized => "Server requires authentication",
+            Self::Fault(fault) => &fault.text,
+            Self::Other(words) | Self::Said(words, _) => words,
+        })
     }
 }
-
-/// What a connection must be able to do.
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
 
 /// One server, and the connection to it while there is one.
 pub struct Client {
     /// As users know it; for messages.
     pub url: String,
-    credentials: Option<(String, String)>,
+    /// User and password.
+    pub credentials: Option<(String, String)>,
     timeout: Option<Duration>,
-    connection: Option<Box<dyn Stream>>,
+    connection: Option<File>,
 }
 
 impl Client {
@@ -102,31 +121,35 @@ impl Client {
             return None;
         }
         let url = format!("unix://{}", path.display());
-        Some(Self { connection: Some(Box::new(stream)), ..Self::new(url, None, timeout) })
+        Some(Self { connection: Some(OwnedFd::from(stream).into()), ..Self::new(url, None, timeout) })
     }
 
-    /// A client of another server, with the same credentials.
+    /// A client of the server at `url`, with the same credentials.
     #[must_use]
-    pub fn at(&self, url: String) -> Self {
-        Self::new(url, self.credentials.clone(), self.timeout)
+    pub fn at(&self, url: &str, timeout: Option<Duration>) -> Self {
+        Self::new(url.to_owned(), self.credentials.clone(), timeout)
     }
 
     /// Calls `supervisor.<method>`.
     pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Trouble> {
+        self.call_while(method, params, None)
+    }
+
+    /// The same; `idle` is called each second until the answer comes.
+    pub fn call_while(
+        &mut self,
+        method: &str,
+        params: &[Value],
+        idle: Option<&mut dyn FnMut()>,
+    ) -> Result<Value, Trouble> {
         let address = Address::of_url(&self.url)?;
-        let host = match &address {
-            Address::Unix(_) => "localhost".to_owned(),
-            Address::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-            Address::Tcp(host, port) => format!("{host}:{port}"),
-        };
-        let credentials = self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
         let document = xmlrpc::write_call(&format!("supervisor.{method}"), params);
-        let request = http::post_request("/RPC2", &host, credentials, &document);
+        let request = http::post_request("/RPC2", &address.to_string(), self.credentials(), &document);
         let mut connection = match self.connection.take() {
             Some(kept) => kept,
             None => self.connect(&address)?,
         };
-        let reply = exchange(&mut *connection, &request).map_err(|why| self.other(why))?;
+        let reply = exchange(&mut connection, &request, idle).map_err(|why| self.other(why))?;
         if reply.keep_alive {
             self.connection = Some(connection);
         }
@@ -137,14 +160,35 @@ impl Client {
         }
     }
 
-    fn connect(&self, address: &Address) -> Result<Box<dyn Stream>, Trouble> {
-        let connected = match address {
-            Address::Unix(path) => UnixStream::connect(path)
-                .and_then(|stream| stream.set_read_timeout(self.timeout).map(|()| Box::new(stream) as Box<dyn Stream>)),
-            Address::Tcp(host, port) => TcpStream::connect((host.as_str(), *port))
-                .and_then(|stream| stream.set_read_timeout(self.timeout).map(|()| Box::new(stream) as Box<dyn Stream>)),
+    /// Asks for a log that goes on (`/logtail/…`, `/mainlogtail`).
+    pub fn follow(&self, path: &str) -> Result<Tail, Trouble> {
+        let address = Address::of_url(&self.url)?;
+        let mut connection = self.connect(&address)?;
+        let request = http::get_request(path, &address.to_string(), self.credentials());
+        connection.write_all(&request).map_err(|why| self.other(why))?;
+        Ok(Tail { connection, held: Vec::new(), part: Part::Head })
+    }
+
+    fn credentials(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    fn connect(&self, address: &Address) -> Result<File, Trouble> {
+        let connected = || -> io::Result<OwnedFd> {
+            Ok(match address {
+                Address::Unix(path) => {
+                    let stream = UnixStream::connect(path)?;
+                    stream.set_read_timeout(self.timeout)?;
+                    stream.into()
+                }
+                Address::Tcp(host, port) => {
+                    let stream = TcpStream::connect((host.as_str(), *port))?;
+                    stream.set_read_timeout(self.timeout)?;
+                    stream.into()
+                }
+            })
         };
-        connected.map_err(|error| match error.kind() {
+        connected().map(File::from).map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Trouble::Refused,
             ErrorKind::NotFound => Trouble::NoFile,
             _ => self.other(error),
@@ -158,19 +202,20 @@ impl Client {
 
 /// Writes a request and reads its answer. A server may answer and close before it has read the request (401), so a
 /// failed write is no trouble as long as an answer comes.
-fn exchange(connection: &mut dyn Stream, request: &[u8]) -> Result<Reply, String> {
+fn exchange(connection: &mut File, request: &[u8], mut idle: Option<&mut dyn FnMut()>) -> Result<Reply, String> {
     let written = connection.write_all(request);
-    let (mut buffer, mut piece) = (Vec::new(), [0; READ_BYTES]);
+    let mut buffer = Vec::new();
     loop {
-        let read = match connection.read(&mut piece) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            read => read,
-        };
-        let bytes = read.as_ref().map_or(0, |bytes| *bytes);
-        buffer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
-        match http::parse_reply(&buffer, bytes == 0).map_err(|why| why.to_string())? {
+        if let Some(idle) = &mut idle {
+            while poll(&mut [PollFd::new(connection.as_fd(), PollFlags::POLLIN)], IDLE_MS) == Ok(0) {
+                idle();
+            }
+        }
+        let read = read_more(connection, &mut buffer);
+        let at_end = !matches!(read, Ok(1..));
+        match http::parse_reply(&buffer, at_end).map_err(|why| why.to_string())? {
             Some((reply, _)) => return Ok(reply),
-            None if bytes > 0 => {}
+            None if !at_end => {}
             None => {
                 return Err(match (written, read) {
                     (_, Err(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -181,6 +226,106 @@ fn exchange(connection: &mut dyn Stream, request: &[u8]) -> Result<Reply, String
                 });
             }
         }
+    }
+}
+
+/// Appends what there is to `buffer`; how many bytes that were, 0 at the end.
+fn read_more(source: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let mut piece = [0; READ_BYTES];
+    loop {
+        match source.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => {
+                let bytes = read?;
+                buffer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
+                return Ok(bytes);
+            }
+        }
+    }
+}
+
+/// A log that is followed: an answer without an end.
+pub struct Tail {
+    connection: File,
+    held: Vec<u8>,
+    part: Part,
+}
+
+/// What the next bytes of a [`Tail`] are.
+#[derive(Clone, Copy)]
+enum Part {
+    Head,
+    ChunkSize,
+    /// So many bytes of a chunk, and after them the end of a line.
+    Chunk(usize),
+    ChunkEnd,
+    /// All that comes is the log.
+    Plain,
+    Over,
+}
+
+impl AsFd for Tail {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+impl Tail {
+    /// Reads once, and appends what that gives of the log to `log`; `false`: no more will come. An error is in Supervisor's words.
+    pub fn read(&mut self, log: &mut Vec<u8>) -> Result<bool, String> {
+        let bytes = read_more(&mut self.connection, &mut self.held).map_err(|error| error.to_string())?;
+        while let Some((taken, next)) = self.part(log)? {
+            self.held.drain(..taken);
+            self.part = next;
+        }
+        Ok(bytes > 0 && !matches!(self.part, Part::Over))
+    }
+
+    /// Takes the next part if it is there: how many bytes it had, and what follows.
+    fn part(&self, log: &mut Vec<u8>) -> Result<Option<(usize, Part)>, String> {
+        let held = self.held.as_slice();
+        let malformed = |_| "Cannot read, malformed answer".to_owned();
+        Ok(match self.part {
+            _ if held.is_empty() => None,
+            Part::Head => {
+                let mut fields = [httparse::EMPTY_HEADER; HEAD_MAX.1];
+                let mut head = httparse::Response::new(&mut fields);
+                match head.parse(held).map_err(malformed)? {
+                    Status::Complete(bytes) => {
+                        let status = head.code.unwrap_or_default();
+                        if status != 200 {
+                            return Err(format!("Cannot read, status code {status}"));
+                        }
+                        let is_coded =
+                            |field: &httparse::Header<'_>| field.name.eq_ignore_ascii_case("transfer-encoding");
+                        Some((bytes, if head.headers.iter().any(is_coded) { Part::ChunkSize } else { Part::Plain }))
+                    }
+                    Status::Partial if held.len() > HEAD_MAX.0 => return Err("Cannot read, malformed answer".into()),
+                    Status::Partial => None,
+                }
+            }
+            Part::ChunkSize => {
+                match httparse::parse_chunk_size(held).map_err(|_| malformed(httparse::Error::Status))? {
+                    Status::Complete((bytes, 0)) => Some((bytes, Part::Over)),
+                    Status::Complete((bytes, size)) => {
+                        Some((bytes, Part::Chunk(usize::try_from(size).unwrap_or(usize::MAX))))
+                    }
+                    Status::Partial => None,
+                }
+            }
+            Part::Chunk(left) => {
+                let here = held.get(..left).unwrap_or(held);
+                log.extend_from_slice(here);
+                let left = left.saturating_sub(here.len());
+                Some((here.len(), if left > 0 { Part::Chunk(left) } else { Part::ChunkEnd }))
+            }
+            Part::ChunkEnd => (held.len() >= 2).then_some((2, Part::ChunkSize)),
+            Part::Plain => {
+                log.extend_from_slice(held);
+                Some((held.len(), Part::Plain))
+            }
+            Part::Over => None,
+        })
     }
 }
 

@@ -1,82 +1,153 @@
-//! The commands of `rsupctl`, a table row each, with supervisorctl's output and exit codes (census §1.4 and §8).
-use std::io::{IsTerminal as _, Write as _};
-
-use super::client::{Client, Trouble};
-use super::format::{self, number, text};
-use crate::wire::json::json;
+//! The commands of `rsupctl`, a table row each: dispatch, help, usage and completion come from it. Output and exit codes are
+//! supervisorctl's (census §1.4 and §8).
+use super::client::Trouble;
+use super::follow;
+use super::format::{self, Harmless, namespec_of, number, text};
+use super::session::{Known, Session, object};
 use crate::wire::xmlrpc::{Fault, Value};
 
 /// A command.
-struct Command {
-    name: &'static str,
-    /// What may follow, for the help.
-    arguments: &'static str,
-    /// How many words may follow.
-    words: Words,
+pub struct Command {
+    /// The word that it is called by.
+    pub name: &'static str,
     /// Whether the server is asked for its version first, so that trouble has its own messages and exit codes.
-    checks_up: bool,
-    help: &'static str,
-    run: Run,
+    pub checks_up: bool,
+    /// What the words after it are, for completion.
+    #[cfg_attr(not(feature = "shell"), allow(dead_code))]
+    pub takes: Takes,
+    /// How many words may follow.
+    pub words: Words,
+    /// Does it.
+    pub run: fn(&mut Session, &[&str]) -> Result<(), Trouble>,
+    /// For each way to call it: what follows the name, and what that does.
+    forms: &'static [(&'static str, &'static str)],
+}
+
+/// What the words after a command are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing that could be completed.
+    Other,
+    /// Commands.
+    Commands,
+    /// Groups.
+    Groups,
+    /// Processes, and `group:*`.
+    Processes,
 }
 
 /// How many words a command takes, and what to say otherwise.
-struct Words {
-    least: usize,
-    most: usize,
-    too_few: &'static str,
+pub struct Words {
+    /// At least so many.
+    pub least: usize,
+    /// At most so many.
+    pub most: usize,
+    /// The complaint about fewer.
+    pub too_few: &'static str,
     exit: u8,
 }
 
-const fn words(least: usize, most: usize, too_few: &'static str) -> Words {
-    Words { least, most, too_few, exit: exit::FAILED }
+const fn least(least: usize, too_few: &'static str) -> Words {
+    Words { least, most: usize::MAX, too_few, exit: exit::FAILED }
 }
 
-const ANY: Words = words(0, usize::MAX, "");
-const NONE: Words = words(0, 0, "");
+const ANY: Words = least(0, "");
+const NONE: Words = Words { most: 0, ..ANY };
 
 type Run = fn(&mut Session, &[&str]) -> Result<(), Trouble>;
+type Forms = &'static [(&'static str, &'static str)];
 
-const fn direct(name: &'static str, arguments: &'static str, words: Words, run: Run, help: &'static str) -> Command {
-    Command { name, arguments, words, checks_up: false, help, run }
+/// A command that asks for the server's version first.
+const fn checked(name: &'static str, takes: Takes, words: Words, run: Run, forms: Forms) -> Command {
+    Command { name, checks_up: true, takes, words, run, forms }
 }
 
-const fn checked(name: &'static str, arguments: &'static str, words: Words, run: Run, help: &'static str) -> Command {
-    Command { checks_up: true, ..direct(name, arguments, words, run, help) }
+/// A command that does not.
+const fn direct(name: &'static str, takes: Takes, words: Words, run: Run, forms: Forms) -> Command {
+    Command { checks_up: false, ..checked(name, takes, words, run, forms) }
 }
+
+use Takes::{Commands, Groups, Other, Processes};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    direct("add", "<group>...", ANY, add, "Activate groups that the configuration has gained"),
-    direct("avail", "", NONE, avail, "List what is configured, in use or not"),
-    checked("clear", "<name>... | all", words(1, usize::MAX, "clear requires a process name"),
-        |s, names| s.each(&CLEAR, &[], names), "Empty the logs of processes"),
-    direct("exit", "", ANY, quit, "Leave the shell"),
-    checked("fg", "<name>", ANY, |s, _| s.unsupported("fg"), "Connect to a process: see its output, type its input"),
-    checked("maintail", "[-f | -<bytes>]", words(0, 1, ""), maintail,
-        "Show the end of the supervisor's own log (1600 bytes)"),
-    direct("open", "<url>", ANY, open, "Show the status of another server (http:// or unix://)"),
-    checked("pid", "[<name>... | all]", ANY, pid, "Show the pid of the supervisor, or of processes"),
-    direct("quit", "", ANY, quit, "Leave the shell"),
-    direct("reload", "", NONE, reload, "Restart the supervisor: stop all, read the configuration, start again"),
-    direct("remove", "<group>...", ANY, remove, "Take stopped groups out of use"),
-    direct("reread", "", NONE, reread, "Read the configuration and say what has changed, without acting on it"),
-    checked("restart", "<name>... | <group>:*... | all", words(1, usize::MAX, "restart requires a process name"),
-        restart, "Stop, then start; the configuration is not read again (see reread and update)"),
-    direct("shutdown", "", NONE, shutdown, "Stop all processes and end the supervisor"),
-    checked("signal", "<signal> <name>... | <group>:*... | all",
-        words(2, usize::MAX, "signal requires a signal name and a process name"), signal, "Send a signal to processes"),
-    checked("start", "<name>... | <group>:*... | all",
-        Words { exit: exit::INVALID_ARGUMENTS, ..words(1, usize::MAX, "start requires a process name") },
-        |s, names| s.each(&START, &[], names), "Start processes"),
-    checked("status", "[<name>... | <group>:*... | all]", ANY, status, "Show states, pids and uptimes"),
-    checked("stop", "<name>... | <group>:*... | all", words(1, usize::MAX, "stop requires a process name"),
-        |s, names| s.each(&STOP, &[], names), "Stop processes"),
-    checked("tail", "[-f | -<bytes>] <name> [stdout | stderr]", words(1, 3, "too few arguments"), tail,
-        "Show the end of a process's log (1600 bytes)"),
-    direct("update", "[<group>... | all]", ANY, update,
-        "Read the configuration and act on what has changed; changed programs restart"),
-    checked("version", "", NONE, version, "Show the supervisor's version"),
+    direct("add", Groups, ANY, add, &[("<group>...", "Take groups into use that the configuration has gained")]),
+    direct("avail", Other, NONE, avail, &[("", "List what is configured, in use or not")]),
+    checked("clear", Processes, least(1, "Error: clear requires a process name"), |s, names| s.each(&CLEAR, &[], names),
+        &[("<name>...", "Empty the logs of processes"), ("all", "Empty the logs of all processes")]),
+    direct("exit", Other, ANY, quit, &[("", "Leave the shell")]),
+    checked("fg", Processes, least(1, "ERROR: no process name supplied"), fg,
+        &[("<name>", "See the output of a process and type its input; Ctrl-C leaves it running")]),
+    direct("help", Commands, ANY, help, &[("", "List the commands"), ("<command>", "Explain a command")]),
+    checked("maintail", Other, Words { most: 1, ..ANY }, maintail,
+        &[("", "Show the last 1600 bytes of the supervisor's own log"), ("-<bytes>", "Show as many bytes"),
+          ("-f", "Show what comes, until Ctrl-C")]),
+    direct("open", Other, ANY, open, &[("<url>", "Talk to another server from now on: http://host:port or unix:///path")]),
+    checked("pid", Processes, ANY, pid,
+        &[("", "Show the pid of the supervisor"), ("<name>...", "Show the pids of processes"),
+          ("all", "Show the pids of all processes")]),
+    direct("quit", Other, ANY, quit, &[("", "Leave the shell")]),
+    direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all, read the configuration, start again")]),
+    direct("remove", Groups, ANY, remove, &[("<group>...", "Take stopped groups out of use")]),
+    direct("reread", Other, NONE, reread, &[("", "Read the configuration and say what has changed, without acting on it")]),
+    checked("restart", Processes, least(1, "Error: restart requires a process name"), restart,
+        &[("<name>...", "Stop processes, then start them; the configuration is not read again (see update)"),
+          ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
+    direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and end the supervisor")]),
+    checked("signal", Processes, least(2, "Error: signal requires a signal name and a process name"), signal,
+        &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
+          ("<signal> all", "Send it to all processes")]),
+    checked("start", Processes, Words { exit: exit::INVALID_ARGUMENTS, ..least(1, "Error: start requires a process name") },
+        |s, names| s.each(&START, &[], names),
+        &[("<name>...", "Start processes"), ("<group>:*...", "Start all processes of groups"), ("all", "Start all processes")]),
+    checked("status", Processes, ANY, status,
+        &[("", "Show states, pids and uptimes of all processes"), ("<name>...", "Show those of some"),
+          ("<group>:*...", "Show those of groups")]),
+    checked("stop", Processes, least(1, "Error: stop requires a process name"), |s, names| s.each(&STOP, &[], names),
+        &[("<name>...", "Stop processes"), ("<group>:*...", "Stop all processes of groups"), ("all", "Stop all processes")]),
+    checked("tail", Processes, Words { most: 3, ..least(1, "Error: too few arguments") }, tail,
+        &[("<name> [stdout|stderr]", "Show the last 1600 bytes of a process's log (stdout if not said)"),
+          ("-<bytes> <name> [stdout|stderr]", "Show as many bytes"),
+          ("-f <name> [stdout|stderr]", "Show what comes, until Ctrl-C")]),
+    direct("update", Groups, ANY, update,
+        &[("", "Read the configuration and act on what has changed; changed programs restart"), ("all", "The same"),
+          ("<group>...", "Act on the changes of these groups only")]),
+    checked("version", Other, NONE, version, &[("", "Show the version of the supervisor")]),
 ];
+
+/// The names of all commands.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name)
+}
+
+/// The command with this name.
+#[must_use]
+pub fn find_command(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+/// All commands with their forms, for `-h`.
+#[must_use]
+pub fn usage() -> String {
+    COMMANDS.iter().flat_map(|command| command.help_lines(45)).map(|line| format!("  {line}\n")).collect()
+}
+
+impl Command {
+    /// What was wrong with the words, and how they should be.
+    pub fn misused(&self, complaint: &str) -> Trouble {
+        Trouble::Said(format!("{complaint}\n{}", self.help_text()), self.words.exit)
+    }
+
+    fn help_text(&self) -> String {
+        let longest = self.forms.iter().map(|(words, _)| words.len()).fold(0, usize::max);
+        self.help_lines(longest.saturating_add(self.name.len()).saturating_add(3)).join("\n")
+    }
+
+    fn help_lines(&self, width: usize) -> Vec<String> {
+        let form = |(words, help): &(&str, &str)| format!("{:<width$}{help}", format!("{} {words}", self.name));
+        self.forms.iter().map(form).collect()
+    }
+}
 
 /// Exit codes (census §1.4).
 pub mod exit {
@@ -115,192 +186,19 @@ pub mod fault {
     pub const CANT_REREAD: i64 = 92;
 }
 
-/// The interface that we speak (getVersion).
-const API_VERSION: &str = "3.0";
 /// How much of a log `tail` shows, in bytes.
 const TAIL_BYTES: i64 = 1600;
 
-/// What is to be written to stdout; written before each wait for the server and at the end, so mostly once.
-pub struct Output {
-    pending: String,
-    is_terminal: bool,
-    failed: bool,
-}
-
-impl Output {
-    /// Our own stdout.
-    #[must_use]
-    pub fn stdout() -> Self {
-        Self { pending: String::new(), is_terminal: std::io::stdout().is_terminal(), failed: false }
-    }
-
-    /// A line, harmless to a terminal.
-    pub fn line(&mut self, line: &str) {
-        self.pending.push_str(&if self.is_terminal { format::harmless(line) } else { line.into() });
-        self.pending.push('\n');
-    }
-
-    fn flush(&mut self) {
-        if !self.pending.is_empty() {
-            let mut stdout = std::io::stdout().lock();
-            let written = stdout.write_all(self.pending.as_bytes()).and_then(|()| stdout.flush());
-            self.failed |= written.is_err();
-            self.pending.clear();
-        }
-    }
-}
-
-/// One use of the client.
-pub struct Session {
-    /// The server.
-    pub client: Client,
-    /// stdout.
-    pub out: Output,
-    /// What to exit with; a later success does not reset it.
-    pub exit: u8,
-    /// Ask before what ends everything.
-    pub interactive: bool,
-    /// `status` as JSON.
-    pub json: bool,
-}
-
 impl Session {
-    /// Runs one command line and gives the exit code.
-    pub fn run(mut self, line: &str) -> u8 {
-        self.one(line.trim());
-        self.out.flush();
-        if self.out.failed && self.exit == exit::OK { exit::FAILED } else { self.exit }
-    }
-
-    /// Answers a command line without an action.
-    pub fn without_action(mut self) -> u8 {
-        self.fail("Error: this version of rsupctl has no interactive shell; give an action:");
-        self.help("");
-        self.out.flush();
-        self.exit
-    }
-
-    fn one(&mut self, line: &str) {
-        let line = line.strip_prefix('?').map_or_else(|| line.to_owned(), |topic| format!("help {topic}"));
-        let name_ends = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
-        let (name, arguments) = line.split_at(name_ends);
-        if name == "help" {
-            return self.help(arguments.trim());
+    /// Shows a log, if there is one.
+    fn log(&mut self, name: &str, log: Option<Value>) {
+        let Some(log) = log else { return };
+        if self.out.is_json() {
+            return self.out.whole("", object(&[("name", name.into()), ("log", log)]));
         }
-        let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-            return self.fail(&format!("*** Unknown syntax: {line}"));
-        };
-        let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        if self.json && name != "status" {
-            return self.fail("Error: --json is for status only");
-        }
-        if let Err(trouble) = self.command(command, &arguments) {
-            let what = match trouble {
-                Trouble::Unauthorized => trouble.to_string(),
-                Trouble::Refused | Trouble::NoFile => format!("error: {} {trouble}", self.client.url),
-                // Differs from Supervisor: it prints the class of a Python exception and a line of its source.
-                Trouble::Fault(_) | Trouble::Other(_) => format!("error: {trouble}"),
-            };
-            self.fail(&what);
-        }
-    }
-
-    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Trouble> {
-        let Words { least, most, too_few, exit } = command.words;
-        if most == 0 && !arguments.is_empty() {
-            self.misused(command, &format!("{} accepts no arguments", command.name), exit);
-            return Ok(());
-        }
-        if command.checks_up && !self.is_up()? {
-            if command.name == "status" {
-                self.exit = exit::UNKNOWN;
-            }
-            return Ok(());
-        }
-        if arguments.len() < least || arguments.len() > most {
-            let complaint = if arguments.len() < least { too_few } else { "too many arguments" };
-            self.misused(command, complaint, exit);
-            return Ok(());
-        }
-        (command.run)(self, arguments)
-    }
-
-    fn misused(&mut self, command: &Command, complaint: &str, exit: u8) {
-        self.out.line(&format!("Error: {complaint}"));
-        self.out.line(&command.help_text());
-        self.exit = exit;
-    }
-
-    fn fail(&mut self, line: &str) {
-        self.out.line(line);
-        self.exit = exit::FAILED;
-    }
-
-    /// Shows a log, if there is one. Not made harmless: colours are wanted, and XML carries few control characters.
-    fn log(&mut self, log: Option<Value>) -> Result<(), Trouble> {
-        if let Some(log) = log {
-            self.out.pending.push_str(log.as_str().unwrap_or_default());
-            self.out.pending.push('\n');
-        }
-        Ok(())
-    }
-
-    fn unsupported(&mut self, what: &str) -> Result<(), Trouble> {
-        self.fail(&format!("Error: {what} is not supported by this version of rsupctl"));
-        Ok(())
-    }
-
-    fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Trouble> {
-        self.out.flush();
-        self.client.call(method, params)
-    }
-
-    /// Calls a method; a fault that is known is answered with its line, and gives `None`.
-    fn ask(&mut self, method: &str, params: &[Value], name: &str, known: &[Known]) -> Result<Option<Value>, Trouble> {
-        match self.call(method, params) {
-            Err(Trouble::Fault(fault)) => {
-                let Some((_, line, fails)) = known.iter().find(|(code, ..)| *code == fault.code) else {
-                    return Err(Trouble::Fault(fault));
-                };
-                self.out.line(&line.replace("{name}", name).replace("{text}", &fault.text));
-                self.exit = if *fails { exit::FAILED } else { self.exit };
-                Ok(None)
-            }
-            answer => answer.map(Some),
-        }
-    }
-
-    /// Asks the server for its version.
-    fn is_up(&mut self) -> Result<bool, Trouble> {
-        let url = self.client.url.clone();
-        let (why, exit) = match self.call("getVersion", &[]) {
-            Ok(version) if version.as_str() == Some(API_VERSION) => return Ok(true),
-            Ok(version) => {
-                let theirs = version.as_str().unwrap_or("unknown").to_owned();
-                (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
-            }
-            Err(Trouble::Fault(Fault { code: fault::UNKNOWN_METHOD, .. })) => (no_namespace(&url), exit::NOT_THERE),
-            Err(Trouble::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
-            Err(Trouble::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
-            Err(other) => return Err(other),
-        };
-        self.out.line(&why);
-        self.exit = exit;
-        Ok(false)
-    }
-
-    fn help(&mut self, topic: &str) {
-        if topic.is_empty() {
-            let header = "default commands (type help <topic>):";
-            let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-            let list = format!("\n{header}\n{}\n{}\n", "=".repeat(header.len()), format::columns(&names));
-            return self.out.line(&list);
-        }
-        match COMMANDS.iter().find(|command| command.name == topic) {
-            Some(command) => self.out.line(&command.help_text()),
-            None if topic == "help" => self.out.line("help [<command>]\tList the commands, or explain one"),
-            None => self.out.line(&format!("*** No help on {topic}")),
-        }
+        let mut filter = Harmless::default();
+        self.out.log(log.as_str().unwrap_or_default().as_bytes(), &mut filter);
+        self.out.log(b"\n", &mut filter);
     }
 
     /// `start`, `stop`, `signal`, `clear`: the same for each name.
@@ -315,7 +213,8 @@ impl Session {
                 ((group, None), Some(method)) => match self.call(method, &with(group)) {
                     Ok(results) => self.results(verb, &results)?,
                     Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => {
-                        self.out.line(&format!("{group}: ERROR (no such group)"));
+                        let line = format!("{group}: ERROR (no such group)");
+                        self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
                         self.exit = verb.no_group_exit;
                     }
                     Err(other) => return Err(other),
@@ -343,14 +242,15 @@ impl Session {
 
     fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Trouble> {
         if code == fault::SUCCESS {
-            self.out.line(&format!("{spec}: {}", verb.done));
+            self.done(spec, verb.done);
             return Ok(());
         }
-        match verb.faults.iter().find(|(known, _)| *known == code) {
-            Some((_, "")) => self.out.line(description),
-            Some((_, why)) => self.out.line(&format!("{spec}: ERROR ({why})")),
+        let (why, line) = match verb.faults.iter().find(|(known, _)| *known == code) {
+            Some((_, "")) => (description, description.to_owned()),
+            Some((_, why)) => (*why, format!("{spec}: ERROR ({why})")),
             None => return Err(Trouble::Other(format!("{spec}: {description}"))),
-        }
+        };
+        self.out.item(&line, &[("name", spec.into()), ("error", why.into())]);
         match code {
             _ if Some(code) == verb.tolerated => {}
             fault::SPAWN_ERROR | fault::ABNORMAL_TERMINATION | fault::NOT_RUNNING => self.exit = exit::NOT_RUNNING,
@@ -359,45 +259,29 @@ impl Session {
         Ok(())
     }
 
+    /// Says what has been done to a process or a group.
+    fn done(&mut self, name: &str, what: &str) {
+        self.out.item(&format!("{name}: {what}"), &[("name", name.into()), ("result", what.into())]);
+    }
+
     /// `add` and `remove`.
     fn each_group(&mut self, method: &str, names: &[&str], done: &str, known: &[Known]) -> Result<(), Trouble> {
         for name in names {
             if self.ask(method, &[Value::from(*name)], name, known)?.is_some() {
-                self.out.line(&format!("{name}: {done} process group"));
+                self.done(name, &format!("{done} process group"));
             }
         }
         Ok(())
     }
 
-    /// `shutdown` and `reload`: asks on the terminal first, where `-i` was given; anything but a yes is a no.
+    /// `shutdown` and `reload`.
     fn end(&mut self, method: &str, question: &str, known: Known, done: &str) -> Result<(), Trouble> {
-        if self.interactive {
-            self.out.pending.push_str(question);
-            self.out.flush();
-            let mut answer = String::new();
-            match std::io::stdin().read_line(&mut answer) {
-                Ok(0) => return Err(Trouble::Other("no answer".into())),
-                Ok(_) if answer.starts_with(['y', 'Y']) => {}
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(Trouble::Other(error.to_string())),
-            }
-        }
-        if self.ask(method, &[], "", &[known])?.is_some() {
-            self.out.line(done);
+        if self.confirmed(question)? && self.ask(method, &[], "", &[known])?.is_some() {
+            self.out.item(done, &[("result", done.into())]);
         }
         Ok(())
     }
 }
-
-impl Command {
-    fn help_text(&self) -> String {
-        let gap = if self.arguments.is_empty() { "" } else { " " };
-        format!("{}{gap}{}\t{}", self.name, self.arguments, self.help)
-    }
-}
-
-/// A fault that a command knows: its code, the line that answers it, whether it fails the command.
-type Known = (i64, &'static str, bool);
 
 /// How `start` and its like differ.
 struct Verb {
@@ -464,6 +348,26 @@ const CLEAR: Verb = Verb {
     ..SIGNAL
 };
 
+fn help(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+    if session.out.is_json() {
+        let form = |command: &Command, (words, help): &(&str, &str)| {
+            object(&[("name", command.name.into()), ("arguments", (*words).into()), ("help", (*help).into())])
+        };
+        let forms = |command: &'static Command| command.forms.iter().map(move |words| form(command, words));
+        session.out.whole("", Value::Array(COMMANDS.iter().flat_map(forms).collect()));
+    } else if words.is_empty() {
+        let header = "default commands (type help <topic>):";
+        let listed: Vec<&str> = names().filter(|name| *name != "help").collect();
+        let list = format!("\n{header}\n{}\n{}\n", "=".repeat(header.len()), format::columns(&listed));
+        session.out.line(&list);
+    } else {
+        let topic = words.join(" ");
+        let text = find_command(&topic).map_or_else(|| format!("*** No help on {topic}"), Command::help_text);
+        session.out.line(&text);
+    }
+    Ok(())
+}
+
 fn signal(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     let Some((signal, names)) = words.split_first() else { return Ok(()) };
     session.each(&SIGNAL, &[Value::from(*signal)], names)
@@ -472,11 +376,6 @@ fn signal(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
 fn restart(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     session.each(&STOP, &[], names)?;
     session.each(&START, &[], names)
-}
-
-/// What to say to a server that lacks the methods that we use.
-pub fn no_namespace(url: &str) -> String {
-    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
 }
 
 /// Whether a process is in a state that Supervisor counts as stopped: STOPPED, EXITED, FATAL, UNKNOWN.
@@ -513,19 +412,12 @@ pub fn unknown_name(name: &str) -> String {
 }
 
 fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
-    // Differs from Supervisor: --json is a word of ours, also behind the command.
-    session.json |= names.contains(&"--json");
-    let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--json").collect();
     let all = session.call("getAllProcessInfo", &[])?;
-    let (infos, unknown) = matching(all.as_array().unwrap_or_default(), &names);
-    if session.json {
-        unknown.iter().for_each(|name| eprintln!("{}", unknown_name(name)));
-        session.out.line(&json(&Value::Array(infos.iter().map(|info| (*info).clone()).collect())));
-    } else {
-        unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
-        if !infos.is_empty() {
-            session.out.line(&format::status_table(&infos));
-        }
+    let (infos, unknown) = matching(all.as_array().unwrap_or_default(), names);
+    unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
+    if !infos.is_empty() {
+        let value = Value::Array(infos.iter().map(|info| (*info).clone()).collect());
+        session.out.whole(&format::status_table(&infos), value);
     }
     if !unknown.is_empty() {
         session.exit = exit::UNKNOWN;
@@ -539,11 +431,12 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
 fn open(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     let url = words.join(" ");
     if !url.starts_with("unix:") && !url.starts_with("http:") {
-        return failed(session, "ERROR: url must be http:// or unix://");
+        return failed("ERROR: url must be http:// or unix://");
     }
     let before = session.exit;
-    session.client = session.client.at(url);
-    session.one("status");
+    session.client = session.client.at(&url, None);
+    session.one(if session.out.is_json() { "status --json" } else { "status" });
+    session.out.done();
     session.exit = before;
     Ok(())
 }
@@ -551,21 +444,46 @@ fn open(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
 fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     if names.is_empty() {
         let pid = session.call("getPID", &[])?.as_int().unwrap_or_default();
-        session.out.line(&pid.to_string());
-    } else if names.contains(&"all") {
-        for info in session.call("getAllProcessInfo", &[])?.as_array().unwrap_or_default() {
-            session.out.line(&number(info, "pid").to_string());
-        }
-    } else {
-        for name in names {
-            let known = [(fault::BAD_NAME, "No such process {name}", true)];
-            let Some(info) = session.ask("getProcessInfo", &[Value::from(*name)], name, &known)? else { continue };
-            let pid = number(&info, "pid");
-            session.out.line(&pid.to_string());
-            session.exit = if pid == 0 { exit::NOT_RUNNING } else { session.exit };
+        session.out.whole(&pid.to_string(), object(&[("pid", pid.into())]));
+        return Ok(());
+    }
+    let tell = |session: &mut Session, info: &Value| {
+        let pid = number(info, "pid");
+        session.out.item(&pid.to_string(), &[("name", namespec_of(info).into()), ("pid", pid.into())]);
+        pid
+    };
+    if names.contains(&"all") {
+        let infos = session.call("getAllProcessInfo", &[])?;
+        infos.as_array().unwrap_or_default().iter().for_each(|info| _ = tell(session, info));
+        return Ok(());
+    }
+    for name in names {
+        let known = [(fault::BAD_NAME, "No such process {name}", true)];
+        let Some(info) = session.ask("getProcessInfo", &[Value::from(*name)], name, &known)? else { continue };
+        if tell(session, &info) == 0 {
+            session.exit = exit::NOT_RUNNING;
         }
     }
     Ok(())
+}
+
+/// What `-…` before the name of a log asks for.
+enum Extent {
+    /// From this offset, which is negative where it counts from the end.
+    From(i64),
+    /// What comes.
+    Follow,
+}
+
+impl Extent {
+    fn of(modifier: Option<&str>) -> Result<Self, Trouble> {
+        let Some(modifier) = modifier else { return Ok(Self::From(TAIL_BYTES.wrapping_neg())) };
+        match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
+            Some(("f", _)) => Ok(Self::Follow),
+            Some((_, Ok(Some(offset)))) => Ok(Self::From(offset)),
+            _ => failed(&format!("Error: bad argument {modifier}")),
+        }
+    }
 }
 
 fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
@@ -573,52 +491,66 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
         [first, rest @ ..] if first.starts_with('-') => (Some(*first), rest),
         _ => (None, words),
     };
-    let (name, method) = match words {
-        [] => return failed(session, "Error: tail requires process name"),
-        [name] => (*name, "readProcessStdoutLog"),
-        [name, .., channel] => match channel.to_lowercase().as_str() {
-            "stdout" => (*name, "readProcessStdoutLog"),
-            "stderr" => (*name, "readProcessStderrLog"),
-            other => return failed(session, &format!("Error: bad channel '{other}'")),
-        },
+    let (name, channel) = match words {
+        [] => return failed("Error: tail requires process name"),
+        [name] => (*name, "stdout".to_owned()),
+        [name, .., channel] => (*name, channel.to_lowercase()),
     };
-    let Some(bytes) = tail_bytes(session, modifier)? else { return Ok(()) };
+    let method = match &*channel {
+        "stdout" => "readProcessStdoutLog",
+        "stderr" => "readProcessStderrLog",
+        other => return failed(&format!("Error: bad channel '{other}'")),
+    };
+    let offset = match Extent::of(modifier)? {
+        Extent::Follow => return follow::log(session, &follow::log_path(name, &channel)),
+        Extent::From(offset) => offset,
+    };
     let known = [NO_LOG, UNREADABLE_LOG, (fault::BAD_NAME, "{name}: ERROR (no such process name)", true)];
-    let log = session.ask(method, &[name.into(), bytes.into(), 0.into()], name, &known)?;
-    session.log(log)
+    let log = session.ask(method, &[name.into(), offset.into(), 0.into()], name, &known)?;
+    session.log(name, log);
+    Ok(())
 }
 
 const NO_LOG: Known = (fault::NO_FILE, "{name}: ERROR (no log file)", true);
 const UNREADABLE_LOG: Known = (fault::FAILED, "{name}: ERROR (unknown error reading log)", true);
 
 fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
-    let Some(bytes) = tail_bytes(session, words.first().copied())? else { return Ok(()) };
-    let log = session.ask("readLog", &[bytes.into(), 0.into()], "supervisord", &[NO_LOG, UNREADABLE_LOG])?;
-    session.log(log)
-}
-
-/// The offset that `-<bytes>` stands for; `None`: it has been answered.
-fn tail_bytes(session: &mut Session, modifier: Option<&str>) -> Result<Option<i64>, Trouble> {
-    let Some(modifier) = modifier else { return Ok(Some(TAIL_BYTES.wrapping_neg())) };
-    match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
-        Some(("f", _)) => session.unsupported("-f")?,
-        Some((_, Ok(Some(offset)))) => return Ok(Some(offset)),
-        _ => session.fail(&format!("Error: bad argument {modifier}")),
-    }
-    Ok(None)
-}
-
-fn failed(session: &mut Session, line: &str) -> Result<(), Trouble> {
-    session.fail(line);
+    let offset = match Extent::of(words.first().copied())? {
+        Extent::Follow => return follow::log(session, "/mainlogtail"),
+        Extent::From(offset) => offset,
+    };
+    let log = session.ask("readLog", &[offset.into(), 0.into()], "supervisord", &[NO_LOG, UNREADABLE_LOG])?;
+    session.log("supervisord", log);
     Ok(())
+}
+
+fn fg(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+    let [name] = names else { return failed("ERROR: too many process names supplied") };
+    let known = [(fault::BAD_NAME, "ERROR: bad process name supplied", true)];
+    match session.ask("getProcessInfo", &[Value::from(*name)], name, &known) {
+        Ok(Some(info)) if number(&info, "state") == RUNNING => follow::foreground(session, name),
+        Ok(Some(_)) => failed("ERROR: process not running"),
+        Ok(None) => Ok(()),
+        Err(Trouble::Fault(fault)) => {
+            session.out.line(&follow::shown(&fault));
+            Ok(())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The state of a process that runs (census §4.1).
+pub const RUNNING: i64 = 20;
+
+fn failed<T>(line: &str) -> Result<T, Trouble> {
+    Err(Trouble::Said(line.to_owned(), exit::FAILED))
 }
 
 fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     let known = (fault::SHUTDOWN_STATE, "ERROR: already shutting down", false);
     match session.end("shutdown", "Really shut the remote supervisord process down y/N? ", known, "Shut down") {
         Err(gone @ (Trouble::Refused | Trouble::NoFile)) => {
-            session.fail(&format!("ERROR: {} {gone} (already shut down?)", session.client.url));
-            Ok(())
+            failed(&format!("ERROR: {} {gone} (already shut down?)", session.client.url))
         }
         answer => answer,
     }
@@ -631,10 +563,12 @@ fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
 
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     let known = [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true)];
-    let infos = session.ask("getAllConfigInfo", &[], "", &known)?;
-    for info in infos.as_ref().and_then(Value::as_array).unwrap_or_default() {
-        session.out.line(&format::avail_line(info));
+    let Some(infos) = session.ask("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
+    if !session.out.is_json() {
+        infos.as_array().unwrap_or_default().iter().for_each(|info| session.out.line(&format::avail_line(info)));
+        return Ok(());
     }
+    session.out.whole("", infos);
     Ok(())
 }
 
@@ -658,8 +592,8 @@ fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     let mut all: Vec<(String, &str)> =
         labelled.into_iter().flat_map(|(names, label)| names.into_iter().map(move |name| (name, label))).collect();
     all.sort();
-    all.iter().for_each(|(name, label)| session.out.line(&format!("{name}: {label}")));
-    if all.is_empty() {
+    all.iter().for_each(|(name, label)| session.done(name, label));
+    if all.is_empty() && !session.out.is_json() {
         session.out.line("No config updates to processes");
     }
     Ok(())
@@ -721,17 +655,18 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
 
 fn stop_group(session: &mut Session, group: &str) -> Result<Value, Trouble> {
     let results = session.call("stopProcessGroup", &[group.into()])?;
-    session.out.line(&format!("{group}: stopped"));
+    session.done(group, "stopped");
     Ok(results)
 }
 
 fn version(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     let version = session.call("getSupervisorVersion", &[])?;
-    session.out.line(version.as_str().unwrap_or_default());
+    session.out.whole(version.as_str().unwrap_or_default(), object(&[("version", version.clone())]));
     Ok(())
 }
 
 fn quit(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+    session.out.done();
     session.out.line("");
     Ok(())
 }

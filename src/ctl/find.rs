@@ -28,6 +28,9 @@ pub struct Wanted {
     pub username: Option<String>,
     /// `-p`
     pub password: Option<String>,
+    /// `-r`
+    // Differs from Supervisor: there it has no effect.
+    pub history_file: Option<PathBuf>,
 }
 
 /// A server that was found.
@@ -36,6 +39,10 @@ pub struct Found {
     pub client: Client,
     /// Nothing named it: it is Supervisor's own last resort.
     pub is_guess: bool,
+    /// What the interactive shell asks with.
+    pub prompt: String,
+    /// Where it keeps what was typed.
+    pub history_file: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -44,23 +51,30 @@ impl Wanted {
     pub fn find(&self, program: &str, timeout: Option<Duration>) -> Result<Found, String> {
         let is_complete = self.serverurl.is_some() && self.username.is_some() && self.password.is_some();
         let file = match &self.configuration {
-            _ if is_complete => None,
             Some(file) if !file.exists() => return Err(format!("could not find config file {}", file.display())),
             Some(file) => Some(file.clone()),
             None => search(Path::new(program), &Real).ok(),
         };
-        let said = file.map(|file| read(&file)).transpose()?.unwrap_or_default();
+        let said = match file.map(|file| read(&file)) {
+            // What is wrong there does not matter where the command line says it all.
+            Some(Err(why)) if !is_complete => return Err(why),
+            said => said.and_then(Result::ok).unwrap_or_default(),
+        };
         let named = self.named_by(&said).or_else(|| {
             // A configuration of PID 1 that we cannot read is no reason to give up.
             self.named_by(&read(&configuration_of_init()?).ok()?)
         });
-        if let Some((url, credentials)) = named {
-            return Ok(Found { client: Client::new(url, credentials, timeout), is_guess: false });
-        }
-        let listening = DEFAULT_SOCKETS.iter().find_map(|path| Client::of_default_socket(Path::new(path), timeout));
-        let is_guess = listening.is_none();
-        let client = listening.unwrap_or_else(|| Client::new(DEFAULT_URL.into(), self.credentials(&said), timeout));
-        Ok(Found { client, is_guess })
+        let (client, is_guess) = match named {
+            Some((url, credentials)) => (Client::new(url, credentials, timeout), false),
+            None => match DEFAULT_SOCKETS.iter().find_map(|path| Client::of_default_socket(Path::new(path), timeout)) {
+                Some(listening) => (listening, false),
+                None => (Client::new(DEFAULT_URL.into(), self.credentials(&said), timeout), true),
+            },
+        };
+        let section = said.section.as_ref();
+        let prompt = section.map_or_else(|| "supervisor".to_owned(), |section| section.prompt.clone());
+        let history_file = self.history_file.clone().or_else(|| section?.history_file.clone());
+        Ok(Found { client, is_guess, prompt, history_file })
     }
 
     /// The address and the credentials that the command line and a configuration give together, if any.

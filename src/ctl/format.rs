@@ -1,4 +1,4 @@
-//! What results look like: names, tables, JSON. Pure.
+//! What results look like: names, tables, what a terminal may be shown. Pure.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -84,6 +84,55 @@ pub fn harmless(line: &str) -> Cow<'_, str> {
     }
 }
 
+/// Makes a log harmless for a terminal as it comes: of what could steer that, only colours remain.
+#[derive(Default)]
+pub struct Harmless(Vec<u8>);
+
+impl Harmless {
+    /// Longest escape sequence that sets a colour, in bytes.
+    const COLOUR_MAX: usize = 32;
+
+    /// The next piece; the beginning of a character or of an escape sequence at its end waits for the rest.
+    pub fn feed(&mut self, piece: &[u8]) -> String {
+        self.0.extend_from_slice(piece);
+        let complete = self.0.len().saturating_sub(Self::unfinished(&self.0));
+        let text: Vec<u8> = self.0.drain(..complete).collect();
+        let text = String::from_utf8_lossy(&text);
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            if let Some(colour) = rest.as_str().strip_prefix('[').filter(|_| c == '\x1b') {
+                let parameters = colour.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+                if let Some(after) = parameters.strip_prefix('m') {
+                    out.push(c);
+                    out.push_str(rest.as_str().strip_suffix(after).unwrap_or_default());
+                    rest = after.chars();
+                    continue;
+                }
+            }
+            let is_line_end = c == '\r' && rest.as_str().starts_with('\n');
+            out.push(if c.is_control() && !matches!(c, '\n' | '\t') && !is_line_end { '?' } else { c });
+        }
+        out
+    }
+
+    /// How many bytes at the end may be the beginning of something.
+    fn unfinished(bytes: &[u8]) -> usize {
+        let begins = |tail: &&[u8]| match tail {
+            [b'\r']
+            | [b'\x1b']
+            | [0xc2..=0xf4]
+            | [0xe0..=0xf4, 0x80..=0xbf]
+            | [0xf0..=0xf4, 0x80..=0xbf, 0x80..=0xbf] => true,
+            [b'\x1b', b'[', rest @ ..] => rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b';'),
+            _ => false,
+        };
+        let tails =
+            (1..=Self::COLOUR_MAX.min(bytes.len())).filter_map(|length| bytes.get(bytes.len().checked_sub(length)?..));
+        tails.filter(begins).map(<[u8]>::len).fold(0, usize::max)
+    }
+}
+
 /// Words in columns, filled downwards, at most 79 wide, as Python's `cmd` module lays them out; without the last newline.
 #[must_use]
 pub fn columns(words: &[&str]) -> String {
@@ -139,6 +188,20 @@ mod tests {
         let both = status_table(&[&short, &long]);
         assert_eq!(both, format!("cat{}RUNNING   pid 7\n{}   RUNNING   pid 7", " ".repeat(40), "é".repeat(40)));
         assert_eq!(status_table(&[]), "");
+    }
+
+    #[test]
+    fn of_a_log_only_colours_reach_a_terminal() {
+        let log = "\x1b[1;31mred\x1b[m \x1b[2J\x1b]0;title\x07 é€😀\r\nover\rwritten\x1bc\u{9b}1A\n";
+        let wanted = "\x1b[1;31mred\x1b[m ?[2J?]0;title? é€😀\r\nover?written?c?1A\n";
+        for length in 1..log.len() {
+            let mut filter = Harmless::default();
+            let shown: String = log.as_bytes().chunks(length).map(|piece| filter.feed(piece)).collect();
+            assert_eq!(shown, wanted, "in pieces of {length}");
+        }
+        assert_eq!(Harmless::default().feed(b"\xff\xfe."), "\u{fffd}\u{fffd}.");
+        let long = [b"\x1b[", &[b'1'; 99][..]].concat();
+        assert!(Harmless::default().feed(&long).len() > 60, "nothing is held for ever");
     }
 
     #[test]

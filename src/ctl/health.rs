@@ -3,9 +3,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::client::Trouble;
-use super::commands::{fault::UNKNOWN_METHOD, matching, no_namespace, unknown_name};
+use super::commands::{fault::UNKNOWN_METHOD, matching, unknown_name};
 use super::exit;
 use super::format::{namespec_of, number, text, truth};
+use super::session::no_namespace;
 use crate::wire::xmlrpc::Value;
 
 /// How long the supervisor may take for an answer; it is asked twice at most.
@@ -47,7 +48,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         Err(Trouble::Fault(fault)) if fault.code == UNKNOWN_METHOD => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
         Err(Trouble::Fault(fault)) => (fault.text, exit::FAILED),
-        Err(Trouble::Other(why)) => (why, exit::INVALID_ARGUMENTS),
+        Err(Trouble::Other(why) | Trouble::Said(why, _)) => (why, exit::INVALID_ARGUMENTS),
         Err(trouble) if found.is_guess => {
             (format!("{url} {trouble}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS)
         }

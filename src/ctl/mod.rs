@@ -2,13 +2,19 @@
 
 mod client;
 mod commands;
+#[cfg(feature = "shell")]
+mod edited;
 mod find;
-pub mod format;
+mod follow;
+mod format;
 pub mod health;
+mod session;
+mod shell;
 
 use crate::getopt::{self, Flag, flag};
-use commands::{Output, Session, exit};
+use commands::exit;
 use find::{Found, Wanted};
+use session::Session;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -25,35 +31,36 @@ const FLAGS: &[Flag] = &[
 ];
 
 const USAGE: &str = "\
-Usage: {program} [options] action [arguments]
+Usage: {program} [options] [action [arguments]]
+
+Without an action, asks for actions line by line.
 
 Options:
   -c, --configuration FILE   read this configuration (searched for if not given)
   -s, --serverurl URL        where the server listens: unix:///path or http://host:port
   -u, --username NAME        user for the server
   -p, --password TEXT        password for the server
-  -i, --interactive          ask before shutdown and reload
-  -r, --history_file FILE    accepted and ignored
-      --json                 status as JSON
+  -i, --interactive          ask before shutdown and reload, and for a password that is wanted
+  -r, --history_file FILE    keep the lines that were typed here
+      --json                 print JSON; also behind an action
   -h, --help                 print this and exit
 
 Without -s and without a configuration that names a server, it is the one that PID 1 was
 started with, or the one that listens on /run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
-The action \"help\" lists the actions.
+
+Actions:
 ";
 
 /// Runs `rsupctl` and gives its exit code; `program`: the name that we were called by, `args`: without it.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    let (asked, found) = match begin(program, args, USAGE, None) {
+    let (asked, found) = match begin(program, args, &format!("{USAGE}{}", commands::usage()), None) {
         Ok(begun) => begun,
         Err(code) => return code,
     };
-    let out = Output::stdout();
-    let session =
-        Session { client: found.client, out, exit: exit::OK, interactive: asked.interactive, json: asked.json };
+    let session = Session::new(found.client, asked.interactive || asked.words.is_empty(), asked.json);
     if asked.words.is_empty() {
-        return session.without_action();
+        return shell::run(session, &format!("{}> ", found.prompt), found.history_file.as_deref());
     }
     let code = session.run(&asked.words.join(" "));
     if found.is_guess && code != exit::OK {
@@ -110,6 +117,7 @@ impl Asked {
                 "username" => asked.wanted.username = Some(argument),
                 "password" => asked.wanted.password = Some(argument),
                 "interactive" => asked.interactive = true,
+                "history_file" => asked.wanted.history_file = Some(option.argument.into()),
                 "json" => asked.json = true,
                 _ => {}
             }
@@ -143,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_supervisorctls() {
-        let found = asked("-c f -s unix:///x -u me --pass=secret -i --json status -f all").unwrap();
+        let found = asked("-c f -r h -s unix:///x -u me --pass=secret -i --json status -f all").unwrap();
         let text = |t: &str| Some(t.to_owned());
         assert_eq!(
             found.wanted,
@@ -151,7 +159,8 @@ mod tests {
                 configuration: Some("f".into()),
                 serverurl: text("unix:///x"),
                 username: text("me"),
-                password: text("secret")
+                password: text("secret"),
+                history_file: Some("h".into()),
             }
         );
         assert!(found.interactive && found.json && !found.help);

@@ -462,15 +462,25 @@ pub struct Reply {
 /// A POST of XML, on a connection that is kept; `credentials`: user and password.
 #[must_use]
 pub fn post_request(target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
+    request("POST", target, host, credentials, xml)
+}
+
+/// A GET.
+#[must_use]
+pub fn get_request(target: &str, host: &str, credentials: Option<(&str, &str)>) -> Vec<u8> {
+    request("GET", target, host, credentials, "")
+}
+
+fn request(method: &str, target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
     let authorization = credentials.map_or_else(String::new, |(user, password)| {
         format!("Authorization: Basic {}\r\n", BASE64.encode(format!("{user}:{password}")))
     });
-    format!(
-        "POST {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\nAccept: text/xml\r\n\
-         Content-Type: text/xml\r\n{authorization}Content-Length: {}\r\n\r\n{xml}",
-        xml.len()
-    )
-    .into_bytes()
+    let body = match xml.len() {
+        0 => String::new(),
+        bytes => format!("Accept: text/xml\r\nContent-Type: text/xml\r\nContent-Length: {bytes}\r\n"),
+    };
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\n{authorization}{body}\r\n{xml}")
+        .into_bytes()
 }
 
 /// Parses one answer from the front of `buffer`; `at_end`: the connection has been closed, so no more will come.

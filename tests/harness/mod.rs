@@ -3,6 +3,7 @@
 //! The client here is written from the protocol alone and uses nothing of `src/`, so that a mistake there cannot hide itself.
 #![allow(dead_code, clippy::disallowed_methods)]
 
+pub mod terminal;
 pub mod xmlrpc;
 
 use serde_json::Value;

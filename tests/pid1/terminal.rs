@@ -1,80 +1,9 @@
 //! Job control, on a pseudo-terminal of the test's own.
 
-use crate::harness::{PATIENCE, code_of};
+use crate::harness::terminal::Terminal;
 use crate::init::Init;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command};
-use std::time::Instant;
 
 for_each_init!(the_program_has_the_terminal, as_pid1_too);
-
-/// A terminal with a session on it.
-struct Terminal {
-    master: File,
-    session: Child,
-    text: String,
-    /// What has been looked at.
-    seen: usize,
-}
-
-impl Terminal {
-    /// Runs a command as the leader of a session of its own that has the terminal.
-    fn run(words: &[String]) -> Self {
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").args(words);
-        Self::run_in(command)
-    }
-
-    fn run_in(mut command: Command) -> Self {
-        let pty = nix::pty::openpty(None, None).unwrap();
-        let slave = || pty.slave.try_clone().unwrap();
-        // Only the session has the slave, so that its end is seen.
-        nix::fcntl::fcntl(&pty.master, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
-        let session = command.stdin(slave()).stdout(slave()).stderr(slave()).env("PS1", "$ ").spawn().unwrap();
-        Self { master: File::from(pty.master), session, text: String::new(), seen: 0 }
-    }
-
-    fn key(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for a text after what was found before.
-    fn until(&mut self, wanted: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(at) = self.text[self.seen..].find(wanted) {
-                let until = self.seen + at + wanted.len();
-                let passed = self.text[self.seen..until].to_owned();
-                self.seen = until;
-                return passed;
-            }
-            assert!(Instant::now() < deadline, "no {wanted:?} after {:?}", self.text);
-            let mut ready = [nix::poll::PollFd::new(self.master.as_fd(), nix::poll::PollFlags::POLLIN)];
-            nix::poll::poll(&mut ready, 1000_u16).unwrap();
-            let mut bytes = [0; 4096];
-            if ready[0].any() == Some(true) {
-                let count = self
-                    .master
-                    .read(&mut bytes)
-                    .unwrap_or_else(|why| panic!("{why}: no {wanted:?} after {:?}", self.text));
-                self.text.push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        }
-    }
-
-    fn end(&mut self) -> i32 {
-        code_of(crate::harness::wait_for("the session's end", || self.session.try_wait().unwrap()))
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.session.kill();
-        let _ = self.session.wait();
-    }
-}
 
 /// Says its process group, its session and the terminal's foreground group, then counts interrupts until it reads a line.
 const PROGRAM: &str = "trap 'echo interrupted' INT

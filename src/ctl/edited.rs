@@ -1,0 +1,153 @@
+//! Lines from a terminal, through rustyline: editing, history, completion. A feature of the build.
+use std::cell::{OnceCell, RefCell};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rustyline::completion::Completer;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::MemHistory;
+use rustyline::validate::Validator;
+use rustyline::{CompletionType, Config, Context, Editor, Helper, Result};
+
+use super::client::Client;
+use super::commands::{self, Takes};
+use super::format::{namespec_of, text};
+use crate::wire::xmlrpc::Value;
+
+/// How many lines are remembered.
+const HISTORY_LINES: usize = 10_000;
+/// How long the server may take to say what there is to complete.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A terminal, and where its lines are kept: plain text, a line each, as GNU readline has it.
+pub struct Edited {
+    editor: Editor<Names, MemHistory>,
+    history: Option<File>,
+}
+
+impl Edited {
+    /// The terminal on stdin and stdout, if there is one.
+    pub fn new(history_file: Option<&Path>) -> Option<Self> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return None;
+        }
+        let config = Config::builder().completion_type(CompletionType::List);
+        let config = config.max_history_size(HISTORY_LINES).ok()?.build();
+        let history = MemHistory::with_config(&config);
+        let mut editor = Editor::with_history(config, history).ok()?;
+        // A history that cannot be read or written is none, as in Supervisor.
+        for line in history_file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default().lines() {
+            let _ = editor.add_history_entry(line);
+        }
+        let appended = |file| File::options().append(true).create(true).mode(0o600).open(file).ok();
+        Some(Self { editor, history: history_file.and_then(appended) })
+    }
+
+    /// The next line; `None` after Ctrl-D and Ctrl-C.
+    pub fn next(&mut self, client: &Client, prompt: &str) -> Option<String> {
+        let client = RefCell::new(client.at(&client.url, Some(PATIENCE)));
+        self.editor.set_helper(Some(Names { client, infos: OnceCell::new() }));
+        let line = self.editor.readline(prompt).ok()?;
+        if matches!(self.editor.add_history_entry(&line), Ok(true))
+            && let Some(history) = &mut self.history
+        {
+            let _ = writeln!(history, "{line}");
+        }
+        Some(line)
+    }
+}
+
+/// What there is to complete; the server is asked once a line, when it is wanted.
+struct Names {
+    client: RefCell<Client>,
+    infos: OnceCell<Vec<Value>>,
+}
+
+impl Names {
+    fn infos(&self) -> Vec<Value> {
+        let ask = || match self.client.borrow_mut().call("getAllProcessInfo", &[]) {
+            Ok(Value::Array(infos)) => infos,
+            _ => Vec::new(),
+        };
+        self.infos.get_or_init(ask).clone()
+    }
+}
+
+impl Completer for Names {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> Result<(usize, Vec<String>)> {
+        Ok(completions(line.get(..cursor).unwrap_or(line), || self.infos()))
+    }
+}
+
+impl Hinter for Names {
+    type Hint = String;
+}
+
+impl Highlighter for Names {}
+impl Validator for Names {}
+impl Helper for Names {}
+
+/// What `line`, up to the cursor, may go on with: where the word begins, and the words. `infos` asks the server.
+fn completions(line: &str, infos: impl FnOnce() -> Vec<Value>) -> (usize, Vec<String>) {
+    let start = line.rfind(char::is_whitespace).map_or(0, |at| at.saturating_add(1));
+    let (before, word) = line.split_at_checked(start).unwrap_or((line, ""));
+    let takes = match before.split_whitespace().next() {
+        None => Takes::Commands,
+        Some(name) => commands::find_command(name).map_or(Takes::Other, |command| command.takes),
+    };
+    let mut words: Vec<String> = match takes {
+        Takes::Other => Vec::new(),
+        Takes::Commands => commands::names().map(str::to_owned).collect(),
+        Takes::Groups => infos().iter().map(|info| text(info, "group").to_owned()).collect(),
+        Takes::Processes => {
+            let infos = infos();
+            // A process alone in its group is known by its short name, until a colon is typed.
+            let is_short = |info: &&Value| text(info, "name") == text(info, "group") && !word.contains(':');
+            let (short, long): (Vec<&Value>, Vec<&Value>) = infos.iter().partition(is_short);
+            let names = short.into_iter().map(namespec_of);
+            let full = |info: &Value, name: &str| format!("{}:{name}", text(info, "group"));
+            names.chain(long.into_iter().flat_map(|info| [full(info, text(info, "name")), full(info, "*")])).collect()
+        }
+    };
+    words.retain(|candidate| candidate.starts_with(word));
+    words.sort();
+    words.dedup();
+    words.iter_mut().for_each(|word| word.push(' '));
+    (start, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::session::object;
+
+    #[test]
+    fn commands_and_names_are_completed() {
+        let info = |group: &str, name: &str| object(&[("group", group.into()), ("name", name.into())]);
+        let infos = || vec![info("cat", "cat"), info("web", "a"), info("web", "b")];
+        for (line, start, words) in [
+            ("st", 0, "start |status |stop "),
+            ("help re", 5, "reload |remove |reread |restart "),
+            ("start ", 6, "cat |web:* |web:a |web:b "),
+            ("stop cat we", 9, "web:* |web:a |web:b "),
+            ("signal HUP ca", 11, "cat "),
+            ("pid cat:", 4, "cat:* |cat:cat "),
+            ("tail -f web:b", 8, "web:b "),
+            ("update ", 7, "cat |web "),
+            ("avail ", 6, ""),
+            ("bogus c", 6, ""),
+        ] {
+            assert_eq!(
+                completions(line, infos),
+                (start, words.split_inclusive('|').map(|w| w.trim_end_matches('|').to_owned()).collect()),
+                "{line:?}"
+            );
+        }
+    }
+}

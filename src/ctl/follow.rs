@@ -1,0 +1,207 @@
+//! What goes on until Ctrl-C: `tail -f`, `maintail -f` and `fg`.
+//!
+//! `fg` leaves the terminal as it is, as supervisorctl does: the process has a pipe and no terminal, so nobody but ours would
+//! echo what is typed or let a line be corrected. Lines go to the process as they are ended; Ctrl-C and Ctrl-D leave it.
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::SIGINT;
+use signal_hook::{flag, low_level::pipe};
+
+use super::client::{Tail, Trouble};
+use super::commands::{RUNNING, fault};
+use super::format::{Harmless, number};
+use super::session::{Session, object};
+use crate::wire::xmlrpc::{Fault, Value};
+
+/// How often `fg` looks whether its process still runs, in milliseconds.
+const LOOK_MS: u16 = 1000;
+
+/// Ctrl-C: ends us, but while something is followed it is only noted.
+pub struct Interrupts {
+    noted: UnixStream,
+    ends_us: Arc<AtomicBool>,
+}
+
+impl Interrupts {
+    fn new() -> io::Result<Self> {
+        let (noted, note) = UnixStream::pair()?;
+        noted.set_nonblocking(true)?;
+        let ends_us = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(SIGINT, ends_us.clone())?;
+        pipe::register(SIGINT, note)?;
+        Ok(Self { noted, ends_us })
+    }
+
+    /// Whether there was one since the last look.
+    fn take(&mut self) -> bool {
+        matches!(self.noted.read(&mut [0; 64]), Ok(1..))
+    }
+}
+
+/// The place of a process's log on the server.
+pub fn log_path(name: &str, channel: &str) -> String {
+    let mut path = String::from("/logtail/");
+    for byte in name.bytes() {
+        match byte {
+            b'%' | b'?' | b'#' | ..=b' ' | 0x7f.. => path.push_str(&format!("%{byte:02X}")),
+            _ => path.push(char::from(byte)),
+        }
+    }
+    format!("{path}/{channel}")
+}
+
+/// A fault where Supervisor prints the object itself.
+pub fn shown(fault: &Fault) -> String {
+    format!("ERROR: <Fault {}: '{}'>", fault.code, fault.text)
+}
+
+/// `tail -f` and `maintail -f`.
+pub fn log(session: &mut Session, path: &str) -> Result<(), Trouble> {
+    session.out.line(BANNER);
+    if follow(session, &[path.to_owned()], None)? == End::Interrupted {
+        session.out.line("");
+    }
+    session.out.done();
+    Ok(())
+}
+
+/// `fg` of a process that runs.
+pub fn foreground(session: &mut Session, name: &str) -> Result<(), Trouble> {
+    session.out.line(BANNER);
+    let paths = ["stdout", "stderr"].map(|channel| log_path(name, channel));
+    match follow(session, &paths, Some(name))? {
+        End::Gone => session.out.line("Process got killed"),
+        End::Refused(fault) => session.out.line(&shown(&fault)),
+        End::Interrupted | End::Over => {}
+    }
+    session.out.line("Exiting foreground");
+    session.out.done();
+    Ok(())
+}
+
+const BANNER: &str = "==> Press Ctrl-C to exit <==";
+
+/// Why following has ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Ctrl-C.
+    Interrupted,
+    /// No more will come, or can be typed.
+    Over,
+    /// The process does not run any more.
+    Gone,
+    /// The process does not take input.
+    Refused(Fault),
+}
+
+/// A log that is followed.
+struct Followed {
+    path: String,
+    tail: Tail,
+    filter: Harmless,
+}
+
+/// Shows the logs at `paths` as they grow; sends lines from stdin to `process`, if there is one.
+fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<End, Trouble> {
+    let cannot = |error: io::Error| Trouble::Other(format!("cannot wait for Ctrl-C: {error}"));
+    let mut interrupts = match session.interrupts.take() {
+        Some(interrupts) => interrupts,
+        None => Interrupts::new().map_err(cannot)?,
+    };
+    interrupts.ends_us.store(false, SeqCst);
+    let end = follow_until(session, &mut interrupts, paths, process);
+    interrupts.ends_us.store(true, SeqCst);
+    session.interrupts = Some(interrupts);
+    end
+}
+
+fn follow_until(
+    session: &mut Session,
+    interrupts: &mut Interrupts,
+    paths: &[String],
+    process: Option<&str>,
+) -> Result<End, Trouble> {
+    let mut logs = Vec::new();
+    for path in paths {
+        let complain = |why: &dyn std::fmt::Display| eprintln!("{}{path} {why}", session.client.url);
+        match session.client.follow(path) {
+            Ok(tail) => logs.push(Followed { path: path.clone(), tail, filter: Harmless::default() }),
+            Err(trouble) => complain(&format_args!("Cannot connect, error: {trouble}")),
+        }
+    }
+    let stdin = io::stdin();
+    let timeout = process.map_or(PollTimeout::NONE, |_| LOOK_MS.into());
+    loop {
+        session.out.flush();
+        if session.out.failed || process.is_none() && logs.is_empty() {
+            return Ok(End::Over);
+        }
+        if let Some(process) = process {
+            while let Some(line) = session.input.buffered(false) {
+                if let Some(end) = sent(session, process, &line)? {
+                    return Ok(end);
+                }
+            }
+        }
+        let mut watched: Vec<PollFd<'_>> =
+            logs.iter().map(|log| PollFd::new(log.tail.as_fd(), PollFlags::POLLIN)).collect();
+        watched.push(PollFd::new(interrupts.noted.as_fd(), PollFlags::POLLIN));
+        if process.is_some() {
+            watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        let woken = poll(&mut watched, timeout);
+        let ready: Vec<bool> = watched.iter().map(|fd| woken.is_ok() && fd.any() == Some(true)).collect();
+        let (logs_ready, others_ready) = ready.split_at(logs.len());
+        let mut is_ready = logs_ready.iter();
+        logs.retain_mut(|log| !is_ready.next().is_some_and(|ready| *ready) || goes_on(session, log));
+        if interrupts.take() {
+            return Ok(End::Interrupted);
+        }
+        let Some(process) = process else { continue };
+        if woken == Ok(0) && !runs(session, process)? {
+            return Ok(End::Gone);
+        }
+        if others_ready.get(1) == Some(&true) && !session.input.fill() {
+            let last = session.input.buffered(true);
+            let end = last.map(|line| sent(session, process, &line)).transpose()?.flatten();
+            return Ok(end.unwrap_or(End::Over));
+        }
+    }
+}
+
+/// Shows what a log has; whether more may come.
+fn goes_on(session: &mut Session, log: &mut Followed) -> bool {
+    let mut piece = Vec::new();
+    let goes_on = log.tail.read(&mut piece);
+    if session.out.is_json() && !piece.is_empty() {
+        let place = Value::from(log.path.as_str());
+        session.out.document(&object(&[("log", place), ("text", Value::lossy(&piece))]));
+    } else {
+        session.out.log(&piece, &mut log.filter);
+    }
+    goes_on.unwrap_or_else(|why| {
+        session.out.flush();
+        let _ = writeln!(io::stderr(), "{}{} {why}", session.client.url, log.path);
+        false
+    })
+}
+
+/// Sends a line to a process; why that was the last, if it was.
+fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>, Trouble> {
+    match session.call("sendProcessStdin", &[process.into(), format!("{line}\n").into()]) {
+        Ok(_) if runs(session, process)? => Ok(None),
+        Ok(_) => Ok(Some(End::Gone)),
+        Err(Trouble::Fault(fault)) if fault.code == fault::NOT_RUNNING => Ok(Some(End::Gone)),
+        Err(Trouble::Fault(fault)) => Ok(Some(End::Refused(fault))),
+        Err(other) => Err(other),
+    }
+}
+
+fn runs(session: &mut Session, process: &str) -> Result<bool, Trouble> {
+    Ok(number(&session.call("getProcessInfo", &[process.into()])?, "state") == RUNNING)
+}

@@ -1,0 +1,358 @@
+//! What a person does: the shell, `fg`, `tail -f`, questions and passwords, each on a terminal, with both clients.
+
+use crate::fake::{Answer, Fake};
+use crate::harness::terminal::Terminal;
+use crate::harness::{PATIENCE, Sandbox, Subject, oracle, run, skip, wait_for};
+use crate::{in_no_place, rsupctl, with_input};
+use rsup::wire::xmlrpc::Value;
+use std::io::Read as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Instant;
+
+const CONF: &str = "prompt=mine\nhistory_file={dir}/history\n\
+    [program:cat]\ncommand=/bin/sh -c \"echo ready; exec cat\"\nstdout_logfile={dir}/cat.out\n\
+    [program:down]\ncommand=/bin/cat\nautostart=false\n[group:web]\nprograms=one,two\n\
+    [program:one]\ncommand=/bin/sleep 1000\n[program:two]\ncommand=/bin/sleep 1000\n";
+
+fn server(subject: Subject) -> Sandbox {
+    let mut sandbox = Sandbox::new(subject, CONF);
+    sandbox.start();
+    sandbox.until_file("cat.out", "ready");
+    for name in ["cat", "web:one", "web:two"] {
+        sandbox.until(name, "RUNNING");
+    }
+    sandbox
+}
+
+/// What is waited for on the terminal, and what is typed then.
+type Step = (&'static str, &'static str);
+
+/// A client on a terminal of its own, taken through `steps`.
+fn begin(client: &Command, args: &[String], steps: &[Step]) -> Terminal {
+    let mut command = in_no_place(Command::new("setsid"));
+    command.env("TERM", "xterm").arg("--ctty").arg(client.get_program()).args(client.get_args()).args(args);
+    let mut terminal = Terminal::run_in(command);
+    for (wanted, keys) in steps {
+        terminal.until(wanted);
+        terminal.key(keys);
+    }
+    terminal
+}
+
+fn supervisorctl() -> Command {
+    Command::new(oracle().unwrap().join("bin/supervisorctl"))
+}
+
+/// Both clients at the real Supervisor, and ours at rsup: their exit codes and screens must be alike. Gives ours.
+fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
+    if oracle().is_none() {
+        skip("no real Supervisor");
+        return None;
+    }
+    let held = |client: &Command, subject| {
+        let sandbox = server(subject);
+        let args: Vec<String> = ["-c", "{dir}/supervisord.conf"]
+            .into_iter()
+            .chain(args.split_whitespace())
+            .map(|arg| sandbox.fill(arg))
+            .collect();
+        let mut terminal = begin(client, &args, steps);
+        let (code, text) = match subject {
+            // After `fg` it takes up to half a minute to end.
+            Subject::Supervisor if args.ends_with(&["fg".into(), "cat".into()]) => {
+                terminal.until("Exiting foreground\r\n");
+                (0, terminal.text.clone())
+            }
+            _ => terminal.closed(),
+        };
+        (code, sandbox.normal(&screen(&text)))
+    };
+    let theirs = held(&supervisorctl(), Subject::Supervisor);
+    let [beside, ours] = [Subject::Supervisor, Subject::Rsup].map(|subject| held(&rsupctl(), subject));
+    // Ctrl-C may find theirs anywhere, and then it says other things.
+    let compared = |(code, seen): &(i32, String)| (*code, seen.split("^C").next().unwrap().to_owned());
+    assert_eq!(compared(&beside), compared(&theirs), "{args} {steps:?}");
+    assert_eq!(ours, beside, "{args} {steps:?} at rsup");
+    Some(ours)
+}
+
+/// What a terminal shows after this, as far as line editors need one.
+fn screen(text: &str) -> String {
+    let (mut done, mut line, mut column) = (String::new(), Vec::new(), 0_usize);
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\n' => {
+                done.push_str(line.drain(..).collect::<String>().trim_end());
+                done.push('\n');
+                column = 0;
+            }
+            '\r' => column = 0,
+            '\x08' => column = column.saturating_sub(1),
+            '\x07' => {}
+            '\x1b' => {
+                let sequence = rest.as_str();
+                let end = sequence.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                let count = sequence[1..end].parse().unwrap_or(1);
+                match &sequence[end..=end] {
+                    "C" => column += count,
+                    "D" => column = column.saturating_sub(count),
+                    "K" => line.truncate(column),
+                    _ => {}
+                }
+                rest = sequence[end + 1..].chars();
+            }
+            c => {
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = c;
+                column += 1;
+            }
+        }
+    }
+    done + &line.into_iter().collect::<String>()
+}
+
+const STATUS: &str = "cat                              RUNNING   pid {pid}, uptime {T}\n\
+    down                             STOPPED   Not started\n\
+    web:one                          RUNNING   pid {pid}, uptime {T}\n\
+    web:two                          RUNNING   pid {pid}, uptime {T}\n";
+
+#[test]
+fn the_shell_answers_line_by_line() {
+    let steps = [
+        ("mine> ", "pid nobody\r"),
+        ("process nobody", ""),
+        ("mine> ", "\r"),
+        ("mine> ", "bogus word\r"),
+        ("mine> ", "help nothing\r"),
+        ("mine> ", "start cat\r"),
+        ("already started", ""),
+        ("mine> ", "shutdown\r"),
+        ("y/N? ", "n\r"),
+        ("mine> ", "quit\r"),
+    ];
+    let Some((code, seen)) = alike("", &steps) else { return };
+    let wanted = "mine> pid nobody\nNo such process nobody\nmine>\nmine> bogus word\n*** Unknown syntax: bogus word\n\
+        mine> help nothing\n*** No help on nothing\nmine> start cat\ncat: ERROR (already started)\nmine> shutdown\n\
+        Really shut the remote supervisord process down y/N? n\nmine> quit\n\n";
+    assert_eq!((code, seen), (0, format!("{STATUS}{wanted}")));
+}
+
+#[test]
+fn words_are_completed() {
+    let steps = [
+        ("mine> ", "vers\t"),
+        ("version ", "\r"),
+        ("mine> ", "stat\t"),
+        ("status ", "dow\t"),
+        ("down ", "\r"),
+        ("mine> ", "stop dow\t"),
+        ("down ", "\r"),
+        ("not running", ""),
+        ("mine> ", "remove we\t"),
+        ("web ", "\r"),
+        ("still running", ""),
+        ("mine> ", "\x04"),
+    ];
+    let Some((code, seen)) = alike("", &steps) else { return };
+    let down = "down                             STOPPED   Not started\n";
+    let wanted = "mine> version\n4.3.0\nmine> status down\n{down}mine> stop down\ndown: ERROR (not running)\nmine> remove web\n\
+        ERROR: process/group still running: web\nmine>\n";
+    assert_eq!((code, seen), (0, format!("{STATUS}{}", wanted.replace("{down}", down))));
+}
+
+#[test]
+fn control_c_leaves_the_shell() {
+    // As Supervisor's; but that misses one that comes as it begins to wait.
+    let sandbox = server(Subject::Rsup);
+    let args = ["-c", "{dir}/supervisord.conf"].map(|arg| sandbox.fill(arg));
+    let (code, text) = begin(&rsupctl(), &args, &[("mine> ", "vers"), ("vers", "\x03")]).closed();
+    assert_eq!((code, sandbox.normal(&screen(&text))), (0, format!("{STATUS}mine> vers\n")));
+}
+
+#[test]
+fn lines_are_kept_and_found_again() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    for (client, subject) in [(supervisorctl(), Subject::Supervisor), (rsupctl(), Subject::Rsup)] {
+        let sandbox = server(subject);
+        let args = |more: &str| -> Vec<String> {
+            ["-c", "{dir}/supervisord.conf"]
+                .into_iter()
+                .chain(more.split_whitespace())
+                .map(|arg| sandbox.fill(arg))
+                .collect()
+        };
+        let steps = [("mine> ", "version\r"), ("mine> ", "pid down\r"), ("mine> ", "quit\r")];
+        assert_eq!(begin(&client, &args(""), &steps).closed().0, 0);
+        assert_eq!(sandbox.read("history"), "version\npid down\nquit\n");
+        // Twice up.
+        let steps = [("mine> ", "\x1b[A"), ("quit", "\x1b[A"), ("pid down", "\r"), ("mine> ", "quit\r")];
+        let (_, text) = begin(&client, &args(""), &steps).closed();
+        assert!(screen(&text).contains("mine> pid down\n0\nmine> quit\n"), "{text:?}");
+        assert_eq!(sandbox.read("history"), "version\npid down\nquit\npid down\nquit\n");
+    }
+    // Differs from Supervisor: there -r has no effect.
+    let sandbox = server(Subject::Rsup);
+    let args = ["-s", "unix://{dir}/sock", "-r", "{dir}/mine"].map(|arg| sandbox.fill(arg));
+    begin(&rsupctl(), &args, &[("supervisor> ", "quit\r")]).closed();
+    assert_eq!(sandbox.read("mine"), "quit\n");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(sandbox.dir.join("mine")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn lines_may_come_from_no_terminal() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    let input = "pid nobody\n\nversion\nhelp nothing\n!x\nshutdown\nno\nopen unix:///none\nstart cat\nEOF\nversion\n";
+    let [theirs, ours] =
+        [(supervisorctl(), Subject::Supervisor), (rsupctl(), Subject::Rsup)].map(|(client, subject)| {
+            let sandbox = server(subject);
+            let mut command = in_no_place(Command::new(client.get_program()));
+            command.args(client.get_args()).args(["-c", &sandbox.fill("{dir}/supervisord.conf")]);
+            let ran = with_input(&mut command, input);
+            (ran.code, sandbox.normal(&ran.out), ran.err)
+        });
+    assert_eq!(ours, theirs);
+    assert!(ours.1.starts_with(STATUS) && ours.1.contains("mine> 4.3.0\n"), "{ours:?}");
+}
+
+#[test]
+fn a_log_is_followed_until_control_c() {
+    for args in ["tail -f cat", "tail -f cat stdout"] {
+        let Some((code, seen)) = alike(args, &[("==> Press Ctrl-C to exit <==", ""), ("ready", "\x03")]) else {
+            return;
+        };
+        assert_eq!((code, &*seen), (0, "==> Press Ctrl-C to exit <==\nready\n^C\n"));
+    }
+    let Some((code, seen)) = alike("tail -f nobody stderr", &[]) else { return };
+    assert_eq!(
+        (code, seen.lines().last()),
+        (0, Some("unix://{dir}/sock/logtail/nobody/stderr Cannot read, status code 404"))
+    );
+    for (client, subject) in
+        [(supervisorctl(), Subject::Supervisor), (rsupctl(), Subject::Supervisor), (rsupctl(), Subject::Rsup)]
+    {
+        let sandbox = server(subject);
+        let args = ["-s", "unix://{dir}/sock", "maintail", "-f"].map(|arg| sandbox.fill(arg));
+        let mut terminal = begin(&client, &args, &[("<==\r\n", ""), ("entered RUNNING state", "")]);
+        sandbox.rpc("supervisor.stopProcess", serde_json::json!(["cat"])).unwrap();
+        terminal.until("stopped: cat");
+        terminal.key("\x03");
+        terminal.until("^C");
+        assert_eq!(terminal.closed().0, 0);
+    }
+}
+
+#[test]
+fn a_process_is_talked_to() {
+    let steps = [("<==\r\n", ""), ("ready\r\n", "one\n"), ("one\r\none\r\n", "two\n"), ("two\r\ntwo\r\n", "\x03")];
+    let Some((code, seen)) = alike("fg cat", &steps) else { return };
+    let wanted = "==> Press Ctrl-C to exit <==\nready\none\none\ntwo\ntwo\n";
+    assert_eq!((code, seen), (0, format!("{wanted}^CExiting foreground\n")));
+    let steps = [("<==\r\n", ""), ("ready\r\n", "one\n"), ("one\r\none\r\n", "\x04")];
+    let Some((code, seen)) = alike("fg cat", &steps) else { return };
+    assert_eq!((code, &*seen), (0, "==> Press Ctrl-C to exit <==\nready\none\none\nExiting foreground\n"));
+}
+
+#[test]
+fn a_process_that_ends_is_left() {
+    // Differs from Supervisor: it sees that only after the next line.
+    for subject in [Subject::Supervisor, Subject::Rsup] {
+        if subject == Subject::Supervisor && oracle().is_none() {
+            return skip("no real Supervisor");
+        }
+        let sandbox = server(subject);
+        let args = ["-s", "unix://{dir}/sock", "fg", "cat"].map(|arg| sandbox.fill(arg));
+        let terminal = begin(&rsupctl(), &args, &[("<==\r\n", ""), ("ready", "")]);
+        sandbox.rpc("supervisor.stopProcess", serde_json::json!(["cat"])).unwrap();
+        let (code, text) = terminal.closed();
+        assert_eq!(
+            (code, &*screen(&text)),
+            (0, "==> Press Ctrl-C to exit <==\nready\nProcess got killed\nExiting foreground\n")
+        );
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_without_showing_it() {
+    if oracle().is_none() {
+        return skip("no real Supervisor");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let mut sandbox = Sandbox::new(Subject::Supervisor, "");
+    let guarded = format!("file={}\nusername=me\npassword=se:cret\n", socket.display());
+    let conf = sandbox.read("supervisord.conf").replace(&sandbox.fill("file={dir}/sock\n"), &guarded);
+    sandbox.write("supervisord.conf", &conf);
+    sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
+    wait_for("the socket", || socket.exists().then_some(()));
+    let args = ["-i", "-s", &format!("unix://{}", socket.display()), "version"].map(str::to_owned);
+    let steps = [("Username:", "me\n"), ("Password:", "wrong\n"), ("Username:", "me\n"), ("Password:", "se:cret\n")];
+    let [theirs, ours] = [supervisorctl(), rsupctl()].map(|client| begin(&client, &args, &steps).closed());
+    let wanted = "Server requires authentication\nUsername:me\nPassword:\n\n";
+    assert_eq!((ours.0, &*screen(&ours.1)), (0, &*format!("{wanted}{wanted}4.3.0\n")));
+    assert_eq!((theirs.0, screen(&theirs.1)), (0, screen(&ours.1)));
+}
+
+#[test]
+fn a_log_cannot_steer_the_terminal() {
+    let mut sandbox = Sandbox::new(
+        Subject::Rsup,
+        "[program:x]\ncommand=/bin/sh -c \"printf '\\033[31mred\\033[2J\\007 end'; exec sleep 1000\"\nstdout_logfile={dir}/out\n",
+    );
+    sandbox.start();
+    sandbox.until_file("out", " end");
+    // XML has no escape character, so a server can only replace it; what is followed comes as it was written.
+    for (command, shown) in [(&["tail", "x"][..], "red?[2J? end"), (&["tail", "-f", "x"], "\x1b[31mred?[2J? end")] {
+        let args: Vec<String> =
+            ["-s", "unix://{dir}/sock"].iter().chain(command).map(|arg| sandbox.fill(arg)).collect();
+        begin(&rsupctl(), &args, &[(shown, "\x03")]).end();
+    }
+    // A pipe gets it as it is.
+    let mut client = rsupctl();
+    client.args(["-s", &sandbox.fill("unix://{dir}/sock"), "tail", "-f", "x"]).stdout(std::process::Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let wanted = b"==> Press Ctrl-C to exit <==\n\x1b[31mred\x1b[2J\x07 end";
+    let mut piped = vec![0; wanted.len()];
+    client.stdout.take().unwrap().read_exact(&mut piped).unwrap();
+    assert_eq!(piped, wanted);
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
+#[test]
+fn who_waits_is_shown_for_what() {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let fake = Fake::start(|method, _| {
+        let member = |name: &str, value: Value| (name.to_owned(), value);
+        let info = |name: &str, state: i32| {
+            let names =
+                [member("name", name.into()), member("group", name.into()), member("statename", "STOPPING".into())];
+            Value::Struct([&names[..], &[member("state", state.into()), member("status", 80.into())]].concat())
+        };
+        match method {
+            "supervisor.getVersion" => return Answer::Value("3.0".into()),
+            "supervisor.getAllProcessInfo" => ASKED.store(true, SeqCst),
+            _ => {
+                let deadline = Instant::now() + PATIENCE;
+                while !ASKED.load(SeqCst) {
+                    assert!(Instant::now() < deadline);
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            }
+        }
+        Answer::Value(Value::Array(vec![info("a", 40), info("b\x1b[2J", 40), info("c", 20)]))
+    });
+    let (code, text) = begin(&rsupctl(), &["-s".into(), fake.url(), "stop all".into()], &[]).closed();
+    assert!(text.contains("\r\x1b[Kwaiting: 2 STOPPING (a b?[2J)"), "{text:?}");
+    assert_eq!((code, &*screen(&text)), (0, "a: stopped\nb?[2J: stopped\nc: stopped\n"));
+    // Where nobody looks, nothing is shown.
+    let ran = run(rsupctl().args(["-s", &fake.url(), "stop all"]));
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+}

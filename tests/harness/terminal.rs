@@ -1,0 +1,86 @@
+//! A pseudo-terminal of the test's own, with a session on it.
+
+use super::{PATIENCE, code_of, wait_for};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Command};
+use std::time::Instant;
+
+/// A terminal with a session on it.
+pub struct Terminal {
+    master: File,
+    session: Child,
+    /// All that came.
+    pub text: String,
+    /// What has been looked at.
+    seen: usize,
+}
+
+impl Terminal {
+    /// Runs a command as the leader of a session of its own that has the terminal.
+    pub fn run(words: &[String]) -> Self {
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").args(words);
+        Self::run_in(command)
+    }
+
+    pub fn run_in(mut command: Command) -> Self {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let slave = || pty.slave.try_clone().unwrap();
+        // Only the session has the slave, so that its end is seen.
+        nix::fcntl::fcntl(&pty.master, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+        let session = command.stdin(slave()).stdout(slave()).stderr(slave()).env("PS1", "$ ").spawn().unwrap();
+        Self { master: File::from(pty.master), session, text: String::new(), seen: 0 }
+    }
+
+    pub fn key(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for a text after what was found before.
+    pub fn until(&mut self, wanted: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.text[self.seen..].find(wanted) {
+                let until = self.seen + at + wanted.len();
+                let passed = self.text[self.seen..until].to_owned();
+                self.seen = until;
+                return passed;
+            }
+            assert!(Instant::now() < deadline && self.more(), "no {wanted:?} after {:?}", self.text);
+        }
+    }
+
+    /// Waits a moment for more text; `false`: the session has closed the terminal.
+    fn more(&mut self) -> bool {
+        let mut ready = [nix::poll::PollFd::new(self.master.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut ready, 1000_u16).unwrap();
+        let mut bytes = [0; 4096];
+        if ready[0].any() == Some(true) {
+            let Ok(count) = self.master.read(&mut bytes) else { return false };
+            self.text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        true
+    }
+
+    /// Waits until the session has closed the terminal: its exit code, and all that it showed.
+    pub fn closed(mut self) -> (i32, String) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.more() {
+            assert!(Instant::now() < deadline, "no end after {:?}", self.text);
+        }
+        (self.end(), std::mem::take(&mut self.text))
+    }
+
+    pub fn end(&mut self) -> i32 {
+        code_of(wait_for("the session's end", || self.session.try_wait().unwrap()))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.session.kill();
+        let _ = self.session.wait();
+    }
+}
