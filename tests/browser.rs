@@ -43,7 +43,7 @@ impl Browser {
         let mut browser = Browser { driver, port: port.expect("a port"), session: String::new() };
         // As root there is no sandbox; nothing but our own page is loaded.
         let mut options = json!({
-            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1000,640"],
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,640"],
         });
         if !javascript {
             options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
@@ -201,6 +201,15 @@ fn it_is_live_and_fits_a_phone() {
     browser.go(&url);
     browser.until("#web .status", "running");
     browser.picture("web-page.png");
+    for width in [390, 600, 1000] {
+        browser.resize(width, 800);
+        browser.go(&url);
+        let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
+        assert_eq!(browser.script(fits), true, "at {width} pixels");
+        if width == 390 {
+            browser.picture("web-page-phone.png");
+        }
+    }
     browser.script("window.loaded_once = true");
     browser.script("document.querySelector('#web a').focus()");
     // A change that somebody else made, and a row that somebody else added.
@@ -211,15 +220,6 @@ fn it_is_live_and_fits_a_phone() {
     sandbox.reconfigure("[program:new]\ncommand=sleep 1000\n");
     assert_eq!(sandbox.ctl(&["update"]).code, 0);
     browser.until("#new .status", "running");
-    for width in [390, 600, 1000] {
-        browser.resize(width, 800);
-        browser.go(&url);
-        let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
-        assert_eq!(browser.script(fits), true, "at {width} pixels");
-        if width == 390 {
-            browser.picture("web-page-phone.png");
-        }
-    }
     assert_eq!(sandbox.stop(), 0);
 }
 
