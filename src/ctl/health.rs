@@ -40,34 +40,29 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         Err(code) => return code,
     };
     let mut call = |method: &str| found.client.call(method, &[]);
-    let result = first_complaint(&mut call, &asked.words);
+    let Err(trouble) = all_runs(&mut call, &asked.words) else { return exit::OK };
     let url = &found.client.url;
-    let (complaint, exit) = match result {
-        Ok(None) => return exit::OK,
-        Ok(Some(complaint)) => (complaint, exit::FAILED),
-        Err(Trouble::Fault(fault)) if fault.code == UNKNOWN_METHOD => (no_namespace(url), exit::INVALID_ARGUMENTS),
+    let (complaint, exit) = match trouble {
+        Trouble::Said(complaint, exit) => (complaint, exit),
+        Trouble::Fault(fault) if fault.code == UNKNOWN_METHOD => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
-        Err(Trouble::Fault(fault)) => (fault.text, exit::FAILED),
-        Err(Trouble::Other(why) | Trouble::Said(why, _)) => (why, exit::INVALID_ARGUMENTS),
-        Err(trouble) if found.is_guess => {
-            (format!("{url} {trouble}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS)
-        }
-        Err(trouble) => (format!("{url} {trouble}"), exit::INVALID_ARGUMENTS),
+        Trouble::Fault(fault) => (fault.text, exit::FAILED),
+        Trouble::Other(why) => (why, exit::INVALID_ARGUMENTS),
+        gone if found.is_guess => (format!("{url} {gone}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS),
+        gone => (format!("{url} {gone}"), exit::INVALID_ARGUMENTS),
     };
     println!("{complaint}");
     exit
 }
 
-/// What to say of the first process that does not run though it should.
-fn first_complaint(
-    call: &mut impl FnMut(&str) -> Result<Value, Trouble>,
-    names: &[String],
-) -> Result<Option<String>, Trouble> {
+/// Whether all runs that should; the trouble is also what there is to say of the first that does not.
+fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Trouble>, names: &[String]) -> Result<(), Trouble> {
+    let fails = |why: &str| Err(Trouble::Said(why.trim_end().to_owned(), exit::FAILED));
     let infos = call("getAllProcessInfo")?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (infos, unknown) = matching(infos.as_array().unwrap_or_default(), &names);
     if let Some(name) = unknown.first() {
-        return Ok(Some(unknown_name(name)));
+        return fails(&unknown_name(name));
     }
     let mut configs = None;
     for info in infos {
@@ -89,10 +84,10 @@ fn first_complaint(
         };
         if !is_fine {
             let (state, description) = (text(info, "statename"), text(info, "description"));
-            return Ok(Some(format!("{} {state} {description}", namespec_of(info)).trim_end().to_owned()));
+            return fails(&format!("{} {state} {description}", namespec_of(info)));
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 // Process states (census §4.1).
@@ -128,7 +123,10 @@ mod tests {
             let rest: &[(&str, Value)] = if method == "getAllProcessInfo" { &info } else { &config };
             Ok(Value::Array(vec![structure(&[&name, rest].concat())]))
         };
-        first_complaint(&mut call, &[]).unwrap()
+        match all_runs(&mut call, &[]) {
+            Err(Trouble::Said(complaint, 1)) => Some(complaint),
+            other => other.map(|()| None).unwrap(),
+        }
     }
 
     #[test]

@@ -16,31 +16,32 @@ use crate::wire::xmlrpc::Value;
 pub struct Output {
     pending: Vec<u8>,
     is_terminal: bool,
-    /// What has been printed is JSON: these items, in one array at the end of the command, or [`Output::whole`].
-    items: Option<Vec<Value>>,
-    whole: Option<Value>,
-    /// All that is JSON has been printed.
-    is_done: bool,
+    json: Json,
     /// stdout has refused something.
     pub failed: bool,
 }
 
+/// What a command has said so far, for programs.
+enum Json {
+    /// It speaks to a person.
+    Off,
+    /// An array's items.
+    Items(Vec<Value>),
+    /// All of it.
+    Whole(Value),
+    /// All has been printed.
+    Done,
+}
+
 impl Output {
     fn stdout() -> Self {
-        Self {
-            pending: Vec::new(),
-            is_terminal: io::stdout().is_terminal(),
-            items: None,
-            whole: None,
-            is_done: false,
-            failed: false,
-        }
+        Self { pending: Vec::new(), is_terminal: io::stdout().is_terminal(), json: Json::Off, failed: false }
     }
 
     /// A line for a person, harmless to a terminal; on stderr where stdout is JSON.
     pub fn line(&mut self, line: &str) {
-        if self.items.is_some() {
-            return eprintln!("{line}");
+        if self.is_json() {
+            return eprintln!("{}", format::harmless(line));
         }
         let line = if self.is_terminal { format::harmless(line) } else { line.into() };
         self.pending.extend_from_slice(line.as_bytes());
@@ -49,18 +50,12 @@ impl Output {
 
     /// A line, and what it says as members of a JSON object.
     pub fn item(&mut self, line: &str, members: &[(&str, Value)]) {
-        match &mut self.items {
-            Some(items) => items.push(object(members)),
-            None => self.line(line),
-        }
+        if let Json::Items(items) = &mut self.json { items.push(object(members)) } else { self.line(line) }
     }
 
     /// A line, and the JSON that stands for all that the command says.
     pub fn whole(&mut self, line: &str, value: Value) {
-        match self.items {
-            Some(_) => self.whole = Some(value),
-            None => self.line(line),
-        }
+        if self.is_json() { self.json = Json::Whole(value) } else { self.line(line) }
     }
 
     /// A piece of a log as it is; on a terminal only colours remain of what could steer it.
@@ -76,7 +71,7 @@ impl Output {
 
     /// Whether stdout is JSON.
     pub fn is_json(&self) -> bool {
-        self.items.is_some()
+        !matches!(self.json, Json::Off)
     }
 
     /// A document that stands for itself, now.
@@ -88,17 +83,24 @@ impl Output {
 
     /// At the end of a command that went well or not: all that it said, where that is JSON.
     fn close(&mut self, went_well: bool) {
-        let Some(items) = self.items.as_mut().map(std::mem::take) else { return };
-        if !self.is_done && (went_well || !items.is_empty()) {
-            let whole = self.whole.take().unwrap_or(Value::Array(items));
-            self.document(&whole);
+        match &mut self.json {
+            Json::Items(items) if went_well || !items.is_empty() => {
+                let all = Value::Array(std::mem::take(items));
+                self.document(&all);
+            }
+            Json::Whole(value) => {
+                let all = value.clone();
+                self.document(&all);
+            }
+            _ => {}
         }
     }
 
     /// Nothing more comes as JSON, not even an empty array.
     pub fn done(&mut self) {
-        self.flush();
-        self.is_done = true;
+        if self.is_json() {
+            self.json = Json::Done;
+        }
     }
 
     /// Writes what is pending.
@@ -204,7 +206,7 @@ impl Session {
         // Differs from Supervisor: --json is a word of ours, also behind the command.
         let (ours, arguments): (Vec<&str>, Vec<&str>) =
             arguments.split_whitespace().partition(|word| *word == "--json");
-        (self.out.items, self.out.is_done) = ((self.json || !ours.is_empty()).then(Vec::new), false);
+        self.out.json = if self.json || !ours.is_empty() { Json::Items(Vec::new()) } else { Json::Off };
         let is_end = matches!(name, "exit" | "quit" | "EOF");
         match find_command(if is_end { "quit" } else { name }) {
             Some(command) => self.told(command, &arguments),
@@ -378,13 +380,14 @@ pub fn no_namespace(url: &str) -> String {
     format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
 }
 
-/// A line on the processes that are on their way, for a terminal.
+/// A line on the processes that are on their way, for a terminal; empty if none is.
 fn waiting_for(infos: &[Value]) -> String {
     // STARTING, BACKOFF, STOPPING (census §4.1).
     let moving = infos.iter().filter(|info| matches!(number(info, "state"), 10 | 30 | 40));
     let mut states: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     moving.for_each(|info| states.entry(text(info, "statename")).or_default().push(format::namespec_of(info)));
     let states = states.iter().map(|(state, names)| format!("{} {state} ({})", names.len(), names.join(" ")));
-    let line = format!("waiting: {}", states.collect::<Vec<_>>().join(", "));
-    format::harmless(&line).chars().take(79).collect()
+    let line = states.collect::<Vec<_>>().join(", ");
+    let lead = if line.is_empty() { "" } else { "waiting: " };
+    format::harmless(&format!("{lead}{line}")).chars().take(79).collect()
 }
