@@ -4,6 +4,7 @@
 //! as long as others live in its process group it stays a zombie, so that the group's number cannot be given to anybody else.
 
 use super::environment::Surroundings;
+use super::fcgi::Sockets;
 use super::{Kind, token};
 use crate::config::model::ProcessConfig;
 use crate::config::values::{repr, split_command};
@@ -23,6 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// How much one read takes: as much as a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -58,6 +60,8 @@ struct Child {
     stdin: Option<Stdin>,
     stdout: Option<Reader>,
     stderr: Option<Reader>,
+    /// What it shares with its FastCGI group, held for as long as it lives.
+    socket: Option<Rc<OwnedFd>>,
 }
 
 /// All children.
@@ -76,6 +80,8 @@ pub struct Children {
     /// How many live children have `sweep`.
     sweepers: usize,
     buffer: Box<[u8]>,
+    /// The sockets that FastCGI programs share.
+    pub sockets: Sockets,
     /// What was read is wanted for the main log too (its level is debug).
     pub copying: bool,
     /// What was read since this was last emptied, by the pipe's token; only with `copying`.
@@ -105,6 +111,7 @@ impl Default for Children {
             found: Vec::new(),
             glance: None,
             sweepers: 0,
+            sockets: Sockets::default(),
             buffer: vec![0; READ_BYTES].into(),
             copying: false,
             copies: Vec::new(),
@@ -129,13 +136,18 @@ impl Children {
         let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
-        let pipes = open_pipes(config).map_err(|error| match error.raw_os_error() {
+        let socket = self.sockets.of(&process.group);
+        let pipes = open_pipes(config, socket.is_some()).map_err(|error| match error.raw_os_error() {
             Some(libc::EMFILE) => format!("too many open files to spawn '{name}'"),
             _ => format!("unknown error making pipes for '{name}': {}", errno::name(&error)),
         })?;
         let [stdin, stdout, stderr] = pipes.each_ref().map(|pipe| pipe.as_ref().map(|pipe| pipe.childs.as_fd()));
         let plan = SpawnPlan {
-            stdio: [stdin, stdout, if config.redirect_stderr { stdout } else { stderr }],
+            stdio: [
+                socket.as_ref().map(|socket| socket.as_fd()).or(stdin),
+                stdout,
+                if config.redirect_stderr { stdout } else { stderr },
+            ],
             directory: directory.as_deref(),
             umask: config.umask,
             credentials: config.user.as_ref().map(|user| Credentials {
@@ -151,6 +163,9 @@ impl Children {
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
         self.insert(id, pid, config.sweep, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), std::mem::take(logs), poll);
+        if let Some(child) = self.child_mut(id) {
+            child.socket = socket;
+        }
         Ok(pid)
     }
 
@@ -175,6 +190,7 @@ impl Children {
             stdin: stdin.map(|fd| Stdin { fd, queue: VecDeque::new() }),
             stdout: reader(stdout, stdout_log, Kind::Stdout),
             stderr: reader(stderr, stderr_log, Kind::Stderr),
+            socket: None,
         };
         let place = usize::try_from(id).unwrap_or(usize::MAX);
         if place >= self.by_id.len() {
@@ -450,9 +466,10 @@ fn words_of(config: &ProcessConfig) -> Result<Vec<String>, String> {
     if words.is_empty() { Err("command is empty".into()) } else { Ok(words) }
 }
 
-fn open_pipes(config: &ProcessConfig) -> io::Result<[Option<Pipe>; 3]> {
+/// Pipes for 0, 1 and 2; where a socket is 0, none for that.
+fn open_pipes(config: &ProcessConfig, has_socket: bool) -> io::Result<[Option<Pipe>; 3]> {
     let stderr = if config.redirect_stderr { None } else { Some(pipe_from_child()?) };
-    Ok([Some(pipe_to_child()?), Some(pipe_from_child()?), stderr])
+    Ok([if has_socket { None } else { Some(pipe_to_child()?) }, Some(pipe_from_child()?), stderr])
 }
 
 fn reader_slot(by_id: &mut [Option<Box<Child>>], kind: Kind, id: ProcId) -> Option<&mut Option<Reader>> {

@@ -8,6 +8,7 @@
 
 mod children;
 mod environment;
+mod fcgi;
 mod host;
 mod startup;
 
@@ -199,6 +200,7 @@ impl Daemon {
             }
             Effect::Added(ids) => {
                 self.make_auto_logs(&ids);
+                self.try_sockets(&ids);
                 None
             }
             Effect::Removed(ids) => {
@@ -220,6 +222,17 @@ impl Daemon {
 
     fn try_spawn(&mut self, id: ProcId) -> Result<Pid, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
+        let group = Rc::clone(&process.group);
+        if let Some(line) = self.children.sockets.open(&group)? {
+            self.log(LogLevel::Info, &line);
+        }
+        let spawned = self.spawn_with_logs(id);
+        self.close_sockets();
+        spawned
+    }
+
+    fn spawn_with_logs(&mut self, id: ProcId) -> Result<Pid, String> {
+        let process = self.supervision.process(id).ok_or("no such process")?;
         // First of all: a command that is not there makes no logs.
         let command = children::resolve(&process.config, &self.around)?;
         let mut logs = self.open_logs(id)?;
@@ -229,6 +242,26 @@ impl Daemon {
             log.close(&mut self.sinks, self.now);
         }
         spawned
+    }
+
+    /// Shows early that the sockets of these processes' groups can be made (census §10).
+    fn try_sockets(&mut self, ids: &[ProcId]) {
+        for &id in ids {
+            let Some(group) = self.supervision.process(id).map(|process| Rc::clone(&process.group)) else { continue };
+            match self.children.sockets.open(&group) {
+                Ok(None) => {}
+                Ok(Some(line)) => self.log(LogLevel::Info, &line),
+                // Differs from Supervisor: it ends, with exit code 1. Here its programs cannot start.
+                Err(why) => self.log(LogLevel::Error, &why),
+            }
+        }
+        self.close_sockets();
+    }
+
+    fn close_sockets(&mut self) {
+        for line in self.children.sockets.close_unused() {
+            self.log(LogLevel::Info, &line);
+        }
     }
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
@@ -314,6 +347,7 @@ impl Daemon {
             self.log_copies();
             self.supervision.handle(Input::Exited(id, death.exit, death.remains), self.now);
             self.settle();
+            self.close_sockets();
         }
     }
 

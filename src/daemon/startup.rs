@@ -356,14 +356,8 @@ impl Daemon {
         }
         for group in &config.groups {
             let name = &group.name;
-            match group.kind {
-                GroupKind::Programs => {}
-                GroupKind::Listeners(_) => {
-                    lines.push(format!("[eventlistener:{name}] runs, but events are not there yet: it gets none"));
-                }
-                GroupKind::FastCgi(_) => {
-                    lines.push(format!("[fcgi-program:{name}] runs, but its socket= is not there yet: it gets none"));
-                }
+            if matches!(group.kind, GroupKind::Listeners(_)) {
+                lines.push(format!("[eventlistener:{name}] runs, but events are not there yet: it gets none"));
             }
             for process in &group.processes {
                 for (channel, which) in [(&process.stdout, "stdout"), (&process.stderr, "stderr")] {

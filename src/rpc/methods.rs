@@ -384,7 +384,12 @@ fn send_stdin(call: &mut Invocation<'_>) -> Outcome {
     if !call.host.supervision().process(id).is_some_and(takes) {
         return Err(Fault::new(FaultCode::NotRunning, call.arg_text(0)?));
     }
-    call.host.write_stdin(id, &bytes)?;
+    if let Err(mut fault) = call.host.write_stdin(id, &bytes) {
+        if fault.code == FaultCode::NoFile {
+            fault = Fault::new(fault.code, call.arg_text(0)?);
+        }
+        return Err(fault);
+    }
     call.value(&Value::Bool(true))
 }
 

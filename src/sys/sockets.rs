@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
@@ -145,18 +146,44 @@ fn is_answered(path: &Path) -> bool {
     }
 }
 
+/// Makes a Unix socket for programs that inherit it and accept for themselves, so that it blocks. What is at `path` is replaced,
+/// whatever it is (as by Supervisor), when all is ready.
+pub fn share_unix(path: &Path, access: Access, backlog: Option<u32>) -> Result<OwnedFd, ListenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    shared(bind_unix(path, access)?, backlog)
+}
+
+/// The same for TCP.
+pub fn share_tcp(host: &str, port: u16, backlog: Option<u32>) -> Result<OwnedFd, ListenError> {
+    shared(bind_tcp(host, port)?.into(), backlog)
+}
+
+fn shared(socket: OwnedFd, backlog: Option<u32>) -> Result<OwnedFd, ListenError> {
+    let backlog = backlog.and_then(|backlog| Backlog::new(i32::try_from(backlog).ok()?).ok()).unwrap_or(BACKLOG);
+    listen(&socket, backlog)?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_RDWR))?;
+    Ok(socket)
+}
+
 /// Listens on the first IPv4 address of `host` (empty: on all), with SO_REUSEADDR.
 pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
-    let address = match host {
-        "" => Ipv4Addr::UNSPECIFIED,
-        host => host.parse().ok().or_else(|| in_hosts_file(host)).ok_or(ListenError::UnknownHost)?,
-    };
-    let socket = TcpListener::bind((address, port))?;
+    let socket = bind_tcp(host, port)?;
     socket.set_nonblocking(true)?;
     // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     let port = Some(socket.local_addr()?.port());
     Ok(Listener { socket: socket.into(), file: None, was_stale: false, port })
+}
+
+fn bind_tcp(host: &str, port: u16) -> Result<TcpListener, ListenError> {
+    let address = match host {
+        "" => Ipv4Addr::UNSPECIFIED,
+        host => host.parse().ok().or_else(|| in_hosts_file(host)).ok_or(ListenError::UnknownHost)?,
+    };
+    Ok(TcpListener::bind((address, port))?)
 }
 
 /// The address that /etc/hosts has for a name. A question to a name server could wait for long, and the only addresses
