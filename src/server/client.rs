@@ -264,11 +264,19 @@ impl Client {
                 self.was_told_to_continue = false;
                 self.answer(&request, server, n, host);
             }
-            Ok(Parsed::Partial { expects_continue: true }) if !self.was_told_to_continue => {
+            Ok(Parsed::Partial { head, expects_continue }) => {
+                // Who may not ask need not send what is asked: nobody's body is held for nothing.
+                if let Some(refusal) = head.and_then(|head| self.refusal(&head, server)) {
+                    self.must_drain = true;
+                    self.say(refusal, Framing::LAST, host.now());
+                    return true;
+                }
+                if !expects_continue || self.was_told_to_continue {
+                    return false;
+                }
                 self.was_told_to_continue = true;
                 self.output.extend_from_slice(http::CONTINUE);
             }
-            Ok(Parsed::Partial { .. }) => return false,
             Err(why) => {
                 self.must_drain = true;
                 self.say(Response::error(why.status()), Framing::LAST, host.now());
@@ -277,16 +285,20 @@ impl Client {
         true
     }
 
+    /// The answer to who may not ask.
+    fn refusal(&self, request: &Request, server: &Server) -> Option<Response> {
+        let service = at(&server.services, self.service)?;
+        if let Some(why) = service.guard.as_ref().and_then(|guard| guard.refusal(request)) {
+            return Some(Response::text(403, why));
+        }
+        let (user, password) = service.credentials.as_ref()?;
+        (!request.is_authorized((user, password))).then(|| Response::error(401))
+    }
+
     /// Which part of us answers what (census §7.2).
     fn answer(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
-        let service = at(&server.services, self.service);
-        let refused = service.and_then(|service| service.guard.as_ref()?.refusal(request));
-        if let Some(why) = refused {
-            return self.say(Response::text(403, why), request.framing, host.now());
-        }
-        let credentials = service.and_then(|service| service.credentials.as_ref());
-        if credentials.is_some_and(|(user, password)| !request.is_authorized((user, password))) {
-            return self.say(Response::error(401), request.framing, host.now());
+        if let Some(refusal) = self.refusal(request, server) {
+            return self.say(refusal, request.framing, host.now());
         }
         let path = request.path();
         let is_rpc = path.starts_with("/RPC2");

@@ -88,6 +88,16 @@ impl World {
         panic!("the loop spins");
     }
 
+    /// Until so many clients are left. A child that another test is forking holds a copy of each socket until its exec, so
+    /// what is closed here may be open for a moment more.
+    fn rest_until(&mut self, clients: usize) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while self.clients() != clients {
+            assert!(std::time::Instant::now() < deadline, "{} clients are left, not {clients}", self.clients());
+            self.rest();
+        }
+    }
+
     /// Sends all of `bytes`, in the pieces that `cuts` give, reading answers on the way. Gives all that came back.
     fn exchange(&mut self, client: &mut UnixStream, bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
         let (mut rest, mut back, mut cuts) = (bytes, Vec::new(), cuts.iter().cycle());
@@ -164,8 +174,7 @@ fn many_calls_go_over_one_connection_however_they_are_cut() {
         assert_eq!(got.len(), 50);
         assert!(got.iter().all(|reply| reply.keep_alive && value(reply) == "3.0".into()));
         drop(client);
-        world.rest();
-        assert_eq!(world.clients(), 0);
+        world.rest_until(0);
         assert_eq!(world.server.held, 0);
     }
 }
@@ -198,8 +207,7 @@ proptest! {
         client.write_all(&bytes).unwrap();
         world.rest();
         drop(client);
-        world.rest();
-        prop_assert_eq!(world.clients(), 0);
+        world.rest_until(0);
     }
 }
 
@@ -263,6 +271,10 @@ fn a_password_is_asked_for_on_every_path() {
             );
             assert!(!take(&mut client, &mut Vec::new()));
         }
+        // Before the body: who does not know the password makes us hold nothing.
+        let mut client = world.connect();
+        let begun = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nnot all of it";
+        assert!(world.exchange(&mut client, begun, &[]).starts_with(b"HTTP/1.1 401 "));
         for (given, status) in
             [(("u", "s:ecret"), 200), (("u", "wrong"), 401), (("v", "s:ecret"), 401), (("u", ""), 401)]
         {
@@ -326,8 +338,8 @@ fn a_log_is_followed_by_many_and_who_does_not_read_holds_a_piece_only() {
     world.server.tend(changes + 1, &mut world.host);
     assert!(!world.server.is_behind);
     drop((slow, quick, old));
-    world.rest();
-    assert_eq!((world.clients(), world.server.held), (0, 0));
+    world.rest_until(0);
+    assert_eq!(world.server.held, 0);
 }
 
 #[test]
@@ -390,8 +402,8 @@ fn a_waiting_call_holds_nobody_up_and_a_client_that_goes_is_forgotten() {
     assert!(world.exchange(&mut goes, &start("p1"), &[]).is_empty());
     assert_eq!(replies(&world.exchange(&mut other, &call("supervisor.getState", &[]), &[])).len(), 1);
     drop(goes);
-    world.rest();
-    assert_eq!((world.clients(), world.host.forgotten.len()), (2, 1));
+    world.rest_until(2);
+    assert_eq!(world.host.forgotten.len(), 1);
     world.host.pass(5);
     world.hand_out();
     let got = replies(&world.exchange(&mut waits, &[], &[]));
@@ -449,8 +461,7 @@ fn the_longest_idle_client_makes_room_and_busy_ones_stay() {
     assert!(take(&mut clients[1], &mut Vec::new()));
     assert!(world.host.forgotten.is_empty());
     drop(clients);
-    world.rest();
-    assert_eq!(world.clients(), 1);
+    world.rest_until(1);
 }
 
 #[test]

@@ -40,7 +40,9 @@ pub enum Parsed {
     },
     /// More bytes are needed.
     Partial {
-        /// The head is there, and the client sends the body only after [`CONTINUE`] (write it once a request).
+        /// The request without its body, once the head is there: it may be refused before the body is taken.
+        head: Option<Request>,
+        /// The client sends the body only after [`CONTINUE`] (write it once a request).
         expects_continue: bool,
     },
 }
@@ -231,7 +233,7 @@ pub fn parse_request(buffer: &[u8]) -> Result<Parsed, BadMessage> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut fields);
     let Some(head_bytes) = parse_head(buffer, |front| head.parse(front))? else {
-        return Ok(Parsed::Partial { expects_continue: false });
+        return Ok(Parsed::Partial { head: None, expects_continue: false });
     };
     let method = head.method.unwrap_or_default();
     let headers = Headers::copied(head.headers);
@@ -242,13 +244,14 @@ pub fn parse_request(buffer: &[u8]) -> Result<Parsed, BadMessage> {
         said => said,
     };
     let rest = buffer.get(head_bytes..).unwrap_or_default();
-    let Some((body, body_bytes)) = parse_body(rest, length, BODY_MAX_BYTES, CHUNKS_MAX)? else {
-        let expects_continue = framing.http11 && rest.is_empty() && headers.lists("expect", "100-continue");
-        return Ok(Parsed::Partial { expects_continue });
-    };
     let (method, target) = (method.to_owned(), origin_form(head.path.unwrap_or_default()).to_owned());
+    let request = Request { method, target, headers, body: Vec::new(), framing };
+    let Some((body, body_bytes)) = parse_body(rest, length, BODY_MAX_BYTES, CHUNKS_MAX)? else {
+        let expects_continue = framing.http11 && rest.is_empty() && request.headers.lists("expect", "100-continue");
+        return Ok(Parsed::Partial { head: Some(request), expects_continue });
+    };
     let consumed = head_bytes.saturating_add(body_bytes);
-    Ok(Parsed::Complete { request: Request { method, target, headers, body, framing }, consumed })
+    Ok(Parsed::Complete { request: Request { body, ..request }, consumed })
 }
 
 /// `http://host/path` → `/path` (RFC 9112 §3.2.2).
