@@ -10,6 +10,7 @@ use crate::machine::Real;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -32,6 +33,14 @@ Usage: {program} [-c FILE] [--dump] [--json] [--secrets]
 
 Exit status: 0 nothing to say, 1 warnings only, 2 errors.
 ";
+
+/// Prints a configuration to begin with; the exit code.
+#[must_use]
+pub fn sample() -> u8 {
+    // A closed stdout is nobody's fault here.
+    let _ = std::io::stdout().write_all(config::sample().as_bytes());
+    0
+}
 
 /// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
 #[must_use]

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let code = match (name, all.first().and_then(|word| word.to_str())) {
         ("pidproxy", _) => rsup::pidproxy::main(called, all),
         ("rsupctl" | "supervisorctl", _) => rsup::ctl::main(&program, all),
+        ("echo_supervisord_conf", _) | (_, Some("sample-config")) => rsup::check::sample(),
         (_, Some("--")) => rsup::init::main(rest),
         (_, Some("pidproxy")) => rsup::pidproxy::main(OsStr::new("pidproxy"), rest),
         (_, Some("ctl")) => rsup::ctl::main(&format!("{program} ctl"), rest),

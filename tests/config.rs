@@ -535,3 +535,50 @@ fn real_files_get_the_verdict_that_supervisor_gives() {
         }
     }
 }
+
+/// Both readers' verdict on a file: Supervisor's error, and our errors.
+fn verdicts(theirs: &mut Theirs, text: &str) -> (Result<(), String>, Vec<String>) {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("x.conf"), text).unwrap();
+    let (_, _, problems) = check("x.conf", place.path(), &[]);
+    (theirs.read("x.conf", place.path()).map(drop), messages(&problems, "error"))
+}
+
+#[test]
+fn the_sample_is_accepted_by_both() {
+    let Some(mut theirs) = Theirs::start() else { return };
+    let sample = Command::new(env!("CARGO_BIN_EXE_rsup")).arg("sample-config").output().unwrap();
+    let sample = String::from_utf8(sample.stdout).unwrap();
+    assert_eq!(verdicts(&mut theirs, &sample), (Ok(()), vec![]));
+    for row in rsup::config::options::KINDS.iter().flat_map(|kind| (kind.rows)()) {
+        assert!(sample.contains(&format!("{}=", row.key)), "{}", row.key);
+    }
+}
+
+#[test]
+fn every_options_example_is_accepted_by_both() {
+    let Some(mut theirs) = Theirs::start() else { return };
+    for kind in rsup::config::options::KINDS {
+        let (title, needed) = match kind.title {
+            "program:x" => (kind.title, "command=/bin/cat"),
+            "group:x" => (kind.title, "programs=web"),
+            "eventlistener:x" => (kind.title, "command=/bin/cat\nevents=TICK_5"),
+            "fcgi-program:x" => (kind.title, "command=/bin/cat\nsocket=unix:///tmp/x.sock"),
+            "unix_http_server" => (kind.title, "file=/tmp/x.sock\nusername=a\npassword=b"),
+            "inet_http_server" => (kind.title, "port=9001\nusername=a\npassword=b"),
+            "rpcinterface:x" => ("rpcinterface:supervisor", ""),
+            other => (other, ""),
+        };
+        for row in (kind.rows)() {
+            if kind.title == "eventlistener:x" && row.key == "redirect_stderr" {
+                continue; // The one option that a listener may not have.
+            }
+            let name = if row.key == "numprocs" { "process_name=x%(process_num)s" } else { "" };
+            let text = format!(
+                "[supervisord]\n[program:web]\ncommand=/bin/cat\n[program:worker]\ncommand=/bin/cat\n[{title}]\n{needed}\n{name}\n{}={}\n",
+                row.key, row.example
+            );
+            assert_eq!(verdicts(&mut theirs, &text), (Ok(()), vec![]), "{text}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod lint;
 mod load;
 pub mod model;
 pub mod options;
+mod sample;
 mod search;
 mod secrets;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub mod values;
 pub use client::client;
 pub use dump::dump;
 pub use load::load;
+pub use sample::sample;
 pub use search::{NotFound, search};
 pub use secrets::Secrets;
 

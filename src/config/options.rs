@@ -141,6 +141,15 @@ fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static Row> {
     table.iter().map(|opt| &opt.row).collect()
 }
 
+impl Kind {
+    /// Its options without those that it shares with `[program:x]`.
+    pub fn own(&self) -> impl Iterator<Item = &'static Row> {
+        let all = (self.rows)();
+        let shared = if all.len() > PROGRAM.len() { PROGRAM.len() } else { 0 };
+        all.into_iter().skip(shared)
+    }
+}
+
 /// The kind of the section of this name; `None`: nobody reads it. Servers go by the beginning of their names, as under Supervisor.
 #[must_use]
 pub fn kind(section: &str) -> Option<&'static Kind> {
