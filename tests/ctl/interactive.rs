@@ -44,36 +44,33 @@ fn supervisorctl() -> Command {
     Command::new(oracle().unwrap().join("bin/supervisorctl"))
 }
 
-/// Both clients at the real Supervisor, and ours at rsup: their exit codes and screens must be alike. Gives ours.
+/// Both clients, at the real Supervisor and at rsup: their exit codes and screens must be alike. Gives ours.
 fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
     if oracle().is_none() {
         skip("no real Supervisor");
         return None;
     }
-    let held = |client: &Command, subject| {
+    let held = |is_ours: bool, subject| {
         let sandbox = server(subject);
-        let args: Vec<String> = ["-c", "{dir}/supervisord.conf"]
-            .into_iter()
-            .chain(args.split_whitespace())
-            .map(|arg| sandbox.fill(arg))
-            .collect();
-        let mut terminal = begin(client, &args, steps);
-        let (code, text) = match subject {
-            // After `fg` it takes up to half a minute to end.
-            Subject::Supervisor if args.ends_with(&["fg".into(), "cat".into()]) => {
-                terminal.until("Exiting foreground\r\n");
-                (0, terminal.text.clone())
-            }
-            _ => terminal.closed(),
+        let words = ["-c", "{dir}/supervisord.conf"].into_iter().chain(args.split_whitespace());
+        let words: Vec<String> = words.map(|word| sandbox.fill(word)).collect();
+        let mut terminal = begin(&if is_ours { rsupctl() } else { supervisorctl() }, &words, steps);
+        let (code, text) = if args == "fg cat" && !is_ours {
+            // It takes up to half a minute to end.
+            terminal.until("Exiting foreground\r\n");
+            (0, terminal.text.clone())
+        } else {
+            terminal.closed()
         };
         (code, sandbox.normal(&screen(&text)))
     };
-    let theirs = held(&supervisorctl(), Subject::Supervisor);
-    let [beside, ours] = [Subject::Supervisor, Subject::Rsup].map(|subject| held(&rsupctl(), subject));
+    let ours = held(true, Subject::Rsup);
+    assert_eq!(held(true, Subject::Supervisor), ours, "{args} {steps:?} at Supervisor");
     // Ctrl-C may find theirs anywhere, and then it says other things.
     let compared = |(code, seen): &(i32, String)| (*code, seen.split("^C").next().unwrap().to_owned());
-    assert_eq!(compared(&beside), compared(&theirs), "{args} {steps:?}");
-    assert_eq!(ours, beside, "{args} {steps:?} at rsup");
+    for subject in [Subject::Supervisor, Subject::Rsup] {
+        assert_eq!(compared(&ours), compared(&held(false, subject)), "{args} {steps:?} at {subject:?}");
+    }
     Some(ours)
 }
 
