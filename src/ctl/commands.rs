@@ -415,10 +415,8 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let all = session.call("getAllProcessInfo", &[])?;
     let (infos, unknown) = matching(all.as_array().unwrap_or_default(), names);
     unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
-    if !infos.is_empty() {
-        let value = Value::Array(infos.iter().map(|info| (*info).clone()).collect());
-        session.out.whole(&format::status_table(&infos), value);
-    }
+    let value = Value::Array(infos.iter().map(|info| (*info).clone()).collect());
+    session.out.whole(&format::status_table(&infos), value);
     if !unknown.is_empty() {
         session.exit = exit::UNKNOWN;
     }
@@ -467,22 +465,13 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What `-…` before the name of a log asks for.
-enum Extent {
-    /// From this offset, which is negative where it counts from the end.
-    From(i64),
-    /// What comes.
-    Follow,
-}
-
-impl Extent {
-    fn of(modifier: Option<&str>) -> Result<Self, Trouble> {
-        let Some(modifier) = modifier else { return Ok(Self::From(TAIL_BYTES.wrapping_neg())) };
-        match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
-            Some(("f", _)) => Ok(Self::Follow),
-            Some((_, Ok(Some(offset)))) => Ok(Self::From(offset)),
-            _ => failed(&format!("Error: bad argument {modifier}")),
-        }
+/// The offset that `-…` before the name of a log asks for, negative where it counts from the end; `None`: what comes.
+fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, Trouble> {
+    let Some(modifier) = modifier else { return Ok(Some(TAIL_BYTES.wrapping_neg())) };
+    match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
+        Some(("f", _)) => Ok(None),
+        Some((_, Ok(Some(offset)))) => Ok(Some(offset)),
+        _ => failed(&format!("Error: bad argument {modifier}")),
     }
 }
 
@@ -501,9 +490,8 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
         "stderr" => "readProcessStderrLog",
         other => return failed(&format!("Error: bad channel '{other}'")),
     };
-    let offset = match Extent::of(modifier)? {
-        Extent::Follow => return follow::log(session, &follow::log_path(name, &channel)),
-        Extent::From(offset) => offset,
+    let Some(offset) = offset_of(modifier)? else {
+        return follow::log(session, &follow::log_path(name, &channel));
     };
     let known = [NO_LOG, UNREADABLE_LOG, (fault::BAD_NAME, "{name}: ERROR (no such process name)", true)];
     let log = session.ask(method, &[name.into(), offset.into(), 0.into()], name, &known)?;
@@ -515,10 +503,7 @@ const NO_LOG: Known = (fault::NO_FILE, "{name}: ERROR (no log file)", true);
 const UNREADABLE_LOG: Known = (fault::FAILED, "{name}: ERROR (unknown error reading log)", true);
 
 fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
-    let offset = match Extent::of(words.first().copied())? {
-        Extent::Follow => return follow::log(session, "/mainlogtail"),
-        Extent::From(offset) => offset,
-    };
+    let Some(offset) = offset_of(words.first().copied())? else { return follow::log(session, "/mainlogtail") };
     let log = session.ask("readLog", &[offset.into(), 0.into()], "supervisord", &[NO_LOG, UNREADABLE_LOG])?;
     session.log("supervisord", log);
     Ok(())
@@ -564,11 +549,8 @@ fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     let known = [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true)];
     let Some(infos) = session.ask("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
-    if !session.out.is_json() {
-        infos.as_array().unwrap_or_default().iter().for_each(|info| session.out.line(&format::avail_line(info)));
-        return Ok(());
-    }
-    session.out.whole("", infos);
+    let lines: Vec<String> = infos.as_array().unwrap_or_default().iter().map(format::avail_line).collect();
+    session.out.whole(&lines.join("\n"), infos);
     Ok(())
 }
 

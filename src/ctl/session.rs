@@ -53,9 +53,13 @@ impl Output {
         if let Json::Items(items) = &mut self.json { items.push(object(members)) } else { self.line(line) }
     }
 
-    /// A line, and the JSON that stands for all that the command says.
-    pub fn whole(&mut self, line: &str, value: Value) {
-        if self.is_json() { self.json = Json::Whole(value) } else { self.line(line) }
+    /// A line or more, if not empty, and the JSON that stands for all that the command says.
+    pub fn whole(&mut self, lines: &str, value: Value) {
+        match self.json {
+            Json::Off if lines.is_empty() => {}
+            Json::Off => self.line(lines),
+            _ => self.json = Json::Whole(value),
+        }
     }
 
     /// A piece of a log as it is; on a terminal only colours remain of what could steer it.
