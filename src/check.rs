@@ -130,7 +130,7 @@ macro_rules! via {
 }
 
 object! {
-    Config: server, groups, http, rpc_interfaces;
+    Config: server, groups, http, rpc_interfaces, twiddler;
     ServerConfig: logfile, logfile_maxbytes, logfile_backups, loglevel, pidfile, umask, nodaemon, silent, minfds, minprocs,
         nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
         stop_budget_ms;

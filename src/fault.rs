@@ -22,6 +22,8 @@ pub enum FaultCode {
     AlreadyAdded = 90,
     StillRunning = 91,
     CantReread = 92,
+    /// Of twiddler's: not in its whitelist.
+    Unknown = 230,
 }
 
 impl FaultCode {

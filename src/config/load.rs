@@ -1,7 +1,7 @@
 //! Files → [`Config`]: includes, then each section by the rows of `options`, then what must hold between them.
 #![forbid(unsafe_code)]
 
-use super::dialect::{At, Section, Sections};
+use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{Name, Names, expand};
 use super::model::{
     ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig, Owner,
@@ -25,10 +25,29 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let http = reader.http();
     let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
     let groups = reader.groups().iter().map(|group| Rc::new(apart(group))).collect();
-    let config = Config { server, http, rpc_interfaces, groups };
+    let twiddler = reader.twiddler(&rpc_interfaces);
+    let config = Config { server, http, rpc_interfaces, twiddler, groups };
     reader.exit_code_from(&config);
     lint::unknown(&reader.sections, reader.problems.get_mut());
     Loaded { config, problems: reader.problems() }
+}
+
+/// The processes of one `[program:x]` that no file has, but a client: `options` as they would stand in the section.
+pub fn processes(
+    program: &str,
+    group: &str,
+    options: &[(String, String)],
+    main_file: &Path,
+    machine: &dyn Machine,
+) -> Result<Vec<Rc<ProcessConfig>>, String> {
+    let entry =
+        |(key, value): &(String, String)| Entry { key: key.to_lowercase(), value: value.clone(), at: At::default() };
+    let entries = options.iter().map(entry).collect();
+    let section = Section { name: format!("program:{program}"), at: At::default(), entries };
+    let reader = Reader::empty(main_file, machine);
+    let processes = reader.processes(&section, group);
+    let error = reader.problems().into_iter().find(|problem| problem.severity == Severity::Error);
+    error.map_or(Ok(processes), |problem| Err(problem.message))
 }
 
 /// A copy of its own, made while all that was read is still there. So what stays lies together, and what goes leaves whole pages
@@ -64,9 +83,8 @@ pub(super) struct Reader<'m> {
 }
 
 impl<'m> Reader<'m> {
-    /// Reads the main file and, if wanted, what it includes.
-    pub fn open(main_file: &Path, includes: bool, machine: &'m dyn Machine) -> Self {
-        let mut reader = Self {
+    fn empty(main_file: &Path, machine: &'m dyn Machine) -> Self {
+        Self {
             machine,
             sections: Sections::default(),
             here: values::absolute(values::dirname(&main_file.to_string_lossy()), machine),
@@ -74,7 +92,12 @@ impl<'m> Reader<'m> {
             environment: machine.environment().into_iter().collect(),
             users: options::Users::default(),
             problems: RefCell::default(),
-        };
+        }
+    }
+
+    /// Reads the main file and, if wanted, what it includes.
+    pub fn open(main_file: &Path, includes: bool, machine: &'m dyn Machine) -> Self {
+        let mut reader = Self::empty(main_file, machine);
         let file = main_file.display();
         let why = match machine.read(main_file) {
             Ok(bytes) => {
@@ -282,6 +305,16 @@ impl<'m> Reader<'m> {
             interfaces.push((name.to_owned(), factory));
         }
         interfaces
+    }
+
+    /// The whitelist of `[rpcinterface:twiddler]`, if that is served.
+    fn twiddler(&self, interfaces: &[(String, String)]) -> Option<Vec<String>> {
+        let is_served =
+            |(name, factory): &(String, String)| name == "twiddler" && factory == options::TWIDDLER_RPC_FACTORY;
+        interfaces.iter().find(|interface| is_served(interface))?;
+        let section = self.sections.section("rpcinterface:twiddler")?;
+        let listed = self.value(section, "whitelist", Scope::Env, Who::default());
+        Some(listed.map(|text| values::list(&text)).unwrap_or_default())
     }
 
     /// Every group, sorted as Supervisor starts them; of two with one name the first in that order stays.

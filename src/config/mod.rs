@@ -21,7 +21,7 @@ pub mod values;
 
 pub use client::client;
 pub use dump::dump;
-pub use load::load;
+pub use load::{load, processes};
 pub use sample::sample;
 pub use search::{NotFound, search};
 pub use secrets::Secrets;

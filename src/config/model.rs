@@ -18,6 +18,8 @@ pub struct Config {
     pub http: Vec<HttpServerConfig>,
     /// `[rpcinterface:x]`: (namespace, factory).
     pub rpc_interfaces: Vec<(String, String)>,
+    /// `[rpcinterface:twiddler]`: the methods that it serves, all if there is none here; `None`: it is not served.
+    pub twiddler: Option<Vec<String>>,
 }
 
 /// `[supervisord]`.

@@ -1,14 +1,17 @@
 //! What clients can have of the daemon: the [`Host`] of the RPC methods, and the log files behind the processes.
 
 use super::{Daemon, startup};
-use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel};
+use crate::config;
+use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel, ProcessConfig};
 use crate::logs::{ChildLog, Format, Limits, Spec, auto};
-use crate::rpc::{Channel, Host};
+use crate::machine::Real;
+use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
 use crate::supervision::{Command, Fault, FaultCode, Input, ProcId, Supervision, Ticket};
 use crate::sys::errno;
 use crate::time::Now;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 impl Host for Daemon {
     fn supervision(&self) -> &Supervision {
@@ -29,6 +32,14 @@ impl Host for Daemon {
 
     fn forget(&mut self, ticket: Ticket) {
         self.supervision.handle(Input::Forget(ticket), self.now);
+    }
+
+    fn say(&mut self, level: LogLevel, line: &str) {
+        self.log(level, line);
+    }
+
+    fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {
+        config::processes(program, group, options, &self.settings.config_file, &Real)
     }
 
     fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
@@ -135,7 +146,7 @@ impl Daemon {
         let mut refused = None;
         for &id in ids {
             let Some(process) = self.supervision.process(id) else { continue };
-            let config = std::rc::Rc::clone(&process.config);
+            let config = Rc::clone(&process.config);
             let folder = startup::auto_log_dir(self.supervision.parsed());
             let identifier = &self.supervision.parsed().server.identifier;
             let mut make = |channel: &ChannelConfig, name: &str| {
@@ -164,7 +175,7 @@ impl Daemon {
     /// Opens the logs of a process that is about to be spawned; the error is Supervisor's.
     pub(super) fn open_logs(&mut self, id: ProcId) -> Result<[Option<ChildLog>; 2], String> {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
-        let config = std::rc::Rc::clone(&process.config);
+        let config = Rc::clone(&process.config);
         let strip_ansi = self.supervision.parsed().server.strip_ansi;
         let paths =
             [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel).map(Path::to_path_buf));

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::info;
-use super::{Channel, Host};
+use super::{Channel, Host, Served};
+use crate::config::model::LogLevel;
 use crate::config::values;
 use crate::logs::tail::{self, ReadError};
 use crate::supervision::process::State;
@@ -29,7 +30,7 @@ struct Method {
     run: fn(&mut Invocation<'_>) -> Outcome,
 }
 
-/// A parameter. `wait` may be left out.
+/// A parameter. `wait` and `level` may be left out.
 struct Param {
     kind: Kind,
     name: &'static str,
@@ -44,6 +45,8 @@ enum Kind {
     Bool,
     Struct,
     Array,
+    /// Of twiddler's: a level's name or number.
+    Level,
 }
 
 /// `true`: the value is written; `false`: the brain will reply.
@@ -53,7 +56,7 @@ type Outcome = Result<bool, Fault>;
 struct Invocation<'a> {
     params: &'a [Value],
     method: &'static Method,
-    has_supervisor: bool,
+    served: Served,
     host: &'a mut dyn Host,
     ticket: Ticket,
     out: &'a mut String,
@@ -76,6 +79,10 @@ const MOST: Param = param(Kind::Int, "length", "how many bytes at most");
 const CHARS: Param = param(Kind::Text, "chars", "what to write, sent as UTF-8");
 const KIND: Param = param(Kind::Text, "type", "what listeners are to see as its type");
 const DATA: Param = param(Kind::Text, "data", "the event's body");
+const PROGRAM: Param = param(Kind::Text, "program", "name of the new program");
+const OPTIONS: Param = param(Kind::Struct, "options", "what would stand in its section");
+const MESSAGE: Param = param(Kind::Text, "message", "the line");
+const LEVEL: Param = param(Kind::Level, "level", "a name (WARN) or a number (30); INFO if left out");
 const CALLS: Param = param(Kind::Array, "calls", "structs with methodName and params");
 
 macro_rules! row {
@@ -166,6 +173,19 @@ static TABLE: &[Method] = &[
     row!(["supervisor.clearProcessLogs", "supervisor.clearProcessLog"], [NAME] -> Bool, "Empties both logs of a process.",
         |call| { let id = call.process(0)?; call.host.clear_process_logs(id)?; call.value(&Value::Bool(true)) }),
     row!(["supervisor.clearAllProcessLogs"], [] -> Array, each!("Empties the logs of all processes."), clear_all_logs),
+    // ---- what supervisor_twiddler 1.0 adds
+    row!(["twiddler.getAPIVersion"], [] -> Int, "The version of twiddler's interface.", |call| call.text("1.0")),
+    row!(["twiddler.getGroupNames"], [] -> Array, "The names of the groups in use.", |call| {
+        let names = call.host.supervision().group_names();
+        let names = Value::Array(names.into_iter().map(Value::from).collect());
+        call.value(&names)
+    }),
+    row!(["twiddler.log"], [MESSAGE, LEVEL] -> Bool, "Writes a line to the main log.", log),
+    row!(["twiddler.addProgramToGroup"], [GROUP, PROGRAM, OPTIONS] -> Bool, "Adds the processes of a new program to a group.",
+        add_program),
+    row!(["twiddler.removeProcessFromGroup"], [GROUP, NAME] -> Bool, "Takes a stopped process out of its group.",
+        |call| { let names = [call.arg_text(0)?.to_owned(), call.arg_text(1)?.to_owned()];
+            let [group, name] = names; call.submit(Command::RemoveProcess(group, name)) }),
     // ---- the interface itself
     row!(["system.listMethods"], [] -> Array, "The names of all methods.", list_methods),
     row!(["system.methodHelp"], [METHOD] -> Text, "What a method does.",
@@ -186,29 +206,50 @@ static TABLE: &[Method] = &[
 pub(super) fn invoke(
     name: &str,
     params: &[Value],
-    has_supervisor: bool,
+    served: Served,
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
 ) -> Outcome {
-    let method = find(name, has_supervisor).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
+    let method = find(name, served).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
     let needed = method.params.len().saturating_sub(usize::from(method.params.last().is_some_and(Param::is_optional)));
     if params.len() < needed || params.len() > method.params.len() {
         return Err(Fault::new(FaultCode::IncorrectParameters, ""));
     }
-    let is_served = !is_supervisors(name) || name == ALWAYS_SERVED || host.supervision().mood() == Mood::Running;
+    let mood = host.supervision().mood();
+    let is_served = match namespace(name) {
+        "supervisor" => name == ALWAYS_SERVED || mood == Mood::Running,
+        "twiddler" => mood != Mood::ShuttingDown,
+        _ => true,
+    };
     if !is_served {
         return Err(Fault::new(FaultCode::ShutdownState, ""));
     }
-    (method.run)(&mut Invocation { params, method, has_supervisor, host, ticket, out })
+    if namespace(name) == "twiddler"
+        && let Some(listed) = host.supervision().parsed().twiddler.as_ref().filter(|listed| !listed.is_empty())
+        && let Some((_, short)) = name.split_once('.').filter(|(_, short)| !listed.iter().any(|own| own == short))
+    {
+        return Err(Fault::new(FaultCode::Unknown, short));
+    }
+    (method.run)(&mut Invocation { params, method, served, host, ticket, out })
 }
 
-fn find(name: &str, has_supervisor: bool) -> Option<&'static Method> {
-    TABLE.iter().find(|method| method.names.contains(&name)).filter(|_| has_supervisor || !is_supervisors(name))
+fn find(name: &str, served: Served) -> Option<&'static Method> {
+    TABLE.iter().find(|method| method.names.contains(&name)).filter(|_| served.has(name))
 }
 
-fn is_supervisors(name: &str) -> bool {
-    name.starts_with("supervisor.")
+fn namespace(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
+}
+
+impl Served {
+    fn has(self, name: &str) -> bool {
+        match namespace(name) {
+            "supervisor" => self.supervisor,
+            "twiddler" => self.twiddler,
+            _ => true,
+        }
+    }
 }
 
 impl Kind {
@@ -219,14 +260,15 @@ impl Kind {
             Kind::Bool => "boolean",
             Kind::Struct => "struct",
             Kind::Array => "array",
+            Kind::Level => "string|int",
         }
     }
 }
 
 impl Param {
-    /// Only `wait` has a default.
+    /// Only `wait` and `level` have a default.
     fn is_optional(&self) -> bool {
-        self.kind == Kind::Bool
+        matches!(self.kind, Kind::Bool | Kind::Level)
     }
 }
 
@@ -288,7 +330,7 @@ impl Invocation<'_> {
     /// The method that a question is about.
     fn described(&self) -> Result<&'static Method, Fault> {
         let name = self.params.first().and_then(Value::as_str);
-        let method = name.and_then(|name| find(name, self.has_supervisor));
+        let method = name.and_then(|name| find(name, self.served));
         method.ok_or_else(|| Fault::new(FaultCode::SignatureUnsupported, ""))
     }
 
@@ -393,6 +435,46 @@ fn send_stdin(call: &mut Invocation<'_>) -> Outcome {
     call.value(&Value::Bool(true))
 }
 
+fn log(call: &mut Invocation<'_>) -> Outcome {
+    use LogLevel::{Blather, Critical, Debug, Error, Info, Trace, Warn};
+    let levels = [
+        ("CRIT", 50, Critical),
+        ("ERRO", 40, Error),
+        ("WARN", 30, Warn),
+        ("INFO", 20, Info),
+        ("DEBG", 10, Debug),
+        ("TRAC", 5, Trace),
+        ("BLAT", 3, Blather),
+    ];
+    let wanted = call.params.get(1).unwrap_or(&Value::Int(20)).clone();
+    let is_meant = |name: &str, number| {
+        wanted.as_int() == Some(number) || wanted.as_str().is_some_and(|text| text.eq_ignore_ascii_case(name))
+    };
+    let level = levels.into_iter().find(|(name, number, _)| is_meant(name, *number));
+    let (.., level) = level.ok_or_else(|| Fault::new(FaultCode::IncorrectParameters, ""))?;
+    let message = call.arg_text(0)?.to_owned();
+    call.host.say(level, &message);
+    call.value(&Value::Bool(true))
+}
+
+fn add_program(call: &mut Invocation<'_>) -> Outcome {
+    let (group, program) = (call.arg_text(0)?.to_owned(), call.arg_text(1)?);
+    if !call.host.supervision().has_group(&group) {
+        return Err(Fault::new(FaultCode::BadName, format!("group: {group}")));
+    }
+    let incorrect = |why: String| Fault::new(FaultCode::IncorrectParameters, why);
+    let Some(Value::Struct(members)) = call.params.get(2) else { return Err(incorrect(String::new())) };
+    let option = |(key, value): &(String, Value)| match value {
+        Value::Int(number) => Some((key.clone(), number.to_string())),
+        Value::Bool(truth) => Some((key.clone(), truth.to_string())),
+        text => text.as_str().map(|text| (key.clone(), text.to_owned())),
+    };
+    let options: Option<Vec<_>> = members.iter().map(option).collect();
+    let options = options.ok_or_else(|| incorrect(String::new()))?;
+    let new = call.host.processes(program, &group, &options).map_err(incorrect)?;
+    call.submit(Command::AddPrograms(group, new))
+}
+
 fn clear_all_logs(call: &mut Invocation<'_>) -> Outcome {
     let mut statuses = Vec::new();
     for id in call.host.supervision().in_order() {
@@ -405,7 +487,7 @@ fn clear_all_logs(call: &mut Invocation<'_>) -> Outcome {
 
 fn list_methods(call: &mut Invocation<'_>) -> Outcome {
     let all = TABLE.iter().flat_map(|method| method.names);
-    let mut names: Vec<&str> = all.copied().filter(|name| call.has_supervisor || !is_supervisors(name)).collect();
+    let mut names: Vec<&str> = all.copied().filter(|name| call.served.has(name)).collect();
     names.sort_unstable();
     call.value(&Value::Array(names.into_iter().map(Value::from).collect()))
 }

@@ -10,10 +10,12 @@ mod methods;
 
 pub use info::description;
 
+use crate::config::model::{LogLevel, ProcessConfig};
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// One of a program's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,10 @@ pub trait Host {
     fn submit(&mut self, ticket: Ticket, command: Command);
     /// The client of this ticket has gone: nobody waits for the answer any more.
     fn forget(&mut self, ticket: Ticket);
+    /// Writes a line to the main log.
+    fn say(&mut self, level: LogLevel, line: &str);
+    /// Makes the processes of a program of these options, or says what is wrong with them.
+    fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String>;
     /// Reads the configuration anew: names added, changed, removed; or why it is bad (`reloadConfig`).
     fn reread(&mut self) -> Result<[Vec<String>; 3], String>;
     /// Checks the configuration and begins a restart (`restart`), or says why it is bad and changes nothing.
@@ -71,6 +77,18 @@ const BYTES_A_TURN: usize = 256 * 1024;
 /// A multicall whose answer is longer than this, in bytes, calls no more.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Keys and values.
+pub type Pairs = [(String, String)];
+
+/// Which methods exist beside `system.*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// `supervisor.*`, as with `[rpcinterface:supervisor]` in the file.
+    pub supervisor: bool,
+    /// `twiddler.*`, as with `[rpcinterface:twiddler]`.
+    pub twiddler: bool,
+}
+
 /// How far a request has got; its answer so far is in `out`.
 #[derive(Debug)]
 pub enum Progress {
@@ -87,14 +105,13 @@ pub enum Progress {
 pub struct Pending {
     /// What is left of a multicall; `None`: a single call.
     calls: Option<std::vec::IntoIter<Value>>,
-    has_supervisor: bool,
+    served: Served,
 }
 
-/// Begins to answer the request `document`, in `out`, which must be empty. `has_supervisor`: the methods `supervisor.*`
-/// exist, as with `[rpcinterface:supervisor]` in the file.
+/// Begins to answer the request `document`, in `out`, which must be empty.
 pub fn call(
     document: &[u8],
-    has_supervisor: bool,
+    served: Served,
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
@@ -103,15 +120,15 @@ pub fn call(
     if method == methods::MULTICALL
         && let [Value::Array(calls)] = params.as_mut_slice()
     {
-        return Ok(multicall(std::mem::take(calls), has_supervisor, host, ticket, out));
+        return Ok(multicall(std::mem::take(calls), served, host, ticket, out));
     }
     out.push_str(RESPONSE_OPEN);
-    Ok(match methods::invoke(&method, &params, has_supervisor, host, ticket, out) {
+    Ok(match methods::invoke(&method, &params, served, host, ticket, out) {
         Ok(true) => {
             out.push_str(RESPONSE_CLOSE);
             Progress::Done
         }
-        Ok(false) => Progress::Waiting(Pending { calls: None, has_supervisor }),
+        Ok(false) => Progress::Waiting(Pending { calls: None, served }),
         Err(fault) => {
             write_fault(&fault, out);
             Progress::Done
@@ -120,16 +137,10 @@ pub fn call(
 }
 
 /// Begins to answer several calls, each as [`described_call`] makes it, in `out`, which must be empty.
-pub fn multicall(
-    calls: Vec<Value>,
-    has_supervisor: bool,
-    host: &mut dyn Host,
-    ticket: Ticket,
-    out: &mut String,
-) -> Progress {
+pub fn multicall(calls: Vec<Value>, served: Served, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
-    Pending { calls: Some(calls.into_iter()), has_supervisor }.go_on(host, ticket, out)
+    Pending { calls: Some(calls.into_iter()), served }.go_on(host, ticket, out)
 }
 
 /// A call as `system.multicall` takes it.
@@ -193,7 +204,7 @@ impl Pending {
         if method == methods::MULTICALL {
             return Err(incorrect("Recursive system.multicall forbidden"));
         }
-        methods::invoke(method, params, self.has_supervisor, host, ticket, out)
+        methods::invoke(method, params, self.served, host, ticket, out)
     }
 }
 

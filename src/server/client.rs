@@ -3,7 +3,7 @@
 
 use super::follow::Follow;
 use super::{Server, at};
-use crate::rpc::{self, Channel, Host, Pending, Progress};
+use crate::rpc::{self, Channel, Host, Pending, Progress, Served};
 use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
 use crate::sys::sockets;
@@ -332,7 +332,11 @@ impl Client {
 
     fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
         let mut call = Call::new(request, server, n, None);
-        match rpc::call(&request.body, server.has_supervisor, host, call.ticket, &mut call.body) {
+        let service = at(&server.services, self.service);
+        // Whoever can start a new command must at least have a password.
+        let may_twiddle = service.is_some_and(|service| service.guard.is_none() || service.credentials.is_some());
+        let served = Served { twiddler: server.served.twiddler && may_twiddle, ..server.served };
+        match rpc::call(&request.body, served, host, call.ticket, &mut call.body) {
             Ok(progress) => self.progress(progress, call, host.now()),
             Err(_) => self.say(Response::error(400), request.framing, host.now()),
         }
@@ -345,7 +349,13 @@ impl Client {
             Some(Answer::Ready(response)) => self.say(response, request.framing, host.now()),
             Some(Answer::Calls(calls, outcome)) => {
                 let mut call = Call::new(request, server, n, Some(outcome));
-                let progress = rpc::multicall(calls, true, host, call.ticket, &mut call.body);
+                let progress = rpc::multicall(
+                    calls,
+                    Served { supervisor: true, twiddler: false },
+                    host,
+                    call.ticket,
+                    &mut call.body,
+                );
                 self.progress(progress, call, host.now());
             }
         }

@@ -10,7 +10,7 @@ mod guard;
 mod listen;
 
 use crate::config::model::{Config, LogLevel};
-use crate::rpc::Host;
+use crate::rpc::{Host, Served};
 use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sockets::{self, Listener};
@@ -56,7 +56,7 @@ pub struct Server {
     held: usize,
     /// Counts clients' turns: so a ticket never comes twice.
     serial: u32,
-    has_supervisor: bool,
+    served: Served,
     web_token: Token,
     spares: Vec<File>,
     /// When to look for clients whose time is over, if there can be one.
@@ -86,8 +86,8 @@ impl Server {
     /// Every problem comes back; there is no half of a server.
     pub fn open(config: &Config, poll: Rc<Poll>, tokens: [u64; 2]) -> Result<(Self, Said), Vec<String>> {
         let (mut said, mut problems) = (Said::new(), Vec::new());
-        let has_supervisor =
-            config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
+        let supervisor = config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
+        let served = Served { supervisor, twiddler: config.twiddler.is_some() };
         let (services, clients, spares) = (Vec::new(), Vec::new(), Vec::new());
         let mut server = Self {
             poll,
@@ -97,7 +97,7 @@ impl Server {
             open: 0,
             held: 0,
             serial: 0,
-            has_supervisor,
+            served,
             web_token: Token::random(),
             spares,
             expiry: None,

@@ -4,7 +4,7 @@
 use super::process::{Event, State};
 use super::waits::{Goal, Reply, Status, Wait};
 use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
-use crate::config::model::LogLevel;
+use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
 use crate::time::Now;
 use std::rc::Rc;
@@ -37,6 +37,10 @@ pub enum Command {
     AddGroup(String),
     /// removeProcessGroup.
     RemoveGroup(String),
+    /// twiddler's addProgramToGroup: the group's name, and what is new in it.
+    AddPrograms(String, Vec<Rc<ProcessConfig>>),
+    /// twiddler's removeProcessFromGroup: the group's name, the process's.
+    RemoveProcess(String, String),
     /// shutdown.
     Shutdown,
 }
@@ -88,6 +92,17 @@ impl Supervision {
             },
             Command::AddGroup(name) => self.add(ticket, &name, now),
             Command::RemoveGroup(name) => self.remove(ticket, &name),
+            Command::AddPrograms(group, new) => match self.add_programs(&group, &new) {
+                Ok(ids) => {
+                    self.effects.push_back(Effect::Reply(ticket, Reply::True));
+                    ids.into_iter().for_each(|id| self.autostart(id, now));
+                }
+                Err(fault) => self.refuse(ticket, fault),
+            },
+            Command::RemoveProcess(group, name) => match self.remove_process(&group, &name) {
+                Ok(()) => self.effects.push_back(Effect::Reply(ticket, Reply::True)),
+                Err(fault) => self.refuse(ticket, fault),
+            },
             Command::Shutdown => self.shut_down_on_request(ticket, now),
         }
     }
@@ -291,23 +306,68 @@ impl Supervision {
         let Some(group) = self.groups.get(name) else {
             return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
         };
-        let stopped = |process: &Process| {
-            process.state().is_stopped() && process.pid().is_none() && process.core.remains.is_none()
-        };
-        // A process that cannot be signalled still lives: without it in the table its end would be an orphan's.
-        if !group.members.iter().filter_map(|&id| self.process(id)).all(stopped) {
+        if !group.members.iter().filter_map(|&id| self.process(id)).all(has_gone) {
             return self.refuse(ticket, Fault::new(FaultCode::StillRunning, name));
         }
         let members = self.groups.remove(name).map(|group| group.members).unwrap_or_default();
-        for &id in &members {
+        self.forget(members);
+        self.effects.push_back(Effect::Reply(ticket, Reply::True));
+    }
+
+    /// Takes processes out of the table that are in no group any more.
+    fn forget(&mut self, ids: Vec<ProcId>) {
+        for &id in &ids {
             let slot = usize::try_from(id).ok().and_then(|place| self.processes.get_mut(place));
             if let Some(armed) = slot.and_then(Option::take).and_then(|process| process.armed) {
                 self.timers.remove(&(armed, id));
             }
             self.forget_process(id);
         }
-        self.effects.push_back(Effect::Removed(members));
-        self.effects.push_back(Effect::Reply(ticket, Reply::True));
+        self.effects.push_back(Effect::Removed(ids));
+    }
+
+    fn add_programs(&mut self, name: &str, new: &[Rc<ProcessConfig>]) -> Result<Vec<ProcId>, Fault> {
+        let mut config = self.group_to_change(name)?;
+        if let Some(taken) = new.iter().find(|process| self.find(name, &process.name).is_some()) {
+            return Err(Fault::new(FaultCode::BadName, &taken.name));
+        }
+        config.processes.extend(new.iter().cloned());
+        let config = Rc::new(config);
+        let ids: Vec<ProcId> = new.iter().map(|process| self.insert_new(process, &config)).collect();
+        self.change_group(name, config, |members| members.extend(&ids));
+        self.effects.push_back(Effect::Added(ids.clone()));
+        Ok(ids)
+    }
+
+    fn remove_process(&mut self, name: &str, process: &str) -> Result<(), Fault> {
+        let mut config = self.group_to_change(name)?;
+        let id = self.find(name, process).ok_or_else(|| Fault::new(FaultCode::BadName, process))?;
+        if !self.process(id).is_some_and(has_gone) {
+            return Err(Fault::new(FaultCode::StillRunning, process));
+        }
+        config.processes.retain(|own| own.name != process);
+        self.change_group(name, Rc::new(config), |members| members.retain(|&own| own != id));
+        self.forget(vec![id]);
+        Ok(())
+    }
+
+    /// A copy of a group's configuration, in which processes come and go.
+    fn group_to_change(&self, name: &str) -> Result<GroupConfig, Fault> {
+        let group = self.groups.get(name).map(|group| (*group.config).clone());
+        group.ok_or_else(|| Fault::new(FaultCode::BadName, format!("group: {name}")))
+    }
+
+    fn change_group(&mut self, name: &str, config: Rc<GroupConfig>, change: impl FnOnce(&mut Vec<ProcId>)) {
+        let Some(mut group) = self.groups.remove(name) else { return };
+        change(&mut group.members);
+        group.by_name = self.sorted_by_name(&group.members);
+        for &id in &group.members {
+            if let Some(process) = self.process_mut(id) {
+                process.group = Rc::clone(&config);
+            }
+        }
+        group.config = config;
+        self.groups.insert(name.to_owned(), group);
     }
 
     /// What a request for many says of one process.
@@ -315,4 +375,10 @@ impl Supervision {
         let process = self.process(id)?;
         Some(Status { name: process.config.name.clone(), group: process.group.name.clone(), fault })
     }
+}
+
+/// Nothing of a process is left. One that cannot be signalled still lives: without it in the table its end would be an
+/// orphan's.
+fn has_gone(process: &Process) -> bool {
+    process.state().is_stopped() && process.pid().is_none() && process.core.remains.is_none()
 }

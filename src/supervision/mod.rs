@@ -320,6 +320,14 @@ impl Supervision {
         self.groups.contains_key(name)
     }
 
+    /// The groups in use, in the order in which they were added.
+    #[must_use]
+    pub fn group_names(&self) -> Vec<&str> {
+        let mut groups: Vec<&Group> = self.groups.values().collect();
+        groups.sort_by_key(|group| group.serial);
+        groups.into_iter().map(|group| group.config.name.as_str()).collect()
+    }
+
     /// The process that `group:name` or `name` means.
     #[must_use]
     pub fn find(&self, group: &str, name: &str) -> Option<ProcId> {
@@ -352,20 +360,9 @@ impl Supervision {
     fn add_group(&mut self, config: &Rc<GroupConfig>) -> Vec<ProcId> {
         let mut members = Vec::with_capacity(config.processes.len());
         for process in &config.processes {
-            let new = Box::new(Process {
-                config: Rc::clone(process),
-                group: Rc::clone(config),
-                core: Core::default(),
-                armed: None,
-                laststart: 0,
-                laststop: 0,
-                last_exit: None,
-                spawnerr: Box::default(),
-            });
-            members.push(self.insert(new));
+            members.push(self.insert_new(process, config));
         }
-        let mut by_name = members.clone();
-        by_name.sort_by_key(|&id| self.process(id).map(|process| process.config.name.clone()));
+        let by_name = self.sorted_by_name(&members);
         let group = Group { config: Rc::clone(config), serial: self.added, members: members.clone(), by_name };
         self.added = self.added.saturating_add(1);
         self.groups.insert(config.name.clone(), group);
@@ -373,7 +370,23 @@ impl Supervision {
         members
     }
 
-    fn insert(&mut self, process: Box<Process>) -> ProcId {
+    fn sorted_by_name(&self, members: &[ProcId]) -> Vec<ProcId> {
+        let mut by_name = members.to_vec();
+        by_name.sort_by_key(|&id| self.process(id).map(|process| process.config.name.clone()));
+        by_name
+    }
+
+    fn insert_new(&mut self, process: &Rc<ProcessConfig>, group: &Rc<GroupConfig>) -> ProcId {
+        let process = Box::new(Process {
+            config: Rc::clone(process),
+            group: Rc::clone(group),
+            core: Core::default(),
+            armed: None,
+            laststart: 0,
+            laststop: 0,
+            last_exit: None,
+            spawnerr: Box::default(),
+        });
         let free = self.processes.iter().rposition(Option::is_none);
         let place = free.unwrap_or(self.processes.len());
         match self.processes.get_mut(place) {

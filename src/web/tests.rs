@@ -29,7 +29,7 @@ fn response(host: &mut Fake, request: &Request) -> Response {
         Answer::Calls(calls, outcome) => (calls, outcome),
     };
     let mut body = String::new();
-    let mut progress = rpc::multicall(calls, true, host, 1, &mut body);
+    let mut progress = rpc::multicall(calls, rpc::Served { supervisor: true, twiddler: false }, host, 1, &mut body);
     loop {
         progress = match progress {
             Progress::Done => return outcome.page(&body, host.now.wall),

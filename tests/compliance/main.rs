@@ -31,6 +31,7 @@ mod pidproxy;
 mod rpc;
 mod signals;
 mod spawning;
+mod twiddler;
 mod web;
 
 use harness::{Sandbox, Subject};

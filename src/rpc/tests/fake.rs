@@ -1,8 +1,8 @@
 //! A daemon for tests: the real brain, whose children are told what to do.
 
-use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, ProcessConfig};
+use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
 use crate::posix::Exit;
-use crate::rpc::{Channel, Host};
+use crate::rpc::{Channel, Host, Pairs};
 use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
@@ -115,6 +115,10 @@ impl Host for Fake {
     fn forget(&mut self, ticket: Ticket) {
         self.forgotten.push(ticket);
         self.input(Input::Forget(ticket));
+    }
+    fn say(&mut self, _: LogLevel, _: &str) {}
+    fn processes(&self, program: &str, _: &str, _: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {
+        Ok(vec![process(program, |_| {})])
     }
     fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
         Ok(self.supervision.reread(self.next.clone()?))

@@ -13,7 +13,8 @@ type Answer = Result<Value, (i64, String)>;
 fn ask_patiently(host: &mut Fake, has_supervisor: bool, method: &str, params: &[Value]) -> (Answer, u32) {
     let (mut out, mut pauses) = (String::new(), 0);
     let document = write_call(method, params);
-    let mut progress = call(document.as_bytes(), has_supervisor, host, 7, &mut out).unwrap();
+    let mut progress =
+        call(document.as_bytes(), Served { supervisor: has_supervisor, twiddler: false }, host, 7, &mut out).unwrap();
     loop {
         progress = match progress {
             Progress::Done => break,
@@ -442,6 +443,10 @@ fn what_is_no_call_is_refused() {
         "no xml",
         "<methodCall><methodName></methodName></methodCall>",
     ] {
-        assert!(call(document.as_bytes(), true, &mut host, 1, &mut String::new()).is_err(), "{document}");
+        assert!(
+            call(document.as_bytes(), Served { supervisor: true, twiddler: false }, &mut host, 1, &mut String::new())
+                .is_err(),
+            "{document}"
+        );
     }
 }
