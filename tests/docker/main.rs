@@ -16,6 +16,7 @@ mod harness;
 
 mod examples;
 mod manners;
+mod migrating;
 
 use harness::{Ran, run, skip, wait_for};
 use std::process::Command;
