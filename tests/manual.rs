@@ -223,6 +223,8 @@ Supervisor ignores what is marked as of rsup only.
     page("rsup.conf", 5, "configuration of rsup", &body)
 }
 
+const SEE: &str = "see [compat.md](compat.md)";
+
 /// What is not simply the same here, by section (or none: in all of them) and option.
 const HERE: &[(&str, &str, &str)] = &[
     ("supervisord", "logfile", "better: where it cannot seek, rotation is off by itself; a line comes once"),
@@ -235,6 +237,12 @@ const HERE: &[(&str, &str, &str)] = &[
     ("", "stdout_logfile", "better: /dev/stdout and the like are what we inherited; whole lines"),
     ("", "stderr_logfile", "better: /dev/stderr and the like are what we inherited; whole lines"),
     ("", "numprocs", "same, up to 65,536"),
+    ("", "stdout_capture_maxbytes", SEE),
+    ("", "stderr_capture_maxbytes", SEE),
+    ("", "stdout_events_enabled", SEE),
+    ("", "stderr_events_enabled", SEE),
+    ("eventlistener:x", "events", SEE),
+    ("eventlistener:x", "buffer_size", SEE),
     ("fcgi-program:x", "socket", "better: one that cannot be made ends its programs only"),
     ("eventlistener:x", "result_handler", "left out: a Python plug-in; the default is built in"),
     (
