@@ -32,9 +32,34 @@ pub struct Tail {
 // Differs from Supervisor: it reads a log of any size into memory; here the last part of what was asked for comes.
 const MOST: u64 = 64 * 1024 * 1024;
 
+/// A part of a log, read piece by piece.
+#[derive(Debug)]
+pub struct Part {
+    file: File,
+    at: u64,
+    left: u64,
+    is_begun: bool,
+}
+
+impl Part {
+    /// The text of the next `most` bytes (8 at the least); empty: there is no more. What is left of a character at either end of the whole
+    /// is dropped; one that goes on behind this piece comes with the next.
+    pub fn next(&mut self, most: u64) -> io::Result<String> {
+        let mut bytes = bytes(&mut self.file, self.at, most.min(self.left))?;
+        let begun = if std::mem::replace(&mut self.is_begun, true) { 0 } else { continued(&bytes) };
+        let read = bytes.len();
+        bytes.truncate(read.saturating_sub(unfinished(&bytes)));
+        let is_last = most >= self.left || read == 0;
+        let taken = u64::try_from(if is_last { read } else { bytes.len() }).unwrap_or(u64::MAX);
+        (self.at, self.left) =
+            (self.at.saturating_add(taken), if is_last { 0 } else { self.left.saturating_sub(taken) });
+        Ok(String::from_utf8_lossy(bytes.get(begun..).unwrap_or_default()).into_owned())
+    }
+}
+
 /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
-pub fn read(path: &Path, offset: i64, length: i64) -> Result<String, ReadError> {
-    let (mut file, size) = open_log(path)?;
+pub fn read(path: &Path, offset: i64, length: i64) -> Result<Part, ReadError> {
+    let (file, size) = open_log(path)?;
     if length < 0 || offset < 0 && length != 0 {
         return Err(ReadError::BadArguments);
     }
@@ -43,7 +68,8 @@ pub fn read(path: &Path, offset: i64, length: i64) -> Result<String, ReadError> 
     let there = size.saturating_sub(start);
     let wanted = if length == 0 { there } else { there.min(length.unsigned_abs()) };
     let end = start.saturating_add(wanted);
-    slice(&mut file, end.saturating_sub(wanted.min(MOST)), wanted.min(MOST)).map_err(|_| ReadError::Failed)
+    let left = wanted.min(MOST);
+    Ok(Part { file, at: end.saturating_sub(left), left, is_begun: false })
 }
 
 /// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
@@ -60,8 +86,8 @@ pub fn tail(path: &Path, offset: i64, length: i64) -> Tail {
     let empty = !overflow && offset > size.saturating_sub(1);
     let length = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
     let start = size.unsigned_abs().saturating_sub(length);
-    match slice(&mut file, start, length) {
-        Ok(text) => Tail { text, offset: size, overflow },
+    match bytes(&mut file, start, length) {
+        Ok(bytes) => Tail { text: text(&bytes), offset: size, overflow },
         Err(_) => nothing(offset),
     }
 }
@@ -81,20 +107,25 @@ fn open_log(path: &Path) -> Result<(File, i64), ReadError> {
     Ok((file, i64::try_from(size).map_err(|_| ReadError::Failed)?))
 }
 
-fn slice(file: &mut File, start: u64, length: u64) -> io::Result<String> {
+fn bytes(file: &mut File, start: u64, length: u64) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
-    Ok(text(&bytes))
+    Ok(bytes)
 }
 
 /// Differs from Supervisor, which answers HTTP 500 when a slice cuts a character: what is left of one at either end
 /// is dropped, and other bytes that are no UTF-8 become U+FFFD.
 fn text(bytes: &[u8]) -> String {
-    let cut = bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
-    let bytes = bytes.get(cut..).unwrap_or_default();
+    let bytes = bytes.get(continued(bytes)..).unwrap_or_default();
     let whole = bytes.len().saturating_sub(unfinished(bytes));
     String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned()
+}
+
+/// How many of the first bytes are the rest of a character.
+#[must_use]
+pub fn continued(bytes: &[u8]) -> usize {
+    bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count()
 }
 
 /// How many of the last bytes are the beginning of a character that more bytes could complete.

@@ -5,7 +5,7 @@ use super::info;
 use super::{Channel, Host, Served};
 use crate::config::model::LogLevel;
 use crate::config::values;
-use crate::logs::tail::{self, ReadError};
+use crate::logs::tail::{self, Part, ReadError};
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, Mood, ProcId, Process, Target, Ticket, split_namespec};
 use crate::wire::xmlrpc::{Value, write_text, write_value};
@@ -60,6 +60,8 @@ struct Invocation<'a> {
     host: &'a mut dyn Host,
     ticket: Ticket,
     out: &'a mut String,
+    /// The part of a log that follows what is written, if there is one.
+    part: &'a mut Option<Part>,
 }
 
 const fn param(kind: Kind, name: &'static str, help: &'static str) -> Param {
@@ -203,6 +205,7 @@ static TABLE: &[Method] = &[
 ];
 
 /// Calls a method: its value is appended to `out` (`true`), or the brain will reply (`false`). A fault leaves `out` as it was.
+/// Where a `part` of a log comes out, `out` ends inside a string that this belongs into.
 pub(super) fn invoke(
     name: &str,
     params: &[Value],
@@ -210,6 +213,7 @@ pub(super) fn invoke(
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
+    part: &mut Option<Part>,
 ) -> Outcome {
     let method = find(name, served).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
     let needed = method.params.len().saturating_sub(usize::from(method.params.last().is_some_and(Param::is_optional)));
@@ -231,7 +235,7 @@ pub(super) fn invoke(
     {
         return Err(Fault::new(FaultCode::Unknown, short));
     }
-    (method.run)(&mut Invocation { params, method, served, host, ticket, out })
+    (method.run)(&mut Invocation { params, method, served, host, ticket, out, part })
 }
 
 fn find(name: &str, served: Served) -> Option<&'static Method> {
@@ -376,12 +380,14 @@ impl Invocation<'_> {
         let (offset, length) = (self.arg_int(first)?, self.arg_int(first.saturating_add(1))?);
         let no_file = |path: &Path| Fault::new(FaultCode::NoFile, path.to_string_lossy());
         let path = path.ok_or_else(|| Fault::new(FaultCode::NoFile, ""))?;
-        let text = tail::read(&path, offset, length).map_err(|error| match error {
+        let part = tail::read(&path, offset, length).map_err(|error| match error {
             ReadError::NoFile => no_file(&path),
             ReadError::BadArguments => Fault::new(FaultCode::BadArguments, ""),
             ReadError::Failed => Fault::new(FaultCode::Failed, ""),
         })?;
-        self.text(&text)
+        self.out.push_str("<value><string>");
+        *self.part = Some(part);
+        Ok(true)
     }
 
     fn read_process_log(&mut self, channel: Channel) -> Outcome {

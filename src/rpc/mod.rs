@@ -11,6 +11,7 @@ mod methods;
 pub use info::description;
 
 use crate::config::model::{LogLevel, ProcessConfig};
+use crate::logs::tail::Part;
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
@@ -106,6 +107,8 @@ pub struct Pending {
     /// What is left of a multicall; `None`: a single call.
     calls: Option<std::vec::IntoIter<Value>>,
     served: Served,
+    /// What of a log is still to be read into the answer.
+    part: Option<Part>,
 }
 
 /// Begins to answer the request `document`, in `out`, which must be empty.
@@ -123,12 +126,10 @@ pub fn call(
         return Ok(multicall(std::mem::take(calls), served, host, ticket, out));
     }
     out.push_str(RESPONSE_OPEN);
-    Ok(match methods::invoke(&method, &params, served, host, ticket, out) {
-        Ok(true) => {
-            out.push_str(RESPONSE_CLOSE);
-            Progress::Done
-        }
-        Ok(false) => Progress::Waiting(Pending { calls: None, served }),
+    let mut pending = Pending { calls: None, served, part: None };
+    Ok(match methods::invoke(&method, &params, served, host, ticket, out, &mut pending.part) {
+        Ok(true) => pending.go_on(host, ticket, out),
+        Ok(false) => Progress::Waiting(pending),
         Err(fault) => {
             write_fault(&fault, out);
             Progress::Done
@@ -140,7 +141,7 @@ pub fn call(
 pub fn multicall(calls: Vec<Value>, served: Served, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
-    Pending { calls: Some(calls.into_iter()), served }.go_on(host, ticket, out)
+    Pending { calls: Some(calls.into_iter()), served, part: None }.go_on(host, ticket, out)
 }
 
 /// A call as `system.multicall` takes it.
@@ -168,15 +169,19 @@ impl Pending {
         Progress::Done
     }
 
-    /// Makes the next calls of a multicall, one after the other.
+    /// Reads on in a log, makes the next calls of a multicall, one after the other.
     // Differs from the convention for multicall, as Supervisor does: results are not boxed in arrays of one.
     pub fn go_on(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
         let enough = out.len().saturating_add(BYTES_A_TURN);
         for _ in 0..CALLS_A_TURN {
-            if out.len() > enough {
+            if out.len() > enough || !self.read_on(out) {
                 break;
             }
-            let Some(call) = self.calls.as_mut().and_then(Iterator::next) else {
+            let Some(calls) = self.calls.as_mut() else {
+                out.push_str(RESPONSE_CLOSE);
+                return Progress::Done;
+            };
+            let Some(call) = calls.next() else {
                 out.push_str("</data></array></value>\n");
                 out.push_str(RESPONSE_CLOSE);
                 return Progress::Done;
@@ -190,7 +195,26 @@ impl Pending {
         Progress::Paused(self)
     }
 
-    fn invoke_one(&self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Result<bool, Fault> {
+    /// The next piece of a log; `false`: there is more.
+    fn read_on(&mut self, out: &mut String) -> bool {
+        let Some(part) = &mut self.part else { return true };
+        // What cannot be read ends the log.
+        let piece = part.next(BYTES_A_TURN as u64).unwrap_or_default();
+        xmlrpc::write_text(&piece, out);
+        if piece.is_empty() {
+            self.part = None;
+            out.push_str("</string></value>\n");
+        }
+        piece.is_empty()
+    }
+
+    fn invoke_one(
+        &mut self,
+        call: &Value,
+        host: &mut dyn Host,
+        ticket: Ticket,
+        out: &mut String,
+    ) -> Result<bool, Fault> {
         if out.len() > ANSWER_MAX_BYTES {
             return Err(Fault::new(FaultCode::Failed, "the answer is too long"));
         }
@@ -204,7 +228,7 @@ impl Pending {
         if method == methods::MULTICALL {
             return Err(incorrect("Recursive system.multicall forbidden"));
         }
-        methods::invoke(method, params, self.served, host, ticket, out)
+        methods::invoke(method, params, self.served, host, ticket, out, &mut self.part)
     }
 }
 

@@ -112,8 +112,9 @@ impl Client {
 
     /// What it makes us hold, in bytes.
     pub(super) fn bytes(&self) -> usize {
+        let answer = if let Doing::Answering { call, .. } = &self.doing { call.body.capacity() } else { 0 };
         let buffers = [&self.input, &self.output, &self.body];
-        buffers.iter().fold(0, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
+        buffers.iter().fold(answer, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
     }
 
     /// The call that is not answered yet.

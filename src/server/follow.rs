@@ -33,7 +33,7 @@ impl Follow {
         // Not with the rest of a character.
         let mut first = [0; 3];
         let read = if begun.at > 0 { begun.file.read_at(&mut first, begun.at).ok()? } else { 0 };
-        let rest = first.iter().take(read).take_while(|&&byte| byte & 0xc0 == 0x80).count();
+        let rest = tail::continued(first.get(..read).unwrap_or_default());
         begun.at = begun.at.saturating_add(u64::try_from(rest).unwrap_or(0));
         Some((begun, meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
     }

@@ -266,3 +266,141 @@ fn remote_comm_event_is_accepted() {
         run.call("supervisor.sendRemoteCommEvent", json!(["kind", "data"])).unwrap();
     });
 }
+
+#[test]
+fn every_method_refuses_what_is_missing_and_what_is_too_much() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        let methods = run.rpc("system.listMethods", json!([])).unwrap();
+        for method in methods.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+            let signature = run.rpc("system.methodSignature", json!([method])).unwrap();
+            let wanted = signature.as_array().unwrap().len() - 1;
+            run.call(method, json!(vec!["x"; wanted + 1])).unwrap_err();
+            // `wait` has a default; what takes nothing would act.
+            let may_lack_one = method.contains("start") || method.contains("stop");
+            if let Some(few) = wanted.checked_sub(if may_lack_one { 2 } else { 1 }) {
+                run.call(method, json!(vec!["x"; few])).unwrap_err();
+            }
+        }
+    });
+}
+
+#[test]
+fn every_method_for_one_process_knows_its_names() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        for (method, more) in [
+            ("startProcess", json!([])),
+            ("stopProcess", json!([])),
+            ("signalProcess", json!(["CONT"])),
+            ("getProcessInfo", json!([])),
+            ("sendProcessStdin", json!(["x"])),
+            ("readProcessStdoutLog", json!([0, 1])),
+            ("readProcessStderrLog", json!([0, 1])),
+            ("readProcessLog", json!([0, 1])),
+            ("tailProcessStdoutLog", json!([0, 1])),
+            ("tailProcessStderrLog", json!([0, 1])),
+            ("tailProcessLog", json!([0, 1])),
+            ("clearProcessLogs", json!([])),
+            ("clearProcessLog", json!([])),
+        ] {
+            for name in ["nobody", "g:nobody", "nogroup:one", "g", "a:b", ":", "a:a:a"] {
+                let params: Vec<Value> = std::iter::once(json!(name)).chain(more.as_array().unwrap().clone()).collect();
+                run.call(&format!("supervisor.{method}"), json!(params)).unwrap_err();
+            }
+        }
+        for method in ["startProcessGroup", "stopProcessGroup", "addProcessGroup", "removeProcessGroup"] {
+            for name in ["nobody", "g:*", "g:one", ""] {
+                run.call(&format!("supervisor.{method}"), json!([name])).unwrap_err();
+            }
+        }
+        run.call("supervisor.signalProcessGroup", json!(["nobody", "CONT"])).unwrap_err();
+        run.call("supervisor.addProcessGroup", json!(["a"])).unwrap_err();
+        run.call("supervisor.removeProcessGroup", json!(["a"])).unwrap_err();
+        run.call("supervisor.removeProcessGroup", json!(["b"])).unwrap();
+        run.call("supervisor.removeProcessGroup", json!(["b"])).unwrap_err();
+        run.call("supervisor.addProcessGroup", json!(["b"])).unwrap();
+    });
+}
+
+#[test]
+fn starts_that_fail_say_why() {
+    let conf = "[program:gone]\ncommand=/no/such/thing\nautostart=false\n[program:plain]\ncommand=/etc/passwd\nautostart=false\n\
+                [program:folder]\ncommand=/etc\nautostart=false\n[program:quick]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
+                [program:nowhere]\ncommand=/bin/sleep 1000\ndirectory=/no/such\nautostart=false\nstartretries=0\n\
+                [program:up]\ncommand=/bin/sleep 1000\n";
+    compare(conf, |run| {
+        run.until("up", "RUNNING");
+        for name in ["gone", "plain", "folder", "quick", "nowhere", "up"] {
+            run.call("supervisor.startProcess", json!([name])).unwrap_err();
+            run.until(
+                name,
+                if name == "up" {
+                    "RUNNING"
+                } else if ["quick", "nowhere"].contains(&name) {
+                    "FATAL"
+                } else {
+                    "STOPPED"
+                },
+            );
+        }
+        run.call("supervisor.startProcess", json!(["gone", false])).unwrap_err();
+        run.call("supervisor.startProcess", json!(["quick", 0])).unwrap();
+        run.until("quick", "FATAL");
+        run.call("supervisor.stopProcess", json!(["quick"])).unwrap_err();
+        run.call("supervisor.signalProcess", json!(["quick", "HUP"])).unwrap_err();
+        run.call("supervisor.sendProcessStdin", json!(["quick", "x"])).unwrap_err();
+    });
+}
+
+#[test]
+fn logs_are_read_and_tailed_by_one_arithmetic() {
+    let conf = "[program:x]\ncommand=/usr/bin/printf 0123456789\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstderr_logfile=NONE\n";
+    compare(conf, |run| {
+        run.until("x", "EXITED");
+        run.until_file("x.out", "0123456789");
+        for offset in [-11, -10, -4, -1, 0, 3, 9, 10, 11] {
+            for length in [-1, 0, 1, 5, 10, 100] {
+                for method in ["readProcessStdoutLog", "readProcessLog", "tailProcessStdoutLog", "tailProcessLog"] {
+                    let _ = run.call(&format!("supervisor.{method}"), json!(["x", offset, length]));
+                }
+            }
+        }
+        let _ = run.call("supervisor.readProcessStderrLog", json!(["x", 0, 1]));
+        run.call("supervisor.tailProcessStderrLog", json!(["x", 0, 1])).unwrap();
+        for (offset, length) in [(-1, 1), (0, -1), (1_000_000, 0)] {
+            let _ = run.call("supervisor.readLog", json!([offset, length]));
+            let _ = run.call("supervisor.readMainLog", json!([offset, length]));
+        }
+        std::fs::remove_file(run.dir.join("x.out")).unwrap();
+        let _ =
+            run.rpc("supervisor.readProcessStdoutLog", json!(["x", 0, 1])).map_err(|(code, _)| run.note("gone", code));
+        run.call("supervisor.tailProcessStdoutLog", json!(["x", 0, 1])).unwrap();
+        std::fs::remove_file(run.dir.join("main.log")).unwrap();
+        let _ = run.rpc("supervisor.readLog", json!([0, 1])).map_err(|(code, _)| run.note("no main log", code));
+        let _ = run.rpc("supervisor.clearLog", json!([])).map_err(|(code, _)| run.note("no main log to clear", code));
+    });
+}
+
+#[test]
+fn a_multicall_waits_for_each_of_its_calls() {
+    compare(PROGRAMS, |run| {
+        run.until("a", "RUNNING");
+        let call = |method: &str, params: Value| json!({"methodName": method, "params": params});
+        run.call(
+            "system.multicall",
+            json!([[
+                call("supervisor.stopProcess", json!(["a"])),
+                call("supervisor.startProcess", json!(["a"])),
+                call("supervisor.startProcess", json!(["a"])),
+                call("supervisor.startProcessGroup", json!(["nogroup"])),
+                call("supervisor.signalProcess", json!(["a", "BOGUS"])),
+                call("system.methodSignature", json!(["supervisor.getState"])),
+                call("system.methodSignature", json!(["bogus"])),
+                call("supervisor.getState", json!([1])),
+                call("supervisor.tailProcessLog", json!(["b", 0, 10])),
+            ]]),
+        )
+        .unwrap();
+    });
+}

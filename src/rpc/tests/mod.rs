@@ -285,6 +285,23 @@ fn logs_are_read_by_the_rules() {
 }
 
 #[test]
+fn a_long_log_is_read_in_many_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let written = "a€<".repeat(500_000);
+    std::fs::write(&path, &written).unwrap();
+    let mut host = two();
+    host.main_log = Some(path);
+    let (answer, pauses) = ask_patiently(&mut host, true, "supervisor.readLog", &[Value::Int(0), Value::Int(0)]);
+    assert_eq!(answer.unwrap().as_str().unwrap(), written);
+    assert!(pauses > 5, "{pauses}");
+    let read = || one("supervisor.readLog", Some(Value::Array(vec![Value::Int(-4), Value::Int(0)])));
+    let calls = vec![read(), one("supervisor.getAPIVersion", None), read()];
+    let answer = ask_system(&mut host, "multicall", &[Value::Array(calls)]).unwrap();
+    assert_eq!(answer, Value::Array(vec![text("€<"), text("3.0"), text("€<")]));
+}
+
+#[test]
 fn logs_are_cleared() {
     let mut host = two();
     let (a, x) = (host.id("a"), host.id("g:x"));
