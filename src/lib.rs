@@ -4,13 +4,13 @@
 //!
 //! ```text
 //! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
-//!    │        └──► server, rpc, config, machine, logs, sys
+//!    │        └──► server, rpc, events, config, machine, logs, sys
 //!    │               server ─► rpc, web, supervision (replies), wire, config::model, logs::tail, sys
 //!    │               web ─► rpc, supervision, wire, sys::clock
 //!    ├──► init, pidproxy ─► launch ─► sys             logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, wire              sys ─► nothing of ours
-//! (`time`, `posix`, `fault` and `getopt` are leaves that others may use)
+//! (`time`, `posix`, `fault`, `events` and `getopt` are leaves that others may use)
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
@@ -35,6 +35,8 @@ pub mod config;
 pub mod ctl;
 // The shell around `supervision`: the loop, children.
 pub mod daemon;
+// Event types, capture mode, listeners and their pools. Pure.
+pub mod events;
 // Why a request fails: Supervisor's codes. Plain data.
 pub mod fault;
 // Command lines by Python's rules. Pure.

@@ -10,6 +10,7 @@ use super::model::{
 use super::options::{self, Draft, HttpDraft, Opt, Scope};
 use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
+use crate::events;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -443,8 +444,9 @@ impl<'m> Reader<'m> {
         if draft.events.is_empty() {
             self.error(section, "events", format!("[{title}] section requires an \"events\" line"));
         }
-        for event in draft.events.iter().filter(|event| !options::EVENT_TYPES.contains(&event.as_str())) {
-            let hint = lint::hint(event, options::EVENT_TYPES);
+        let known = events::names();
+        for event in draft.events.iter().filter(|event| !known.contains(&event.as_str())) {
+            let hint = lint::hint(event, known.iter().copied());
             self.error(section, "events", format!("Unknown event type {event} in [{title}] events{hint}"));
         }
         let redirect = self.value(section, "redirect_stderr", Scope::Here, Who::default());

@@ -6,10 +6,12 @@
 use super::environment::Surroundings;
 use super::fcgi::Sockets;
 use super::{Kind, token};
-use crate::config::model::ProcessConfig;
+use crate::config::model::{ChannelConfig, ProcessConfig};
 use crate::config::values::{repr, split_command};
+use crate::events::Capture;
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
 use crate::posix::Exit;
+use crate::rpc::Channel;
 use crate::supervision::{Fault, FaultCode, ProcId, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::{Interest, Poll};
@@ -44,6 +46,43 @@ struct Reader {
     token: u64,
     /// Its sink takes no more for now: the pipe is not watched, and the program blocks when it is full.
     is_paused: bool,
+    id: ProcId,
+    pid: Pid,
+    channel: Channel,
+    capture: Option<Box<Capture>>,
+    /// Its bytes are an event listener's words.
+    is_protocol: bool,
+    /// PROCESS_LOG events are wanted.
+    has_events: bool,
+}
+
+/// What somebody wants to know of a program's output.
+#[derive(Debug)]
+pub struct Heard {
+    /// Whose.
+    pub id: ProcId,
+    /// The child that wrote it.
+    pub pid: Pid,
+    /// Where.
+    pub channel: Channel,
+    /// What it is.
+    pub what: What,
+    /// As in the log; a listener's words as they came.
+    pub bytes: Vec<u8>,
+}
+
+/// What a part of the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// What goes to the log, or is being captured; for a PROCESS_LOG event, if so set.
+    Output {
+        /// It is set so.
+        has_events: bool,
+    },
+    /// All that stood between two tokens.
+    Communication,
+    /// An event listener's words.
+    Protocol,
 }
 
 /// The writing end of a child's stdin.
@@ -62,6 +101,50 @@ struct Child {
     stderr: Option<Reader>,
     /// What it shares with its FastCGI group, held for as long as it lives.
     socket: Option<Rc<OwnedFd>>,
+}
+
+impl Reader {
+    /// Hands what was read to the log, and to who else wants it.
+    fn take(&mut self, bytes: &[u8], copying: bool, heard: &mut Vec<Heard>, sinks: &mut Sinks, now: Now) {
+        let (id, pid, channel, has_events) = (self.id, self.pid, self.channel, self.has_events);
+        let mut hear = |what, bytes| heard.push(Heard { id, pid, channel, what, bytes });
+        let output = What::Output { has_events };
+        let is_wanted = |text: &[u8]| (copying || has_events) && !text.is_empty();
+        if self.is_protocol {
+            self.log.write(bytes, sinks, now);
+            return hear(What::Protocol, bytes.to_vec());
+        }
+        let Some(capture) = &mut self.capture else {
+            let text = self.log.write(bytes, sinks, now);
+            return if is_wanted(text) {
+                hear(output, text.to_vec())
+            };
+        };
+        for piece in capture.cut(bytes) {
+            let text = if piece.is_inside {
+                let text = self.log.strip(&piece.text);
+                capture.keep(&text);
+                text
+            } else {
+                self.log.write(&piece.text, sinks, now).to_vec()
+            };
+            if is_wanted(&text) {
+                hear(output, text);
+            }
+            if piece.is_last {
+                hear(What::Communication, capture.take());
+            }
+        }
+    }
+
+    /// At the end of the pipe.
+    fn close(&mut self, copying: bool, heard: &mut Vec<Heard>, sinks: &mut Sinks, now: Now) {
+        if let Some(mut capture) = self.capture.take() {
+            let rest = capture.finish();
+            self.take(&rest, copying, heard, sinks, now);
+        }
+        self.log.close(sinks, now);
+    }
 }
 
 /// All children.
@@ -84,8 +167,8 @@ pub struct Children {
     pub sockets: Sockets,
     /// What was read is wanted for the main log too (its level is debug).
     pub copying: bool,
-    /// What was read since this was last emptied, by the pipe's token; only with `copying`.
-    pub copies: Vec<(u64, Vec<u8>)>,
+    /// What was read, and is wanted, since this was last emptied.
+    pub heard: Vec<Heard>,
 }
 
 /// A process that has ended.
@@ -114,7 +197,7 @@ impl Default for Children {
             sockets: Sockets::default(),
             buffer: vec![0; READ_BYTES].into(),
             copying: false,
-            copies: Vec::new(),
+            heard: Vec::new(),
         }
     }
 }
@@ -162,7 +245,7 @@ impl Children {
             Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
-        self.insert(id, pid, config.sweep, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), std::mem::take(logs), poll);
+        self.insert(id, pid, process, pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), std::mem::take(logs), poll);
         if let Some(child) = self.child_mut(id) {
             child.socket = socket;
         }
@@ -173,23 +256,38 @@ impl Children {
         &mut self,
         id: ProcId,
         pid: Pid,
-        sweep: bool,
+        process: &Process,
         [stdin, stdout, stderr]: [Option<OwnedFd>; 3],
         [stdout_log, stderr_log]: [Option<ChildLog>; 2],
         poll: &Poll,
     ) {
-        let reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, kind| {
+        let sweep = process.config.sweep;
+        let reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, kind, channel, config: &ChannelConfig| {
             let (fd, log) = fd.zip(log)?;
             let token = token(kind, id);
             // Without memory for the watch the output cannot be had; the program goes on.
             poll.add(&fd, token, Interest::Read).ok()?;
-            Some(Reader { fd, log, token, is_paused: false })
+            let is_protocol = channel == Channel::Stdout && process.is_listener();
+            let capture = (config.capture_maxbytes > 0 && !is_protocol).then_some(config.capture_maxbytes);
+            Some(Reader {
+                fd,
+                log,
+                token,
+                is_paused: false,
+                id,
+                pid,
+                channel,
+                capture: capture.map(|bytes| Box::new(Capture::new(bytes))),
+                is_protocol,
+                has_events: config.events_enabled && !is_protocol,
+            })
         };
+        let config = &process.config;
         let child = Child {
             sweep,
             stdin: stdin.map(|fd| Stdin { fd, queue: VecDeque::new() }),
-            stdout: reader(stdout, stdout_log, Kind::Stdout),
-            stderr: reader(stderr, stderr_log, Kind::Stderr),
+            stdout: reader(stdout, stdout_log, Kind::Stdout, Channel::Stdout, &config.stdout),
+            stderr: reader(stderr, stderr_log, Kind::Stderr, Channel::Stderr, &config.stderr),
             socket: None,
         };
         let place = usize::try_from(id).unwrap_or(usize::MAX);
@@ -303,16 +401,13 @@ impl Children {
             match nix::unistd::read(&reader.fd, &mut self.buffer) {
                 Ok(count @ 1..) => {
                     let bytes = self.buffer.get(..count).unwrap_or_default();
-                    let text = reader.log.write(bytes, sinks, now);
-                    if self.copying && !text.is_empty() {
-                        self.copies.push((reader.token, text.to_vec()));
-                    }
+                    reader.take(bytes, self.copying, &mut self.heard, sinks, now);
                 }
                 Err(Errno::EINTR) => {}
                 Ok(_) | Err(_) => break,
             }
         }
-        reader.log.close(sinks, now);
+        reader.close(self.copying, &mut self.heard, sinks, now);
     }
 
     fn linger(&mut self, mut reader: Reader, stream: SinkId, sinks: &mut Sinks, poll: &Poll) {
@@ -342,16 +437,13 @@ impl Children {
         match nix::unistd::read(&reader.fd, &mut self.buffer) {
             Ok(count @ 1..) => {
                 let bytes = self.buffer.get(..count).unwrap_or_default();
-                let text = reader.log.write(bytes, sinks, now);
-                if self.copying && !text.is_empty() {
-                    self.copies.push((reader.token, text.to_vec()));
-                }
+                reader.take(bytes, self.copying, &mut self.heard, sinks, now);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // The child and all who inherited the pipe have closed it.
             Ok(_) | Err(_) => {
                 if let Some(mut reader) = slot.take() {
-                    reader.log.close(sinks, now);
+                    reader.close(self.copying, &mut self.heard, sinks, now);
                 }
             }
         }
@@ -372,13 +464,19 @@ impl Children {
         }
     }
 
-    /// Queues bytes for a child's stdin and writes what it takes now.
+    /// Queues bytes for a child's stdin, if there is room, and writes what it takes now.
     pub fn write_stdin(&mut self, id: ProcId, bytes: &[u8], poll: &Poll) -> Result<(), Fault> {
-        let fault = |extra: &str| Fault::new(FaultCode::NoFile, extra);
-        let stdin = self.child_mut(id).and_then(|child| child.stdin.as_mut()).ok_or_else(|| fault(""))?;
-        if stdin.queue.len().saturating_add(bytes.len()) > STDIN_LIMIT {
+        let stdin = self.child_mut(id).and_then(|child| child.stdin.as_mut());
+        if stdin.is_some_and(|stdin| stdin.queue.len().saturating_add(bytes.len()) > STDIN_LIMIT) {
             return Err(Fault::new(FaultCode::Failed, "the program does not read its stdin"));
         }
+        self.send(id, bytes, poll)
+    }
+
+    /// The same, however long it is: for an event, of which a listener has one at a time.
+    pub fn send(&mut self, id: ProcId, bytes: &[u8], poll: &Poll) -> Result<(), Fault> {
+        let fault = |extra: &str| Fault::new(FaultCode::NoFile, extra);
+        let stdin = self.child_mut(id).and_then(|child| child.stdin.as_mut()).ok_or_else(|| fault(""))?;
         let idle = stdin.queue.is_empty();
         stdin.queue.extend(bytes);
         if idle && self.flush_stdin(id, poll).is_none() {

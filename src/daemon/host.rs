@@ -105,6 +105,10 @@ impl Host for Daemon {
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault> {
         self.children.write_stdin(id, bytes, &self.poll)
     }
+
+    fn send_remote_event(&mut self, kind: &str, data: &str) {
+        self.tell_of_remote(kind, data);
+    }
 }
 
 impl Daemon {

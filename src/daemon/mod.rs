@@ -10,12 +10,14 @@ mod children;
 mod environment;
 mod fcgi;
 mod host;
+mod listeners;
 mod startup;
 
 pub use startup::main;
 
 use crate::config::Loaded;
 use crate::config::model::{HttpServerConfig, LogLevel};
+use crate::events::Events;
 use crate::logs::{Journal, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
@@ -109,6 +111,7 @@ struct Orphans {
 struct Daemon {
     supervision: Supervision,
     children: Children,
+    events: Events,
     around: Surroundings,
     /// Always there, but while it acts on us.
     server: Option<Server>,
@@ -145,6 +148,7 @@ impl Daemon {
         loop {
             self.children.blink();
             self.supervision.handle(Input::Woke, self.now);
+            self.events.on_time(self.now);
             self.settle();
             self.sinks.on_deadline(self.now);
             self.report();
@@ -154,7 +158,8 @@ impl Daemon {
             }
             self.with_server(|server, daemon| server.tend(daemon.sinks.changes(), daemon));
             let clients = self.server.as_ref().and_then(Server::next_deadline);
-            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients];
+            let events = self.events.next_deadline(self.now);
+            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients, events];
             let deadline = deadlines.into_iter().flatten().min();
             ready.clear();
             if let Err(error) = self.poll.wait(self.now.mono, deadline, &mut ready) {
@@ -175,6 +180,7 @@ impl Daemon {
                 self.supervision.handle(input, self.now);
             }
         }
+        self.serve_listeners();
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
@@ -198,9 +204,21 @@ impl Daemon {
                 self.with_server(|server, daemon| server.reply(ticket, reply, daemon));
                 None
             }
+            Effect::Became(id, change) => {
+                self.tell_of_change(id, change);
+                None
+            }
+            Effect::Mood(mood) => {
+                self.tell_of_mood(mood);
+                None
+            }
             Effect::Added(ids) => {
                 self.make_auto_logs(&ids);
                 self.try_sockets(&ids);
+                None
+            }
+            Effect::Group(group, is_added) => {
+                self.tell_of_group(&group, is_added);
                 None
             }
             Effect::Removed(ids) => {
@@ -241,6 +259,7 @@ impl Daemon {
         for log in logs.iter_mut().flatten() {
             log.close(&mut self.sinks, self.now);
         }
+        self.events.restarted(id);
         spawned
     }
 
@@ -290,7 +309,7 @@ impl Daemon {
             Kind::Signals => self.take_signals(),
             Kind::Stdout | Kind::Stderr => {
                 self.children.read(kind, n, &mut self.sinks, &self.poll, self.now);
-                self.log_copies();
+                self.hear();
             }
             Kind::Stdin => drop(self.children.flush_stdin(n, &self.poll)),
             Kind::Stream => {
@@ -299,6 +318,7 @@ impl Daemon {
                         self.children.resume(kind, n, &mut self.sinks, &self.poll, self.now);
                     }
                 }
+                self.hear();
             }
             Kind::Lingering => {}
             Kind::Listener => self.with_server(|server, daemon| server.accept(n, daemon.now)),
@@ -344,22 +364,11 @@ impl Daemon {
                 continue;
             };
             self.children.bury(death.pid, &mut self.sinks, &self.poll, self.now);
-            self.log_copies();
+            self.hear();
             self.supervision.handle(Input::Exited(id, death.exit, death.remains), self.now);
             self.settle();
+            self.events.restarted(id);
             self.close_sockets();
-        }
-    }
-
-    /// At level debug the programs' output is in the main log too (census §6.2).
-    fn log_copies(&mut self) {
-        for (token, bytes) in std::mem::take(&mut self.children.copies) {
-            let Some((kind, id)) = split_token(token) else { continue };
-            let Some(process) = self.supervision.process(id) else { continue };
-            let channel = if kind == Kind::Stderr { "stderr" } else { "stdout" };
-            let text = String::from_utf8_lossy(&bytes);
-            let line = format!("'{}' {channel} output:\n{text}", process.config.name);
-            self.log(LogLevel::Debug, &line);
         }
     }
 

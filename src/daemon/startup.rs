@@ -3,7 +3,7 @@
 use super::environment::{Surroundings, automatic_server_url};
 use super::{Daemon, Ended, Kind, Server, token};
 use crate::config::command_line::{self, Options, Request};
-use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, GroupKind, LogLevel, MainLog, User};
+use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::Real;
@@ -163,6 +163,7 @@ impl Daemon {
         let mut daemon = Daemon {
             supervision: Supervision::new(Config::default()),
             children: super::Children::default(),
+            events: super::Events::default(),
             around,
             server: None,
             serving: None,
@@ -220,6 +221,7 @@ impl Daemon {
         self.said_no_auto_logs = false;
         self.children.disown();
         self.go_to_background(&config);
+        self.events.begin(&config.server.identifier, self.now);
         self.write_pidfile(&config);
         self.say_what_is_missing(&config);
         self.say_where_output_goes(&config);
@@ -354,30 +356,6 @@ impl Daemon {
         if config.server.nodaemon == Some(false) && self.settings.is_pid1 {
             let why = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
             lines.push(why.to_owned());
-        }
-        for group in &config.groups {
-            let name = &group.name;
-            if matches!(group.kind, GroupKind::Listeners(_)) {
-                lines.push(format!("[eventlistener:{name}] runs, but events are not there yet: it gets none"));
-            }
-            for process in &group.processes {
-                for (channel, which) in [(&process.stdout, "stdout"), (&process.stderr, "stderr")] {
-                    // Its stdout is the protocol's.
-                    if matches!(group.kind, GroupKind::Listeners(_)) && which == "stdout" {
-                        continue;
-                    }
-                    for (is_set, option) in
-                        [(channel.capture_maxbytes > 0, "capture_maxbytes"), (channel.events_enabled, "events_enabled")]
-                    {
-                        if is_set {
-                            lines.push(format!(
-                                "{which}_{option} of {} is not there yet: it has no effect",
-                                process.name
-                            ));
-                        }
-                    }
-                }
-            }
         }
         let sweeps = config.groups.iter().flat_map(|group| &group.processes).any(|process| process.sweep);
         if sweeps && !Path::new("/proc/self/stat").exists() {

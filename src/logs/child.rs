@@ -105,6 +105,16 @@ impl ChildLog {
         }
     }
 
+    /// What the bytes would look like in the log, for what is kept out of it.
+    pub fn strip(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut stripped = Vec::new();
+        match &mut self.ansi {
+            Some(ansi) => ansi.strip(bytes, &mut stripped),
+            None => stripped.extend_from_slice(bytes),
+        }
+        stripped
+    }
+
     /// At the end of the pipe: writes what was held back and lets the file go. What comes after is discarded.
     pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
         let mut rest = Vec::new();

@@ -9,8 +9,6 @@
 //! The shortest way is one write(2) for what one read(2) gave: nothing is copied or looked at unless an option or a
 //! shared sink asks for it. Two channels that name the same file or stream share one sink, found by its inode.
 //! Nothing here waits, and nothing here reads a clock: time is an argument.
-//!
-//! Room left for: capture mode and PROCESS_LOG events (a scanner between `strip_ansi` and the sink in `ChildLog`).
 #![forbid(unsafe_code)]
 
 pub mod auto;

@@ -160,7 +160,7 @@ static TABLE: &[Method] = &[
         |call| { info::write_all_configs(call.host, call.out); Ok(true) }),
     row!(["supervisor.sendProcessStdin"], [NAME, CHARS] -> Bool, "Writes to the stdin of a process.", send_stdin),
     row!([ALWAYS_SERVED], [KIND, DATA] -> Bool, "Sends an event to the listeners that subscribe to REMOTE_COMMUNICATION.",
-        |call| call.value(&Value::Bool(true))),
+        send_remote_event),
     // ---- their logs
     row!(["supervisor.readProcessStdoutLog", "supervisor.readProcessLog"], [NAME, OFFSET, LENGTH] -> Text,
         "Bytes of a process's stdout log.", |call| call.read_process_log(Channel::Stdout)),
@@ -479,6 +479,21 @@ fn add_program(call: &mut Invocation<'_>) -> Outcome {
     let options = options.ok_or_else(|| incorrect(String::new()))?;
     let new = call.host.processes(program, &group, &options).map_err(incorrect)?;
     call.submit(Command::AddPrograms(group, new))
+}
+
+fn send_remote_event(call: &mut Invocation<'_>) -> Outcome {
+    // Supervisor takes any value, and writes it as Python does.
+    let text = |value: Option<&Value>| match value {
+        Some(Value::String(text) | Value::DateTime(text)) => Some(text.clone()),
+        Some(Value::Int(number)) => Some(number.to_string()),
+        Some(Value::Double(number)) => Some(format!("{number:?}")),
+        Some(Value::Bool(truth)) => Some(if *truth { "True" } else { "False" }.into()),
+        _ => None,
+    };
+    let kind = text(call.params.first()).ok_or_else(|| call.wrong(0, "a string"))?;
+    let data = text(call.params.get(1)).ok_or_else(|| call.wrong(1, "a string"))?;
+    call.host.send_remote_event(&kind, &data);
+    call.value(&Value::Bool(true))
 }
 
 fn clear_all_logs(call: &mut Invocation<'_>) -> Outcome {

@@ -69,6 +69,8 @@ pub trait Host {
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault>;
+    /// Tells the listeners of REMOTE_COMMUNICATION.
+    fn send_remote_event(&mut self, kind: &str, data: &str);
 }
 
 /// Calls of one multicall that are made in one turn of the loop, unless their answers are long.

@@ -3,7 +3,7 @@
 
 use super::process::{Event, State};
 use super::waits::{Goal, Reply, Status, Wait};
-use super::{Effect, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
+use super::{Effect, Group, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
 use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
 use crate::time::Now;
@@ -309,8 +309,9 @@ impl Supervision {
         if !group.members.iter().filter_map(|&id| self.process(id)).all(has_gone) {
             return self.refuse(ticket, Fault::new(FaultCode::StillRunning, name));
         }
-        let members = self.groups.remove(name).map(|group| group.members).unwrap_or_default();
+        let Some(Group { config, members, .. }) = self.groups.remove(name) else { return };
         self.forget(members);
+        self.effects.push_back(Effect::Group(config, false));
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
     }
 

@@ -89,12 +89,33 @@ pub enum Effect {
     Log(LogLevel, String),
     /// The answer to a command.
     Reply(Ticket, Reply),
+    /// The state of a process is another now.
+    Became(ProcId, Change),
+    /// The supervisor runs, or has begun to shut down or restart.
+    Mood(Mood),
     /// These processes exist now (their AUTO logs are to be made).
     Added(Vec<ProcId>),
     /// These processes no longer exist.
     Removed(Vec<ProcId>),
+    /// A group has come into use (true), or has gone.
+    Group(Rc<GroupConfig>, bool),
     /// All is stopped.
     Finish(Finish),
+}
+
+/// What a change of state means to listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+    /// The child's number, of the one that has just ended too; 0: there was none.
+    pub pid: Pid,
+    /// Failed starts in a row so far.
+    pub tries: u32,
+    /// Its last exit was an expected one.
+    pub expected: bool,
 }
 
 /// So much room for effects is kept for the next time.
@@ -154,6 +175,12 @@ impl Process {
         } else {
             format!("{}:{}", self.group.name, self.config.name)
         }
+    }
+
+    /// Whether it serves the supervisor, not the user.
+    #[must_use]
+    pub fn is_listener(&self) -> bool {
+        is_listener(&self.group)
     }
 
     /// An automatic restart is due, or what it left is being swept: a stop has something to do.
@@ -367,6 +394,7 @@ impl Supervision {
         self.added = self.added.saturating_add(1);
         self.groups.insert(config.name.clone(), group);
         self.effects.push_back(Effect::Added(members.clone()));
+        self.effects.push_back(Effect::Group(Rc::clone(config), true));
         members
     }
 
@@ -416,6 +444,7 @@ impl Supervision {
     }
 
     fn boot(&mut self, now: Now) {
+        self.effects.push_back(Effect::Mood(self.mood));
         for id in self.in_order() {
             self.autostart(id, now);
         }
@@ -502,7 +531,9 @@ impl Supervision {
                 let (level, line) = report::ended(&config, exit, kind);
                 Effect::Log(level, line)
             }
-            Action::Became { to, .. } => {
+            Action::Became { from, to, pid, tries } => {
+                let expected = process.last_exit.is_some_and(|exit| config.exitcodes.contains(exit.status()));
+                self.effects.push_back(Effect::Became(id, Change { from, to, pid, tries, expected }));
                 // At a shutdown BACKOFF turns FATAL without a word, as in Supervisor.
                 let gives_up = to != State::Fatal || self.mood == mood::Mood::Running;
                 let line = if gives_up { report::became(&config, to) } else { None };

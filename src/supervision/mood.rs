@@ -109,6 +109,9 @@ impl Supervision {
             return;
         }
         self.mood = mood;
+        if self.shutdown.is_none() {
+            self.effects.push_back(Effect::Mood(mood));
+        }
         let budget = self.parsed.server.stop_budget_ms;
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),

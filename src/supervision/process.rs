@@ -222,6 +222,10 @@ pub enum Action {
         from: State,
         /// After.
         to: State,
+        /// The child's number, of the one that has just ended too; 0: there was none.
+        pid: Pid,
+        /// Failed starts in a row so far.
+        tries: u32,
     },
     /// Fork and exec; answered by `Spawned` or `SpawnFailed`.
     Spawn,
@@ -468,9 +472,11 @@ impl Core {
 
     /// The only line that changes the visible state.
     fn go(&mut self, phase: Phase, out: &mut Vec<Action>) {
-        let from = self.state();
+        let child = |core: &Self| core.pid().or(core.remains.map(|remains| remains.pgid));
+        let (from, before) = (self.state(), child(self));
         self.phase = phase;
-        out.push(Action::Became { from, to: self.state() });
+        let pid = child(self).or(before).unwrap_or(0);
+        out.push(Action::Became { from, to: self.state(), pid, tries: self.backoff });
     }
 
     /// Begins an attempt; while remains live the fork waits for their end.
@@ -553,14 +559,15 @@ impl Core {
 
     /// The last member of the swept group is gone.
     fn swept(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+        if let Phase::Stopping { pid: None, .. } = self.phase {
+            self.go(Phase::Stopped, out);
+        }
         self.remains = None;
-        match self.phase {
-            Phase::Starting { pid: None, .. } => {
-                self.phase = Phase::Starting { pid: None, since: now };
-                out.push(Action::Spawn);
-            }
-            Phase::Stopping { pid: None, .. } => self.go(Phase::Stopped, out),
-            _ => self.woke(now, policy, out),
+        if let Phase::Starting { pid: None, .. } = self.phase {
+            self.phase = Phase::Starting { pid: None, since: now };
+            out.push(Action::Spawn);
+        } else {
+            self.woke(now, policy, out);
         }
     }
 

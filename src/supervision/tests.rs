@@ -171,7 +171,7 @@ impl World {
                 self.finish = Some((self.millis, finish));
                 None
             }
-            Effect::Added(_) | Effect::Removed(_) => None,
+            Effect::Became(..) | Effect::Mood(_) | Effect::Group(..) | Effect::Added(_) | Effect::Removed(_) => None,
         }
     }
 

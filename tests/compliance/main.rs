@@ -23,6 +23,7 @@ mod background;
 mod config;
 mod control;
 mod drives;
+mod events;
 mod fcgi;
 mod http;
 mod lifecycle;

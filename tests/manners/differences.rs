@@ -276,20 +276,6 @@ fn python_plug_ins_are_warned_of_by_name() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_said_at_start() {
-    let conf = "[program:a]\ncommand=sleep 1000\nstdout_capture_maxbytes=1KB\nstdout_events_enabled=true\n\
-        [eventlistener:l]\ncommand=cat\nevents=TICK_5\n";
-    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
-    sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
-    sandbox.until("a", "RUNNING");
-    let said = sandbox.read("stdout");
-    for option in ["stdout_capture_maxbytes", "stdout_events_enabled"] {
-        assert!(said.contains(&format!("{option} of a is not there yet: it has no effect")), "{said}");
-    }
-    assert!(said.contains("[eventlistener:l] runs, but events are not there yet"), "{said}");
-}
-
-#[test]
 fn a_password_of_the_server_is_never_only_parsed() {
     let sandbox = short_lived("[unix_http_server]\nusername=joe\npassword=secret\n");
     wait_for("the socket", || sandbox.dir.join("sock").exists().then_some(()));

@@ -147,4 +147,7 @@ impl Host for Fake {
         self.stdin.extend_from_slice(bytes);
         Ok(())
     }
+    fn send_remote_event(&mut self, kind: &str, data: &str) {
+        self.stdin.extend_from_slice(format!("{kind}={data}").as_bytes());
+    }
 }

@@ -139,7 +139,9 @@ fn apply(
     let mut answers = vec![None];
     for action in &out {
         match *action {
-            Action::Became { from, to } => {
+            Action::Became { from, to, pid, .. } => {
+                let has_none = [State::Stopped, State::Starting, State::Backoff, State::Fatal].contains(&to);
+                assert!(has_none || pid == PID, "listeners are told which child it was: {}", context());
                 assert_eq!(from, shown, "the transitions form a chain: {}", context());
                 assert_ne!(from, to, "{}", context());
                 tally.transitions.insert((from, to));
@@ -438,7 +440,10 @@ fn a_stop_is_over_only_when_the_remains_are() {
 fn a_start_while_remains_live_waits_for_their_end() {
     let mut case = Case::new(|config| config.autorestart = AutoRestart::Never);
     case.spawn().after(10).event(Event::Exited { exit: Exit::Code(0), remains: true }).out.clear();
-    assert_eq!(case.event(Event::Start).out, [Action::Became { from: State::Exited, to: State::Starting }]);
+    assert_eq!(
+        case.event(Event::Start).out,
+        [Action::Became { from: State::Exited, to: State::Starting, pid: PID, tries: 0 }]
+    );
     case.out.clear();
     assert_eq!(case.event(Event::GroupEmpty).out, [Action::Spawn]);
 }

@@ -1,0 +1,108 @@
+//! What event listeners are told, and what they say: between the brain, the programs' output, and [`crate::events`].
+
+use super::Daemon;
+use super::children::{Heard, What};
+use crate::config::model::{GroupConfig, GroupKind, LogLevel};
+use crate::config::values::repr;
+use crate::events::{Deed, python_bytes, text_of};
+use crate::rpc::Channel;
+use crate::supervision::process::State;
+use crate::supervision::{Change, Mood, ProcId};
+
+impl Daemon {
+    /// A group has come into use, or has gone.
+    pub(super) fn tell_of_group(&mut self, group: &GroupConfig, is_added: bool) {
+        if let (GroupKind::Listeners(pool), true) = (&group.kind, is_added) {
+            let names = group.processes.iter().map(|process| process.name.clone());
+            let members = names.filter_map(|name| Some((self.supervision.find(&group.name, &name)?, name))).collect();
+            self.events.add_pool(&group.name, &pool.events, pool.buffer_size, members);
+        } else if !is_added {
+            self.events.remove_pool(&group.name);
+        }
+        let name = if is_added { "PROCESS_GROUP_ADDED" } else { "PROCESS_GROUP_REMOVED" };
+        self.events.notify(name, &|_| group.name.clone(), b"");
+    }
+
+    /// The supervisor's own state is another now.
+    pub(super) fn tell_of_mood(&mut self, mood: Mood) {
+        let is_up = mood == Mood::Running;
+        let name = if is_up { "SUPERVISOR_STATE_CHANGE_RUNNING" } else { "SUPERVISOR_STATE_CHANGE_STOPPING" };
+        self.events.notify(name, &|_| String::new(), b"");
+    }
+
+    /// A process's state is another now.
+    pub(super) fn tell_of_change(&mut self, id: ProcId, change: Change) {
+        if self.events.is_idle() {
+            return;
+        }
+        let Some(process) = self.supervision.process(id) else { return };
+        let value = |field: &str| match field {
+            "processname" => process.config.name.clone(),
+            "groupname" => process.group.name.clone(),
+            "from_state" => change.from.name().into(),
+            "expected" => u8::from(change.expected).to_string(),
+            "tries" => change.tries.to_string(),
+            _ => change.pid.to_string(),
+        };
+        self.events.notify(&format!("PROCESS_STATE_{}", change.to.name()), &value, b"");
+        self.events.set_running(id, change.to == State::Running);
+    }
+
+    /// A client has something to say.
+    pub(super) fn tell_of_remote(&mut self, kind: &str, data: &str) {
+        self.events.notify("REMOTE_COMMUNICATION", &|_| kind.to_owned(), data.as_bytes());
+    }
+
+    /// What programs have written goes to those who want to know of it.
+    pub(super) fn hear(&mut self) {
+        for heard in std::mem::take(&mut self.children.heard) {
+            self.hear_one(&heard);
+        }
+    }
+
+    fn hear_one(&mut self, Heard { id, pid, channel, what, bytes }: &Heard) {
+        let Some(process) = self.supervision.process(*id) else { return };
+        let (name, group) = (process.config.name.clone(), process.group.name.clone());
+        let channel_name = channel.name();
+        if self.children.copying {
+            // Census §6.2; a listener's words are shown as Python shows bytes.
+            let line = match what {
+                What::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),
+                What::Protocol => format!("{} {channel_name} output:\n{}", repr(&name), python_bytes(bytes)),
+                What::Communication => format!("{} {channel_name} emitted a comm event", repr(&name)),
+            };
+            self.log(LogLevel::Debug, &line);
+        }
+        let value = |field: &str| match field {
+            "processname" => name.clone(),
+            "groupname" => group.clone(),
+            "channel" => channel_name.into(),
+            _ => pid.to_string(),
+        };
+        let event = match (what, channel) {
+            (What::Protocol, _) => return self.events.hear(*id, bytes),
+            (What::Output { has_events: false }, _) => return,
+            (What::Output { .. }, Channel::Stdout) => "PROCESS_LOG_STDOUT",
+            (What::Output { .. }, Channel::Stderr) => "PROCESS_LOG_STDERR",
+            (What::Communication, Channel::Stdout) => "PROCESS_COMMUNICATION_STDOUT",
+            (What::Communication, Channel::Stderr) => "PROCESS_COMMUNICATION_STDERR",
+        };
+        self.events.notify(event, &value, bytes);
+    }
+
+    /// Carries out what the pools have decided.
+    pub(super) fn serve_listeners(&mut self) {
+        while let Some(deed) = self.events.next_deed() {
+            match deed {
+                Deed::Send(id, event) => {
+                    if self.children.send(id, &event, &self.poll).is_err() {
+                        self.events.refused(id);
+                    }
+                }
+                Deed::Debug(line) => self.log(LogLevel::Debug, &line),
+                Deed::Warn(line) => self.log(LogLevel::Warn, &line),
+                Deed::Error(line) => self.log(LogLevel::Error, &line),
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The tree of event types, one row each: name, payload, meaning. Who subscribes to a type hears all below it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// One type of event.
+#[derive(Debug)]
+pub struct Type {
+    /// As in `events=` and in the header. `A_B` is below `A`, and all are below `EVENT`.
+    pub name: &'static str,
+    /// The `key:value` pairs of the payload's first line; `None`: the type only stands for those below it.
+    fields: Option<&'static [&'static str]>,
+    /// A line of its own follows: what was said.
+    has_data: bool,
+    /// What has happened.
+    pub help: &'static str,
+}
+
+const fn row(name: &'static str, fields: &'static [&'static str], help: &'static str) -> Type {
+    Type { name, fields: Some(fields), has_data: false, help }
+}
+
+const fn above(name: &'static str, help: &'static str) -> Type {
+    Type { name, fields: None, has_data: false, help }
+}
+
+const fn with_data(row: Type) -> Type {
+    Type { has_data: true, ..row }
+}
+
+const TRIES: &[&str] = &["processname", "groupname", "from_state", "tries"];
+const PID: &[&str] = &["processname", "groupname", "from_state", "pid"];
+const ENDED: &[&str] = &["processname", "groupname", "from_state", "expected", "pid"];
+const PLAIN: &[&str] = &["processname", "groupname", "from_state"];
+const LOG: &[&str] = &["processname", "groupname", "pid", "channel"];
+const SPEECH: &[&str] = &["processname", "groupname", "pid"];
+
+/// Every type.
+#[rustfmt::skip]
+pub const TYPES: [Type; 27] = [
+    above("EVENT", "anything"),
+    above("PROCESS_STATE", "a process changed its state"),
+    row("PROCESS_STATE_STOPPED", PID, "it was stopped by request"),
+    row("PROCESS_STATE_EXITED", ENDED, "it ended by itself after it had been RUNNING"),
+    row("PROCESS_STATE_STARTING", TRIES, "it is about to be started"),
+    row("PROCESS_STATE_STOPPING", PID, "it was told to stop"),
+    row("PROCESS_STATE_BACKOFF", TRIES, "it ended too quickly or could not be started"),
+    row("PROCESS_STATE_FATAL", PLAIN, "it failed too often"),
+    row("PROCESS_STATE_RUNNING", PID, "it has stayed up for startsecs"),
+    row("PROCESS_STATE_UNKNOWN", PLAIN, "it could not be signalled"),
+    above("PROCESS_COMMUNICATION", "a process said something between the capture tokens"),
+    with_data(row("PROCESS_COMMUNICATION_STDOUT", SPEECH, "on its stdout")),
+    with_data(row("PROCESS_COMMUNICATION_STDERR", SPEECH, "on its stderr")),
+    above("PROCESS_LOG", "a process with …_events_enabled wrote something"),
+    with_data(row("PROCESS_LOG_STDOUT", LOG, "to its stdout")),
+    with_data(row("PROCESS_LOG_STDERR", LOG, "to its stderr")),
+    with_data(row("REMOTE_COMMUNICATION", &["type"], "a client called sendRemoteCommEvent")),
+    above("SUPERVISOR_STATE_CHANGE", "the supervisor changed its state"),
+    row("SUPERVISOR_STATE_CHANGE_RUNNING", &[], "it is up"),
+    row("SUPERVISOR_STATE_CHANGE_STOPPING", &[], "it begins to shut down or to restart"),
+    above("TICK", "time has passed"),
+    row("TICK_5", &["when"], "5 seconds"),
+    row("TICK_60", &["when"], "a minute"),
+    row("TICK_3600", &["when"], "an hour"),
+    above("PROCESS_GROUP", "a group came or went"),
+    with_data(row("PROCESS_GROUP_ADDED", &["groupname"], "it is in use now")),
+    with_data(row("PROCESS_GROUP_REMOVED", &["groupname"], "it is not in use any more")),
+];
+
+/// What `events=` may name.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    TYPES.iter().map(|row| row.name).collect()
+}
+
+impl Type {
+    /// The type of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Type> {
+        TYPES.iter().find(|row| row.name == name)
+    }
+
+    /// Whether who subscribes to `name` hears of it.
+    #[must_use]
+    pub fn is_below(&self, name: &str) -> bool {
+        let rest = self.name.strip_prefix(name);
+        name == "EVENT" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    }
+
+    /// The payload, from the value of each field and what was said.
+    pub(super) fn payload(&self, value: &dyn Fn(&str) -> String, data: &[u8]) -> String {
+        let fields = self.fields.unwrap_or_default().iter();
+        let mut text = fields.map(|field| format!("{field}:{}", value(field))).collect::<Vec<_>>().join(" ");
+        if self.has_data {
+            text.push('\n');
+            text.push_str(&text_of(data));
+        }
+        text
+    }
+}
+
+/// Bytes as text; what is no UTF-8 is written as Python would show it.
+#[must_use]
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => format!("Undecodable: {}", python_bytes(bytes)).into(),
+    }
+}
+
+/// Bytes as Python's `repr` shows them: `b'\xff\n'`.
+#[must_use]
+pub fn python_bytes(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { b'"' } else { b'\'' };
+    let mut shown = format!("b{}", char::from(quote));
+    for &byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = match byte {
+            b'\t' => write!(shown, "\\t"),
+            b'\n' => write!(shown, "\\n"),
+            b'\r' => write!(shown, "\\r"),
+            b'\\' => write!(shown, "\\\\"),
+            _ if byte == quote => write!(shown, "\\{}", char::from(byte)),
+            b' '..=b'~' => write!(shown, "{}", char::from(byte)),
+            _ => write!(shown, "\\x{byte:02x}"),
+        };
+    }
+    shown.push(char::from(quote));
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_subscribes_to_a_type_hears_all_below_it_and_nothing_else() {
+        let below = |name: &str| TYPES.iter().filter(|row| row.is_below(name)).count();
+        assert_eq!(below("EVENT"), 27);
+        assert_eq!(["PROCESS_STATE", "PROCESS_LOG", "PROCESS_GROUP", "TICK", "TICK_5"].map(below), [9, 3, 3, 4, 1]);
+        assert!(!Type::named("TICK_5").unwrap().is_below("TICK_60"));
+        // Only what is no leaf has no payload of its own.
+        for row in &TYPES {
+            let has_children = below(row.name) > 1;
+            assert_eq!(row.fields.is_none(), has_children, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn payloads_are_supervisors() {
+        let value = |field: &str| match field {
+            "from_state" => "RUNNING".into(),
+            "expected" => "0".into(),
+            "pid" => "42".into(),
+            "channel" => "stderr".into(),
+            "processname" => "cat".into(),
+            _ => "g".to_owned(),
+        };
+        let payload = |name: &str, data: &[u8]| Type::named(name).unwrap().payload(&value, data);
+        assert_eq!(
+            payload("PROCESS_STATE_EXITED", b""),
+            "processname:cat groupname:g from_state:RUNNING expected:0 pid:42"
+        );
+        assert_eq!(payload("PROCESS_LOG_STDERR", b"a\nb"), "processname:cat groupname:g pid:42 channel:stderr\na\nb");
+        assert_eq!(payload("PROCESS_GROUP_ADDED", b""), "groupname:g\n");
+        assert_eq!(payload("SUPERVISOR_STATE_CHANGE_RUNNING", b""), "");
+        assert_eq!(payload("REMOTE_COMMUNICATION", b"\xff'\n"), "type:g\nUndecodable: b\"\\xff'\\n\"");
+        assert_eq!(python_bytes(b"a'\"\\\t\x00~"), r#"b'a\'"\\\t\x00~'"#);
+    }
+}

@@ -1,0 +1,225 @@
+//! Event listeners: what they are told, byte for byte but for numbers and times, and what becomes of their answers.
+
+use super::{Run, compare};
+use crate::harness::wait_for;
+use serde_json::json;
+
+/// Writes each event to the file that it is given, and answers OK; with a second argument, to each one's first sending that.
+const LISTENER: &str = r"
+import sys
+out = open(sys.argv[1], 'ab', buffering=0)
+seen = set()
+while True:
+    sys.stdout.write('READY\n')
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line:
+        break
+    headers = dict(pair.split(':', 1) for pair in line.split())
+    data = sys.stdin.read(int(headers['len']))
+    out.write((line + data + '\n---\n').encode())
+    answer = 'RESULT 2\nOK'
+    if len(sys.argv) > 2 and headers['serial'] not in seen:
+        seen.add(headers['serial'])
+        answer = sys.argv[2].replace('_', '\n')
+    sys.stdout.write(answer)
+    sys.stdout.flush()
+";
+
+fn listener(events: &str, more: &str) -> String {
+    format!(
+        "[eventlistener:l]\ncommand=python3 {{dir}}/listener.py {{dir}}/got\nevents={events}\nbuffer_size=100\n{more}\n"
+    )
+}
+
+/// Each event's type and all of it, with numbers and times taken out.
+fn got(run: &Run) -> Vec<(String, String)> {
+    let text = run.read("got");
+    let events = text.split("\n---\n").filter(|event| !event.is_empty());
+    events
+        .map(|event| {
+            let number = |word: &str| {
+                let (key, value) = word.split_once(':')?;
+                let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                let is_chance = ["serial", "poolserial", "pid", "when", "len"].contains(&key) && value != "0";
+                (is_number && is_chance).then(|| format!("{key}:#"))
+            };
+            let words = event.split(' ').map(|word| match word.split_once('\n') {
+                Some((first, rest)) => format!(
+                    "{}\n{}",
+                    number(first).unwrap_or_else(|| first.into()),
+                    number(rest).unwrap_or_else(|| rest.into())
+                ),
+                None => number(word).unwrap_or_else(|| word.into()),
+            });
+            let name = event.split("eventname:").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            (name.to_owned(), words.collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+fn until_got(run: &Run, text: &str, times: usize) {
+    wait_for(&format!("{times} times {text:?} at the listener"), || {
+        (run.read("got").matches(text).count() >= times).then_some(())
+    });
+}
+
+/// With a listener that is READY before anything happens.
+fn listen(conf: &str, body: impl Fn(&mut Run) + Sync) {
+    super::compare_unstarted(conf, |run| {
+        run.sandbox.write("listener.py", LISTENER);
+        run.sandbox.start();
+        run.until("l", "RUNNING");
+        body(run);
+    });
+}
+
+#[test]
+fn processes_groups_clients_and_the_supervisor_itself() {
+    let conf = "[program:x]\ncommand=/bin/sleep 1000\nautostart=false\n\
+                [program:bad]\ncommand=/bin/false\nstartretries=1\nautostart=false\n\
+                [program:missing]\ncommand=/nonexistent/x\nstartretries=0\nautostart=true\n\
+                [program:once]\ncommand=/bin/sh -c \"sleep 1.5; exit 3\"\nautorestart=false\nautostart=false\n\
+                [program:slow]\ncommand=/bin/sh -c \"trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done\"\n\
+                [program:good]\ncommand=/bin/sleep 1.5\nautorestart=false\nautostart=false\n";
+    let conf = format!("{conf}{}", listener("EVENT", ""));
+    listen(&conf, |run| {
+        for name in ["x", "bad", "once", "good"] {
+            let _ = run.rpc("supervisor.startProcess", json!([name, false]));
+        }
+        run.until("x", "RUNNING");
+        run.rpc("supervisor.stopProcess", json!(["x"])).unwrap();
+        run.until("bad", "FATAL");
+        run.until("once", "EXITED");
+        run.until("good", "EXITED");
+        run.rpc("supervisor.removeProcessGroup", json!(["x"])).unwrap();
+        run.rpc("supervisor.addProcessGroup", json!(["x"])).unwrap();
+        run.rpc("supervisor.sendRemoteCommEvent", json!(["kind", "d\u{e4}ta\nline"])).unwrap();
+        until_got(run, "REMOTE_COMMUNICATION", 1);
+        assert_eq!(run.stop(), 0);
+        let got = got(run);
+        for name in ["x", "bad", "missing", "once", "good"] {
+            for (_, event) in got.iter().filter(|(_, event)| event.contains(&format!("processname:{name} "))) {
+                run.note(name, event);
+            }
+        }
+        for kind in ["PROCESS_GROUP", "REMOTE", "SUPERVISOR"] {
+            for (_, event) in got.iter().filter(|(name, _)| name.starts_with(kind)) {
+                run.note(kind, event);
+            }
+        }
+        // One of each that this brings about, and the listener is still there at the end.
+        for kind in ["STARTING", "RUNNING", "BACKOFF", "FATAL", "EXITED", "STOPPING", "STOPPED"] {
+            assert!(got.iter().any(|(name, _)| *name == format!("PROCESS_STATE_{kind}")), "{kind}: {got:?}");
+        }
+        for kind in ["GROUP_ADDED", "GROUP_REMOVED", "CHANGE_RUNNING", "CHANGE_STOPPING"] {
+            assert!(got.iter().any(|(name, _)| name.ends_with(kind)), "{kind}: {got:?}");
+        }
+    });
+}
+
+#[test]
+fn output_is_told_where_that_is_enabled() {
+    let conf = "[program:x]\nautostart=false\nstdout_events_enabled=true\nstderr_events_enabled=true\n\
+                command=/bin/sh -c \"echo some words; sleep 0.5; printf '\\303\\244 no newline' >&2; sleep 0.5; \
+                printf '\\377\\n'; exec sleep 1000\"\n\
+                [program:quiet]\ncommand=/bin/sh -c \"echo quiet; exec sleep 1000\"\nautostart=false\n";
+    let conf = format!("{conf}{}", listener("PROCESS_LOG", "stdout_events_enabled=true\n"));
+    listen(&conf, |run| {
+        for name in ["quiet", "x"] {
+            run.rpc("supervisor.startProcess", json!([name])).unwrap();
+        }
+        until_got(run, "eventname:PROCESS_LOG", 3);
+        for (_, event) in got(run) {
+            run.note("event", event);
+        }
+        run.stop();
+    });
+}
+
+#[test]
+fn what_stands_between_the_tokens_is_told_and_not_logged() {
+    let text = "outside, and long enough\\\\n<!--XSUPERVISOR:BEGIN-->caught<!--XSUPERVISOR:END-->again outside, and long enough\\\\n";
+    let conf = format!(
+        "[program:x]\ncommand=/bin/sh -c \"printf '{text}'; sleep 0.5; printf '{text}' >&2; exec sleep 1000\"\n\
+         autostart=false\nstdout_capture_maxbytes=1MB\nstderr_capture_maxbytes=1MB\n\
+         stdout_logfile={{dir}}/x.out\nstderr_logfile={{dir}}/x.err\n{}",
+        listener("PROCESS_COMMUNICATION", "")
+    );
+    listen(&conf, |run| {
+        run.rpc("supervisor.startProcess", json!(["x"])).unwrap();
+        until_got(run, "eventname:PROCESS_COMMUNICATION", 2);
+        for (_, event) in got(run) {
+            run.note("event", event);
+        }
+        run.stop();
+        for name in ["x.out", "x.err"] {
+            run.note(name, run.read(name));
+        }
+    });
+}
+
+#[test]
+fn ticks_come_on_the_hands_of_the_clock() {
+    listen(&listener("TICK_5", ""), |run| {
+        until_got(run, "eventname:TICK_5", 2);
+        let text = run.read("got");
+        let when = |event: &str| event.split("when:").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok());
+        let times: Vec<u64> = text.split("\n---\n").filter_map(when).collect();
+        assert!(times[0] < times[1] && times.iter().all(|when| when.is_multiple_of(5)), "{times:?}");
+        run.note("tick", &got(run)[0].1);
+        run.stop();
+    });
+}
+
+#[test]
+fn what_is_rejected_comes_again() {
+    let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got RESULT_4_FAIL\n").replace(
+        "RESULT_4_FAIL",
+        // The underscores of the argument are newlines but for the first.
+        "RESULT\\ 4_FAIL",
+    );
+    listen(&conf, |run| {
+        for data in ["one", "two"] {
+            run.rpc("supervisor.sendRemoteCommEvent", json!(["t", data])).unwrap();
+            until_got(run, &format!("\n{data}\n"), 2);
+        }
+        for (_, event) in got(run) {
+            run.note("event", event);
+        }
+        run.until_log("WARN l: event was rejected", 2);
+        run.stop();
+    });
+}
+
+#[test]
+fn who_breaks_the_protocol_hears_no_more() {
+    let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got nonsense_\n");
+    listen(&conf, |run| {
+        run.rpc("supervisor.sendRemoteCommEvent", json!(["t", "one"])).unwrap();
+        run.until_log("WARN l: bad result line: 'nonsense'", 1);
+        run.until_log(
+            "WARN l: has entered the UNKNOWN state and will no longer receive events, this usually indicates the process \
+             violated the eventlistener protocol",
+            1,
+        );
+        // Started again it gets what it had in hand.
+        run.rpc("supervisor.stopProcess", json!(["l"])).unwrap();
+        run.rpc("supervisor.startProcess", json!(["l"])).unwrap();
+        until_got(run, "\none\n", 2);
+        run.stop();
+    });
+}
+
+#[test]
+fn a_full_buffer_says_what_it_drops() {
+    let conf = "[eventlistener:l]\ncommand=/bin/sleep 1000\nevents=REMOTE_COMMUNICATION\nbuffer_size=2\n";
+    compare(conf, |run| {
+        for data in ["a", "b", "c", "d"] {
+            run.call("supervisor.sendRemoteCommEvent", json!(["t", data])).unwrap();
+        }
+        run.until_log("ERRO pool l event buffer overflowed, discarding event 0", 1);
+        run.until_log("ERRO pool l event buffer overflowed, discarding event 1", 1);
+        run.stop();
+    });
+}
