@@ -235,6 +235,11 @@ fn formats_are_expanded_as_by_python() {
                 let theirs = theirs.split(" Available names").next().unwrap();
                 prop_assert!(ours.starts_with(theirs), "{} <> {}", ours, theirs);
             }
+            // A width of six digits and more is a slip of the finger, not a text of a megabyte.
+            (Err(ours), Ok(_)) if ours.contains("too big") => {
+                let longest = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
+                prop_assert!(longest >= Some(6), "{}: {}", text, ours);
+            }
             (Err(ours), Ok(theirs)) => prop_assert!(false, "{} <> {}", ours, theirs),
         }
         Ok(())
