@@ -54,6 +54,13 @@ pub(super) struct Expanded {
     pub warning: Option<String>,
 }
 
+impl Expanded {
+    fn warn(&mut self, what: &str) {
+        let all = self.warning.get_or_insert_default();
+        all.extend([if all.is_empty() { "" } else { "; " }, what]);
+    }
+}
+
 /// Replaces every `%(…)` of `format`; `option` is how the message names it.
 // Differs from Supervisor: a bare `%s`, which prints the whole dictionary there, stays as it is (with a warning).
 pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expanded, String> {
@@ -77,9 +84,9 @@ pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expand
             (None, _) => out.text.extend(["%", spec]),
         }
         if !spec.starts_with('(') {
-            out.warning = Some(format!("'%{spec}' without a (name) is left as it is; write '%%{spec}'"));
+            out.warn(&format!("'%{spec}' without a (name) is left as it is; write '%%{spec}'"));
         } else if let Some((name, _)) = spec.split_once(") ") {
-            out.warning = Some(format!("the blank in '%{spec}' is taken for a flag; write '%{name})s '"));
+            out.warn(&format!("the blank in '%{spec}' is taken for a flag; write '%{name})s '"));
         }
     }
     out.text.push_str(rest);

@@ -32,6 +32,7 @@ mod pidproxy;
 mod rpc;
 mod signals;
 mod spawning;
+mod superlance;
 mod twiddler;
 mod web;
 
