@@ -223,7 +223,7 @@ impl Daemon {
         self.go_to_background(&config);
         self.events.begin(&config.server.identifier, self.now);
         self.write_pidfile(&config);
-        self.say_what_is_missing(&config);
+        self.say_what_has_no_effect(&config);
         self.say_where_output_goes(&config);
         self.log(LogLevel::Info, &format!("supervisord started with pid {}", std::process::id()));
         self.supervision = Supervision::new(config);
@@ -350,8 +350,8 @@ impl Daemon {
         }
     }
 
-    /// Options whose feature is not there yet are named, once each.
-    fn say_what_is_missing(&mut self, config: &Config) {
+    /// What the file asks for and cannot have here, a line each.
+    fn say_what_has_no_effect(&mut self, config: &Config) {
         let mut lines = Vec::new();
         if config.server.nodaemon == Some(false) && self.settings.is_pid1 {
             let why = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
