@@ -35,6 +35,13 @@ pub fn oracle() -> Option<PathBuf> {
     venv.join("bin/supervisord").exists().then_some(venv)
 }
 
+/// The virtual environment with programs that people run with Supervisor: `$RSUP_THIRD_PARTY`, or what `tests/run` made before.
+pub fn third_party() -> Option<PathBuf> {
+    let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/third-party");
+    let venv = std::env::var_os("RSUP_THIRD_PARTY").map_or_else(made, PathBuf::from);
+    venv.join("made-from").exists().then_some(venv)
+}
+
 /// The binary under test: `$RSUP_STATIC` (`tests/run` names the static one that ships), or what cargo has just built.
 pub fn rsup() -> PathBuf {
     std::env::var_os("RSUP_STATIC").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rsup")), PathBuf::from)
