@@ -303,6 +303,8 @@ impl Daemon {
         Input::Signalled(id, purpose, result)
     }
 
+    /// A pipe's news may be of one that was closed a moment ago and that a child on its way through exec still has: its
+    /// successor is then tried for nothing.
     fn serve(&mut self, ready: Ready) {
         let Some((kind, n)) = split_token(ready.token) else { return };
         match kind {

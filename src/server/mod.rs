@@ -311,8 +311,10 @@ impl Server {
         self.close(client);
     }
 
-    /// The caller drops it, which closes the socket.
+    /// The caller drops it, which closes the socket. The poll must be told: a child on its way through exec still has a copy
+    /// (its close-on-exec comes after we go on), and a hang-up told of that would be taken for the next client's.
     fn close(&mut self, client: &Client) {
+        let _ = self.poll.remove(&client.socket);
         self.open = self.open.saturating_sub(1);
         self.held = self.held.saturating_sub(client.held);
         if self.open == 0 {

@@ -165,6 +165,20 @@ fn value(reply: &HttpReply) -> Value {
 }
 
 #[test]
+fn a_connection_that_is_closed_tells_nothing_more_though_a_child_has_a_copy_of_it() {
+    let mut world = world();
+    let client = world.connect();
+    world.rest();
+    let copy = world.server.clients[0].as_ref().unwrap().socket.try_clone().unwrap();
+    drop(client);
+    world.rest_until(0);
+    let mut next = world.connect();
+    let bytes = call("supervisor.getAPIVersion", &[]);
+    assert_eq!(replies(&world.exchange(&mut next, &bytes, &[])).len(), 1);
+    drop(copy);
+}
+
+#[test]
 fn many_calls_go_over_one_connection_however_they_are_cut() {
     let mut world = world();
     for cuts in [&[][..], &[1], &[3, 50], &[4000]] {
