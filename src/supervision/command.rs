@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Event, State};
-use super::waits::{Goal, Reply, Status, Wait};
+use super::waits::{Goal, Reply, Status, Verdict, Wait};
 use super::{Effect, Group, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
 use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
@@ -79,7 +79,7 @@ impl Supervision {
         }
         match command {
             Command::Start { target, wait } => match self.whom(&target) {
-                Ok(whom) => self.start(ticket, whom, &target, wait),
+                Ok(whom) => self.start(ticket, whom, &target, wait, now),
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::Stop { target, wait } => match self.whom(&target) {
@@ -87,7 +87,7 @@ impl Supervision {
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::Signal { target, signal } => match self.whom(&target) {
-                Ok(whom) => self.signal(ticket, whom, &target, signal),
+                Ok(whom) => self.signal(ticket, whom, &target, signal, now),
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::AddGroup(name) => self.add(ticket, &name, now),
@@ -136,10 +136,10 @@ impl Supervision {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool) {
+    fn start(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool, now: Now) {
         let (ids, mut waiting) = match whom {
-            Whom::One(id) => (vec![id], Wait::single(ticket)),
-            Whom::Many(ids) => (ids, Wait::array(ticket)),
+            Whom::One(id) => (vec![id], Wait::single(ticket, now)),
+            Whom::Many(ids) => (ids, Wait::array(ticket, now)),
         };
         for id in ids {
             if waiting.is_array && self.process(id).is_none_or(|process| process.state().is_running()) {
@@ -179,7 +179,7 @@ impl Supervision {
                 if fault.code == FaultCode::AbnormalTermination {
                     self.log(LogLevel::Warn, format!("process '{name}' already running"));
                 }
-                self.settle_item(place, Some(fault));
+                self.settle_item(place, Some(fault), now);
             }
         }
     }
@@ -192,12 +192,12 @@ impl Supervision {
                 if !self.process(id).is_some_and(stoppable) {
                     return self.refuse(ticket, Fault::new(FaultCode::NotRunning, name));
                 }
-                self.stop_these(Wait::single(ticket), vec![(id, name)], wait, now);
+                self.stop_these(Wait::single(ticket, now), vec![(id, name)], wait, now);
             }
             Whom::Many(mut ids) => {
                 ids.retain(|&id| self.process(id).is_some_and(stoppable));
                 let named = ids.into_iter().map(|id| (id, self.name_given(target, id))).collect();
-                self.stop_these(Wait::array(ticket), named, wait, now);
+                self.stop_these(Wait::array(ticket, now), named, wait, now);
             }
         }
     }
@@ -213,14 +213,21 @@ impl Supervision {
         self.remind_waits(now);
     }
 
-    fn signal(&mut self, ticket: Ticket, whom: Whom, target: &Target, (given, number): (String, Option<i32>)) {
+    fn signal(
+        &mut self,
+        ticket: Ticket,
+        whom: Whom,
+        target: &Target,
+        (given, number): (String, Option<i32>),
+        now: Now,
+    ) {
         let signallable =
             |process: &Process| matches!(process.state(), State::Starting | State::Running | State::Stopping);
         let (ids, mut waiting) = match whom {
-            Whom::One(id) => (vec![id], Wait::single(ticket)),
+            Whom::One(id) => (vec![id], Wait::single(ticket, now)),
             Whom::Many(mut ids) => {
                 ids.retain(|&id| self.process(id).is_some_and(signallable));
-                (ids, Wait::array(ticket))
+                (ids, Wait::array(ticket, now))
             }
         };
         for id in ids {
@@ -248,7 +255,7 @@ impl Supervision {
                 return self.refuse(ticket, fault);
             }
             let status = self.status(id, Some(fault));
-            waiting.done.extend(status.map(|status| (id, status)));
+            waiting.done.extend(status.map(|status| (id, Verdict::AtOnce, status)));
         }
         self.add_wait(waiting);
     }
@@ -269,7 +276,7 @@ impl Supervision {
             }
             (Purpose::Request(_), result) => {
                 if let Some((place, _)) = self.waiting_item(id, |goal| matches!(goal, Goal::Signal)) {
-                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)));
+                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)), now);
                 }
             }
             (Purpose::Sweep { kill }, result) => {
@@ -287,12 +294,12 @@ impl Supervision {
     }
 
     fn add(&mut self, ticket: Ticket, name: &str, now: Now) {
-        if self.has_group(name) {
-            return self.refuse(ticket, Fault::new(FaultCode::AlreadyAdded, name));
-        }
         let Some(config) = self.parsed.groups.iter().find(|group| group.name == name).map(Rc::clone) else {
             return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
         };
+        if self.has_group(name) {
+            return self.refuse(ticket, Fault::new(FaultCode::AlreadyAdded, name));
+        }
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
         self.add_group(&config);
         if let Some(group) = self.groups.get(name) {

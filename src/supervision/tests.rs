@@ -487,14 +487,15 @@ fn a_waiting_stop_answers_when_it_is_dead_and_holds_up_nobody() {
 }
 
 #[test]
-fn the_answers_of_a_group_come_failures_first_then_as_they_are_done() {
-    let members = ["quick", "slow", "bad"].map(|name| program(name, |p| p.autostart = false)).to_vec();
-    let scripts = [("bad", Script { unspawnable: true, ..WELL })];
+fn the_answers_of_a_group_are_what_is_decided_at_once_then_late_failures_then_the_rest() {
+    let member = |name: &str, startsecs| program(name, |p| (p.autostart, p.startsecs) = (false, startsecs));
+    let members = vec![member("slow", 1), member("quick", 0), member("falls", 2), member("bad", 1), member("last", 0)];
+    let scripts = [("bad", Script { unspawnable: true, ..WELL }), ("falls", fails(1200, 1))];
     let mut world = World::new(config(vec![group("g", 1, members)], |_| {}), &scripts).boot();
     world.ask(1, Command::Start { target: Target::Group("g".into()), wait: true }).run_until(5000);
     let Some(Reply::Statuses(list)) = world.replies.get(&1) else { panic!("{:?}", world.replies) };
     let list: Vec<_> = list.iter().map(|status| (status.name.as_str(), status.fault.is_some())).collect();
-    assert_eq!(list, [("bad", true), ("quick", false), ("slow", false)]);
+    assert_eq!(list, [("quick", false), ("bad", true), ("last", false), ("falls", true), ("slow", false)]);
 }
 
 #[test]
@@ -509,6 +510,10 @@ fn a_group_can_be_removed_only_when_stopped_and_added_again() {
         [Some(FaultCode::StillRunning), None, None, Some(FaultCode::BadName), None, Some(FaultCode::AlreadyAdded)]
     );
     assert_eq!(world.state("a"), State::Starting);
+    // What the file has no more cannot be added, whether it is in use or not.
+    world.supervision.reread(config(vec![], |_| {}));
+    world.ask(7, Command::AddGroup("a".into()));
+    assert_eq!(world.fault(7), Some(FaultCode::BadName));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::Duration;
 pub enum Reply {
     /// Done.
     True,
-    /// One entry for each process, in starting order; if the request waited, those that failed come first.
-    // Differs from Supervisor: it has what fails later in order of completion, as its slow loop comes upon it.
+    /// One entry for each process, in starting order: first what was decided at once, then what failed later, then the others.
+    // Differs from Supervisor: it has what is decided later in order of completion, as its slow loop comes upon it.
     Statuses(Vec<Status>),
     /// Refused, or failed.
     Fault(Fault),
@@ -52,12 +52,19 @@ pub(super) struct Wait {
     pub(super) is_array: bool,
     /// What is still open: process, goal, the name that the client gave.
     pub(super) items: Vec<(ProcId, Goal, String)>,
-    pub(super) done: Vec<(ProcId, Status)>,
+    pub(super) done: Vec<(ProcId, Verdict, Status)>,
     fault: Option<Fault>,
     /// Of a request for many: whom it was for.
     order: Vec<ProcId>,
-    /// It waits for what becomes of them.
-    is_patient: bool,
+    since: Mono,
+}
+
+/// When it was known what becomes of a process, in the order in which it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    AtOnce,
+    FailedLater,
+    DoneLater,
 }
 
 /// A place in the table: wait, item.
@@ -67,27 +74,20 @@ pub(super) type Place = (usize, usize);
 const REMIND_EVERY: Duration = Duration::from_secs(2);
 
 impl Wait {
-    pub(super) fn single(ticket: Ticket) -> Self {
-        Wait {
-            ticket,
-            is_array: false,
-            items: Vec::new(),
-            done: Vec::new(),
-            fault: None,
-            order: Vec::new(),
-            is_patient: false,
-        }
+    pub(super) fn single(ticket: Ticket, now: Now) -> Self {
+        let (items, done, order) = (Vec::new(), Vec::new(), Vec::new());
+        Wait { ticket, is_array: false, items, done, fault: None, order, since: now.mono }
     }
 
-    pub(super) fn array(ticket: Ticket) -> Self {
-        Wait { is_array: true, ..Wait::single(ticket) }
+    pub(super) fn array(ticket: Ticket, now: Now) -> Self {
+        Wait { is_array: true, ..Wait::single(ticket, now) }
     }
 
     fn statuses(self) -> Vec<Status> {
         let place: BTreeMap<ProcId, usize> = self.order.iter().copied().zip(0..).collect();
         let mut done = self.done;
-        done.sort_by_key(|(id, status)| (self.is_patient && status.fault.is_none(), place.get(id)));
-        done.into_iter().map(|(_, status)| status).collect()
+        done.sort_by_key(|(id, verdict, _)| (*verdict, place.get(id)));
+        done.into_iter().map(|(_, _, status)| status).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -102,10 +102,8 @@ impl Wait {
 impl Supervision {
     pub(super) fn add_wait(&mut self, mut wait: Wait) {
         if wait.is_array {
-            let decided = wait.done.iter().map(|(id, _)| *id);
+            let decided = wait.done.iter().map(|(id, _, _)| *id);
             wait.order = decided.chain(wait.items.iter().map(|(id, _, _)| *id)).collect();
-            let patient = |goal: &Goal| matches!(goal, Goal::Probe { wait: true } | Goal::Stop { wait: true, .. });
-            wait.is_patient = wait.items.iter().any(|(_, goal, _)| patient(goal));
         }
         self.waits.push(wait);
         self.answer_finished();
@@ -131,21 +129,26 @@ impl Supervision {
     }
 
     /// Closes one item, and answers the request if that was the last.
-    pub(super) fn settle_item(&mut self, (wait, item): Place, fault: Option<Fault>) {
+    pub(super) fn settle_item(&mut self, (wait, item): Place, fault: Option<Fault>, now: Now) {
         let Some(id) = self.waits.get(wait).and_then(|wait| wait.items.get(item)).map(|item| item.0) else { return };
         let status = self.status(id, fault.clone());
         if let Some(wait) = self.waits.get_mut(wait) {
             wait.items.remove(item);
-            wait.done.extend(status.map(|status| (id, status)));
+            let verdict = match &fault {
+                _ if now.mono <= wait.since => Verdict::AtOnce,
+                Some(_) => Verdict::FailedLater,
+                None => Verdict::DoneLater,
+            };
+            wait.done.extend(status.map(|status| (id, verdict, status)));
             wait.fault = fault;
         }
         self.answer_finished();
     }
 
     /// The process may have reached what somebody waits for.
-    pub(super) fn look_at_waits(&mut self, id: ProcId, _now: Now) {
+    pub(super) fn look_at_waits(&mut self, id: ProcId, now: Now) {
         while let Some((place, fault)) = self.reached(id) {
-            self.settle_item(place, fault);
+            self.settle_item(place, fault, now);
         }
     }
 

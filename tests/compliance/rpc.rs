@@ -127,6 +127,41 @@ fn groups_answer_one_struct_a_process() {
 }
 
 #[test]
+fn what_is_decided_at_once_comes_in_starting_order() {
+    const AT_ONCE: &str = "autostart=false\nstartsecs=0\nstartretries=0\n";
+    let program = |(name, command)| format!("[program:{name}]\ncommand={command}\n{AT_ONCE}");
+    let programs = [("a", "/bin/sleep 1000"), ("b", "/no/such"), ("c", "/bin/sleep 1000"), ("d", "/etc/passwd")];
+    let conf: String = programs.map(program).concat() + "[group:g]\nprograms=c,b\npriority=5\n";
+    compare(&conf, |run| {
+        run.call("supervisor.startAllProcesses", json!([])).unwrap();
+        run.call("supervisor.startAllProcesses", json!([])).unwrap();
+    });
+}
+
+#[test]
+fn a_group_that_the_file_has_no_more_cannot_be_added_though_it_is_in_use() {
+    compare(PROGRAMS, |run| {
+        run.reconfigure("[program:b]\ncommand=/bin/sleep 1000\n");
+        run.call("supervisor.addProcessGroup", json!(["a"])).unwrap_err();
+        run.call("supervisor.reloadConfig", json!([])).unwrap();
+        for name in ["a", "b", "nobody"] {
+            run.call("supervisor.addProcessGroup", json!([name])).unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn after_a_reread_auto_logs_in_use_are_named() {
+    compare("[program:a]\ncommand=/bin/sleep 1000\n", |run| {
+        let before = run.rpc("supervisor.getAllConfigInfo", json!([])).unwrap()[0]["stdout_logfile"].clone();
+        assert_eq!(before, run.info("a")["stdout_logfile"]);
+        run.call("supervisor.reloadConfig", json!([])).unwrap();
+        let after = run.rpc("supervisor.getAllConfigInfo", json!([])).unwrap()[0]["stdout_logfile"].clone();
+        assert_eq!(after, if run.is_rsup() { before } else { json!("auto") });
+    });
+}
+
+#[test]
 fn signals_by_name_and_number() {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
