@@ -8,8 +8,6 @@
 )]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
-#[path = "../fuzz/checks.rs"]
-mod checks;
 #[path = "harness/mod.rs"]
 mod harness;
 
@@ -140,16 +138,5 @@ fn supervisors_server_understands_our_calls() {
     let Some(again) = through_python(AGAIN_BY_SUPERVISOR, &documents) else { return };
     for (params, document) in params.into_iter().zip(again) {
         assert_eq!(parse_call(document.as_bytes()), Ok(Call { method: "supervisor.method".into(), params }));
-    }
-}
-
-#[test]
-fn the_fuzzers_corpus_holds() {
-    for name in ["http", "xmlrpc"] {
-        let check = if name == "http" { checks::http } else { checks::xmlrpc };
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(files.len() > 5, "{name}");
-        files.iter().for_each(|file| check(&std::fs::read(file).unwrap()));
     }
 }

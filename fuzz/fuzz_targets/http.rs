@@ -1,6 +1,6 @@
 #![no_main]
-#[path = "../checks.rs"]
+#[path = "../checks/mod.rs"]
 #[allow(dead_code)]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::http(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::wire::http(data));

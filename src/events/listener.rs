@@ -101,8 +101,9 @@ impl Listener {
     }
 
     fn hear_line<'b>(&mut self, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
-        let end = memchr::memchr(b'\n', bytes);
-        let (head, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len())).unwrap_or_default();
+        let room = LINE_MAX_BYTES.saturating_sub(self.pending.len()).min(bytes.len());
+        let end = memchr::memchr(b'\n', bytes.get(..room).unwrap_or_default());
+        let (head, rest) = bytes.split_at_checked(end.unwrap_or(room)).unwrap_or_default();
         self.pending.extend_from_slice(head);
         if end.is_none() && self.pending.len() < LINE_MAX_BYTES {
             return rest;
@@ -196,7 +197,10 @@ mod tests {
             assert_eq!(said[2], Said::Became(State::Busy, State::Unknown));
             assert_eq!(said.len(), 3);
         }
-        let endless = vec![b'x'; LINE_MAX_BYTES + 1];
+        // A line that is too long is so in one piece as well.
+        let endless = [&*vec![b' '; LINE_MAX_BYTES + 1], b"2\nOK"].concat();
+        let (head, tail) = endless.split_at(100);
+        assert_eq!(tell(&[b"READY\n", EVENT, &endless]), tell(&[b"READY\n", EVENT, head, tail]));
         assert_eq!(state(&[b"READY\n", EVENT, &endless]), State::Unknown);
     }
 

@@ -318,42 +318,47 @@ impl Pool {
         let Some(member) = self.members.get_mut(place) else { return };
         let mut said = Vec::new();
         member.listener.hear(bytes, &mut said);
-        let name = member.name.clone();
-        let mut returned = None;
+        let (name, mut event, mut returned) = (member.name.clone(), member.event.take(), None);
         for said in said {
-            let line = match said {
+            match said {
                 Said::Processed => {
-                    (self.rejections, member.event) = (0, None);
-                    Deed::Debug(format!("{name}: event was processed"))
+                    (self.rejections, event) = (0, None);
+                    deeds.push_back(Deed::Debug(format!("{name}: event was processed")));
                 }
                 Said::Rejected => {
-                    returned = member.event.take();
-                    Deed::Warn(format!("{name}: event was rejected"))
+                    returned = event.take();
+                    deeds.push_back(Deed::Warn(format!("{name}: event was rejected")));
                 }
                 Said::NoResult(line) => {
-                    returned = member.event.take();
-                    Deed::Warn(format!("{name}: bad result line: '{}'", text_of(&line)))
+                    returned = event.take();
+                    deeds.push_back(Deed::Warn(format!("{name}: bad result line: '{}'", text_of(&line))));
                 }
                 Said::Became(from, to) => {
                     deeds.push_back(Deed::Debug(format!("{name}: {} -> {}", from.name(), to.name())));
-                    if to != State::Unknown {
-                        continue;
+                    if to == State::Unknown {
+                        deeds.push_back(Deed::Warn(format!(
+                            "{name}: has entered the UNKNOWN state and will no longer receive events, this usually \
+                             indicates the process violated the eventlistener protocol"
+                        )));
                     }
-                    Deed::Warn(format!(
-                        "{name}: has entered the UNKNOWN state and will no longer receive events, this usually \
-                         indicates the process violated the eventlistener protocol"
-                    ))
+                    if let Some(event) = returned.take() {
+                        self.reject(event, now, deeds);
+                    }
                 }
-            };
-            deeds.push_back(line);
-        }
-        if let Some(event) = returned {
-            self.rejections = self.rejections.saturating_add(1);
-            if self.rejections > 1 {
-                self.hold_until = now.after(HOLD);
             }
-            self.put_back(event, deeds);
         }
+        if let Some(member) = self.members.get_mut(place) {
+            member.event = event;
+        }
+    }
+
+    /// An event was refused: after several in a row the next waits a while.
+    fn reject(&mut self, event: Sent, now: Mono, deeds: &mut VecDeque<Deed>) {
+        self.rejections = self.rejections.saturating_add(1);
+        if self.rejections > 1 {
+            self.hold_until = now.after(HOLD);
+        }
+        self.put_back(event, deeds);
     }
 }
 

@@ -147,6 +147,23 @@ fn a_full_buffer_drops_the_oldest_and_counts() {
 }
 
 #[test]
+fn the_log_tells_the_same_however_a_refusal_is_cut() {
+    let words = [FAIL, READY].concat();
+    let busy = || {
+        let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
+        rig.ready(1);
+        rig.remote("x");
+        rig
+    };
+    let whole = busy().hear(1, &words).log;
+    assert_eq!(whole[2], "rebuffering event 0 for pool p (buf size=0, max=10)");
+    for cut in 1..words.len() {
+        let (mut rig, (head, tail)) = (busy(), words.split_at(cut));
+        assert_eq!([rig.hear(1, head).log, rig.hear(1, tail).log].concat(), whole);
+    }
+}
+
+#[test]
 fn what_is_rejected_again_and_again_waits_a_second() {
     let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
     rig.ready(1);

@@ -1,4 +1,4 @@
-//! What must hold for any bytes: shared by the fuzz targets and by the ordinary tests, which replay the corpus.
+//! HTTP and XML-RPC.
 
 use rsup::wire::http::{BadMessage, Parsed, Request, parse_reply, parse_request, percent_decoded};
 use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response, write_call, write_value};

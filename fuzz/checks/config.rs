@@ -1,0 +1,229 @@
+//! The configuration: the dialect and the whole load, `%(name)s`, `environment=` and command lines.
+
+use rsup::config::model::{Config, User};
+use rsup::config::values::split_command;
+use rsup::config::{Loaded, Machine, Secrets, client, dump, load, processes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const MAIN: &str = "/work/main.conf";
+
+/// A machine that has the input's files and no others.
+#[derive(Default)]
+struct Source(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Source {
+    /// Files are separated by a NUL: the main one, then those in `/work/d`.
+    fn new(data: &[u8]) -> Self {
+        let names = (0..9).map(|n| if n == 0 { MAIN.into() } else { format!("/work/d/{n}.conf").into() });
+        Self(names.zip(data.split(|byte| *byte == 0)).map(|(name, text)| (name, text.to_vec())).collect())
+    }
+
+    /// The same files with other texts, if all are text.
+    fn changed(&self, change: impl Fn(&str) -> String) -> Option<Self> {
+        let change = |(name, text): (&PathBuf, &Vec<u8>)| {
+            Some((name.clone(), change(std::str::from_utf8(text).ok()?).into_bytes()))
+        };
+        self.0.iter().map(change).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl Machine for Source {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+        let (head, tail) = pattern.split_once('*').unwrap_or((pattern, ""));
+        let fits = |path: &&PathBuf| path.to_string_lossy().strip_prefix(head).is_some_and(|rest| rest.ends_with(tail));
+        self.0.keys().filter(fits).cloned().collect()
+    }
+    fn is_dir(&self, path: &Path) -> bool {
+        ["/", "/tmp", "/work", "/work/d", "/home/me"].iter().any(|dir| Path::new(dir) == path)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.0.contains_key(path) || self.is_dir(path)
+    }
+    fn user_by_name(&self, name: &str) -> Option<User> {
+        (name == "root").then(|| User { name: name.into(), uid: 0, gid: 0, groups: vec![0] })
+    }
+    fn user_by_uid(&self, uid: u32) -> Option<User> {
+        (uid == 0).then(|| self.user_by_name("root")).flatten()
+    }
+    fn group_by_name(&self, name: &str) -> Option<u32> {
+        (name == "root").then_some(0)
+    }
+    fn has_gid(&self, gid: u32) -> bool {
+        gid == 0
+    }
+    fn home(&self, user: &str) -> Option<String> {
+        user.is_empty().then(|| "/home/me".into())
+    }
+    fn uid(&self) -> u32 {
+        1000
+    }
+    fn gid(&self) -> u32 {
+        1000
+    }
+    fn environment(&self) -> Vec<(String, String)> {
+        [("HOME", "/home/me"), ("X", "x y"), ("N", "2"), ("API_TOKEN", "s3cret-t0ken")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into()
+    }
+    fn host_node_name(&self) -> String {
+        "node".into()
+    }
+    fn current_dir(&self) -> PathBuf {
+        "/work".into()
+    }
+}
+
+/// Line ends and comments between the lines change nothing, and what is dumped loads to the same again.
+pub fn ini(data: &[u8]) {
+    let plain = String::from_utf8_lossy(data).replace('_', "");
+    if plain.to_lowercase().contains("numprocs") && plain.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() > 2)
+    {
+        // Tens of thousands of processes are allowed, but nothing to learn from.
+        return;
+    }
+    let source = Source::new(data);
+    let loaded = read(&source);
+    let _ = client(Path::new(MAIN), &source);
+    for problem in &loaded.problems {
+        let lines =
+            source.0.get(&problem.file).map_or(0, |text| text.iter().filter(|b| matches!(b, b'\n' | b'\r')).count());
+        assert!(usize::try_from(problem.line).unwrap() <= lines + 1 && !problem.message.is_empty(), "{problem}");
+    }
+    if !data.contains(&b'\r')
+        && let Some(dos) = source.changed(|text| text.replace('\n', "\r\n"))
+    {
+        assert_eq!(read(&dos), loaded);
+    }
+    let comments = source.changed(|text| {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        text.split_inclusive('\n').flat_map(|line| ["; x = y\n", line]).collect()
+    });
+    if let Some(commented) = comments {
+        let mut commented = read(&commented);
+        let doubled = |at: u32| at.saturating_mul(2);
+        let messages = |loaded: &Loaded, line: fn(u32) -> u32| -> Vec<_> {
+            let told = |text: &str| text.split(" of line ").next().unwrap_or(text).to_owned();
+            loaded
+                .problems
+                .iter()
+                .map(|p| (p.severity, p.file.clone(), line(p.line), p.key.clone(), told(&p.message)))
+                .collect()
+        };
+        assert_eq!(messages(&commented, |line| line), messages(&loaded, doubled));
+        commented.problems.clone_from(&loaded.problems);
+        assert_eq!(commented, loaded);
+    }
+    if loaded.errors().next().is_none() {
+        dumps(&source, &loaded.config);
+    }
+}
+
+fn read(source: &Source) -> Loaded {
+    load(Path::new(MAIN), source)
+}
+
+fn dumps(source: &Source, config: &Config) {
+    let dumped = |source: &Source, secrets| dump(Path::new(MAIN), source, secrets).expect("a readable file");
+    let text = dumped(source, None);
+    let again = Source::new(text.as_bytes());
+    let loaded = read(&again);
+    assert_eq!(loaded.errors().collect::<Vec<_>>(), Vec::<&rsup::config::Problem>::new(), "{text}");
+    assert_eq!(&loaded.config, config, "{text}");
+    assert_eq!(dumped(&again, None), text);
+    let hidden = dumped(source, Some(&Secrets::of(config, source)));
+    assert!(!hidden.contains("s3cret-t0ken"), "{hidden}");
+}
+
+/// What the options of a `[program:prog]` in group `grp` come to.
+fn process(options: &[(&str, &str)]) -> Result<rsup::config::model::ProcessConfig, String> {
+    let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let processes = processes("prog", "grp", &options, Path::new(MAIN), &Source::default())?;
+    Ok((*processes[0]).clone())
+}
+
+/// The names of a command, and what they stand for in [`process`].
+const NAMES: [(&str, &str); 8] = [
+    ("%", "%"),
+    ("(here)s", "/work"),
+    ("(host_node_name)s", "node"),
+    ("(program_name)s", "prog"),
+    ("(group_name)s", "grp"),
+    ("(process_num)02d", "07"),
+    ("(numprocs)d", "1"),
+    ("(ENV_X)s", "x y"),
+];
+
+/// A text that has nothing but those names and percent signs, expanded.
+fn by_definition(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut out = parts.next()?.to_owned();
+    let mut rest: &str = text.get(out.len()..)?;
+    while let Some(spec) = rest.strip_prefix('%') {
+        let (value, tail) = NAMES.iter().find_map(|(name, value)| Some((value, spec.strip_prefix(name)?)))?;
+        let literal = tail.split('%').next()?;
+        out.extend([*value, literal]);
+        rest = tail.get(literal.len()..)?;
+    }
+    Some(out)
+}
+
+/// What is no name stays, doubled percent signs become single ones, and what comes behind does not change what stands before.
+pub fn expand(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let expand = |text: &str| process(&[("command", text), ("numprocs_start", "7")]).map(|process| process.command);
+    assert_eq!(expand(&text.replace('%', "%%")).as_deref(), Ok(text));
+    let expanded = expand(text);
+    if let Some(expected) = by_definition(text) {
+        assert_eq!(expanded, Ok(expected));
+    }
+    match expanded {
+        Ok(expanded) => {
+            // Width and precision are limited.
+            let most = text.len() + text.matches('%').count() * 400_400;
+            assert!(expanded.len() <= most, "{} > {most}", expanded.len());
+            assert_eq!(expand(&format!("{text}|%(program_name)s%%")), Ok(format!("{expanded}|prog%")));
+        }
+        Err(why) => assert!(why.starts_with("Format string ") && text.contains('%'), "{why}"),
+    }
+}
+
+/// What is parsed is written so that it is parsed alike; what stands in quotes comes out as it is.
+pub fn environment(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let parse =
+        |text: &str| process(&[("environment", &text.replace('%', "%%")), ("command", "x")]).map(|p| p.environment);
+    if let Ok(pairs) = parse(text) {
+        let names: BTreeSet<_> = pairs.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), pairs.len());
+        assert!(pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= text.len());
+        assert!(pairs.iter().all(|(_, value)| !value.starts_with(['"', '\'']) && !value.ends_with(['"', '\''])));
+        if let Some(written) = pairs.iter().map(written).collect::<Option<Vec<_>>>() {
+            assert_eq!(parse(&written.join(",")).as_ref(), Ok(&pairs));
+        }
+        for (name, value) in pairs.iter().filter(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric())) {
+            let options = [("environment", &*text.replace('%', "%%")), ("command", &format!("%(ENV_{name})s"))];
+            assert_eq!(process(&options).map(|process| process.command).as_ref(), Ok(value));
+        }
+    }
+    for (quote, other) in [('"', '\''), ('\'', '"')] {
+        if !text.contains(quote) {
+            let pairs = [("A", text.trim_matches(other)), ("B", "1")].map(|(name, value)| (name.into(), value.into()));
+            assert_eq!(parse(&format!("A={quote}{text}{quote},B=1")), Ok(pairs.into()));
+        }
+    }
+    if let Ok(words) = split_command(text) {
+        assert!(words.iter().map(String::len).sum::<usize>() <= text.len());
+        let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\"'\"'"))).collect();
+        assert_eq!(split_command(&quoted.join(" ")), Ok(words));
+    }
+}
+
+/// A pair as one writes it; `None`: no quote is left for it.
+fn written((name, value): &(String, String)) -> Option<String> {
+    let quote = ['"', '\''].into_iter().find(|quote| !value.contains(*quote))?;
+    Some(format!("{name}={quote}{value}{quote}"))
+}

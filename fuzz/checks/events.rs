@@ -1,0 +1,222 @@
+//! Capture mode and the listeners' protocol: no way of cutting the bytes makes a difference, and nothing is lost.
+
+use super::pieces;
+use rsup::events::{Capture, Deed, Events};
+use rsup::time::{Mono, Now};
+
+const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
+const END: &[u8] = b"<!--XSUPERVISOR:END-->";
+
+/// How many bytes at the front of an input say how the rest is cut.
+const CUTS: usize = 4;
+
+/// What goes to the log, and each capture.
+type Output = (Vec<u8>, Vec<Vec<u8>>);
+
+/// What a text comes to, by the definition: what stands outside of the tokens, and what stands between them.
+fn by_definition(text: &[u8]) -> Output {
+    let find = |text: &[u8], token: &[u8]| text.windows(token.len()).position(|window| window == token);
+    let (mut log, mut captures, mut rest) = (Vec::new(), Vec::new(), text);
+    while let Some(at) = find(rest, BEGIN) {
+        log.extend(&rest[..at]);
+        let inside = &rest[at + BEGIN.len()..];
+        let Some(end) = find(inside, END) else { return (log, captures) };
+        captures.push(inside[..end].to_vec());
+        rest = &inside[end + END.len()..];
+    }
+    log.extend(rest);
+    (log, captures)
+}
+
+/// Takes a piece as the daemon does; `longest`: of what was kept at once.
+fn take_piece(capture: &mut Capture, piece: &[u8], (log, captures): &mut Output, longest: &mut usize) {
+    for piece in capture.cut(piece) {
+        if piece.is_inside {
+            *longest = piece.text.len().max(*longest);
+            capture.keep(&piece.text);
+        } else {
+            log.extend(&piece.text);
+        }
+        if piece.is_last {
+            captures.push(capture.take());
+        }
+    }
+}
+
+/// Whatever the pieces: the log has what is outside of the tokens and each capture what is inside, no later than a token is long;
+/// no more is kept than is allowed, or comes in one piece.
+pub fn capture(data: &[u8]) {
+    let Some((&max_bytes, data)) = data.split_first() else { return };
+    let (lengths, text) = data.split_at(CUTS.min(data.len()));
+    let (mut whole, mut output) = (Capture::new(i64::MAX), Output::default());
+    let mut fed = 0;
+    for piece in pieces(text, lengths) {
+        take_piece(&mut whole, piece, &mut output, &mut 0);
+        fed += piece.len();
+        let (log, captures) = by_definition(&text[..fed]);
+        assert_eq!(output.1, captures);
+        assert!(log.starts_with(&output.0) && log.len() - output.0.len() < BEGIN.len());
+    }
+    output.0.extend(whole.finish());
+    assert_eq!(output, by_definition(text));
+
+    let (mut bounded, mut output, mut longest) = (Capture::new(max_bytes.into()), Output::default(), 0);
+    for piece in pieces(text, lengths) {
+        take_piece(&mut bounded, piece, &mut output, &mut longest);
+        let bound = longest.max(max_bytes.into());
+        assert!(output.1.iter().chain([&bounded.clone().take()]).all(|capture| capture.len() <= bound));
+    }
+}
+
+/// A line of a result is not longer than this.
+const LINE_MAX_BYTES: usize = 64 * 1024;
+
+/// A listener by the definition (census §9.4), byte by byte.
+#[derive(Debug)]
+enum Model {
+    Acknowledged(Vec<u8>),
+    Ready,
+    Line(Vec<u8>),
+    Body(u64, Vec<u8>),
+    Unknown,
+}
+
+impl Model {
+    /// What is logged of a byte.
+    fn hear(&mut self, byte: u8, log: &mut Vec<String>) {
+        let unknown = |from: &str| format!("debug l: {from} -> UNKNOWN");
+        match self {
+            Model::Unknown => {}
+            Model::Ready => {
+                log.push(unknown("READY"));
+                *self = Model::Unknown;
+            }
+            Model::Acknowledged(word) => {
+                word.push(byte);
+                if word == b"READY\n" {
+                    log.push("debug l: ACKNOWLEDGED -> READY".into());
+                    *self = Model::Ready;
+                } else if word.len() == b"READY\n".len() {
+                    log.push(unknown("ACKNOWLEDGED"));
+                    *self = Model::Unknown;
+                }
+            }
+            Model::Line(line) => {
+                line.push(byte);
+                let length =
+                    line.strip_suffix(b"\n").map(|line| std::str::from_utf8(line.get(7..)?).ok()?.trim().parse().ok());
+                *self = match length {
+                    None if line.len() < LINE_MAX_BYTES => return,
+                    Some(Some(length)) if length > 0 => Model::Body(length, Vec::new()),
+                    Some(Some(_)) => {
+                        log.extend(["warn l: event was rejected".into(), "debug l: BUSY -> ACKNOWLEDGED".into()]);
+                        Model::Acknowledged(Vec::new())
+                    }
+                    _ => {
+                        log.extend(["warn l: bad result line".into(), unknown("BUSY")]);
+                        Model::Unknown
+                    }
+                };
+            }
+            Model::Body(left, body) => {
+                *left -= 1;
+                body.push(byte);
+                if *left == 0 {
+                    let is_ok = body == b"OK";
+                    let verdict = if is_ok { "debug l: event was processed" } else { "warn l: event was rejected" };
+                    log.extend([verdict.into(), "debug l: BUSY -> ACKNOWLEDGED".into()]);
+                    *self = Model::Acknowledged(Vec::new());
+                }
+            }
+        }
+    }
+}
+
+/// A pool of one listener; its events are sent between the segments of what it says.
+struct Pool {
+    events: Events,
+    now: Now,
+    notified: usize,
+    processed: usize,
+    dropped: usize,
+}
+
+impl Pool {
+    fn new() -> Self {
+        let mut events = Events::default();
+        events.begin("fuzz", Now::default());
+        events.add_pool("p", &["SUPERVISOR_STATE_CHANGE".into()], 2, vec![(1, "l".into())]);
+        Self { events, now: Now::default(), notified: 0, processed: 0, dropped: 0 }
+    }
+
+    /// An event; what is said of it, and how many are sent.
+    fn happen(&mut self) -> (Vec<String>, usize) {
+        self.events.notify("SUPERVISOR_STATE_CHANGE_RUNNING", &|_| String::new(), b"");
+        self.notified += 1;
+        self.deeds()
+    }
+
+    /// What is said of these pieces, and how many events are sent after them.
+    fn hear(&mut self, pieces: &[&[u8]]) -> (Vec<String>, usize) {
+        // Else a cut behind READY would let an event in.
+        self.events.set_running(1, false);
+        pieces.iter().for_each(|piece| self.events.hear(1, piece));
+        self.events.set_running(1, true);
+        // Rejections hold the next event back for a while.
+        self.now.mono = Mono(self.now.mono.0 + 2_000_000_000);
+        self.events.on_time(self.now);
+        self.deeds()
+    }
+
+    fn deeds(&mut self) -> (Vec<String>, usize) {
+        let (mut log, mut sent) = (Vec::new(), 0);
+        while let Some(deed) = self.events.next_deed() {
+            match deed {
+                Deed::Send(..) => sent += 1,
+                Deed::Debug(line) => log.push(format!("debug {line}")),
+                Deed::Warn(line) => log.push(format!("warn {line}")),
+                Deed::Error(line) => log.push(format!("error {line}")),
+            }
+        }
+        let count = |start: &str| log.iter().filter(|line| line.starts_with(start)).count();
+        self.processed += count("debug l: event was processed");
+        self.dropped += count("error pool p event buffer overflowed");
+        (log, sent)
+    }
+}
+
+/// Whatever the pieces: the same is said, which is what the definition says; each event is answered once or comes again. 0xff in the
+/// input is no byte that is heard: there an event happens.
+pub fn listener(data: &[u8]) {
+    let (lengths, script) = data.split_at(CUTS.min(data.len()));
+    let (mut whole, mut cut, mut model) = (Pool::new(), Pool::new(), Model::Acknowledged(Vec::new()));
+    for segment in script.split(|byte| *byte == 0xff) {
+        let said = whole.hear(&[segment]);
+        assert_eq!(said, cut.hear(&pieces(segment, lengths)));
+        let mut expected = Vec::new();
+        segment.iter().for_each(|byte| model.hear(*byte, &mut expected));
+        let (log, sent) = said;
+        let is_told = |line: &&String| line.starts_with("debug l: ") || line.starts_with("warn l: ");
+        let is_comment = |line: &String| line.starts_with("warn l: has entered the UNKNOWN state");
+        let protocol = log.iter().filter(is_told).filter(|line| !is_comment(line));
+        let protocol: Vec<_> = protocol.map(|line| line.split(": '").next().unwrap_or(line)).collect();
+        assert_eq!(protocol, expected);
+        assert!(sent == 0 || sent == 1 && matches!(model, Model::Ready), "{sent} {model:?}");
+        if sent == 1 {
+            model = Model::Line(Vec::new());
+        }
+        let happened = whole.happen();
+        assert_eq!(happened, cut.happen());
+        assert_eq!(happened.1, usize::from(matches!(model, Model::Ready)));
+        if happened.1 == 1 {
+            model = Model::Line(Vec::new());
+        }
+    }
+    // One that does its work gets all that was not thrown away.
+    whole.events.restarted(1);
+    let mut sent = whole.hear(&[b"READY\n"]).1;
+    while sent > 0 {
+        sent = whole.hear(&[b"RESULT 2\nOKREADY\n"]).1;
+    }
+    assert_eq!(whole.notified, whole.processed + whole.dropped);
+}
