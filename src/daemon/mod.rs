@@ -42,11 +42,16 @@ mod supervisor_signals {
     pub(super) const USR2: i32 = libc::SIGUSR2;
 }
 
-/// What a token of the poll means; the order is the order of service.
+/// What a token of the poll means; the order is the order of service. Clients come before pipes: one that asks need not wait
+/// until all that programs have written is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The signal descriptor.
     Signals,
+    /// A listening socket.
+    Listener,
+    /// A client.
+    Connection,
     /// A child's stdout.
     Stdout,
     /// A child's stderr.
@@ -57,21 +62,17 @@ pub enum Kind {
     Lingering,
     /// A stream that has something queued.
     Stream,
-    /// A listening socket.
-    Listener,
-    /// A client.
-    Connection,
 }
 
 const KINDS: [Kind; 8] = [
     Kind::Signals,
+    Kind::Listener,
+    Kind::Connection,
     Kind::Stdout,
     Kind::Stderr,
     Kind::Stdin,
     Kind::Lingering,
     Kind::Stream,
-    Kind::Listener,
-    Kind::Connection,
 ];
 
 /// The poll's token of the n-th thing of a kind.

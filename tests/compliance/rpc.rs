@@ -380,7 +380,8 @@ fn starts_that_fail_say_why() {
             );
         }
         run.call("supervisor.startProcess", json!(["gone", false])).unwrap_err();
-        run.call("supervisor.startProcess", json!(["quick", 0])).unwrap();
+        // True, unless Supervisor is so slow that it comes upon the end before it answers.
+        let _ = run.call("supervisor.startProcess", json!(["quick", 0]));
         run.until("quick", "FATAL");
         run.call("supervisor.stopProcess", json!(["quick"])).unwrap_err();
         run.call("supervisor.signalProcess", json!(["quick", "HUP"])).unwrap_err();
