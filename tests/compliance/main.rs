@@ -20,6 +20,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod ansible_and_salt;
 mod background;
 mod config;
 mod control;
