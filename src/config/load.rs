@@ -234,12 +234,12 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// `[supervisord]`, which may be missing. Its environment gives names to all that is read after it.
+    /// `[supervisord]`, which may be missing: then it is as if it were empty. Its environment gives names to all that is read after it.
     pub fn server(&mut self) -> ServerConfig {
         let mut server = ServerConfig::default();
-        if let Some(section) = self.sections.section("supervisord") {
-            self.apply(section, options::SERVER, |_| true, Who::default(), &mut server);
-        }
+        let missing = Section { name: "supervisord".into(), ..Section::default() };
+        let section = self.sections.section("supervisord").unwrap_or(&missing);
+        self.apply(section, options::SERVER, |_| true, Who::default(), &mut server);
         self.environment.extend(server.environment.iter().cloned());
         server
     }

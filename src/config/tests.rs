@@ -584,6 +584,15 @@ fn included_files_are_merged_and_here_is_each_files_own() {
 }
 
 #[test]
+fn a_missing_supervisord_section_is_an_empty_one() {
+    let defaults = "[DEFAULT]\nenvironment=A=\"1\"\n";
+    let config = loaded(defaults);
+    assert_eq!(config, loaded(&format!("{defaults}[supervisord]")));
+    let dump = super::dump(Path::new("x.conf"), &Fake::new(&[("/work/x.conf", defaults)]), None).unwrap();
+    assert_eq!(config, loaded(&dump));
+}
+
+#[test]
 fn a_dump_shows_no_secrets_unless_asked() {
     let text = "[supervisord]\nenvironment=DB_PASSWORD=\"hunter22\",PLAIN=\"seen\"\n[program:a]\ncommand=x -p %(ENV_DB_PASSWORD)s %(ENV_TOKEN)s\n\
                 [supervisorctl]\nusername=me\npassword=p\n[inet_http_server]\nport=1\nusername=me\npassword=q1\n";
