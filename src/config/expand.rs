@@ -201,27 +201,30 @@ fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Resu
 fn digits(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&'static str, String) {
     #[expect(clippy::cast_precision_loss, reason = "Python makes a float of it too")]
     let float = n as f64;
-    let places = precision.unwrap_or(6);
+    let general = letter.eq_ignore_ascii_case(&'g');
+    let places = precision.unwrap_or(6).saturating_sub(usize::from(general && precision != Some(0)));
+    // All digits that are not 0 are among these; of more than 65,535 Rust's formatting panics.
+    let shown = places.min(64);
+    let more = "0".repeat(places.saturating_sub(shown));
     let (prefix, digits) = match letter {
         'o' => ("0o", format!("{n:o}")),
         'x' => ("0x", format!("{n:x}")),
         'X' => ("0X", format!("{n:X}")),
         'd' | 'i' | 'u' => ("", n.to_string()),
-        'f' | 'F' => return ("", pointed(&format!("{float:.places$}"), alternate)),
+        'f' | 'F' => return ("", pointed(&format!("{float:.shown$}{more}"), alternate)),
         _ => {
             // `%g` is `%f` for small numbers and `%e` for others, without zeros at the end.
-            let general = letter.eq_ignore_ascii_case(&'g');
-            let places = if general { places.max(1).saturating_sub(1) } else { places };
-            let text = format!("{float:.places$e}");
+            let text = format!("{float:.shown$e}");
             let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
             let power: usize = exponent.parse().unwrap_or(0);
-            let fixed = format!("{float:.*}", places.saturating_sub(power));
+            let fixed = format!("{float:.*}", shown.saturating_sub(power));
             let (number, exponent) = match general && power <= places {
                 true => (&*fixed, String::new()),
                 false => (mantissa, format!("e+{power:02}")),
             };
+            let number = format!("{number}{more}");
             let zeros = general && !alternate && number.contains('.');
-            let number = if zeros { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+            let number = if zeros { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
             let text = pointed(number, alternate) + &exponent;
             return ("", if letter.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text });
         }

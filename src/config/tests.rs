@@ -247,9 +247,34 @@ fn formats_are_expanded_as_by_python() {
 }
 
 #[test]
+fn a_precision_may_have_five_digits() {
+    let environment = BTreeMap::new();
+    let names = Names {
+        fixed: &[("process_num", Name::Number(i64::MIN)), ("numprocs", Name::Number(12_345_678))],
+        own: &[],
+        environment: &environment,
+        again: None,
+    };
+    for (format, start, end, length) in [
+        ("%(numprocs).65536f", "12345678.0", "000", 65_545),
+        ("%(numprocs).99999E", "1.23456780", "00E+07", 100_005),
+        ("%(numprocs)#.99999g", "12345678.0", "000", 100_000),
+        ("%(numprocs).99999g", "12345678", "12345678", 8),
+        ("%(process_num).99999f", "-9223372036854775808.0", "000", 100_020),
+        ("%(process_num)#.99999G", "-9223372036854775808.0", "000", 100_001),
+        ("%(process_num).99999x", "-000", "8000000000000000", 100_000),
+    ] {
+        let text = expand(format, "key", &names).unwrap().text;
+        assert!(text.starts_with(start) && text.ends_with(end), "{format}");
+        assert_eq!(text.len(), length, "{format}");
+    }
+}
+
+#[test]
 fn numbers_are_formatted_as_by_python() {
     let number = prop_oneof![any::<i32>().prop_map(i64::from), any::<i64>(), 0..1100_i64];
-    let strategy = (number, "[-+ #0]{0,3}", "(|[0-9]|1[0-9])", "(|\\.|\\.[0-9]|\\.1[0-9])", "[diuoxXeEfFgGcrsa]");
+    let strategy =
+        (number, "[-+ #0]{0,3}", "(|[0-9]|1[0-9])", "(|\\.|\\.[0-9]|\\.1[0-9]|\\.6553[4-7])", "[diuoxXeEfFgGcrsa]");
     compare(4000, &strategy, |python, (number, flags, width, precision, letter)| {
         let format = format!("%(process_num){flags}{width}{precision}{letter}");
         let environment = BTreeMap::new();
