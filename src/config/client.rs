@@ -1,52 +1,15 @@
 //! What a control client reads of the file: `[supervisorctl]`, and the servers themselves where that is missing.
 #![forbid(unsafe_code)]
 
-use super::load::{Reader, Who};
-use super::model::HttpServerConfig;
-use super::{Machine, Problem, Severity, options};
-use std::path::{Path, PathBuf};
-
-/// What the file says to a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Client {
-    /// `[supervisorctl]`, of the main file alone (as under Supervisor, `[include]` does not count here).
-    pub section: Option<ClientSection>,
-    /// All servers, of included files too, in file order.
-    pub servers: Vec<HttpServerConfig>,
-    /// What keeps these sections from being read; other sections' mistakes are not a client's business.
-    pub problems: Vec<Problem>,
-}
-
-/// `[supervisorctl]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientSection {
-    /// `http://host:port`, or `unix://` and an absolute path.
-    pub serverurl: String,
-    /// Sent when there is a password too.
-    pub username: Option<String>,
-    /// Sent when there is a user name too.
-    pub password: Option<String>,
-    /// Of the interactive shell.
-    pub prompt: String,
-    /// Absolute.
-    pub history_file: Option<PathBuf>,
-}
-
-impl Default for ClientSection {
-    fn default() -> Self {
-        let (serverurl, prompt) = (options::DEFAULT_URL.into(), "supervisor".into());
-        Self { serverurl, username: None, password: None, prompt, history_file: None }
-    }
-}
+use super::load::Reader;
+use super::model::Client;
+use super::{Machine, Severity, options};
+use std::path::Path;
 
 /// Reads the parts of a configuration that a client needs.
 pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
     let reader = Reader::open(main_file, false, machine);
-    let section = reader.sections.section("supervisorctl").map(|section| {
-        let mut read = ClientSection::default();
-        reader.apply(section, options::CLIENT, |_| true, Who::default(), &mut read);
-        read
-    });
+    let section = reader.sections.section("supervisorctl").map(|section| reader.read(section, options::CLIENT));
     let mut problems = reader.problems();
     let mut reader = Reader::open(main_file, true, machine);
     let _ = reader.server();

@@ -7,7 +7,7 @@ use super::model::{
     ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig, Owner,
     ProcessConfig, ServerConfig, SocketAddress,
 };
-use super::options::{self, Draft, HttpDraft, Opt, Scope};
+use super::options::{self, Draft, Opt, Scope};
 use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
 use crate::events;
@@ -204,23 +204,25 @@ impl<'m> Reader<'m> {
     }
 
     fn names<'a>(&'a self, scope: Scope, who: Who<'a>) -> Vec<(&'static str, Name<'a>)> {
-        let mut names = vec![("here", Name::Text(&self.here))];
-        names.truncate(usize::from(scope != Scope::Env));
         let later = |name| if who.template { Name::Later } else { name };
-        if !matches!(scope, Scope::Env | Scope::Here | Scope::Socket) {
-            names.push(("host_node_name", Name::Text(&self.host)));
-        }
-        if matches!(scope, Scope::Socket | Scope::Program | Scope::Process | Scope::Own) {
-            names.push(("program_name", later(Name::Text(who.program))));
-        }
-        if matches!(scope, Scope::Program | Scope::Process | Scope::Own) {
-            names.push(("group_name", later(Name::Text(who.group))));
-        }
-        if matches!(scope, Scope::Process | Scope::Own) {
-            names.push(("process_num", later(Name::Number(who.process_num))));
-            names.push(("numprocs", later(Name::Number(who.numprocs))));
-        }
-        names
+        let of_process = matches!(scope, Scope::Process | Scope::Own);
+        let of_program = of_process || scope == Scope::Program;
+        let names = [
+            ("here", Name::Text(&self.here), scope != Scope::Env),
+            ("host_node_name", Name::Text(&self.host), of_program || scope == Scope::Include),
+            ("program_name", later(Name::Text(who.program)), of_program || scope == Scope::Socket),
+            ("group_name", later(Name::Text(who.group)), of_program),
+            ("process_num", later(Name::Number(who.process_num)), of_process),
+            ("numprocs", later(Name::Number(who.numprocs)), of_process),
+        ];
+        names.into_iter().filter(|(_, _, known)| *known).map(|(name, value, _)| (name, value)).collect()
+    }
+
+    /// A section that has these rows and no others.
+    pub fn read<T: Default>(&self, section: &Section, rows: &[Opt<T>]) -> T {
+        let mut read = T::default();
+        self.apply(section, rows, |_| true, Who::default(), &mut read);
+        read
     }
 
     /// Sets every option of `rows` that is wanted and written.
@@ -236,10 +238,9 @@ impl<'m> Reader<'m> {
 
     /// `[supervisord]`, which may be missing: then it is as if it were empty. Its environment gives names to all that is read after it.
     pub fn server(&mut self) -> ServerConfig {
-        let mut server = ServerConfig::default();
         let missing = Section { name: "supervisord".into(), ..Section::default() };
         let section = self.sections.section("supervisord").unwrap_or(&missing);
-        self.apply(section, options::SERVER, |_| true, Who::default(), &mut server);
+        let server = self.read(section, options::SERVER);
         self.environment.extend(server.environment.iter().cloned());
         server
     }
@@ -254,8 +255,7 @@ impl<'m> Reader<'m> {
                 () if name.starts_with("inet_http_server") => (options::INET_SERVER, "port"),
                 () => continue,
             };
-            let mut draft = HttpDraft::default();
-            self.apply(section, rows, |_| true, Who::default(), &mut draft);
+            let draft = self.read(section, rows);
             let written = |key| self.sections.entry(section, key).is_some();
             if !written(key) {
                 self.error(section, key, format!("section [{name}] has no {key} value"));
@@ -356,8 +356,7 @@ impl<'m> Reader<'m> {
         members: &mut BTreeSet<&'a str>,
     ) -> Option<GroupConfig> {
         let name = self.name(section, name)?;
-        let mut draft = Draft::default();
-        self.apply(section, options::GROUP, |_| true, Who::default(), &mut draft);
+        let draft = self.read(section, options::GROUP);
         let mut processes = Vec::new();
         for program in &draft.programs {
             let plain = self.sections.section(&format!("program:{program}"));

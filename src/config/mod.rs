@@ -3,7 +3,7 @@
 //! Pure but for the [`Machine`] that it is handed (files, users, directories, environment), so that tests give a map.
 #![forbid(unsafe_code)]
 
-pub mod client;
+mod client;
 pub mod command_line;
 mod dialect;
 mod dump;

@@ -3,8 +3,26 @@
 //! Options and defaults are those of Supervisor 4.3.0 (census §3); what rsup adds is marked `rsup:`.
 #![forbid(unsafe_code)]
 
+use super::Problem;
 use std::path::PathBuf;
 use std::rc::Rc;
+
+/// Structs whose fields have their defaults beside them.
+macro_rules! with_defaults {
+    ($($(#[$about:meta])* struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)+ })+) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+    )+};
+}
 
 /// Everything that one load of the file (and its includes) says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,49 +40,50 @@ pub struct Config {
     pub twiddler: Option<Vec<String>>,
 }
 
-/// `[supervisord]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Where the main log goes; `None` when the file does not say (the default depends on being PID 1).
-    pub logfile: Option<MainLog>,
-    /// Rotate the main log at this size in bytes; 0 or negative: never.
-    pub logfile_maxbytes: i64,
-    /// How many rotated main logs are kept; 0 or negative: none.
-    pub logfile_backups: i64,
-    /// What the main log holds.
-    pub loglevel: LogLevel,
-    /// `None` when the file does not say.
-    pub pidfile: Option<PathBuf>,
-    /// Used when daemonizing only.
-    pub umask: u32,
-    /// `None` when the file does not say.
-    pub nodaemon: Option<bool>,
-    /// No echo of the main log on stdout.
-    pub silent: bool,
-    /// Wanted soft limit of descriptors; children get it.
-    pub minfds: u64,
-    /// Wanted soft limit of processes; children get it.
-    pub minprocs: u64,
-    /// Keep AUTO logs of an earlier run.
-    pub nocleanup: bool,
-    /// Where AUTO logs are made; `None`: the temp directory.
-    pub childlogdir: Option<PathBuf>,
-    /// Drop to this user at start.
-    pub user: Option<User>,
-    /// Used when daemonizing only.
-    pub directory: Option<PathBuf>,
-    /// Remove terminal escapes from child logs.
-    pub strip_ansi: bool,
-    /// Merged under each program's own.
-    pub environment: Vec<(String, String)>,
-    /// In event headers, AUTO log names, getIdentification.
-    pub identifier: String,
-    /// rsup: whose exit code becomes ours.
-    pub exit_code_from: ExitCodeFrom,
-    /// rsup: end when every program has ended by itself.
-    pub exit_when_all_done: bool,
-    /// rsup: time for the whole ordered shutdown, in milliseconds.
-    pub stop_budget_ms: Option<u64>,
+with_defaults! {
+    /// `[supervisord]`.
+    struct ServerConfig {
+        /// Where the main log goes; `None` when the file does not say (the default depends on being PID 1).
+        logfile: Option<MainLog> = None,
+        /// Rotate the main log at this size in bytes; 0 or negative: never.
+        logfile_maxbytes: i64 = 50 * 1024 * 1024,
+        /// How many rotated main logs are kept; 0 or negative: none.
+        logfile_backups: i64 = 10,
+        /// What the main log holds.
+        loglevel: LogLevel = LogLevel::Info,
+        /// `None` when the file does not say.
+        pidfile: Option<PathBuf> = None,
+        /// Used when daemonizing only.
+        umask: u32 = 0o022,
+        /// `None` when the file does not say.
+        nodaemon: Option<bool> = None,
+        /// No echo of the main log on stdout.
+        silent: bool = false,
+        /// Wanted soft limit of descriptors; children get it.
+        minfds: u64 = 1024,
+        /// Wanted soft limit of processes; children get it.
+        minprocs: u64 = 200,
+        /// Keep AUTO logs of an earlier run.
+        nocleanup: bool = false,
+        /// Where AUTO logs are made; `None`: the temp directory.
+        childlogdir: Option<PathBuf> = None,
+        /// Drop to this user at start.
+        user: Option<User> = None,
+        /// Used when daemonizing only.
+        directory: Option<PathBuf> = None,
+        /// Remove terminal escapes from child logs.
+        strip_ansi: bool = false,
+        /// Merged under each program's own.
+        environment: Vec<(String, String)> = Vec::new(),
+        /// In event headers, AUTO log names, getIdentification.
+        identifier: String = "supervisor".into(),
+        /// rsup: whose exit code becomes ours.
+        exit_code_from: ExitCodeFrom = ExitCodeFrom::Zero,
+        /// rsup: end when every program has ended by itself.
+        exit_when_all_done: bool = false,
+        /// rsup: time for the whole ordered shutdown, in milliseconds.
+        stop_budget_ms: Option<u64> = None,
+    }
 }
 
 /// rsup: `[supervisord] exit_code_from`.
@@ -176,53 +195,54 @@ pub struct Owner {
     pub gid: Option<u32>,
 }
 
-/// One process: all options of `[program:x]` after expansion (with numprocs, one for each).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessConfig {
-    /// Expanded process_name.
-    pub name: String,
-    /// As written, after expansion; split at spawn by `config::values::split_command`.
-    pub command: String,
-    /// chdir in the child.
-    pub directory: Option<PathBuf>,
-    /// umask in the child; `None`: inherited.
-    pub umask: Option<u32>,
-    /// Process priority.
-    pub priority: i32,
-    /// Start when added.
-    pub autostart: bool,
-    /// When to start again after an exit.
-    pub autorestart: AutoRestart,
-    /// Seconds to stay up to count as RUNNING; ≤ 0: at once.
-    pub startsecs: i64,
-    /// Retries after the first attempt; negative: none.
-    pub startretries: i64,
-    /// Expected exit codes.
-    pub exitcodes: ExitCodes,
-    /// Signal number of an ordinary stop.
-    pub stopsignal: i32,
-    /// Seconds from the stop signal to KILL.
-    pub stopwaitsecs: i64,
-    /// Send the stop signal to the process group.
-    pub stopasgroup: bool,
-    /// Send KILL to the process group.
-    pub killasgroup: bool,
-    /// Run as this user.
-    pub user: Option<Rc<User>>,
-    /// File descriptor 2 is the stdout pipe.
-    pub redirect_stderr: bool,
-    /// stdout's log.
-    pub stdout: ChannelConfig,
-    /// stderr's log.
-    pub stderr: ChannelConfig,
-    /// Own environment, in file order; merged over the daemon's and `[supervisord]`'s.
-    pub environment: Vec<(String, String)>,
-    /// SUPERVISOR_SERVER_URL.
-    pub serverurl: ServerUrl,
-    /// rsup: when this ends for good, all is stopped and rsup exits.
-    pub essential: bool,
-    /// rsup: end what the dead program left in its process group.
-    pub sweep: bool,
+with_defaults! {
+    /// One process: all options of `[program:x]` after expansion (with numprocs, one for each). Name and command have no default.
+    struct ProcessConfig {
+        /// Expanded process_name.
+        name: String = String::new(),
+        /// As written, after expansion; split at spawn by `config::values::split_command`.
+        command: String = String::new(),
+        /// chdir in the child.
+        directory: Option<PathBuf> = None,
+        /// umask in the child; `None`: inherited.
+        umask: Option<u32> = None,
+        /// Process priority.
+        priority: i32 = 999,
+        /// Start when added.
+        autostart: bool = true,
+        /// When to start again after an exit.
+        autorestart: AutoRestart = AutoRestart::Unexpected,
+        /// Seconds to stay up to count as RUNNING; ≤ 0: at once.
+        startsecs: i64 = 1,
+        /// Retries after the first attempt; negative: none.
+        startretries: i64 = 3,
+        /// Expected exit codes.
+        exitcodes: ExitCodes = ExitCodes::from_iter([0]),
+        /// Signal number of an ordinary stop.
+        stopsignal: i32 = 15,
+        /// Seconds from the stop signal to KILL.
+        stopwaitsecs: i64 = 10,
+        /// Send the stop signal to the process group.
+        stopasgroup: bool = false,
+        /// Send KILL to the process group.
+        killasgroup: bool = false,
+        /// Run as this user.
+        user: Option<Rc<User>> = None,
+        /// File descriptor 2 is the stdout pipe.
+        redirect_stderr: bool = false,
+        /// stdout's log.
+        stdout: ChannelConfig = ChannelConfig::default(),
+        /// stderr's log.
+        stderr: ChannelConfig = ChannelConfig::default(),
+        /// Own environment, in file order; merged over the daemon's and `[supervisord]`'s.
+        environment: Vec<(String, String)> = Vec::new(),
+        /// SUPERVISOR_SERVER_URL.
+        serverurl: ServerUrl = ServerUrl::Auto,
+        /// rsup: when this ends for good, all is stopped and rsup exits.
+        essential: bool = false,
+        /// rsup: end what the dead program left in its process group.
+        sweep: bool = false,
+    }
 }
 
 /// `serverurl=` of a program.
@@ -282,23 +302,24 @@ impl FromIterator<u8> for ExitCodes {
     }
 }
 
-/// Log options of stdout or stderr.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelConfig {
-    /// Where it goes.
-    pub logfile: ChildLog,
-    /// Rotate at this size in bytes; 0 or negative: never.
-    pub maxbytes: i64,
-    /// Kept rotated files; 0 or negative: none.
-    pub backups: i64,
-    /// Capture mode's buffer in bytes; 0: off.
-    pub capture_maxbytes: i64,
-    /// PROCESS_LOG events.
-    pub events_enabled: bool,
-    /// Also to syslog.
-    pub syslog: bool,
-    /// rsup: how lines look.
-    pub format: LogFormat,
+with_defaults! {
+    /// Log options of stdout or stderr.
+    struct ChannelConfig {
+        /// Where it goes.
+        logfile: ChildLog = ChildLog::Auto,
+        /// Rotate at this size in bytes; 0 or negative: never.
+        maxbytes: i64 = 50 * 1024 * 1024,
+        /// Kept rotated files; 0 or negative: none.
+        backups: i64 = 10,
+        /// Capture mode's buffer in bytes; 0: off.
+        capture_maxbytes: i64 = 0,
+        /// PROCESS_LOG events.
+        events_enabled: bool = false,
+        /// Also to syslog.
+        syslog: bool = false,
+        /// rsup: how lines look.
+        format: LogFormat = LogFormat::Raw,
+    }
 }
 
 /// `stdout_logfile=`.
@@ -366,73 +387,32 @@ impl HttpServerConfig {
     }
 }
 
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            logfile: None,
-            logfile_maxbytes: 50 * 1024 * 1024,
-            logfile_backups: 10,
-            loglevel: LogLevel::Info,
-            pidfile: None,
-            umask: 0o022,
-            nodaemon: None,
-            silent: false,
-            minfds: 1024,
-            minprocs: 200,
-            nocleanup: false,
-            childlogdir: None,
-            user: None,
-            directory: None,
-            strip_ansi: false,
-            environment: Vec::new(),
-            identifier: "supervisor".into(),
-            exit_code_from: ExitCodeFrom::Zero,
-            exit_when_all_done: false,
-            stop_budget_ms: None,
-        }
+/// What the file says to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Client {
+    /// `[supervisorctl]`, of the main file alone (as under Supervisor, `[include]` does not count here).
+    pub section: Option<ClientSection>,
+    /// All servers, of included files too, in file order.
+    pub servers: Vec<HttpServerConfig>,
+    /// What keeps these sections from being read; other sections' mistakes are not a client's business.
+    pub problems: Vec<Problem>,
+}
+
+with_defaults! {
+    /// `[supervisorctl]`.
+    struct ClientSection {
+        /// `http://host:port`, or `unix://` and an absolute path.
+        serverurl: String = DEFAULT_URL.into(),
+        /// Sent when there is a password too.
+        username: Option<String> = None,
+        /// Sent when there is a user name too.
+        password: Option<String> = None,
+        /// Of the interactive shell.
+        prompt: String = "supervisor".into(),
+        /// Absolute.
+        history_file: Option<PathBuf> = None,
     }
 }
 
-impl Default for ChannelConfig {
-    fn default() -> Self {
-        Self {
-            logfile: ChildLog::Auto,
-            maxbytes: 50 * 1024 * 1024,
-            backups: 10,
-            capture_maxbytes: 0,
-            events_enabled: false,
-            syslog: false,
-            format: LogFormat::Raw,
-        }
-    }
-}
-
-/// The defaults of `[program:x]`, with an empty name and command: for tests and as the base of a load.
-impl Default for ProcessConfig {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            command: String::new(),
-            directory: None,
-            umask: None,
-            priority: 999,
-            autostart: true,
-            autorestart: AutoRestart::Unexpected,
-            startsecs: 1,
-            startretries: 3,
-            exitcodes: ExitCodes::from_iter([0]),
-            stopsignal: 15,
-            stopwaitsecs: 10,
-            stopasgroup: false,
-            killasgroup: false,
-            user: None,
-            redirect_stderr: false,
-            stdout: ChannelConfig::default(),
-            stderr: ChannelConfig::default(),
-            environment: Vec::new(),
-            serverurl: ServerUrl::Auto,
-            essential: false,
-            sweep: false,
-        }
-    }
-}
+/// Where a client looks when its section does not say.
+pub(super) const DEFAULT_URL: &str = "http://localhost:9001";

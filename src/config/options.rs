@@ -4,10 +4,9 @@
 #![forbid(unsafe_code)]
 
 use super::Machine;
-use super::client::ClientSection;
 use super::model::{
-    ChildLog, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl,
-    SocketAddress, User,
+    ChildLog, ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig,
+    ServerConfig, ServerUrl, SocketAddress, User,
 };
 use super::values::{self as v, is_space};
 use std::cell::RefCell;
@@ -279,7 +278,7 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt("stderr_syslog", BOOL, "false", "true", Own, "stderr goes to syslog too", set!(process.stderr.syslog, v::boolean)),
     new("stderr_format", FORMAT, "raw", "prefix", Program, "How lines of stderr look in its log", set!(process.stderr.format, format)),
     opt("environment", PAIRS, "", "PORT=\"80%(process_num)02d\"", Process, "Its own variables", set!(process.environment, v::environment)),
-    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, path)),
+    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, text)),
     opt("umask", OCTAL, "", "022", Program, "Of the process; unset: ours", set!(?process.umask, v::octal)),
     opt("serverurl", TEXT, "AUTO", "http://localhost:9001", Program, "SUPERVISOR_SERVER_URL for the process", set!(process.serverurl, server_url)),
     new("essential", BOOL, "false", "true", Program, "When it ends for good, all is stopped and rsup exits", set!(process.essential, v::boolean)),
@@ -382,11 +381,7 @@ const PLUG_IN: &[Opt<()>] = &[
     opt("supervisor.rpcinterface_factory", "module:function", "", MAIN_RPC_FACTORY, Env, "Where its methods come from; required. This example gives all of `supervisor.*`", |_, _, _| Ok(())),
 ];
 
-fn text(value: &str) -> Result<String, String> {
-    Ok(value.into())
-}
-
-fn path(value: &str) -> Result<PathBuf, String> {
+fn text<T: for<'a> From<&'a str>>(value: &str) -> Result<T, String> {
     Ok(value.into())
 }
 
@@ -477,9 +472,6 @@ fn client_url(value: &str, machine: &dyn Machine) -> String {
 fn history_file(value: &str, machine: &dyn Machine) -> Option<PathBuf> {
     Some(value).filter(|value| !value.is_empty()).map(|value| v::normalize(value, machine).into())
 }
-
-/// Where a client looks when its section does not say.
-pub(super) const DEFAULT_URL: Str = "http://localhost:9001";
 
 /// The only `result_handler` that needs no Python.
 pub(super) const DEFAULT_HANDLER: Str = "supervisor.dispatchers:default_handler";

@@ -45,21 +45,18 @@ fn quoted(text: &str, printable: impl Fn(char) -> bool) -> String {
 /// Python's `int(text, base)` for base 8 and 10, clamped to what an `i64` holds.
 fn python_int(text: &str, base: u32) -> Option<i64> {
     let text = text.trim_matches(is_space);
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', text.strip_prefix('+').unwrap_or(text)),
     };
     let octal = if base == 8 { digits.strip_prefix("0o").or_else(|| digits.strip_prefix("0O")) } else { None };
     let digits = octal.map_or(digits, |digits| digits.strip_prefix('_').unwrap_or(digits));
-    if digits.split('_').any(str::is_empty) {
+    if !digits.split('_').all(|part| !part.is_empty() && part.chars().all(|c| c.is_digit(base))) {
         return None;
     }
-    let mut value = 0_i64;
-    for c in digits.chars().filter(|&c| c != '_') {
-        let digit = i64::from(c.to_digit(base)?);
-        value = value.saturating_mul(i64::from(base)).saturating_add(digit);
-    }
-    Some(if negative { value.saturating_neg() } else { value })
+    // It can only be too large.
+    let number = i64::from_str_radix(&format!("{sign}{}", digits.replace('_', "")), base);
+    Some(number.unwrap_or(if sign == '-' { i64::MIN } else { i64::MAX }))
 }
 
 /// An integer of any sign.
@@ -125,16 +122,10 @@ pub(super) fn auto_restart(text: &str) -> Result<AutoRestart, String> {
 
 /// A level's name, any case.
 pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
-    Ok(match &*text.to_lowercase() {
-        "critical" => LogLevel::Critical,
-        "error" => LogLevel::Error,
-        "warn" => LogLevel::Warn,
-        "info" => LogLevel::Info,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-        "blather" => LogLevel::Blather,
-        _ => return Err(format!("bad logging level name {}", repr(text))),
-    })
+    use LogLevel::{Blather, Critical, Debug, Error, Info, Trace, Warn};
+    let mut levels = [Critical, Error, Warn, Info, Debug, Trace, Blather].into_iter();
+    let level = levels.find(|level| format!("{level:?}").eq_ignore_ascii_case(text));
+    level.ok_or_else(|| format!("bad logging level name {}", repr(text)))
 }
 
 /// A user by name or number.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client::Client;
-use crate::config::client::Client as Said;
+use crate::config::model::Client as Said;
 use crate::config::model::SocketAddress;
 use crate::config::{self, command_line, search};
 use crate::machine::Real;
@@ -140,7 +140,7 @@ fn configuration_of_init() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::client::ClientSection;
+    use crate::config::model::ClientSection;
     use crate::config::model::HttpServerConfig;
 
     fn server(address: SocketAddress, credentials: Option<(&str, &str)>) -> HttpServerConfig {
