@@ -22,6 +22,7 @@ mod harness;
 
 mod ansible_and_salt;
 mod background;
+mod buildout;
 mod config;
 mod control;
 mod drives;
@@ -30,12 +31,15 @@ mod fcgi;
 mod http;
 mod lifecycle;
 mod logs;
+mod multivisor;
+mod nagios;
 mod pidproxy;
 mod rpc;
 mod signals;
 mod spawning;
 mod superlance;
 mod twiddler;
+mod velociraptor;
 mod web;
 
 use harness::{Sandbox, Subject};

@@ -35,11 +35,17 @@ pub fn oracle() -> Option<PathBuf> {
     venv.join("bin/supervisord").exists().then_some(venv)
 }
 
-/// The virtual environment with programs that people run with Supervisor: `$RSUP_THIRD_PARTY`, or what `tests/run` made before.
-pub fn third_party() -> Option<PathBuf> {
+/// A program that people run with Supervisor, of the virtual environment `$RSUP_THIRD_PARTY` or what `tests/run` made before.
+/// Without it the running test is noted as skipped.
+pub fn third_party(program: &str) -> Option<PathBuf> {
     let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/third-party");
     let venv = std::env::var_os("RSUP_THIRD_PARTY").map_or_else(made, PathBuf::from);
-    venv.join("made-from").exists().then_some(venv)
+    let path = venv.join("bin").join(program);
+    if !path.exists() {
+        skip(&format!("no {program} (tests/run makes build/third-party)"));
+        return None;
+    }
+    Some(path)
 }
 
 /// The binary under test: `$RSUP_STATIC` (`tests/run` names the static one that ships), or what cargo has just built.
@@ -166,7 +172,12 @@ impl Sandbox {
 
     /// A command of the sandbox's `bin`, in its directory, with the sandbox's environment.
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.dir.join("bin").join(name));
+        self.command_of(&self.dir.join("bin").join(name))
+    }
+
+    /// The same for any program; what it leaves running ends with the sandbox.
+    pub fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().env(TAG, &self.dir);
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", "/root").env("LANG", "C.UTF-8");
         command
@@ -356,10 +367,21 @@ impl Drop for Sandbox {
     }
 }
 
+/// A program that a test runs beside its supervisor; killed when it goes out of scope.
+pub struct Beside(pub Child);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A TCP port that nobody uses now, beyond those that the kernel gives to clients.
 pub fn free_port() -> u16 {
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let first = 10_000 + std::process::id() % 20_000;
+    // Test processes that run side by side begin apart from each other.
+    let first = std::process::id() % 1_000 * 64;
     let next = || (first + u32::from(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))) % 20_000 + 10_000;
     let ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap());
     ports.take(20_000).find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
