@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::compare_unstarted;
-use crate::harness::{Sandbox, Subject, free_port, oracle, rsup, run as finish, skip, third_party};
+use crate::harness::{Sandbox, Subject, free_port, oracle, rsup, run as finish, third_party};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,15 +14,6 @@ const PROGRAMS: &str = "[program:0]\ncommand=/bin/cat\nautostart=false\n\
      [program:broken]\ncommand=/no/such\nautostart=false\nstartretries=0\n\
      [group:g]\nprograms=b,c\n[program:b]\ncommand=/bin/sleep 1000\nautostart=false\n\
      [program:c]\ncommand=/bin/sleep 1000\nautostart=false\n";
-
-/// A program of build/third-party, or none, with the reason noted.
-fn program(name: &str) -> Option<PathBuf> {
-    let program = third_party().map(|venv| venv.join("bin").join(name)).filter(|program| program.exists());
-    if program.is_none() {
-        skip(&format!("no {name} (tests/run makes build/third-party)"));
-    }
-    program
-}
 
 /// A command which finds one `supervisorctl`, that of `client`, in its PATH, and nothing of this machine's user.
 fn command(run: &Run, program: &PathBuf, client: Subject) -> Command {
@@ -58,7 +49,7 @@ fn pick(answer: &Value, keys: &[&str]) -> String {
 
 #[test]
 fn ansible_has_the_same_answers() {
-    let Some(playbook) = program("ansible-playbook") else { return };
+    let Some(playbook) = third_party("ansible-playbook") else { return };
     with_each_client(|run, client| {
         let port = free_port();
         let tcp = format!("[inet_http_server]\nport=127.0.0.1:{port}\nusername=me\npassword=secret\n");
@@ -135,7 +126,7 @@ const ANSIBLE_FAILS: &[&str] = &[
 
 #[test]
 fn salt_has_the_same_answers() {
-    let Some(salt_call) = program("salt-call") else { return };
+    let Some(salt_call) = third_party("salt-call") else { return };
     with_each_client(|run, client| {
         std::fs::create_dir(run.dir.join("states")).unwrap();
         std::fs::create_dir(run.dir.join("salt")).unwrap();
