@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rpc", &["config", "logs", "posix", "supervision", "sys", "time", "wire"]),
     ("supervision", &["config", "fault", "posix", "time"]),
     ("logs", &["sys", "time"]),
-    ("ctl", &["config", "getopt", "machine", "sys", "wire"]),
+    ("ctl", &["config", "fault", "getopt", "machine", "sys", "wire"]),
     ("check", &["config", "getopt", "machine", "wire"]),
     ("machine", &["config", "sys"]),
     ("init", &["launch", "posix", "sys"]),

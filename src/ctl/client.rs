@@ -13,6 +13,7 @@ use httparse::Status;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use crate::fault::FaultCode;
 use crate::wire::http::{self, Reply};
 use crate::wire::xmlrpc::{self, Fault, Value};
 
@@ -78,6 +79,14 @@ pub enum Trouble {
     Other(String),
     /// The line that says it all, and the exit code.
     Said(String, u8),
+}
+
+impl Trouble {
+    /// Whether it is this fault.
+    #[must_use]
+    pub fn is(&self, code: FaultCode) -> bool {
+        matches!(self, Self::Fault(fault) if fault.code == code as i64)
+    }
 }
 
 impl fmt::Display for Trouble {
@@ -166,7 +175,7 @@ impl Client {
         let mut connection = self.connect(&address)?;
         let request = http::get_request(path, &address.to_string(), self.credentials());
         connection.write_all(&request).map_err(|why| self.other(why))?;
-        Ok(Tail { connection, held: Vec::new(), part: Part::Head })
+        Ok(Tail { connection, held: Vec::new(), in_chunks: None })
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {
@@ -248,20 +257,8 @@ fn read_more(source: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
 pub struct Tail {
     connection: File,
     held: Vec<u8>,
-    part: Part,
-}
-
-/// What the next bytes of a [`Tail`] are.
-#[derive(Clone, Copy)]
-enum Part {
-    Head,
-    ChunkSize,
-    /// So many bytes of a chunk, and after them the end of a line.
-    Chunk(usize),
-    ChunkEnd,
-    /// All that comes is the log.
-    Plain,
-    Over,
+    /// Whether it comes in chunks; `None` until the head has come.
+    in_chunks: Option<bool>,
 }
 
 impl AsFd for Tail {
@@ -273,59 +270,41 @@ impl AsFd for Tail {
 impl Tail {
     /// Reads once, and appends what that gives of the log to `log`; `false`: no more will come. An error is in Supervisor's words.
     pub fn read(&mut self, log: &mut Vec<u8>) -> Result<bool, String> {
+        let malformed = || "Cannot read, malformed answer".to_owned();
         let bytes = read_more(&mut self.connection, &mut self.held).map_err(|error| error.to_string())?;
-        while let Some((taken, next)) = self.part(log)? {
-            self.held.drain(..taken);
-            self.part = next;
+        if self.in_chunks.is_none() {
+            let mut fields = [httparse::EMPTY_HEADER; HEAD_MAX.1];
+            let mut head = httparse::Response::new(&mut fields);
+            match head.parse(&self.held).map_err(|_| malformed())? {
+                Status::Complete(_) if head.code != Some(200) => {
+                    return Err(format!("Cannot read, status code {}", head.code.unwrap_or_default()));
+                }
+                Status::Complete(bytes) => {
+                    let mut names = head.headers.iter().map(|field| field.name);
+                    self.in_chunks = Some(names.any(|name| name.eq_ignore_ascii_case("transfer-encoding")));
+                    self.held.drain(..bytes);
+                }
+                Status::Partial if self.held.len() > HEAD_MAX.0 => return Err(malformed()),
+                Status::Partial => return Ok(bytes > 0),
+            }
         }
-        Ok(bytes > 0 && !matches!(self.part, Part::Over))
-    }
-
-    /// Takes the next part if it is there: how many bytes it had, and what follows.
-    fn part(&self, log: &mut Vec<u8>) -> Result<Option<(usize, Part)>, String> {
-        let held = self.held.as_slice();
-        let malformed = |_| "Cannot read, malformed answer".to_owned();
-        Ok(match self.part {
-            _ if held.is_empty() => None,
-            Part::Head => {
-                let mut fields = [httparse::EMPTY_HEADER; HEAD_MAX.1];
-                let mut head = httparse::Response::new(&mut fields);
-                match head.parse(held).map_err(malformed)? {
-                    Status::Complete(bytes) => {
-                        let status = head.code.unwrap_or_default();
-                        if status != 200 {
-                            return Err(format!("Cannot read, status code {status}"));
-                        }
-                        let is_coded =
-                            |field: &httparse::Header<'_>| field.name.eq_ignore_ascii_case("transfer-encoding");
-                        Some((bytes, if head.headers.iter().any(is_coded) { Part::ChunkSize } else { Part::Plain }))
-                    }
-                    Status::Partial if held.len() > HEAD_MAX.0 => return Err("Cannot read, malformed answer".into()),
-                    Status::Partial => None,
-                }
+        if self.in_chunks == Some(false) {
+            log.append(&mut self.held);
+            return Ok(bytes > 0);
+        }
+        while let Status::Complete((start, size)) = httparse::parse_chunk_size(&self.held).map_err(|_| malformed())? {
+            let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)).ok_or_else(malformed)?;
+            // The end of a line follows each chunk.
+            if self.held.len() < end.saturating_add(2) {
+                break;
             }
-            Part::ChunkSize => {
-                match httparse::parse_chunk_size(held).map_err(|_| malformed(httparse::Error::Status))? {
-                    Status::Complete((bytes, 0)) => Some((bytes, Part::Over)),
-                    Status::Complete((bytes, size)) => {
-                        Some((bytes, Part::Chunk(usize::try_from(size).unwrap_or(usize::MAX))))
-                    }
-                    Status::Partial => None,
-                }
+            log.extend_from_slice(self.held.get(start..end).unwrap_or_default());
+            self.held.drain(..end.saturating_add(2));
+            if size == 0 {
+                return Ok(false);
             }
-            Part::Chunk(left) => {
-                let here = held.get(..left).unwrap_or(held);
-                log.extend_from_slice(here);
-                let left = left.saturating_sub(here.len());
-                Some((here.len(), if left > 0 { Part::Chunk(left) } else { Part::ChunkEnd }))
-            }
-            Part::ChunkEnd => (held.len() >= 2).then_some((2, Part::ChunkSize)),
-            Part::Plain => {
-                log.extend_from_slice(held);
-                Some((held.len(), Part::Plain))
-            }
-            Part::Over => None,
-        })
+        }
+        Ok(bytes > 0)
     }
 }
 

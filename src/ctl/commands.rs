@@ -2,9 +2,10 @@
 //! supervisorctl's (census §1.4 and §8).
 use super::client::Trouble;
 use super::follow;
-use super::format::{self, Harmless, namespec_of, number, text};
-use super::session::{Known, Session, object};
-use crate::wire::xmlrpc::{Fault, Value};
+use super::format::{self, Harmless, RUNNING, namespec_of, number, text};
+use super::session::{Known, Session, exit, object};
+use crate::fault::FaultCode;
+use crate::wire::xmlrpc::Value;
 
 /// A command.
 pub struct Command {
@@ -149,56 +150,111 @@ impl Command {
     }
 }
 
-/// Exit codes (census §1.4).
-pub mod exit {
-    /// All went well.
-    pub const OK: u8 = 0;
-    /// Something failed.
-    pub const FAILED: u8 = 1;
-    /// Bad command line or configuration; no such group.
-    pub const INVALID_ARGUMENTS: u8 = 2;
-    /// The server has no `supervisor` namespace; of `status`: a process is stopped.
-    pub const NOT_THERE: u8 = 3;
-    /// Connection refused; of `status`: the server or a name is unknown.
-    pub const UNKNOWN: u8 = 4;
-    /// The server speaks another version of the interface.
-    pub const OTHER_VERSION: u8 = 5;
-    /// The process is not running, or the server's socket is missing.
-    pub const NOT_RUNNING: u8 = 7;
-}
+/// What takes the place of a fault's code where nothing failed.
+const SUCCESS: i64 = 80;
 
-/// Fault codes that mean something to a command (census §7.4).
-pub mod fault {
-    pub const UNKNOWN_METHOD: i64 = 1;
-    pub const SHUTDOWN_STATE: i64 = 6;
-    pub const BAD_NAME: i64 = 10;
-    pub const BAD_SIGNAL: i64 = 11;
-    pub const NO_FILE: i64 = 20;
-    pub const NOT_EXECUTABLE: i64 = 21;
-    pub const FAILED: i64 = 30;
-    pub const ABNORMAL_TERMINATION: i64 = 40;
-    pub const SPAWN_ERROR: i64 = 50;
-    pub const ALREADY_STARTED: i64 = 60;
-    pub const NOT_RUNNING: i64 = 70;
-    pub const SUCCESS: i64 = 80;
-    pub const ALREADY_ADDED: i64 = 90;
-    pub const STILL_RUNNING: i64 = 91;
-    pub const CANT_REREAD: i64 = 92;
+/// The interface that we speak (getVersion).
+const API_VERSION: &str = "3.0";
+
+/// What to say to a server that lacks the methods that we use.
+pub fn no_namespace(url: &str) -> String {
+    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
 }
 
 /// How much of a log `tail` shows, in bytes.
 const TAIL_BYTES: i64 = 1600;
 
 impl Session {
-    /// Shows a log, if there is one.
-    fn log(&mut self, name: &str, log: Option<Value>) {
-        let Some(log) = log else { return };
-        if self.out.is_json() {
-            return self.out.whole("", object(&[("name", name.into()), ("log", log)]));
+    /// Runs one command line and gives the exit code.
+    pub fn run(mut self, line: &str) -> u8 {
+        self.one(line);
+        if self.out.failed && self.exit == exit::OK { exit::FAILED } else { self.exit }
+    }
+
+    /// Runs a line; whether it was one that leaves the shell.
+    pub fn one(&mut self, line: &str) -> bool {
+        let line = line.trim();
+        let line = line.strip_prefix('?').map_or_else(|| line.to_owned(), |topic| format!("help {topic}"));
+        if line.is_empty() {
+            return false;
         }
-        let mut filter = Harmless::default();
-        self.out.log(log.as_str().unwrap_or_default().as_bytes(), &mut filter);
-        self.out.log(b"\n", &mut filter);
+        let name_ends = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
+        let (name, arguments) = line.split_at(name_ends);
+        // Differs from Supervisor: --json is a word of ours, also behind the command.
+        let (ours, arguments): (Vec<&str>, Vec<&str>) =
+            arguments.split_whitespace().partition(|word| *word == "--json");
+        self.out.open(self.json || !ours.is_empty());
+        let is_end = matches!(name, "exit" | "quit" | "EOF");
+        match find_command(if is_end { "quit" } else { name }) {
+            Some(command) => self.told(command, &arguments),
+            None => self.fail(&format!("*** Unknown syntax: {line}")),
+        }
+        self.out.flush();
+        is_end
+    }
+
+    /// Runs a command, and says what went wrong.
+    fn told(&mut self, command: &Command, arguments: &[&str]) {
+        loop {
+            let trouble = self.command(command, arguments).err();
+            self.out.close(trouble.is_none());
+            let (line, exit) = match trouble {
+                None => return,
+                Some(Trouble::Unauthorized) if self.interactive => match self.log_in() {
+                    true => continue,
+                    false => ("error: nobody answers".into(), exit::FAILED),
+                },
+                Some(Trouble::Unauthorized) => (Trouble::Unauthorized.to_string(), exit::FAILED),
+                Some(Trouble::Said(line, exit)) => (line, exit),
+                Some(gone @ (Trouble::Refused | Trouble::NoFile)) => {
+                    (format!("error: {} {gone}", self.client.url), exit::FAILED)
+                }
+                // Differs from Supervisor: it prints the class of a Python exception and a line of its source.
+                Some(trouble) => (format!("error: {trouble}"), exit::FAILED),
+            };
+            self.out.line(&line);
+            self.exit = exit;
+            return;
+        }
+    }
+
+    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Trouble> {
+        let words = &command.words;
+        if words.most == 0 && !arguments.is_empty() {
+            return Err(command.misused(&format!("Error: {} accepts no arguments", command.name)));
+        }
+        if command.checks_up {
+            // Whatever keeps `status` from its answer, the state is not known.
+            self.is_up().map_err(|trouble| match trouble {
+                Trouble::Said(line, _) if command.name == "status" => Trouble::Said(line, exit::UNKNOWN),
+                trouble => trouble,
+            })?;
+        }
+        if arguments.len() < words.least {
+            return Err(command.misused(words.too_few));
+        }
+        if arguments.len() > words.most {
+            return Err(command.misused("Error: too many arguments"));
+        }
+        (command.run)(self, arguments)
+    }
+
+    /// Asks the server for its version.
+    fn is_up(&mut self) -> Result<(), Trouble> {
+        let answer = self.call("getVersion", &[]);
+        let url = &self.client.url;
+        let (line, exit) = match answer {
+            Ok(version) if version.as_str() == Some(API_VERSION) => return Ok(()),
+            Ok(version) => {
+                let theirs = version.as_str().unwrap_or("unknown");
+                (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
+            }
+            Err(gone) if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::NOT_THERE),
+            Err(Trouble::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
+            Err(Trouble::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
+            Err(other) => return Err(other),
+        };
+        Err(Trouble::Said(line, exit))
     }
 
     /// `start`, `stop`, `signal`, `clear`: the same for each name.
@@ -208,25 +264,22 @@ impl Session {
             return self.results(verb, &results);
         }
         for name in names {
-            let with = |first: &str| [&[Value::from(first)], extra].concat();
-            match (format::split_namespec(name), verb.group) {
-                ((group, None), Some(method)) => match self.call(method, &with(group)) {
-                    Ok(results) => self.results(verb, &results)?,
-                    Err(Trouble::Fault(Fault { code: fault::BAD_NAME, .. })) => {
-                        let line = format!("{group}: ERROR (no such group)");
-                        self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
-                        self.exit = verb.no_group_exit;
-                    }
-                    Err(other) => return Err(other),
-                },
-                ((group, process), _) => {
-                    let spec = process.map_or_else(|| (*name).to_owned(), |process| format::namespec(group, process));
-                    match self.call(verb.one, &with(name)) {
-                        Ok(_) => self.result(verb, &spec, fault::SUCCESS, "")?,
-                        Err(Trouble::Fault(fault)) => self.result(verb, &spec, fault.code, &fault.text)?,
-                        Err(other) => return Err(other),
-                    }
+            let (group, process) = format::split_namespec(name);
+            let (method, is_group) = match (process, verb.group) {
+                (None, Some(method)) => (method, true),
+                _ => (verb.one, false),
+            };
+            let spec = process.map_or_else(|| (*name).to_owned(), |process| format::namespec(group, process));
+            match self.call(method, &[&[Value::from(if is_group { group } else { name })], extra].concat()) {
+                Ok(results) if is_group => self.results(verb, &results)?,
+                Ok(_) => self.result(verb, &spec, SUCCESS, "")?,
+                Err(trouble) if is_group && trouble.is(FaultCode::BadName) => {
+                    let line = format!("{group}: ERROR (no such group)");
+                    self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
+                    self.exit = verb.no_group_exit;
                 }
+                Err(Trouble::Fault(fault)) if !is_group => self.result(verb, &spec, fault.code, &fault.text)?,
+                Err(other) => return Err(other),
             }
         }
         Ok(())
@@ -241,19 +294,23 @@ impl Session {
     }
 
     fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Trouble> {
-        if code == fault::SUCCESS {
+        if code == SUCCESS {
             self.done(spec, verb.done);
             return Ok(());
         }
-        let (why, line) = match verb.faults.iter().find(|(known, _)| *known == code) {
-            Some((_, "")) => (description, description.to_owned()),
-            Some((_, why)) => (*why, format!("{spec}: ERROR ({why})")),
-            None => return Err(Trouble::Other(format!("{spec}: {description}"))),
+        let Some((known, why)) = verb.faults.iter().find(|(known, _)| code == *known as i64) else {
+            return Err(Trouble::Other(format!("{spec}: {description}")));
+        };
+        let (why, line) = match *why {
+            "" => (description, description.to_owned()),
+            why => (why, format!("{spec}: ERROR ({why})")),
         };
         self.out.item(&line, &[("name", spec.into()), ("error", why.into())]);
-        match code {
-            _ if Some(code) == verb.tolerated => {}
-            fault::SPAWN_ERROR | fault::ABNORMAL_TERMINATION | fault::NOT_RUNNING => self.exit = exit::NOT_RUNNING,
+        match known {
+            _ if Some(*known) == verb.tolerated => {}
+            FaultCode::SpawnError | FaultCode::AbnormalTermination | FaultCode::NotRunning => {
+                self.exit = exit::NOT_RUNNING
+            }
             _ => self.exit = exit::FAILED,
         }
         Ok(())
@@ -292,9 +349,9 @@ struct Verb {
     done: &'static str,
     no_group_exit: u8,
     /// A fault that leaves the exit code alone.
-    tolerated: Option<i64>,
+    tolerated: Option<FaultCode>,
     /// What faults are called; an empty text stands for the server's own.
-    faults: &'static [(i64, &'static str)],
+    faults: &'static [(FaultCode, &'static str)],
 }
 
 const START: Verb = Verb {
@@ -303,14 +360,14 @@ const START: Verb = Verb {
     one: "startProcess",
     done: "started",
     no_group_exit: exit::INVALID_ARGUMENTS,
-    tolerated: Some(fault::ALREADY_STARTED),
+    tolerated: Some(FaultCode::AlreadyStarted),
     faults: &[
-        (fault::BAD_NAME, "no such process"),
-        (fault::NO_FILE, "no such file"),
-        (fault::NOT_EXECUTABLE, "file is not executable"),
-        (fault::ALREADY_STARTED, "already started"),
-        (fault::SPAWN_ERROR, "spawn error"),
-        (fault::ABNORMAL_TERMINATION, "abnormal termination"),
+        (FaultCode::BadName, "no such process"),
+        (FaultCode::NoFile, "no such file"),
+        (FaultCode::NotExecutable, "file is not executable"),
+        (FaultCode::AlreadyStarted, "already started"),
+        (FaultCode::SpawnError, "spawn error"),
+        (FaultCode::AbnormalTermination, "abnormal termination"),
     ],
 };
 
@@ -322,10 +379,10 @@ const SIGNAL: Verb = Verb {
     no_group_exit: exit::FAILED,
     tolerated: None,
     faults: &[
-        (fault::BAD_NAME, "no such process"),
-        (fault::BAD_SIGNAL, "bad signal name"),
-        (fault::NOT_RUNNING, "not running"),
-        (fault::FAILED, ""),
+        (FaultCode::BadName, "no such process"),
+        (FaultCode::BadSignal, "bad signal name"),
+        (FaultCode::NotRunning, "not running"),
+        (FaultCode::Failed, ""),
     ],
 };
 
@@ -334,7 +391,7 @@ const STOP: Verb = Verb {
     group: Some("stopProcessGroup"),
     one: "stopProcess",
     done: "stopped",
-    tolerated: Some(fault::NOT_RUNNING),
+    tolerated: Some(FaultCode::NotRunning),
     ..SIGNAL
 };
 
@@ -344,7 +401,7 @@ const CLEAR: Verb = Verb {
     one: "clearProcessLogs",
     done: "cleared",
     tolerated: None,
-    faults: &[(fault::BAD_NAME, "no such process"), (fault::FAILED, "failed")],
+    faults: &[(FaultCode::BadName, "no such process"), (FaultCode::Failed, "failed")],
     ..SIGNAL
 };
 
@@ -456,7 +513,7 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
         return Ok(());
     }
     for name in names {
-        let known = [(fault::BAD_NAME, "No such process {name}", true)];
+        let known = [(FaultCode::BadName, "No such process {name}", true)];
         let Some(info) = session.ask("getProcessInfo", &[Value::from(*name)], name, &known)? else { continue };
         if tell(session, &info) == 0 {
             session.exit = exit::NOT_RUNNING;
@@ -490,28 +547,45 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
         "stderr" => "readProcessStderrLog",
         other => return failed(&format!("Error: bad channel '{other}'")),
     };
-    let Some(offset) = offset_of(modifier)? else {
-        return follow::log(session, &follow::log_path(name, &channel));
-    };
-    let known = [NO_LOG, UNREADABLE_LOG, (fault::BAD_NAME, "{name}: ERROR (no such process name)", true)];
-    let log = session.ask(method, &[name.into(), offset.into(), 0.into()], name, &known)?;
-    session.log(name, log);
-    Ok(())
+    show(session, modifier, name, &follow::log_path(name, &channel), method, &[name.into()])
 }
 
-const NO_LOG: Known = (fault::NO_FILE, "{name}: ERROR (no log file)", true);
-const UNREADABLE_LOG: Known = (fault::FAILED, "{name}: ERROR (unknown error reading log)", true);
-
 fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
-    let Some(offset) = offset_of(words.first().copied())? else { return follow::log(session, "/mainlogtail") };
-    let log = session.ask("readLog", &[offset.into(), 0.into()], "supervisord", &[NO_LOG, UNREADABLE_LOG])?;
-    session.log("supervisord", log);
+    show(session, words.first().copied(), "supervisord", "/mainlogtail", "readLog", &[])
+}
+
+/// Shows the end of the log of `name`, which `method` reads, or what comes to it at `path`.
+fn show(
+    session: &mut Session,
+    modifier: Option<&str>,
+    name: &str,
+    path: &str,
+    method: &str,
+    whose: &[Value],
+) -> Result<(), Trouble> {
+    let Some(offset) = offset_of(modifier)? else { return follow::log(session, path) };
+    let mut known: Vec<Known> = vec![
+        (FaultCode::NoFile, "{name}: ERROR (no log file)", true),
+        (FaultCode::Failed, "{name}: ERROR (unknown error reading log)", true),
+    ];
+    if !whose.is_empty() {
+        known.push((FaultCode::BadName, "{name}: ERROR (no such process name)", true));
+    }
+    let params = [whose, &[offset.into(), 0.into()]].concat();
+    let Some(log) = session.ask(method, &params, name, &known)? else { return Ok(()) };
+    if session.out.is_json() {
+        session.out.whole("", object(&[("name", name.into()), ("log", log)]));
+    } else {
+        let mut filter = Harmless::default();
+        session.out.log(log.as_str().unwrap_or_default().as_bytes(), &mut filter);
+        session.out.log(b"\n", &mut filter);
+    }
     Ok(())
 }
 
 fn fg(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let [name] = names else { return failed("ERROR: too many process names supplied") };
-    let known = [(fault::BAD_NAME, "ERROR: bad process name supplied", true)];
+    let known = [(FaultCode::BadName, "ERROR: bad process name supplied", true)];
     match session.ask("getProcessInfo", &[Value::from(*name)], name, &known) {
         Ok(Some(info)) if number(&info, "state") == RUNNING => follow::foreground(session, name),
         Ok(Some(_)) => failed("ERROR: process not running"),
@@ -524,15 +598,12 @@ fn fg(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     }
 }
 
-/// The state of a process that runs (census §4.1).
-pub const RUNNING: i64 = 20;
-
 fn failed<T>(line: &str) -> Result<T, Trouble> {
     Err(Trouble::Said(line.to_owned(), exit::FAILED))
 }
 
 fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    let known = (fault::SHUTDOWN_STATE, "ERROR: already shutting down", false);
+    let known = (FaultCode::ShutdownState, "ERROR: already shutting down", false);
     match session.end("shutdown", "Really shut the remote supervisord process down y/N? ", known, "Shut down") {
         Err(gone @ (Trouble::Refused | Trouble::NoFile)) => {
             failed(&format!("ERROR: {} {gone} (already shut down?)", session.client.url))
@@ -542,12 +613,12 @@ fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
 }
 
 fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    let known = (fault::SHUTDOWN_STATE, "ERROR: already shutting down", true);
+    let known = (FaultCode::ShutdownState, "ERROR: already shutting down", true);
     session.end("restart", "Really restart the remote supervisord process y/N? ", known, "Restarted supervisord")
 }
 
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    let known = [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true)];
+    let known = [(FaultCode::ShutdownState, "ERROR: supervisor shutting down", true)];
     let Some(infos) = session.ask("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
     let lines: Vec<String> = infos.as_array().unwrap_or_default().iter().map(format::avail_line).collect();
     session.out.whole(&lines.join("\n"), infos);
@@ -567,8 +638,10 @@ fn changes(session: &mut Session, known: &[Known]) -> Result<Option<[Vec<String>
 }
 
 fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
-    let known =
-        [(fault::SHUTDOWN_STATE, "ERROR: supervisor shutting down", true), (fault::CANT_REREAD, "ERROR: {text}", true)];
+    let known = [
+        (FaultCode::ShutdownState, "ERROR: supervisor shutting down", true),
+        (FaultCode::CantReread, "ERROR: {text}", true),
+    ];
     let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
     let labelled = [(added, "available"), (changed, "changed"), (removed, "disappeared")];
     let mut all: Vec<(String, &str)> =
@@ -581,25 +654,25 @@ fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
-const NO_SUCH_GROUP: Known = (fault::BAD_NAME, "ERROR: no such process/group: {name}", true);
+const NO_SUCH_GROUP: Known = (FaultCode::BadName, "ERROR: no such process/group: {name}", true);
 
 fn add(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let known = [
         NO_SUCH_GROUP,
-        (fault::SHUTDOWN_STATE, "ERROR: shutting down", true),
-        (fault::ALREADY_ADDED, "ERROR: process group already active", false),
+        (FaultCode::ShutdownState, "ERROR: shutting down", true),
+        (FaultCode::AlreadyAdded, "ERROR: process group already active", false),
     ];
     session.each_group("addProcessGroup", names, "added", &known)
 }
 
 fn remove(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
-    let known = [NO_SUCH_GROUP, (fault::STILL_RUNNING, "ERROR: process/group still running: {name}", true)];
+    let known = [NO_SUCH_GROUP, (FaultCode::StillRunning, "ERROR: process/group still running: {name}", true)];
     session.each_group("removeProcessGroup", names, "removed", &known)
 }
 
 /// Census §8.5.
 fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
-    let known = [(fault::SHUTDOWN_STATE, "ERROR: already shutting down", true)];
+    let known = [(FaultCode::ShutdownState, "ERROR: already shutting down", true)];
     let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
     let only = if names.contains(&"all") { &[] } else { names };
     if !only.is_empty() {
@@ -617,7 +690,7 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     let chosen = |group: &&String| only.is_empty() || only.contains(&group.as_str());
     for group in removed.iter().filter(chosen) {
         let results = stop_group(session, group)?;
-        let failed = |result: &Value| number(result, "status") == fault::FAILED;
+        let failed = |result: &Value| number(result, "status") == FaultCode::Failed as i64;
         if results.as_array().unwrap_or_default().iter().any(failed) {
             session.fail(&format!("{group}: has problems; not removing"));
             continue;

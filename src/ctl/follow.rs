@@ -2,46 +2,21 @@
 //!
 //! `fg` leaves the terminal as it is, as supervisorctl does: the process has a pipe and no terminal, so nobody but ours would
 //! echo what is typed or let a line be corrected. Lines go to the process as they are ended; Ctrl-C and Ctrl-D leave it.
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::SIGINT;
-use signal_hook::{flag, low_level::pipe};
 
 use super::client::{Tail, Trouble};
-use super::commands::{RUNNING, fault};
-use super::format::{Harmless, number};
+use super::format::{Harmless, RUNNING, number};
+use super::interrupts::Interrupts;
 use super::session::{Session, object};
+use crate::fault::FaultCode;
 use crate::wire::xmlrpc::{Fault, Value};
 
 /// How often `fg` looks whether its process still runs, in milliseconds.
 const LOOK_MS: u16 = 1000;
-
-/// Ctrl-C: ends us, but while something is followed it is only noted.
-pub struct Interrupts {
-    noted: UnixStream,
-    ends_us: Arc<AtomicBool>,
-}
-
-impl Interrupts {
-    fn new() -> io::Result<Self> {
-        let (noted, note) = UnixStream::pair()?;
-        noted.set_nonblocking(true)?;
-        let ends_us = Arc::new(AtomicBool::new(true));
-        flag::register_conditional_default(SIGINT, ends_us.clone())?;
-        pipe::register(SIGINT, note)?;
-        Ok(Self { noted, ends_us })
-    }
-
-    /// Whether there was one since the last look.
-    fn take(&mut self) -> bool {
-        matches!(self.noted.read(&mut [0; 64]), Ok(1..))
-    }
-}
 
 /// The place of a process's log on the server.
 pub fn log_path(name: &str, channel: &str) -> String {
@@ -150,7 +125,7 @@ fn follow_until(
         }
         let mut watched: Vec<PollFd<'_>> =
             logs.iter().map(|log| PollFd::new(log.tail.as_fd(), PollFlags::POLLIN)).collect();
-        watched.push(PollFd::new(interrupts.noted.as_fd(), PollFlags::POLLIN));
+        watched.push(PollFd::new(interrupts.as_fd(), PollFlags::POLLIN));
         if process.is_some() {
             watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
@@ -196,7 +171,7 @@ fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>,
     match session.call("sendProcessStdin", &[process.into(), format!("{line}\n").into()]) {
         Ok(_) if runs(session, process)? => Ok(None),
         Ok(_) => Ok(Some(End::Gone)),
-        Err(Trouble::Fault(fault)) if fault.code == fault::NOT_RUNNING => Ok(Some(End::Gone)),
+        Err(gone) if gone.is(FaultCode::NotRunning) => Ok(Some(End::Gone)),
         Err(Trouble::Fault(fault)) => Ok(Some(End::Refused(fault))),
         Err(other) => Err(other),
     }

@@ -22,6 +22,9 @@ pub fn split_namespec(spec: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// The state of a process that runs (census §4.1).
+pub const RUNNING: i64 = 20;
+
 /// A text member of a struct; empty if it has none.
 #[must_use]
 pub fn text<'a>(info: &'a Value, member: &str) -> &'a str {

@@ -3,10 +3,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::client::Trouble;
-use super::commands::{fault::UNKNOWN_METHOD, matching, unknown_name};
-use super::exit;
-use super::format::{namespec_of, number, text, truth};
-use super::session::no_namespace;
+use super::commands::{matching, no_namespace, unknown_name};
+use super::format::{RUNNING, namespec_of, number, text, truth};
+use super::session::exit;
+use crate::fault::FaultCode;
 use crate::wire::xmlrpc::Value;
 
 /// How long the supervisor may take for an answer; it is asked twice at most.
@@ -44,7 +44,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
     let url = &found.client.url;
     let (complaint, exit) = match trouble {
         Trouble::Said(complaint, exit) => (complaint, exit),
-        Trouble::Fault(fault) if fault.code == UNKNOWN_METHOD => (no_namespace(url), exit::INVALID_ARGUMENTS),
+        gone if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
         Trouble::Fault(fault) => (fault.text, exit::FAILED),
         Trouble::Other(why) => (why, exit::INVALID_ARGUMENTS),
@@ -92,7 +92,6 @@ fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Trouble>, names: &[Stri
 
 // Process states (census §4.1).
 const STOPPED: i64 = 0;
-const RUNNING: i64 = 20;
 const STOPPING: i64 = 40;
 const EXITED: i64 = 100;
 

@@ -2,19 +2,19 @@
 
 mod client;
 mod commands;
-#[cfg(feature = "shell")]
+#[cfg_attr(not(feature = "shell"), path = "unedited.rs")]
 mod edited;
 mod find;
 mod follow;
 mod format;
 pub mod health;
+mod interrupts;
 mod session;
 mod shell;
 
 use crate::getopt::{self, Flag, flag};
-use commands::exit;
 use find::{Found, Wanted};
-use session::Session;
+use session::{Session, exit};
 use std::ffi::OsString;
 use std::time::Duration;
 

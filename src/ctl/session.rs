@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::client::{Client, Trouble};
-use super::commands::{Command, exit, fault, find_command};
-use super::follow::Interrupts;
 use super::format::{self, Harmless, number, text};
+use super::interrupts::Interrupts;
+use crate::fault::FaultCode;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 
@@ -67,12 +67,6 @@ impl Output {
         if self.is_terminal { self.pending.extend(filter.feed(piece).bytes()) } else { self.pending.extend(piece) }
     }
 
-    /// A question, which the answer will follow on its line.
-    pub fn question(&mut self, text: &str) {
-        self.pending.extend_from_slice(text.as_bytes());
-        self.flush();
-    }
-
     /// Whether stdout is JSON.
     pub fn is_json(&self) -> bool {
         !matches!(self.json, Json::Off)
@@ -85,8 +79,13 @@ impl Output {
         self.flush();
     }
 
+    /// At the beginning of a command: whether it speaks JSON.
+    pub fn open(&mut self, json: bool) {
+        self.json = if json { Json::Items(Vec::new()) } else { Json::Off };
+    }
+
     /// At the end of a command that went well or not: all that it said, where that is JSON.
-    fn close(&mut self, went_well: bool) {
+    pub fn close(&mut self, went_well: bool) {
         match &mut self.json {
             Json::Items(items) if went_well || !items.is_empty() => {
                 let all = Value::Array(std::mem::take(items));
@@ -163,8 +162,26 @@ impl Input {
     }
 }
 
+/// Exit codes (census §1.4).
+pub mod exit {
+    /// All went well.
+    pub const OK: u8 = 0;
+    /// Something failed.
+    pub const FAILED: u8 = 1;
+    /// Bad command line or configuration; no such group.
+    pub const INVALID_ARGUMENTS: u8 = 2;
+    /// The server has no `supervisor` namespace; of `status`: a process is stopped.
+    pub const NOT_THERE: u8 = 3;
+    /// Connection refused; of `status`: the server or a name is unknown.
+    pub const UNKNOWN: u8 = 4;
+    /// The server speaks another version of the interface.
+    pub const OTHER_VERSION: u8 = 5;
+    /// The process is not running, or the server's socket is missing.
+    pub const NOT_RUNNING: u8 = 7;
+}
+
 /// A fault that a command knows: its code, the line that answers it, whether it fails the command.
-pub type Known = (i64, &'static str, bool);
+pub type Known = (FaultCode, &'static str, bool);
 
 /// One use of the client.
 pub struct Session {
@@ -190,98 +207,6 @@ impl Session {
     pub fn new(client: Client, interactive: bool, json: bool) -> Self {
         let (out, input) = (Output::stdout(), Input::default());
         Self { client, out, input, exit: exit::OK, interactive, json, interrupts: None }
-    }
-
-    /// Runs one command line and gives the exit code.
-    pub fn run(mut self, line: &str) -> u8 {
-        self.one(line);
-        if self.out.failed && self.exit == exit::OK { exit::FAILED } else { self.exit }
-    }
-
-    /// Runs a line; whether it was one that leaves the shell.
-    pub fn one(&mut self, line: &str) -> bool {
-        let line = line.trim();
-        let line = line.strip_prefix('?').map_or_else(|| line.to_owned(), |topic| format!("help {topic}"));
-        if line.is_empty() {
-            return false;
-        }
-        let name_ends = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
-        let (name, arguments) = line.split_at(name_ends);
-        // Differs from Supervisor: --json is a word of ours, also behind the command.
-        let (ours, arguments): (Vec<&str>, Vec<&str>) =
-            arguments.split_whitespace().partition(|word| *word == "--json");
-        self.out.json = if self.json || !ours.is_empty() { Json::Items(Vec::new()) } else { Json::Off };
-        let is_end = matches!(name, "exit" | "quit" | "EOF");
-        match find_command(if is_end { "quit" } else { name }) {
-            Some(command) => self.told(command, &arguments),
-            None => self.fail(&format!("*** Unknown syntax: {line}")),
-        }
-        self.out.flush();
-        is_end
-    }
-
-    /// Runs a command, and says what went wrong.
-    fn told(&mut self, command: &Command, arguments: &[&str]) {
-        loop {
-            let trouble = self.command(command, arguments).err();
-            self.out.close(trouble.is_none());
-            let (line, exit) = match trouble {
-                None => return,
-                Some(Trouble::Unauthorized) if self.interactive => match self.log_in() {
-                    true => continue,
-                    false => ("error: nobody answers".into(), exit::FAILED),
-                },
-                Some(Trouble::Unauthorized) => (Trouble::Unauthorized.to_string(), exit::FAILED),
-                Some(Trouble::Said(line, exit)) => (line, exit),
-                Some(gone @ (Trouble::Refused | Trouble::NoFile)) => {
-                    (format!("error: {} {gone}", self.client.url), exit::FAILED)
-                }
-                // Differs from Supervisor: it prints the class of a Python exception and a line of its source.
-                Some(trouble) => (format!("error: {trouble}"), exit::FAILED),
-            };
-            self.out.line(&line);
-            self.exit = exit;
-            return;
-        }
-    }
-
-    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Trouble> {
-        let words = &command.words;
-        if words.most == 0 && !arguments.is_empty() {
-            return Err(command.misused(&format!("Error: {} accepts no arguments", command.name)));
-        }
-        if command.checks_up {
-            // Whatever keeps `status` from its answer, the state is not known.
-            self.is_up().map_err(|trouble| match trouble {
-                Trouble::Said(line, _) if command.name == "status" => Trouble::Said(line, exit::UNKNOWN),
-                trouble => trouble,
-            })?;
-        }
-        if arguments.len() < words.least {
-            return Err(command.misused(words.too_few));
-        }
-        if arguments.len() > words.most {
-            return Err(command.misused("Error: too many arguments"));
-        }
-        (command.run)(self, arguments)
-    }
-
-    /// Asks the server for its version.
-    fn is_up(&mut self) -> Result<(), Trouble> {
-        let answer = self.call("getVersion", &[]);
-        let url = &self.client.url;
-        let (line, exit) = match answer {
-            Ok(version) if version.as_str() == Some(API_VERSION) => return Ok(()),
-            Ok(version) => {
-                let theirs = version.as_str().unwrap_or("unknown");
-                (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
-            }
-            Err(Trouble::Fault(fault)) if fault.code == fault::UNKNOWN_METHOD => (no_namespace(url), exit::NOT_THERE),
-            Err(Trouble::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
-            Err(Trouble::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
-            Err(other) => return Err(other),
-        };
-        Err(Trouble::Said(line, exit))
     }
 
     /// Says why something was not done.
@@ -321,7 +246,7 @@ impl Session {
     ) -> Result<Option<Value>, Trouble> {
         match self.call(method, params) {
             Err(Trouble::Fault(fault)) => {
-                let Some((_, line, fails)) = known.iter().find(|(code, ..)| *code == fault.code) else {
+                let Some((_, line, fails)) = known.iter().find(|(code, ..)| fault.code == *code as i64) else {
                     return Err(Trouble::Fault(fault));
                 };
                 let line = line.replace("{name}", name).replace("{text}", &fault.text);
@@ -333,21 +258,26 @@ impl Session {
         }
     }
 
+    /// Asks a question, and gives the line that follows it; `None`: there is none.
+    pub fn answer_to(&mut self, question: &str) -> Option<String> {
+        self.out.pending.extend_from_slice(question.as_bytes());
+        self.out.flush();
+        self.input.line()
+    }
+
     /// Asks whether to go on, where somebody is there to be asked; anything but a yes is a no.
     pub fn confirmed(&mut self, question: &str) -> Result<bool, Trouble> {
         if !self.interactive {
             return Ok(true);
         }
-        self.out.question(question);
-        let answer = self.input.line().ok_or_else(|| Trouble::Other("no answer".into()))?;
+        let answer = self.answer_to(question).ok_or_else(|| Trouble::Other("no answer".into()))?;
         Ok(answer.starts_with(['y', 'Y']))
     }
 
     /// Asks for a user and a password; `false`: nobody answers.
-    fn log_in(&mut self) -> bool {
+    pub fn log_in(&mut self) -> bool {
         self.out.line(&Trouble::Unauthorized.to_string());
-        self.out.question("Username:");
-        let Some((user, password)) = self.input.line().and_then(|user| Some((user, self.password()?))) else {
+        let Some((user, password)) = self.answer_to("Username:").and_then(|user| Some((user, self.password()?))) else {
             return false;
         };
         self.out.line("");
@@ -374,14 +304,6 @@ impl Session {
         let line = String::from_utf8_lossy(typed.get(..read.ok()?)?).into_owned();
         Some(line.trim_end_matches('\n').to_owned()).filter(|_| !line.is_empty())
     }
-}
-
-/// The interface that we speak (getVersion).
-const API_VERSION: &str = "3.0";
-
-/// What to say to a server that lacks the methods that we use.
-pub fn no_namespace(url: &str) -> String {
-    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
 }
 
 /// A line on the processes that are on their way, for a terminal; empty if none is.
