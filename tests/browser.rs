@@ -144,10 +144,14 @@ impl Drop for Browser {
 
 /// rsup with a TCP port, and the address of its page.
 fn served(extra: &str) -> (Sandbox, String) {
+    served_at("127.0.0.1", extra)
+}
+
+fn served_at(address: &str, extra: &str) -> (Sandbox, String) {
     // Free a moment ago: nobody else asks the kernel for it so soon.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
     let conf = format!(
-        "[inet_http_server]\nport=127.0.0.1:{port}\n\
+        "[inet_http_server]\nport={address}:{port}\n\
          [program:web]\ncommand=/bin/sh -c \"echo 'served <b>nobody</b>'; exec sleep 1000\"\nstdout_logfile={{dir}}/web.out\n\
          [program:broken]\ncommand=/nonexistent/broken\nstartretries=0\nautostart=true\n{extra}"
     );
@@ -155,7 +159,7 @@ fn served(extra: &str) -> (Sandbox, String) {
     sandbox.start();
     sandbox.until("web", "RUNNING");
     sandbox.until_file("web.out", "nobody");
-    (sandbox, format!("http://127.0.0.1:{port}"))
+    (sandbox, format!("http://{address}:{port}"))
 }
 
 /// Starts, stops, tails and reads the messages.
@@ -223,6 +227,67 @@ fn it_is_live_and_fits_a_phone() {
     assert_eq!(sandbox.stop(), 0);
 }
 
+/// Another site: this page, whatever is asked for.
+fn serve(listener: TcpListener, page: String) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let length = page.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
+            );
+        }
+    });
+}
+
+/// Off loopback a browser says over http neither `Sec-Fetch-Site` nor, if the page does not want it, from where it comes.
+/// The address is one of a network of our own: so this runs again as a program of unshare(1).
+#[test]
+fn a_link_to_an_address_off_loopback_acts_only_after_a_click() {
+    const NAME: &str = "a_link_to_an_address_off_loopback_acts_only_after_a_click";
+    if std::env::var_os("RSUP_OWN_NETWORK").is_some() {
+        return follow_a_link_off_loopback();
+    }
+    let as_whom: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--map-root-user"] };
+    let inside = |command: &[&std::ffi::OsStr]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(as_whom).arg("--net").args(command).env("RSUP_OWN_NETWORK", "1");
+        unshare.status().is_ok_and(|status| status.success())
+    };
+    if !inside(&["ip", "link", "set", "lo", "up"].map(AsRef::as_ref)) {
+        return skip("unshare(1) and ip(8) cannot make a network");
+    }
+    let own = std::env::current_exe().unwrap();
+    assert!(inside(&[own.as_os_str(), "--exact".as_ref(), NAME.as_ref(), "--nocapture".as_ref()]));
+}
+
+fn follow_a_link_off_loopback() {
+    for args in ["link set lo up", "address add 10.9.9.9/32 dev lo"] {
+        assert!(Command::new("ip").args(args.split(' ')).status().unwrap().success(), "ip {args}");
+    }
+    let (mut sandbox, url) = served_at("10.9.9.9", "");
+    let pid = sandbox.pid_of("web");
+    let Some(browser) = Browser::open(true) else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let link = format!("{url}/index.html?action=stopall");
+    let picture = format!("<img src='{link}' referrerpolicy=no-referrer onerror='document.title=\"tried\"'>");
+    serve(listener, format!("<!DOCTYPE html><title>evil</title>{picture}<a href='{link}' rel=noreferrer>cats</a>"));
+    browser.go(&elsewhere);
+    wait_for("the picture", || (browser.ask("GET", "/title", &Value::Null).ok()? == "tried").then_some(()));
+    assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
+    // Whoever follows the link is asked.
+    browser.click("a");
+    browser.until(".status_msg", "Nothing was done yet: what asked for this may not have come from this page.");
+    assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
+    browser.click("#asked button");
+    wait_for("the message", || browser.text(".status_msg")?.starts_with("All stopped at ").then_some(()));
+    assert_eq!(sandbox.state("web"), "STOPPED");
+    assert_eq!(sandbox.stop(), 0);
+}
+
 #[test]
 fn a_page_of_another_site_can_do_nothing() {
     let (mut sandbox, url) = served("");
@@ -239,17 +304,7 @@ fn a_page_of_another_site_can_do_nothing() {
          .finally(() => {{ document.title = 'tried'; }});</script>",
         call.replace('"', "'")
     );
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let _ = stream.read(&mut [0; 4096]);
-            let length = page.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
-            );
-        }
-    });
+    serve(listener, page);
     browser.go(&elsewhere);
     wait_for("the call", || (browser.ask("GET", "/title", &Value::Null).ok()? == "tried").then_some(()));
     browser.script("document.forms[0].submit()");

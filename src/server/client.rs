@@ -345,7 +345,9 @@ impl Client {
 
     /// A page for browsers; `false`: there is none of this name.
     fn page(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) -> bool {
-        match web::answer(request, host, &server.web_token) {
+        let guard = at(&server.services, self.service).and_then(|service| service.guard.as_ref());
+        let is_vouched_for = guard.is_none_or(|guard| guard.vouches_for(request));
+        match web::answer(request, host, &server.web_token, is_vouched_for) {
             None => return false,
             Some(Answer::Ready(response)) => self.say(response, request.framing, host.now()),
             Some(Answer::Calls(calls, outcome)) => {

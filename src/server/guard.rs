@@ -2,7 +2,8 @@
 //! loopback port, and one whose own name suddenly means 127.0.0.1 (DNS rebinding) can read the answers too.
 //!
 //! Browsers say where a request comes from in fields that pages cannot set: `Sec-Fetch-Site` (to https and to loopback),
-//! else `Origin` (all that is not GET or HEAD), else `Referer`. Programs that are no browsers send none of them.
+//! else `Origin` (all that is not GET or HEAD), else `Referer`, which a page can leave out. So what a GET asks for is done
+//! only if it says that it is ours, or has no sign of a browser at all. Programs that are no browsers send none of them.
 
 use crate::config::model::{HttpServerConfig, SocketAddress};
 use crate::wire::http::Request;
@@ -20,6 +21,16 @@ pub(super) struct Guard {
 
 const CROSS_SITE: &str = "refused: a browser sent this for a page of another site; allowed_origins in the server's section \
                           names sites that may";
+/// What pages cannot keep a browser from sending, beside `Mozilla/` in `User-Agent`.
+const BROWSERS_FIELDS: [&str; 7] = [
+    "sec-fetch-site",
+    "sec-fetch-mode",
+    "sec-fetch-dest",
+    "origin",
+    "referer",
+    "accept-language",
+    "upgrade-insecure-requests",
+];
 const UNKNOWN_HOST: &str = "refused: this server is not known by the name in the Host field, and has no password; \
                             allowed_hosts in its section names others";
 
@@ -37,20 +48,28 @@ impl Guard {
     /// Why this request is not answered, for whoever reads the answer.
     pub(super) fn refusal(&self, request: &Request) -> Option<&'static str> {
         let fields = &request.headers;
-        let host = fields.first("host").map(str::trim).unwrap_or_default();
-        let origin = fields.first("origin");
-        let is_from_here = match (fields.first("sec-fetch-site"), origin.or(fields.first("referer"))) {
-            (Some(site), _) => matches!(site.trim(), "same-origin" | "none"),
-            (None, Some(page)) => authority(page).eq_ignore_ascii_case(host),
-            (None, None) => true,
-        };
-        if !is_from_here && !self.allows(origin.or(fields.first("referer")).unwrap_or_default()) {
+        let host = host(request);
+        let is_twice = |name: &str| fields.all(name).nth(1).is_some();
+        let is_foreign = matches!(site(request), Site::Other) && !self.allows(page(request).unwrap_or_default());
+        // Of two fields that say different things, either might be the one that the browser set.
+        if is_foreign || ["sec-fetch-site", "origin", "referer"].iter().any(|name| is_twice(name)) {
             return Some(CROSS_SITE);
         }
         // A browser never posts without saying from where, so this is a program, which may use any name.
-        let is_program = request.method == "POST" && origin.is_none();
+        let is_program = request.method == "POST" && fields.first("origin").is_none();
         let is_known = host.is_empty() || self.knows(without_port(host));
-        (fields.all("host").nth(1).is_some() || !self.has_password && !is_program && !is_known).then_some(UNKNOWN_HOST)
+        (is_twice("host") || !self.has_password && !is_program && !is_known).then_some(UNKNOWN_HOST)
+    }
+
+    /// Whether a request that is not refused may also change something with nothing but its address (a GET), without the
+    /// token of our page: it comes from our page or a site that may, or from a program that is no browser.
+    pub(super) fn vouches_for(&self, request: &Request) -> bool {
+        let fields = &request.headers;
+        let is_browser = || {
+            BROWSERS_FIELDS.iter().any(|name| fields.first(name).is_some())
+                || fields.all("user-agent").any(|agent| agent.contains("Mozilla/"))
+        };
+        matches!(site(request), Site::Own) || self.allows(page(request).unwrap_or_default()) || !is_browser()
     }
 
     fn allows(&self, page: &str) -> bool {
@@ -70,18 +89,48 @@ impl Guard {
     }
 }
 
+/// Where a request says that it comes from.
+enum Site {
+    Own,
+    Other,
+    /// It does not say, or from no page: a link in a mail, a bookmark, a program.
+    None,
+}
+
+fn site(request: &Request) -> Site {
+    let host = host(request);
+    match (request.headers.first("sec-fetch-site").map(str::trim), page(request)) {
+        (Some("same-origin"), _) => Site::Own,
+        (Some("none"), _) | (None, None) => Site::None,
+        (None, Some(page)) if !host.is_empty() && authority(page).eq_ignore_ascii_case(host) => Site::Own,
+        (Some(_), _) | (None, Some(_)) => Site::Other,
+    }
+}
+
+/// The page that a request says to come from.
+fn page(request: &Request) -> Option<&str> {
+    request.headers.first("origin").or(request.headers.first("referer"))
+}
+
+fn host(request: &Request) -> &str {
+    request.headers.first("host").map(str::trim).unwrap_or_default()
+}
+
 /// `http://host:port/path` → `host:port`.
 fn authority(url: &str) -> &str {
     let after = url.split_once("://").map_or("", |(_, after)| after);
     after.split(['/', '?', '#']).next().unwrap_or_default().trim()
 }
 
-/// `host:port` and `[::1]:port` → the host.
+/// `host:port` and `[::1]:port` → the host; empty for anything else.
 fn without_port(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.split(':').next().unwrap_or_default(),
-    }
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port =
+        |port: &str| port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if port.is_empty() || is_port(port) { name } else { "" }
 }
 
 #[cfg(test)]
@@ -109,6 +158,46 @@ mod tests {
         guard.refusal(&request)
     }
 
+    fn vouches_for(guard: &Guard, fields: &str) -> bool {
+        let text = format!("GET /index.html?action=stopall HTTP/1.1\r\n{fields}\r\n");
+        let Ok(Parsed::Complete { request, .. }) = parse_request(text.as_bytes()) else { panic!("{text}") };
+        guard.refusal(&request).is_none() && guard.vouches_for(&request)
+    }
+
+    #[test]
+    fn an_address_alone_acts_for_our_own_page_and_for_programs_only() {
+        let plain = guard(true, &[], &[]);
+        // Chromium's to an address off loopback over http, from <img referrerpolicy=no-referrer>.
+        let picture = "Connection: keep-alive\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: image/*\r\n\
+                       Accept-Encoding: gzip, deflate\r\nAccept-Language: en-US,en;q=0.9\r\n";
+        for (fields, wanted) in [
+            ("", true),
+            ("User-Agent: curl/8.5.0\r\nAccept: */*\r\n", true),
+            ("User-Agent: Python-urllib/3.11\r\nAccept-Encoding: identity\r\nConnection: close\r\n", true),
+            (picture, false),
+            ("User-Agent: Mozilla/5.0\r\n", false),
+            ("Accept-Language: de\r\n", false),
+            ("Upgrade-Insecure-Requests: 1\r\n", false),
+            ("Sec-Fetch-Site: none\r\n", false),
+            ("Sec-Fetch-Mode: navigate\r\n", false),
+            ("Sec-Fetch-Dest: image\r\n", false),
+            ("Origin: null\r\n", false),
+            ("Referer: \r\n", false),
+            ("Sec-Fetch-Site: cross-site\r\n", false),
+            ("Sec-Fetch-Site: same-origin\r\nUser-Agent: Mozilla/5.0\r\n", true),
+            ("Referer: http://127.0.0.1:9001/index.html\r\nUser-Agent: Mozilla/5.0\r\n", true),
+            ("Origin: http://127.0.0.1:9001\r\nUser-Agent: Mozilla/5.0\r\n", true),
+            ("Referer: http://127.0.0.1:9001.evil.example/\r\n", false),
+        ] {
+            assert_eq!(vouches_for(&plain, &format!("{HERE}{fields}")), wanted, "{fields}");
+            assert!(vouches_for(&guard(true, &[], &["*"]), &format!("{HERE}{fields}")), "{fields}");
+        }
+        assert!(!vouches_for(&plain, "Referer: \r\n"), "no Host, no page: not the same");
+        let dash = guard(true, &[], &["https://dash.example"]);
+        assert!(vouches_for(&dash, &format!("{HERE}Referer: https://dash.example/x\r\n")));
+        assert!(!vouches_for(&dash, &format!("{HERE}{picture}")));
+    }
+
     const HERE: &str = "Host: 127.0.0.1:9001\r\n";
 
     #[test]
@@ -126,6 +215,10 @@ mod tests {
             ("Origin: http://127.0.0.1:8000\r\n", true),
             ("Origin: http://evil.example\r\nReferer: http://127.0.0.1:9001/\r\n", true),
             ("Origin: null\r\n", true),
+            ("Origin: http://127.0.0.1:9001\r\nOrigin: http://evil.example\r\n", true),
+            ("Origin: http://127.0.0.1:9001\r\nOrigin: http://127.0.0.1:9001\r\n", true),
+            ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n", true),
+            ("Referer: http://127.0.0.1:9001/\r\nReferer: http://evil.example/\r\n", true),
             ("Referer: http://127.0.0.1:9001/index.html?x\r\n", false),
             ("Referer: http://evil.example/127.0.0.1:9001\r\n", true),
             ("Referer: http://127.0.0.1:9001.evil.example/\r\n", true),
@@ -173,9 +266,17 @@ mod tests {
         ] {
             assert_eq!(refusal(&open, "GET", &format!("Host: {host}\r\n")), None, "{host}");
         }
-        for host in
-            ["evil.example", "evil.example:9001", "127.0.0.1.evil.example", "localhost.evil.example", "1", "[evil"]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:9001",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "1",
+            "[evil",
+            "[::1].evil.example",
+            "[::1]evil.example:9001",
+            "127.0.0.1:9001.evil.example",
+        ] {
             let field = format!("Host: {host}\r\n");
             assert_eq!(refusal(&open, "GET", &field), Some(UNKNOWN_HOST), "{host}");
             // The page posts to what it takes for itself.

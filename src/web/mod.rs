@@ -29,13 +29,12 @@ const FILES: [(&str, &str, &str); 3] = [
 ];
 
 /// Nothing but ours is loaded, nobody may frame the page, and what it sends says where it comes from only to ourselves.
-const PROTECTION: [(&str, &str); 4] = [
+const PROTECTION: [(&str, &str); 3] = [
     (
         "Content-Security-Policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
          form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
-    ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 ];
@@ -107,6 +106,8 @@ const ACTIONS: [(&str, Action, bool, &[&str]); 7] = [
 struct Status<'a> {
     identifier: &'a str,
     message: &'a str,
+    /// What is done only after a click, as [`Self::message`] says: the address's query, and the button's words.
+    asked: Option<(String, String)>,
     token: &'a str,
     rows: Vec<Row>,
     version: &'a str,
@@ -132,16 +133,17 @@ struct Tail<'a> {
     text: &'a str,
 }
 
-/// Answers a request for a page; `None`: there is no such page.
+/// Answers a request for a page; `None`: there is no such page. `is_vouched_for`: its address alone may ask for an action.
 #[must_use]
-pub fn answer(request: &Request, host: &dyn Host, token: &Token) -> Option<Answer> {
+pub fn answer(request: &Request, host: &dyn Host, token: &Token, is_vouched_for: bool) -> Option<Answer> {
     let path = request.path();
     if let Some((_, content_type, content)) = FILES.iter().find(|(file, ..)| *file == path) {
         return Some(Answer::Ready(page(200, content_type, (*content).to_owned())));
     }
     let fields = fields(request);
     match path.as_str() {
-        "/" | "/index.html" => Some(index(request, &fields, host, token)),
+        // HEAD asks for nothing to be done; Supervisor answers it with 404 too.
+        "/" | "/index.html" if request.method != "HEAD" => Some(index(request, &fields, host, token, is_vouched_for)),
         "/tail.html" => Some(tail(&fields)),
         _ => None,
     }
@@ -158,18 +160,19 @@ fn fields(request: &Request) -> BTreeMap<String, String> {
     fields
 }
 
-fn index(request: &Request, fields: &BTreeMap<String, String>, host: &dyn Host, token: &Token) -> Answer {
+fn index(
+    request: &Request,
+    fields: &BTreeMap<String, String>,
+    host: &dyn Host,
+    token: &Token,
+    is_vouched_for: bool,
+) -> Answer {
     let field = |name: &str| fields.get(name).map_or("", String::as_str);
-    let Some(wanted) = fields.get("action") else {
-        return Answer::Ready(status(field("message"), host, token));
-    };
-    // A browser says where a POST comes from; who says nothing of the kind is no browser, and sends no token.
-    let by_browser = ["origin", "sec-fetch-site"].iter().any(|name| request.headers.first(name).is_some());
-    if request.method == "POST" && by_browser && field("token") != token.0 {
-        return Answer::Ready(message_page(403, "This page is from an earlier run: load it again."));
+    let (wanted, name) = (field("action"), field("processname"));
+    if wanted.is_empty() {
+        return Answer::Ready(status(field("message"), None, host, token));
     }
-    let name = field("processname");
-    let row = ACTIONS.iter().find(|(action, _, is_of_one, _)| action == wanted && (name.is_empty() != *is_of_one));
+    let row = ACTIONS.iter().find(|(action, _, is_of_one, _)| *action == wanted && !(*is_of_one && name.is_empty()));
     // Differs from Supervisor: what cannot be done is the client's mistake (400), not ours (500).
     let Some(&(_, action, is_of_one, methods)) = row else {
         return Answer::Ready(message_page(400, "No such action."));
@@ -180,6 +183,17 @@ fn index(request: &Request, fields: &BTreeMap<String, String>, host: &dyn Host, 
     };
     if is_of_one && !is_known() {
         return Answer::Ready(back(&format!("No such process named {name}")));
+    }
+    let name = if is_of_one { name } else { "" };
+    // A browser says where a POST comes from; who says nothing of the kind is no browser, and sends no token.
+    let is_post = request.method == "POST";
+    let by_browser = ["origin", "sec-fetch-site"].iter().any(|name| request.headers.first(name).is_some());
+    let is_ours = is_post && field("token") == token.0;
+    if !is_ours && (!is_vouched_for || is_post && by_browser) && !methods.is_empty() {
+        // A link in a mail, another site's picture, a page of an earlier run: one click on our own page does it.
+        let asked = (format!("processname={}&action={wanted}", percent_encoded(name)), format!("{wanted} {name}"));
+        let said = "Nothing was done yet: what asked for this may not have come from this page.";
+        return Answer::Ready(Response { status: 403, ..status(said, Some(asked), host, token) });
     }
     let params = || if is_of_one { vec![name.into()] } else { Vec::new() };
     let calls = methods.iter().map(|method| rpc::described_call(method, params())).collect();
@@ -254,11 +268,11 @@ fn ctime(at: Wall) -> String {
     format!("{day} {month} {of_month:2} {hour:02}:{minute:02}:{second:02} {year}")
 }
 
-fn status(message: &str, host: &dyn Host, token: &Token) -> Response {
+fn status(message: &str, asked: Option<(String, String)>, host: &dyn Host, token: &Token) -> Response {
     let now = host.now().wall.secs;
     let rows = host.supervision().all().map(|(_, process)| row(process, now)).collect();
     let identifier = host.identifier();
-    let template = Status { identifier, message, token: &token.0, rows, version: env!("CARGO_PKG_VERSION") };
+    let template = Status { identifier, message, asked, token: &token.0, rows, version: env!("CARGO_PKG_VERSION") };
     rendered(&template)
 }
 

@@ -23,8 +23,12 @@ fn post(target: &str, fields: &str, form: &str) -> Request {
 
 /// Answers as the server does: the calls are made, and all that they wait for comes.
 fn response(host: &mut Fake, request: &Request) -> Response {
+    response_to(host, request, true)
+}
+
+fn response_to(host: &mut Fake, request: &Request, is_vouched_for: bool) -> Response {
     let token = Token("the token".into());
-    let (calls, outcome) = match answer(request, host, &token).expect("a page") {
+    let (calls, outcome) = match answer(request, host, &token, is_vouched_for).expect("a page") {
         Answer::Ready(response) => return response,
         Answer::Calls(calls, outcome) => (calls, outcome),
     };
@@ -111,9 +115,10 @@ fn each_action_does_what_it_says_and_says_what_it_did() {
         let said = at(&mut host, &format!("action={action}"));
         assert!(said.starts_with(&format!("{words} at ")) && said.ends_with(" 2023"), "{said}");
     }
-    for query in ["action=zz", "action=start", "action=stopall&processname=a", "action="] {
+    for query in ["action=zz", "action=start", "action=zz&processname=a"] {
         assert_eq!(response(&mut host, &get(&format!("/?{query}"))).status, 400, "{query}");
     }
+    assert_eq!(response(&mut host, &get("/?action=")).status, 200);
 }
 
 #[test]
@@ -133,6 +138,29 @@ fn a_browsers_post_needs_the_token_and_others_do_not() {
 }
 
 #[test]
+fn what_nobody_vouches_for_is_done_only_after_a_click() {
+    let mut host = host();
+    for query in ["action=start&processname=g%3Ac%20%3C%26%3E", "action=stopall", "action=restartall&processname=zz"] {
+        let target = format!("/index.html?{query}&message=hello&token=the+token");
+        let asked = response_to(&mut host, &get(&target), false);
+        let page = text(&asked);
+        assert!(asked.status == 403 && page.contains("Nothing was done yet") && !page.contains("hello"), "{page}");
+        let button = page.split("<p id=\"asked\"><button formaction=\"").nth(1).unwrap().split('"').next().unwrap();
+        // The button brings the token.
+        let button = format!("/{}", button.replace("&#38;", "&"));
+        let clicked = response_to(&mut host, &post(&button, "Origin: http://x\r\n", "token=the+token"), false);
+        assert_eq!(clicked.status, 303, "{button}");
+        // A program's POST that no guard vouches for.
+        assert_eq!(response_to(&mut host, &post(&button, "", ""), false).status, 403);
+    }
+    // Nothing is asked where nothing would be done.
+    assert_eq!(response_to(&mut host, &get("/?action=refresh"), false).status, 303);
+    assert_eq!(response_to(&mut host, &get("/?action=zz"), false).status, 400);
+    let never = "HEAD /index.html?action=start&processname=a HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert!(answer(&request(never), &host, &Token::random(), true).is_none());
+}
+
+#[test]
 fn tokens_differ() {
     let all: std::collections::BTreeSet<String> = (0..100).map(|_| Token::random().0).collect();
     assert_eq!(all.len(), 100);
@@ -146,7 +174,7 @@ fn a_tail_shows_text_as_text() {
     assert!(tail(&mut host, "").contains("No process name found"));
     assert!(tail(&mut host, "processname=zz").contains("ERROR: unexpected rpc fault [10] BAD_NAME: zz"));
     assert!(tail(&mut host, "processname=a").contains("No file for a"));
-    let calls = |query: &str| match answer(&get(&format!("/tail.html?{query}")), &host, &Token::random()) {
+    let calls = |query: &str| match answer(&get(&format!("/tail.html?{query}")), &host, &Token::random(), true) {
         Some(Answer::Calls(calls, Outcome::Tail(..))) => {
             calls[0].member("params").unwrap().as_array().unwrap().to_vec()
         }
@@ -172,8 +200,9 @@ fn nothing_of_others_is_loaded_and_there_is_nothing_else() {
         assert!(response.fields.iter().any(|(name, _)| *name == "Content-Security-Policy"));
         assert!(!text(&response).contains("//") || path == "/live.js", "{path} names another site");
     }
-    assert!(answer(&get("/nothing"), &host, &Token::random()).is_none());
-    assert!(answer(&get("/index.html/"), &host, &Token::random()).is_none());
+    assert!(answer(&get("/nothing"), &host, &Token::random(), true).is_none());
+    assert!(answer(&get("/images/state0.gif"), &host, &Token::random(), true).is_none());
+    assert!(answer(&get("/index.html/"), &host, &Token::random(), true).is_none());
 }
 
 proptest! {

@@ -402,6 +402,8 @@ impl Response {
             field("Connection", "Keep-Alive");
         }
         field("Content-Type", self.content_type);
+        // What a log or an error quotes stays what we say that it is, whatever it looks like to a browser.
+        field("X-Content-Type-Options", "nosniff");
         self.fields.iter().for_each(|(name, value)| field(name, value));
         field("Date", date);
         field("Server", SERVER);

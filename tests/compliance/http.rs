@@ -141,7 +141,11 @@ fn a_followed_log_has_supervisors_headers_and_framing() {
             let (head, body) = reply.split_once("\r\n\r\n").unwrap();
             let mut fields: Vec<&str> = head
                 .lines()
-                .filter(|line| !["Date", "Server", "Last-Modified"].iter().any(|name| line.starts_with(name)))
+                .filter(|line| {
+                    !["Date", "Server", "Last-Modified", "X-Content-Type-Options"]
+                        .iter()
+                        .any(|name| line.starts_with(name))
+                })
                 .collect();
             fields.sort_unstable();
             run.note(path, format!("{fields:?} {}", body.trim_end()));
@@ -155,7 +159,11 @@ fn head_of(reply: &str) -> String {
     let (head, _) = reply.split_once("\r\n\r\n").unwrap_or((reply, ""));
     let mut lines: Vec<&str> = head
         .lines()
-        .filter(|line| !["Date: ", "Server: ", "Connection: "].iter().any(|name| line.starts_with(name)))
+        .filter(|line| {
+            !["Date: ", "Server: ", "Connection: ", "X-Content-Type-Options: "]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
         .collect();
     lines.sort_unstable();
     lines.join("; ")

@@ -39,12 +39,20 @@ fn each_link_does_and_says_the_same() {
             "processname=g%3A*&action=start",
             "action=stopall",
             "action=restartall",
+            "action=stopall&processname=missing",
+            "action=restartall&processname=nobody",
+            "action=refresh&processname=a",
+            "action=",
+            "action=&processname=a",
         ] {
             act(run, &format!("GET /index.html?{query} HTTP/1.0"));
             let state = run.state("a");
             run.note("a is", state);
         }
         act(run, "GET /?processname=a&action=stop HTTP/1.0");
+        act(run, "HEAD /index.html?processname=a&action=start HTTP/1.0");
+        let state = run.state("a");
+        run.note("a is", state);
         let form = "processname=a&action=start";
         let head = format!("POST /index.html HTTP/1.0\r\nContent-Length: {}\r\n\r\n{form}", form.len());
         let reply = run.raw(&head).unwrap();

@@ -46,6 +46,71 @@ fn programs_get_in_where_browsers_of_other_sites_do_not() {
 }
 
 #[test]
+fn a_link_acts_for_our_own_page_and_for_programs_and_asks_a_browser_first() {
+    let port = free_port();
+    let sandbox = rsup(&format!("[inet_http_server]\nport=:{port}\n[program:a]\ncommand=/bin/sleep 1000\n"));
+    sandbox.until("a", "RUNNING");
+    let pid = sandbox.pid_of("a");
+    let host = format!("Host: 10.9.9.9:{port}\r\n");
+    let link = |verb: &str, fields: &str| format!("{verb} /index.html?action=stopall HTTP/1.0\r\n{host}{fields}\r\n");
+    // What Chromium sends for <img referrerpolicy=no-referrer>, over http to an address off loopback.
+    let picture = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\nAccept: image/avif,image/webp,*/*;q=0.8\r\n\
+                   Accept-Encoding: gzip, deflate\r\nAccept-Language: en-US,en;q=0.9\r\n";
+    for (verb, fields, wanted) in [
+        ("GET", picture, "403"),
+        ("GET", "Sec-Fetch-Site: none\r\nUpgrade-Insecure-Requests: 1\r\n", "403"),
+        ("GET", "Sec-Fetch-Site: cross-site\r\n", "403"),
+        ("HEAD", "", "404"),
+        ("HEAD", picture, "404"),
+    ] {
+        let reply = over_tcp(port, &link(verb, fields)).unwrap();
+        assert_eq!(status(&reply), wanted, "{verb} {fields}");
+        assert!(!fields.contains("Language") || verb == "HEAD" || reply.contains("Nothing was done yet"), "{reply}");
+    }
+    assert_eq!(status(&sandbox.raw(&link("HEAD", "")).unwrap()), "404");
+    assert_eq!((sandbox.state("a").as_str(), sandbox.pid_of("a")), ("RUNNING", pid));
+    let own = format!("{picture}Referer: http://10.9.9.9:{port}/\r\n");
+    for fields in ["User-Agent: curl/8.5.0\r\nAccept: */*\r\n", "Sec-Fetch-Site: same-origin\r\n", &own] {
+        assert_eq!(status(&over_tcp(port, &link("GET", fields)).unwrap()), "303", "{fields}");
+        assert_eq!(sandbox.state("a"), "STOPPED", "{fields}");
+        sandbox.rpc("supervisor.startProcess", json!(["a"])).unwrap();
+    }
+    // No browser reaches a Unix socket.
+    assert_eq!(status(&sandbox.raw(&link("GET", picture)).unwrap()), "303");
+    assert_eq!(sandbox.state("a"), "STOPPED");
+}
+
+#[test]
+fn no_answer_is_taken_for_another_type_or_given_to_another_site() {
+    let port = free_port();
+    let conf = format!(
+        "[inet_http_server]\nport=127.0.0.1:{port}\n[program:a]\ncommand=/bin/cat\nstdout_logfile={{dir}}/a.out\n"
+    );
+    let sandbox = rsup(&conf);
+    sandbox.until("a", "RUNNING");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+    for request in [
+        get("/logtail/a"),
+        get("/mainlogtail"),
+        get("/"),
+        get("/nothing"),
+        post(&format!("Host: localhost:{port}\r\n")),
+    ] {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.contains("\r\nX-Content-Type-Options: nosniff\r\n"), "{request}: {head}");
+        assert!(!head.to_lowercase().contains("access-control"), "{request}: {head}");
+    }
+}
+
+#[test]
 fn a_port_without_a_password_is_told_and_can_be_forbidden() {
     let port = free_port();
     let open = format!("[inet_http_server]\nport=:{port}\n");

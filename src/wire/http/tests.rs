@@ -192,7 +192,7 @@ fn an_answer_is_framed_for_its_request() {
     assert_eq!(
         written(&Response::xml("<x/>".into()), keep),
         format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/xml\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/xml\r\nX-Content-Type-Options: nosniff\r\n\
              Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: {SERVER}\r\n\r\n<x/>"
         )
     );
