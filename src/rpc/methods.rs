@@ -484,11 +484,11 @@ fn add_program(call: &mut Invocation<'_>) -> Outcome {
 fn send_remote_event(call: &mut Invocation<'_>) -> Outcome {
     // Supervisor takes any value, and writes it as Python does.
     let text = |value: Option<&Value>| match value {
-        Some(Value::String(text) | Value::DateTime(text)) => Some(text.clone()),
+        Some(Value::DateTime(text)) => Some(text.clone()),
         Some(Value::Int(number)) => Some(number.to_string()),
         Some(Value::Double(number)) => Some(format!("{number:?}")),
         Some(Value::Bool(truth)) => Some(if *truth { "True" } else { "False" }.into()),
-        _ => None,
+        value => value?.as_str().map(str::to_owned),
     };
     let kind = text(call.params.first()).ok_or_else(|| call.wrong(0, "a string"))?;
     let data = text(call.params.get(1)).ok_or_else(|| call.wrong(1, "a string"))?;

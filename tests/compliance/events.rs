@@ -96,6 +96,12 @@ fn processes_groups_clients_and_the_supervisor_itself() {
         run.rpc("supervisor.addProcessGroup", json!(["x"])).unwrap();
         run.rpc("supervisor.sendRemoteCommEvent", json!(["kind", "d\u{e4}ta\nline"])).unwrap();
         until_got(run, "REMOTE_COMMUNICATION", 1);
+        // Bytes ("b\u{e4}se64") are text.
+        let call = "<methodCall><methodName>supervisor.sendRemoteCommEvent</methodName><params><param><value>kind</value></param>\
+                    <param><value><base64>YsOkc2U2NA==</base64></value></param></params></methodCall>";
+        let (status, answer) = run.http("POST", "/RPC2", "", call).unwrap();
+        assert!(status == 200 && answer.contains("<boolean>1</boolean>"), "{answer}");
+        until_got(run, "REMOTE_COMMUNICATION", 2);
         assert_eq!(run.stop(), 0);
         let got = got(run);
         for name in ["x", "bad", "missing", "once", "good"] {
