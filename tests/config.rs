@@ -497,6 +497,7 @@ fn generated_files_mean_what_they_mean_to_supervisor() {
         agree(&mut theirs.borrow_mut(), "x.conf", dir.path())
     });
     result.unwrap_or_else(|why| panic!("{why}"));
+    harness::compared(cases.try_into().unwrap());
 }
 
 /// The directory of configurations from public repositories, where this machine has one.
@@ -516,6 +517,7 @@ fn real_files_get_the_verdict_that_supervisor_gives() {
     let mut files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
+    harness::compared(files.len());
     for file in files {
         let name = file.to_str().unwrap();
         let place = tempfile::tempdir().unwrap();
@@ -580,5 +582,6 @@ fn every_options_example_is_accepted_by_both() {
             );
             assert_eq!(verdicts(&mut theirs, &text), (Ok(()), vec![]), "{text}");
         }
+        harness::compared((kind.rows)().len());
     }
 }

@@ -183,6 +183,7 @@ fn rotated_files_are_supervisors_byte_for_byte() {
         let (ours, theirs) = (picture(&at("ours", number)), picture(&at("theirs", number)));
         assert!(ours == theirs, "{case:?}\nours {:?}\ntheirs {:?}", lengths(&ours), lengths(&theirs));
     }
+    harness::compared(cases.len());
     assert!(cases.iter().any(|case| case.steps.len() > 20 && case.maxbytes == 100), "the dice are good enough");
 }
 
@@ -233,6 +234,7 @@ fn reading_has_supervisors_arithmetic() {
         let ours = format!("{read} ['{}', {}, {overflow}]", got.text, got.offset);
         assert_eq!(ours, theirs, "{} {offset} {length}", path.display());
     }
+    harness::compared(questions.len());
 }
 
 /// A part of a log, in the smallest pieces.
@@ -278,6 +280,7 @@ fn escapes_that_supervisor_knows_are_stripped_as_it_does() {
         log.close(&mut sinks, Now::default());
         assert_eq!(hex(&fs::read(&path).unwrap()), theirs, "{:?}", String::from_utf8_lossy(text));
     }
+    harness::compared(texts.len());
 }
 
 /// Reads an identifier, then names, a line each; answers with those that are AUTO logs.

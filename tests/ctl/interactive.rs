@@ -2,7 +2,7 @@
 
 use crate::fake::{Answer, Fake};
 use crate::harness::terminal::Terminal;
-use crate::harness::{PATIENCE, Sandbox, Subject, oracle, run, skip, wait_for};
+use crate::harness::{PATIENCE, Sandbox, Subject, compared, oracle, run, skip, wait_for};
 use crate::{in_no_place, rsupctl, with_input};
 use rsup::wire::xmlrpc::Value;
 use std::io::Read as _;
@@ -67,10 +67,11 @@ fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
     let ours = held(true, Subject::Rsup);
     assert_eq!(held(true, Subject::Supervisor), ours, "{args} {steps:?} at Supervisor");
     // Ctrl-C may find theirs anywhere, and then it says other things.
-    let compared = |(code, seen): &(i32, String)| (*code, seen.split("^C").next().unwrap().to_owned());
+    let before = |(code, seen): &(i32, String)| (*code, seen.split("^C").next().unwrap().to_owned());
     for subject in [Subject::Supervisor, Subject::Rsup] {
-        assert_eq!(compared(&ours), compared(&held(false, subject)), "{args} {steps:?} at {subject:?}");
+        assert_eq!(before(&ours), before(&held(false, subject)), "{args} {steps:?} at {subject:?}");
     }
+    compared(steps.len() + 1);
     Some(ours)
 }
 
@@ -216,6 +217,7 @@ fn lines_may_come_from_no_terminal() {
             (ran.code, sandbox.normal(&ran.out), ran.err)
         });
     assert_eq!(ours, theirs);
+    compared(input.lines().count());
     assert!(ours.1.starts_with(STATUS) && ours.1.contains("mine> 4.3.0\n"), "{ours:?}");
 }
 

@@ -81,6 +81,7 @@ fn assert_alike(lines: &[Vec<String>], of: &str) -> Vec<Ran> {
     for ((args, theirs), ours) in lines.iter().zip(theirs(lines)).zip(&ours) {
         assert_eq!(shown(ours), shown(&theirs), "{args:?} {of}");
     }
+    harness::compared(lines.len());
     ours
 }
 
@@ -154,6 +155,7 @@ impl Servers {
                 assert_eq!(&sandbox.normal(&shown(&ours)), wanted, "{line:?} at {:?}: {ours:?}", sandbox.subject);
             }
         }
+        harness::compared(lines.len());
         wanted
     }
 }
@@ -487,6 +489,7 @@ fn the_command_line_is_read_alike() {
         let last = |ran: &Ran| ran.err.lines().last().unwrap_or_default().starts_with("For help, use ");
         assert_eq!(last(&ours), last(&theirs), "{args:?}");
     }
+    harness::compared(lines.len());
     for flag in ["-h", "-?", "--help", "--he"] {
         let ran = run(rsupctl().args([flag, "status"]));
         assert_eq!(ran.code, 0);
@@ -524,6 +527,7 @@ fn what_ends_everything_is_asked_first_where_wanted() {
             // The question has no newline, so what follows is on its line.
             let shown = |ran: &Ran| (ran.code, ran.out.split("error: ").next().unwrap().to_owned());
             assert_eq!(shown(&ours.0), shown(&theirs.0), "{line} {input:?}");
+            harness::compared(1);
         }
     }
 }

@@ -63,6 +63,27 @@ pub fn skip(reason: &str) {
     }
 }
 
+/// Adds a line to one of the lists that `tests/run` shows at its end: `$RSUP_REPORT/KIND`.
+pub fn report(kind: &str, line: &str) {
+    println!("{kind}: {line}");
+    if let Some(folder) = std::env::var_os("RSUP_REPORT") {
+        let path = Path::new(&folder).join(kind);
+        let mut list = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        list.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Counts for that list what this test has compared with Supervisor: so many answers, in the area of its module.
+pub fn compared(answers: usize) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("?");
+    let file = std::env::args().next().unwrap_or_default();
+    let file = file.rsplit('/').next().unwrap_or_default();
+    let file = file.rsplit_once('-').map_or(file, |(file, _)| file);
+    let area = name.rsplit_once("::").map_or(file.to_owned(), |(module, _)| format!("{file}/{module}"));
+    report("compared", &format!("{area} {name} {answers}"));
+}
+
 /// Looks again and again until `f` gives something. Panics with `what` when it never does.
 pub fn wait_for<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
