@@ -179,7 +179,7 @@ impl Daemon {
     /// Opens the logs of a process that is about to be spawned; the error is Supervisor's.
     pub(super) fn open_logs(&mut self, id: ProcId) -> Result<[Option<ChildLog>; 2], String> {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
-        let config = Rc::clone(&process.config);
+        let (config, is_listener) = (Rc::clone(&process.config), process.is_listener());
         let strip_ansi = self.supervision.parsed().server.strip_ansi;
         let paths =
             [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel).map(Path::to_path_buf));
@@ -195,7 +195,9 @@ impl Daemon {
                 LogFormat::Raw => Format::Raw,
                 LogFormat::Prefix => Format::Prefix,
             };
-            let syslog = channel.syslog.then(|| (Path::new(startup::SYSLOG), &*config.name));
+            // What a listener says to us is not for syslog.
+            let has_syslog = channel.syslog && !(is_listener && which == Channel::Stdout);
+            let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*config.name));
             let spec = Spec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
             ChildLog::open(&spec, sinks).map_err(|errno| {
                 let name = errno::Name(errno as i32);

@@ -176,12 +176,18 @@ impl Daemon {
 
     /// Carries out effects and feeds their outcomes back until all is quiet.
     fn settle(&mut self) {
-        while let Some(effect) = self.supervision.next_effect() {
-            if let Some(input) = self.perform(effect) {
-                self.supervision.handle(input, self.now);
+        loop {
+            while let Some(effect) = self.supervision.next_effect() {
+                if let Some(input) = self.perform(effect) {
+                    self.supervision.handle(input, self.now);
+                }
             }
+            self.serve_listeners();
+            if !self.supervision.waits_for_listeners() || self.events.is_anything_unheard() {
+                return;
+            }
+            self.supervision.handle(Input::Heard, self.now);
         }
-        self.serve_listeners();
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {

@@ -149,6 +149,17 @@ impl Events {
         self.pools.is_empty()
     }
 
+    /// Whether a listener has an event in hand, or one waits that a listener may still ask for.
+    #[must_use]
+    pub fn is_anything_unheard(&self) -> bool {
+        self.pools.iter().any(|pool| {
+            pool.members.iter().filter(|member| member.is_running).any(|member| {
+                let may_ask = !member.is_deaf && member.listener.state != State::Unknown;
+                member.event.is_some() || (may_ask && !pool.buffer.is_empty())
+            })
+        })
+    }
+
     fn is_heard(&self, kind: &Type) -> bool {
         self.pools.iter().any(|pool| pool.hears(kind))
     }

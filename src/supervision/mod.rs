@@ -57,6 +57,8 @@ pub enum Input {
     Forget(Ticket),
     /// TERM, INT or QUIT, or a client's `shutdown`; the text says which.
     Terminate(String),
+    /// Listeners have heard all that there is: see [`Supervision::waits_for_listeners`].
+    Heard,
     /// HUP or a client's `restart`, its new configuration already found good.
     Reload,
 }
@@ -293,6 +295,7 @@ impl Supervision {
             Input::Command(ticket, command) => self.command(ticket, command, now),
             Input::Forget(ticket) => self.waits.retain(|wait| wait.ticket != ticket),
             Input::Terminate(reason) => self.terminate(reason, now),
+            Input::Heard => self.heard(),
             Input::Reload => self.begin_shutdown(Mood::Restarting, String::new(), now),
         }
         self.settle_shutdown(now);

@@ -45,6 +45,10 @@ pub(super) struct Shutdown {
     told: Option<Mono>,
     /// The priority whose turn it is.
     level: Option<i32>,
+    /// Listeners are all that is left: until when they may hear what has happened.
+    hear_until: Option<Mono>,
+    /// They have, or had the time for it.
+    has_heard: bool,
     /// When to say again who is waited for.
     remind_at: Mono,
     /// The end of the stop budget: KILL for all.
@@ -56,7 +60,8 @@ pub(super) struct Shutdown {
 impl Shutdown {
     pub(super) fn deadline(&self) -> Mono {
         let end = if self.give_up_at.is_some() { self.give_up_at } else { self.budget_end };
-        end.map_or(self.remind_at, |end| end.min(self.remind_at))
+        let heard = self.hear_until.filter(|_| !self.has_heard);
+        [end, heard].into_iter().flatten().fold(self.remind_at, Mono::min)
     }
 }
 
@@ -73,6 +78,9 @@ pub(super) struct Ended {
 
 /// Between the stop and the start of a restart by request, `exit_when=all_done` ends nothing.
 const RESTART_GAP: Duration = Duration::from_secs(5);
+
+/// So long, at the most, listeners may take the last events before they are told to end.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// How often a shutdown says for whom it waits (census §4.8).
 const REMIND_EVERY: Duration = Duration::from_secs(3);
@@ -117,6 +125,8 @@ impl Supervision {
             reason: String::new(),
             told: None,
             level: None,
+            hear_until: None,
+            has_heard: false,
             remind_at: now.mono,
             budget_end: budget.map(|millis| now.mono.after_ms(millis)),
             give_up_at: None,
@@ -147,7 +157,32 @@ impl Supervision {
                 return self.remind(now);
             }
             let Some(&level) = self.unstopped_levels().keys().next_back() else { return self.finish() };
+            if self.unstopped().all(|process| is_listener(&process.group)) && !self.have_listeners_heard(now) {
+                return self.remind(now);
+            }
             self.stop_level(level, now);
+        }
+    }
+
+    /// What has just happened is for listeners too; of a budget half is theirs for that.
+    fn have_listeners_heard(&mut self, now: Now) -> bool {
+        let Some(shutdown) = &mut self.shutdown else { return true };
+        let left = shutdown.budget_end.map_or(LAST_EVENTS, |end| end.since(now.mono) / 2);
+        let until = *shutdown.hear_until.get_or_insert(now.mono.after(LAST_EVENTS.min(left)));
+        shutdown.has_heard |= now.mono >= until || shutdown.give_up_at.is_some();
+        shutdown.has_heard
+    }
+
+    /// Whether a shutdown waits only for listeners to hear what has happened.
+    #[must_use]
+    pub fn waits_for_listeners(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(|shutdown| shutdown.hear_until.is_some() && !shutdown.has_heard)
+    }
+
+    /// Listeners have heard all that there is.
+    pub(super) fn heard(&mut self) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.has_heard = true;
         }
     }
 

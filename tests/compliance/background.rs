@@ -100,7 +100,9 @@ fn programs_and_the_supervisor_log_to_syslog() {
     let conf = "[supervisord]\nlogfile=syslog\n\
         [program:a]\ncommand=sh -c \"echo one; echo three >&2; exec sleep 1000\"\nstdout_syslog=true\nstderr_syslog=true\n\
         stdout_logfile={dir}/a.out\n\
-        [program:b]\ncommand=sh -c \"echo both >&2; exec sleep 1000\"\nredirect_stderr=true\nstdout_logfile=syslog\n";
+        [program:b]\ncommand=sh -c \"echo both >&2; exec sleep 1000\"\nredirect_stderr=true\nstdout_logfile=syslog\n\
+        [eventlistener:e]\ncommand=sh -c \"echo READY; echo trouble >&2; exec sleep 1000\"\nevents=TICK_5\n\
+        stdout_syslog=true\nstderr_syslog=true\n";
     compare_unstarted(conf, |run| {
         let syslog = UnixDatagram::bind(run.dir.join("syslog")).unwrap();
         syslog.set_nonblocking(true).unwrap();
@@ -111,7 +113,9 @@ fn programs_and_the_supervisor_log_to_syslog() {
         run.launch_as(command);
         let mut got: Vec<String> = Vec::new();
         let mut buffer = [0; 8192];
-        let wanted = ["a one", "a three", "b both"];
+        // What a listener says on its stdout is for nobody but the supervisor.
+        let wanted = ["a one", "a three", "b both", "e trouble"];
+        let is_of_program = |line: &&String| ["a ", "b ", "e "].iter().any(|name| line.starts_with(name));
         wait_for("all messages", || {
             while let Ok(count) = syslog.recv(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
@@ -120,12 +124,11 @@ fn programs_and_the_supervisor_log_to_syslog() {
                 assert!(head.starts_with("<14>") && head.len() == 20, "{text}");
                 got.push(message.trim_end_matches(['\n', '\0']).to_owned());
             }
-            let of_programs = got.iter().filter(|line| line.starts_with("a ") || line.starts_with("b "));
-            (of_programs.count() >= wanted.len() && got.iter().any(|line| line.contains("b entered RUNNING")))
-                .then_some(())
+            (got.iter().filter(is_of_program).count() >= wanted.len()
+                && got.iter().any(|line| line.contains("b entered RUNNING")))
+            .then_some(())
         });
-        let mut of_programs: Vec<&String> =
-            got.iter().filter(|line| line.starts_with("a") || line.starts_with("b ")).collect();
+        let mut of_programs: Vec<&String> = got.iter().filter(is_of_program).collect();
         of_programs.sort();
         run.note("programs", format!("{of_programs:?}"));
         let started = got.iter().find(|line| line.contains("INFO supervisord started with pid")).expect("the main log");

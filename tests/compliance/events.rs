@@ -1,8 +1,9 @@
 //! Event listeners: what they are told, byte for byte but for numbers and times, and what becomes of their answers.
 
 use super::{Run, compare};
-use crate::harness::wait_for;
+use crate::harness::{skip, wait_for};
 use serde_json::json;
+use std::os::unix::process::CommandExt as _;
 
 /// Writes each event to the file that it is given, and answers OK; with a second argument, to each one's first sending that.
 const LISTENER: &str = r"
@@ -174,6 +175,108 @@ fn ticks_come_on_the_hands_of_the_clock() {
         let times: Vec<u64> = text.split("\n---\n").filter_map(when).collect();
         assert!(times[0] < times[1] && times.iter().all(|when| when.is_multiple_of(5)), "{times:?}");
         run.note("tick", &got(run)[0].1);
+        run.stop();
+    });
+}
+
+/// Debian's libfaketime, which gives a program another clock.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+#[test]
+fn minutes_and_hours_are_told_too() {
+    if !std::fs::exists(FAKETIME).unwrap() {
+        return skip("no libfaketime (tests/run --install installs it)");
+    }
+    // Its own clock begins shortly before the full hour. What it starts has the machine's.
+    let conf = format!("[supervisord]\nenvironment=LD_PRELOAD=\"\"\n{}", listener("TICK", ""));
+    super::compare_unstarted(&conf, |run| {
+        run.write("listener.py", LISTENER);
+        let plain = run.command("supervisord");
+        // What ships is static and cannot be given a clock: this is the same source, linked dynamically.
+        let program = if run.is_rsup() { env!("CARGO_BIN_EXE_rsup").into() } else { plain.get_program().to_owned() };
+        let mut command = std::process::Command::new(program);
+        command.arg0("supervisord").args(["-n", "-c", "supervisord.conf"]).current_dir(&run.dir).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", "@2026-01-02 03:59:50").env("TZ", "UTC");
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_RESET", "1");
+        run.launch_as(command);
+        for name in ["TICK_3600", "TICK_60", "TICK_5"] {
+            until_got(run, &format!("eventname:{name} "), 1);
+        }
+        let text = run.read("got");
+        let hour = "when:1767326400\n";
+        for name in ["TICK_3600", "TICK_60"] {
+            let event = text.split("---\n").find(|event| event.contains(&format!("eventname:{name} "))).unwrap();
+            assert!(event.contains(hour), "{event}");
+            let told = got(run).into_iter().find(|(is, _)| is == name).unwrap().1;
+            run.note(name, told);
+        }
+        run.stop();
+    });
+}
+
+#[test]
+fn who_cannot_be_signalled_is_unknown() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can start programs of another user");
+    }
+    let conf = format!(
+        "[program:x]\ncommand=/bin/sleep 1000\nuser=games\n[program:y]\ncommand=/bin/sleep 1000\nuser=games\n\
+         [program:z]\ncommand=/bin/sleep 1000\nuser=games\n{}",
+        listener("PROCESS_STATE_UNKNOWN", "")
+    );
+    super::compare_unstarted(&conf, |run| {
+        run.write("listener.py", LISTENER);
+        let plain = run.command("supervisord");
+        // root, but without the right to signal others.
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(plain.get_program());
+        command.args(["-n", "-c", "supervisord.conf"]).current_dir(&run.dir).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run.launch_as(command);
+        wait_for("an answer", || run.rpc("supervisor.getState", json!([])).ok());
+        for name in ["x", "y", "z", "l"] {
+            run.until(name, "RUNNING");
+        }
+        for (method, params) in [
+            ("stopProcess", json!(["x"])),
+            ("stopProcess", json!(["y", false])),
+            ("startProcess", json!(["x"])),
+            ("stopProcess", json!(["x"])),
+        ] {
+            let (code, text) = run.rpc(&format!("supervisor.{method}"), params.clone()).unwrap_err();
+            // Supervisor adds a traceback.
+            run.note(&format!("{method}{params}"), format!("{code} {}", text.split(' ').next().unwrap_or_default()));
+        }
+        until_got(run, "eventname:PROCESS_STATE_UNKNOWN", 2);
+        for (_, event) in got(run) {
+            run.note("event", event);
+        }
+        // Under Supervisor this too makes it UNKNOWN.
+        let (code, _) = run.rpc("supervisor.signalProcess", json!(["z", "USR1"])).unwrap_err();
+        run.note("signal", code);
+        run.ctl(&["status", "x", "y"]);
+    });
+}
+
+#[test]
+fn a_pool_of_several_shares_its_events() {
+    let conf = listener("REMOTE_COMMUNICATION", "numprocs=2\nprocess_name=l%(process_num)d")
+        .replace("/got\n", "/got%(process_num)d\n");
+    super::compare_unstarted(&conf, |run| {
+        run.write("listener.py", LISTENER);
+        run.start();
+        for name in ["l:l0", "l:l1"] {
+            run.until(name, "RUNNING");
+        }
+        for n in 0..6 {
+            run.rpc("supervisor.sendRemoteCommEvent", json!(["t", format!("event-{n}")])).unwrap();
+        }
+        let both = |run: &Run| run.read("got0") + &run.read("got1");
+        wait_for("all", || (both(run).matches("event-").count() == 6).then_some(()));
+        let mut of_each: Vec<bool> = (0..6).map(|n| both(run).matches(&format!("event-{n}\n")).count() == 1).collect();
+        of_each.push(both(run).matches("pool:l ").count() == 6);
+        run.note("each came once", format!("{of_each:?}"));
         run.stop();
     });
 }

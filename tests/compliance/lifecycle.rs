@@ -271,7 +271,7 @@ fn a_manual_start_waits_for_running() {
 
 #[test]
 fn a_manual_start_that_dies_is_abnormal() {
-    compare("[program:x]\ncommand=/bin/false\nautostart=false\nstartretries=0\n", |run| {
+    compare("[program:x]\ncommand=/bin/false\nautostart=false\nstartretries=0\nstartsecs=10\n", |run| {
         assert_eq!(run.call("supervisor.startProcess", json!(["x"])).unwrap_err(), (50, "SPAWN_ERROR: x".to_owned()));
         run.until("x", "FATAL");
         run.ctl(&["start", "x"]);

@@ -71,6 +71,13 @@ fn rotation_shifts_the_backups() {
 }
 
 #[test]
+fn stderrs_log_rotates_by_its_own_options() {
+    let conf =
+        format!("{}stderr_logfile_maxbytes=28\nstderr_logfile_backups=1\n", SLOW_LINES.replace("-$i;", "-$i >&2;"));
+    files(&conf, &NAMES.map(|name| name.replace("out", "err")).each_ref().map(String::as_str));
+}
+
+#[test]
 fn rotation_without_backups_truncates() {
     files(&format!("{SLOW_LINES}stdout_logfile_maxbytes=42\nstdout_logfile_backups=0\n"), &NAMES);
 }

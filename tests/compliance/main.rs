@@ -33,6 +33,7 @@ mod lifecycle;
 mod logs;
 mod multivisor;
 mod nagios;
+mod options;
 mod pidproxy;
 mod rpc;
 mod signals;

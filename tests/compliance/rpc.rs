@@ -360,9 +360,10 @@ fn every_method_for_one_process_knows_its_names() {
 
 #[test]
 fn starts_that_fail_say_why() {
+    // With a startsecs of 1, Supervisor's slow loop may see what fails at once as RUNNING.
     let conf = "[program:gone]\ncommand=/no/such/thing\nautostart=false\n[program:plain]\ncommand=/etc/passwd\nautostart=false\n\
-                [program:folder]\ncommand=/etc\nautostart=false\n[program:quick]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
-                [program:nowhere]\ncommand=/bin/sleep 1000\ndirectory=/no/such\nautostart=false\nstartretries=0\n\
+                [program:folder]\ncommand=/etc\nautostart=false\n[program:quick]\ncommand=/bin/false\nautostart=false\nstartretries=0\nstartsecs=10\n\
+                [program:nowhere]\ncommand=/bin/sleep 1000\ndirectory=/no/such\nautostart=false\nstartretries=0\nstartsecs=10\n\
                 [program:up]\ncommand=/bin/sleep 1000\n";
     compare(conf, |run| {
         run.until("up", "RUNNING");
@@ -438,5 +439,48 @@ fn a_multicall_waits_for_each_of_its_calls() {
             ]]),
         )
         .unwrap();
+    });
+}
+
+#[test]
+fn while_it_shuts_down_every_method_says_so() {
+    let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=60\n";
+    compare(conf, |run| {
+        run.until("a", "RUNNING");
+        let methods = run.rpc("system.listMethods", json!([])).unwrap();
+        let signature = |method: &Value| run.rpc("system.methodSignature", json!([method])).unwrap();
+        let signatures: Vec<Value> = methods.as_array().unwrap().iter().map(signature).collect();
+        run.rpc("supervisor.shutdown", json!([])).unwrap();
+        run.until_log("waiting for a to die", 1);
+        for (method, signature) in methods.as_array().unwrap().iter().zip(signatures) {
+            let method = method.as_str().unwrap();
+            let params = signature.as_array().unwrap()[1..].iter().map(|kind| match kind.as_str().unwrap() {
+                "int" => json!(0),
+                "boolean" => json!(true),
+                "array" => json!([]),
+                _ => json!("a"),
+            });
+            let answer = run.rpc(method, params.collect());
+            if method.starts_with("supervisor.") && method != "supervisor.sendRemoteCommEvent" {
+                assert_eq!(answer, Err((6, "SHUTDOWN_STATE".into())), "{method}");
+            }
+            run.note(method, answer.map_or_else(|fault| format!("{fault:?}"), |_| "answered".into()));
+        }
+    });
+}
+
+#[test]
+fn every_method_has_a_help() {
+    compare("", |run| {
+        let methods = run.rpc("system.listMethods", json!([])).unwrap();
+        for method in methods.as_array().unwrap() {
+            let help = run.rpc("system.methodHelp", json!([method])).unwrap();
+            let lines = help.as_str().unwrap().lines().filter(|line| line.contains('@'));
+            // The words are ours, what tools look for is not: types, and names of parameters.
+            let marks: Vec<String> =
+                lines.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+            assert!(help.as_str().unwrap().len() > 10, "{method}: {help}");
+            run.note(method.as_str().unwrap(), marks.join(", "));
+        }
     });
 }

@@ -60,7 +60,7 @@ fn log_that_cannot_be_opened() {
 
 #[test]
 fn exec_that_fails_is_said_in_the_childs_log() {
-    let conf = "[program:x]\ncommand={dir}/script\nstartretries=0\nstderr_logfile={dir}/x.err\n";
+    let conf = "[program:x]\ncommand={dir}/script\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     crate::compare_unstarted(conf, |run| {
         run.write("script", "no shebang\n");
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -74,7 +74,7 @@ fn exec_that_fails_is_said_in_the_childs_log() {
 
 #[test]
 fn directory_that_is_not_there_is_said_in_the_childs_log() {
-    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstderr_logfile={dir}/x.err\n";
+    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     compare(conf, |run| {
         run.until("x", "FATAL");
         run.note_history("x");
@@ -84,7 +84,7 @@ fn directory_that_is_not_there_is_said_in_the_childs_log() {
 
 #[test]
 fn redirect_stderr_also_takes_the_childs_failure() {
-    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nredirect_stderr=true\nstdout_logfile={dir}/x.out\n";
+    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nredirect_stderr=true\nstdout_logfile={dir}/x.out\n";
     compare(conf, |run| {
         run.until("x", "FATAL");
         run.note("stdout", run.read("x.out"));

@@ -106,6 +106,28 @@ fn lines_are_logged_and_methods_describe_themselves() {
 }
 
 #[test]
+fn a_program_that_is_added_to_a_pool_is_no_listener() {
+    if !is_there() {
+        return;
+    }
+    let conf = format!("{CONF}[eventlistener:l]\ncommand=/bin/sleep 1000\nevents=REMOTE_COMMUNICATION\n");
+    compare(&conf, |run| {
+        run.until("l", "RUNNING");
+        let words = "/bin/sh -c \"echo READY; exec cat\"";
+        let options = json!({"command": words, "stdout_logfile": run.fill("{dir}/new.out")});
+        ask(run, "addProgramToGroup", json!(["l", "new", options])).unwrap();
+        run.until("l:new", "RUNNING");
+        run.until_file("new.out", "READY\n");
+        run.rpc("supervisor.sendRemoteCommEvent", json!(["t", "one"])).unwrap();
+        run.rpc("supervisor.sendProcessStdin", json!(["l:new", "by hand\n"])).unwrap();
+        run.until_file("new.out", "by hand\n");
+        run.note("its output", run.read("new.out"));
+        run.note("processes", names(run).join(" "));
+        assert_eq!(run.stop(), 0);
+    });
+}
+
+#[test]
 fn a_whitelist_names_what_is_served() {
     if !is_there() {
         return;

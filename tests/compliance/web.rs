@@ -16,7 +16,7 @@ fn act(run: &mut Run, request: &str) {
 
 const CONF: &str = "[program:a]\ncommand=/bin/sh -c \"echo 'one <two>'; exec sleep 1000\"\nstdout_logfile={dir}/a.out\n\
     [program:missing]\ncommand=/nonexistent\nautostart=false\nstartretries=0\n\
-    [program:short]\ncommand=/bin/sh -c \"exit 1\"\nautostart=false\nstartretries=0\n[group:g]\nprograms=short\n";
+    [program:short]\ncommand=/bin/sh -c \"exit 1\"\nautostart=false\nstartretries=0\nstartsecs=10\n[group:g]\nprograms=short\n";
 
 #[test]
 fn each_link_does_and_says_the_same() {

@@ -410,3 +410,25 @@ fn a_fastcgi_socket_that_cannot_be_made_ends_nothing_and_one_that_can_stays_thro
     sandbox.until_log("spawned: 'g'", 2);
     assert_eq!(sandbox.log().matches("Closing socket").count(), 1, "that of the look at the start: {}", sandbox.log());
 }
+
+#[test]
+fn listeners_hear_the_last_events_before_they_are_told_to_end() {
+    // It takes its time for each, and ends at once when it is told to.
+    let listener = "import sys, time\nwhile True:\n print('READY', flush=True)\n line = sys.stdin.readline()\n \
+        length = int(line.rsplit(':', 1)[1])\n data = sys.stdin.read(length)\n time.sleep(0.1)\n \
+        open('got', 'a').write(data + '\\n')\n print('RESULT 2\\nOK', end='', flush=True)\n";
+    let conf = "[program:a]\ncommand=/bin/sleep 1000\nnumprocs=3\nprocess_name=a%(process_num)d\n\
+        [eventlistener:l]\ncommand=python3 listener.py\nevents=PROCESS_STATE_STOPPED\n[eventlistener:deaf]\n\
+        command=/bin/sleep 1000\nevents=PROCESS_STATE_STOPPED\n";
+    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
+    sandbox.write("listener.py", listener);
+    sandbox.start();
+    for name in ["a:a0", "a:a1", "a:a2", "l", "deaf"] {
+        sandbox.until(name, "RUNNING");
+    }
+    assert_eq!(sandbox.stop(), 0);
+    let got = sandbox.read("got");
+    for n in 0..3 {
+        assert!(got.contains(&format!("processname:a{n} groupname:a from_state:STOPPING")), "{got}");
+    }
+}
