@@ -6,12 +6,12 @@ use crate::config::model::{
 };
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
-use crate::machine::Real;
+use crate::machine::{self, Real};
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 const FLAGS: &[Flag] = &[
@@ -60,7 +60,7 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     let file = match (named.or(words.first()), words.get(1)) {
         (_, Some(word)) => return Err(format!("one file only, not {} too", word.display())),
         (Some(file), None) => PathBuf::from(file),
-        (None, None) => config::search(Path::new(program), &Real).map_err(|nowhere| nowhere.to_string())?,
+        (None, None) => machine::search(program).map_err(|nowhere| nowhere.to_string())?,
     };
     let loaded = config::load(&file, &Real);
     let worst = loaded.problems.iter().map(|problem| problem.severity).max();

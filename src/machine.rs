@@ -2,15 +2,32 @@
 
 mod users;
 
-use crate::config::Machine;
 use crate::config::model::User;
+use crate::config::{self, Machine, NotFound};
+use crate::sys::program::find_executable;
 use nix::unistd;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The machine that we run on; holds nothing, so every question sees what is there now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Real;
+
+/// The configuration that is found by who was called so: a first word without a directory is where PATH has it, since one of
+/// the places is beside that.
+///
+/// # Errors
+/// There is none.
+pub fn search(called: impl AsRef<OsStr>) -> Result<PathBuf, NotFound> {
+    let called = called.as_ref();
+    let word = called.as_bytes().split(|byte| *byte == b' ').next().filter(|word| !word.contains(&b'/'));
+    let path = std::env::var_os("PATH");
+    let found = word.and_then(|word| find_executable(OsStr::from_bytes(word), path.as_deref()).ok());
+    let program = found.as_ref().map_or(called, |path| OsStr::from_bytes(path.as_bytes()));
+    config::search(Path::new(program), &Real)
+}
 
 /// No configuration is this long; a device file would be.
 const FILE_MAX_BYTES: u64 = 64 << 20;

@@ -1,4 +1,5 @@
-//! Keeps the documents true where a machine can: every test that docs/compat.md and docs/security.md name exists, links lead somewhere, README's commands are there.
+//! Keeps the documents true where a machine can: every test that docs/compat.md and docs/security.md name exists, all of
+//! Supervisor's surface is listed, links lead somewhere, README's commands are there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +9,10 @@
     clippy::disallowed_methods
 )]
 
+#[path = "harness/mod.rs"]
+mod harness;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +39,75 @@ fn every_test_that_is_named_exists() {
     });
     let missing: Vec<String> = missing.map(|(file, test)| format!("{file}.rs::{test}")).collect();
     assert!(missing.is_empty(), "a document names what is not there:\n{}", missing.join("\n"));
+}
+
+/// What stands in backquotes in the first cell of each row below a heading of the list of the whole surface.
+fn listed(heading: &str) -> BTreeSet<String> {
+    let compat = text("docs/compat.md");
+    let surface = compat.split("## The whole surface, row by row").nth(1).unwrap().split("\n## ").next().unwrap();
+    let table = surface.split(&format!("\n### {heading}\n")).nth(1).expect(heading).split("\n### ").next().unwrap();
+    let table = table.replace("\\|", "\u{1}");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect()))
+        .skip(1)
+        .collect();
+    assert!(rows.len() > 7, "{heading}: {rows:?}");
+    for row in &rows {
+        let [_, here, tests] = row[..] else { panic!("{row:?}") };
+        assert!(tests.contains(".rs::") || here.starts_with("left out: "), "{row:?} has no test");
+        assert!(["same", "better: ", "left out: "].iter().any(|word| here.starts_with(word)), "{row:?}");
+    }
+    let names = rows.iter().flat_map(|row| row[0].split('`').skip(1).step_by(2));
+    names.map(|name| name.replace('\u{1}', "|")).collect()
+}
+
+#[test]
+fn nothing_of_the_surface_is_missing_in_the_list() {
+    let missing = |heading: &str, wanted: &[String]| {
+        let there = listed(heading);
+        let missing: Vec<_> = wanted.iter().filter(|name| !there.contains(*name)).collect();
+        assert!(missing.is_empty() && wanted.len() > 10, "docs/compat.md, {heading}, lacks {missing:#?}");
+        there
+    };
+    let kinds = rsup::config::options::KINDS.iter();
+    let options: Vec<String> = kinds
+        .flat_map(|kind| kind.own().filter(|row| !row.rsup).map(|row| format!("[{}] {}", kind.title, row.key)))
+        .collect();
+    missing("Options", &options);
+    let types: Vec<String> = rsup::events::names().into_iter().map(str::to_owned).collect();
+    missing("Events, and who is told", &types);
+    let source = text("src/fault.rs");
+    let variants = source.split("enum FaultCode {").nth(1).unwrap().split("\n}").next().unwrap();
+    let faults = variants.lines().filter_map(|line| line.trim().split_once(" = ")).map(|(name, _)| {
+        let letter = |c: char| if c.is_uppercase() { format!("_{c}") } else { c.to_uppercase().to_string() };
+        name.chars().map(letter).collect::<String>().trim_start_matches('_').to_owned()
+    });
+    missing("Faults", &faults.collect::<Vec<_>>());
+    let help = Command::new(env!("CARGO_BIN_EXE_rsup")).args(["ctl", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let actions = help.split("\nActions:\n").nth(1).unwrap().lines();
+    let forms = actions.filter_map(|line| Some(line.strip_prefix("  ")?.split("  ").next()?.to_owned()));
+    missing("The client's commands", &forms.collect::<Vec<_>>());
+    let twiddler = "[rpcinterface:twiddler]\n\
+        supervisor.rpcinterface_factory=supervisor_twiddler.rpcinterface:make_twiddler_rpcinterface\n";
+    let mut sandbox = harness::Sandbox::new(harness::Subject::Rsup, twiddler);
+    sandbox.start();
+    let methods = sandbox.rpc("system.listMethods", serde_json::json!([])).unwrap();
+    let methods: Vec<String> =
+        methods.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let there = missing("XML-RPC methods", &methods);
+    assert_eq!(there.len(), methods.len(), "one is listed that is not there");
+    listed("HTTP");
+    listed("Command lines and signals");
+}
+
+#[test]
+fn every_line_of_the_threat_model_has_its_test() {
+    let security = text("docs/security.md");
+    let rows = security.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| test |"));
+    let without: Vec<&str> = rows.clone().filter(|row| !row.contains(".rs::")).collect();
+    assert!(rows.count() > 25 && without.is_empty(), "{without:#?}");
 }
 
 #[test]

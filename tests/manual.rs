@@ -223,42 +223,15 @@ Supervisor ignores what is marked as of rsup only.
     page("rsup.conf", 5, "configuration of rsup", &body)
 }
 
-const SEE: &str = "see [compat.md](compat.md)";
-
-/// What is not simply the same here, by section (or none: in all of them) and option.
-const HERE: &[(&str, &str, &str)] = &[
-    ("supervisord", "logfile", "better: where it cannot seek, rotation is off by itself; a line comes once"),
-    ("supervisord", "pidfile", "better: removed only if it is still ours"),
-    ("supervisord", "nodaemon", "better: PID 1 never leaves, rsup only where the file says so"),
-    ("supervisord", "minfds", "same for programs; our own limit goes as far as it may"),
-    ("supervisord", "strip_ansi", "better: across reads"),
-    ("supervisord", "environment", "better: a variable that has gone from the file is gone"),
-    ("", "user", "better: a uid without a name is a user"),
-    ("", "stdout_logfile", "better: /dev/stdout and the like are what we inherited; whole lines"),
-    ("", "stderr_logfile", "better: /dev/stderr and the like are what we inherited; whole lines"),
-    ("", "numprocs", "same, up to 65,536"),
-    ("", "stdout_capture_maxbytes", SEE),
-    ("", "stderr_capture_maxbytes", SEE),
-    ("", "stdout_events_enabled", SEE),
-    ("", "stderr_events_enabled", SEE),
-    ("eventlistener:x", "events", SEE),
-    ("eventlistener:x", "buffer_size", SEE),
-    ("fcgi-program:x", "socket", "better: one that cannot be made ends its programs only"),
-    ("eventlistener:x", "result_handler", "left out: a Python plug-in; the default is built in"),
-    (
-        "rpcinterface:x",
-        "supervisor.rpcinterface_factory",
-        "left out: Python plug-ins other than the main one and twiddler's",
-    ),
-];
-
-fn here(kind: &Kind, row: &Row) -> &'static str {
-    let listed = HERE.iter().find(|(title, key, _)| (title.is_empty() || *title == kind.title) && *key == row.key);
-    match listed {
-        Some((_, _, text)) => text,
-        None if row.rsup => "new",
-        None => "same",
+/// What docs/compat.md says of an option.
+fn here(kind: &Kind, row: &Row) -> String {
+    if row.rsup {
+        return "new".into();
     }
+    let compat = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compat.md")).unwrap();
+    let begin = format!("| `[{}] {}` | ", kind.title, row.key);
+    let said = compat.lines().find_map(|line| line.strip_prefix(&begin)?.split(" | ").next());
+    said.unwrap_or_else(|| panic!("docs/compat.md has no row that begins with {begin}")).to_owned()
 }
 
 fn table(kind: &Kind) -> String {
@@ -289,7 +262,7 @@ fn table(kind: &Kind) -> String {
 fn options_page() -> String {
     let mut out = String::from(
         "# Every option\n\nMade by `tests/manual.rs` from the parser's own table (`src/config/options.rs`): change that. What differs from Supervisor\n\
-         in an option's meaning stands in [compat.md](compat.md); each example is read by both in\n\
+         in an option's meaning, and the test that compares it, stand in [compat.md](compat.md); each example is read by both in\n\
          `tests/config.rs::every_options_example_is_accepted_by_both`.\n",
     );
     out.extend(KINDS.iter().map(table));

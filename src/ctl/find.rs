@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::client::Client;
 use crate::config::model::Client as Said;
 use crate::config::model::SocketAddress;
-use crate::config::{self, command_line, search};
-use crate::machine::Real;
+use crate::config::{self, command_line};
+use crate::machine::{self, Real};
 
 /// Where rsup listens when no server section says otherwise, in the order in which it tries to.
 pub const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
@@ -53,7 +53,7 @@ impl Wanted {
         let file = match &self.configuration {
             Some(file) if !file.exists() => return Err(format!("could not find config file {}", file.display())),
             Some(file) => Some(file.clone()),
-            None => search(Path::new(program), &Real).ok(),
+            None => machine::search(program).ok(),
         };
         let said = match file.map(|file| read(&file)) {
             // What is wrong there does not matter where the command line says it all.
@@ -133,7 +133,7 @@ fn configuration_of_init() -> Option<PathBuf> {
     };
     match options.configuration {
         Some(file) => Some(file).filter(|file| entered || file.is_absolute()),
-        None => search(Path::new(&program), &Real).ok(),
+        None => machine::search(&program).ok(),
     }
 }
 

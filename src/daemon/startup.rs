@@ -6,7 +6,7 @@ use crate::config::command_line::{self, Options, Request};
 use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
-use crate::machine::Real;
+use crate::machine::{self, Real};
 use crate::supervision::Supervision;
 use crate::sys::background::{self, Birth, Side};
 use crate::sys::fds::{self, Limit};
@@ -40,7 +40,7 @@ impl Settings {
         let as_supervisord = Path::new(name).file_name().is_some_and(|name| name == "supervisord");
         let found = match &options.configuration {
             Some(path) => path.clone(),
-            None => config::search(Path::new(name), &Real).map_err(|missing| missing.to_string())?,
+            None => machine::search(name).map_err(|missing| missing.to_string())?,
         };
         let config_file = std::path::absolute(&found).map_err(|error| format!("{}: {error}", found.display()))?;
         Ok(Self { name: name.into(), config_file, as_supervisord, is_pid1: pid1::is_pid1(), options })

@@ -167,7 +167,7 @@ impl Supervision {
     /// What has just happened is for listeners too; of a budget half is theirs for that.
     fn have_listeners_heard(&mut self, now: Now) -> bool {
         let Some(shutdown) = &mut self.shutdown else { return true };
-        let left = shutdown.budget_end.map_or(LAST_EVENTS, |end| end.since(now.mono) / 2);
+        let left = shutdown.budget_end.map_or(LAST_EVENTS, |end| end.since(now.mono).mul_f64(0.5));
         let until = *shutdown.hear_until.get_or_insert(now.mono.after(LAST_EVENTS.min(left)));
         shutdown.has_heard |= now.mono >= until || shutdown.give_up_at.is_some();
         shutdown.has_heard

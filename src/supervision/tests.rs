@@ -3,7 +3,9 @@
 
 use super::process::{Pid, State};
 use super::{Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, Supervision, Target, Ticket};
-use crate::config::model::{AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ProcessConfig, ServerConfig};
+use crate::config::model::{
+    AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
+};
 use crate::posix::Exit;
 use crate::time::{Mono, Now, Wall};
 use proptest::prelude::*;
@@ -295,6 +297,34 @@ fn a_shutdown_goes_down_the_priorities_and_waits_for_each() {
     world.run_until(5000).terminate().run_until(60_000);
     assert_eq!(world.told(15), [(5000, "d"), (5100, "c"), (5100, "b"), (5600, "a")]);
     assert_eq!(world.ended(), Some((5610, 0)));
+}
+
+#[test]
+fn listeners_that_are_all_that_is_left_may_hear_of_it_first() {
+    let world = |budget: Option<u64>| {
+        let mut listener = program("l", |p| p.priority = -1);
+        let (events, result_handler) = (vec!["EVENT".into()], String::new());
+        listener.kind = GroupKind::Listeners(Box::new(ListenerConfig { events, buffer_size: 10, result_handler }));
+        let config = config(vec![program("a", |_| {}), listener], |server| server.stop_budget_ms = budget);
+        let mut world = World::new(config, &[("a", slow(100))]).boot();
+        world.run_until(5000).terminate().run_until(5200);
+        assert_eq!(world.told(15), [(5000, "a")]);
+        assert!(world.supervision.waits_for_listeners());
+        world
+    };
+    let mut heard = world(None);
+    heard.input(Input::Heard);
+    heard.run_until(60_000);
+    assert_eq!((heard.told(15)[1], heard.ended()), ((5200, "l"), Some((5200, 0))));
+    // Who does not ask for them is not waited for any longer than a second, or half of what is left of a budget.
+    for (budget, end) in [(None, 6100), (Some(1_100), 5600)] {
+        let mut deaf = world(budget);
+        deaf.run_until(60_000);
+        assert_eq!((deaf.told(15)[1], deaf.ended()), ((end, "l"), Some((end, 0))));
+    }
+    let mut hurried = world(None);
+    hurried.run_until(5300).terminate().run_until(60_000);
+    assert_eq!((hurried.told(9), hurried.ended()), (vec![(5300, "l")], Some((5300, 0))));
 }
 
 #[test]

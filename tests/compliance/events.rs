@@ -126,6 +126,32 @@ fn processes_groups_clients_and_the_supervisor_itself() {
 }
 
 #[test]
+fn who_hears_a_family_hears_all_of_it() {
+    // Something that takes its time at the end, so that the listener is told of that too.
+    let conf = "[program:x]\ncommand=/bin/sleep 1000\nautostart=false\n\
+                [program:slow]\ncommand=/bin/sh -c \"trap 'sleep 3; exit' TERM; while :; do sleep 0.1; done\"\n";
+    let conf = format!("{conf}{}", listener("process_group,SUPERVISOR_STATE_CHANGE,PROCESS_STATE", ""));
+    listen(&conf, |run| {
+        run.until("slow", "RUNNING");
+        run.rpc("supervisor.startProcess", json!(["x"])).unwrap();
+        run.rpc("supervisor.stopProcess", json!(["x"])).unwrap();
+        run.rpc("supervisor.removeProcessGroup", json!(["x"])).unwrap();
+        run.rpc("supervisor.addProcessGroup", json!(["x"])).unwrap();
+        run.rpc("supervisor.sendRemoteCommEvent", json!(["not", "heard"])).unwrap();
+        until_got(run, "groupname:x\n", 3);
+        assert_eq!(run.stop(), 0);
+        let got = got(run);
+        assert!(!run.read("got").contains("REMOTE"));
+        for wanted in ["processname:x ", "eventname:PROCESS_GROUP", "eventname:SUPERVISOR"] {
+            for (_, event) in got.iter().filter(|(_, event)| event.contains(wanted)) {
+                run.note(wanted, event);
+            }
+        }
+        assert!(got.iter().any(|(name, _)| name == "SUPERVISOR_STATE_CHANGE_STOPPING"), "{got:?}");
+    });
+}
+
+#[test]
 fn output_is_told_where_that_is_enabled() {
     let conf = "[program:x]\nautostart=false\nstdout_events_enabled=true\nstderr_events_enabled=true\n\
                 command=/bin/sh -c \"echo some words; sleep 0.5; printf '\\303\\244 no newline' >&2; sleep 0.5; \

@@ -74,7 +74,8 @@ fn exec_that_fails_is_said_in_the_childs_log() {
 
 #[test]
 fn directory_that_is_not_there_is_said_in_the_childs_log() {
-    let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
+    let conf =
+        "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     compare(conf, |run| {
         run.until("x", "FATAL");
         run.note_history("x");

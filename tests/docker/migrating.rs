@@ -1,7 +1,9 @@
-//! docs/migrating.md, step by step, where Debian's own package of Supervisor has run.
+//! docs/migrating.md, step by step, where Debian's own package of Supervisor has run, and where pip's has.
 
-use crate::harness::{rsup, wait_for};
+use crate::harness::{Sandbox, Subject, oracle, rsup, run, skip, wait_for};
 use crate::{Container, docker, images};
+use std::path::Path;
+use std::process::Command;
 
 /// The commands that the manual gives below a heading.
 fn commands(heading: &str) -> String {
@@ -43,4 +45,68 @@ fn after_debians_package() {
     assert_eq!(sh("supervisorctl restart app").out, "app: stopped\napp: started\n");
     assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
     wait_for("rsup's end", || (sh("test -e /var/run/supervisord.pid").code != 0).then_some(()));
+}
+
+/// An environment with the real Supervisor in it as pip installs it, made without a network: a copy of the oracle's.
+fn environment(oracle: &Path, into: &Path) {
+    let made = run(Command::new(oracle.join("bin/python")).args(["-m", "venv"]).arg(into));
+    assert_eq!(made.code, 0, "{made:?}");
+    let packages = |venv: &Path| {
+        let python = std::fs::read_dir(venv.join("lib")).unwrap().next().unwrap().unwrap();
+        python.path().join("site-packages")
+    };
+    let (from, to) = (packages(oracle), packages(into));
+    for part in ["supervisor", "supervisor-4.3.0.dist-info"] {
+        assert_eq!(run(Command::new("cp").arg("-r").arg(from.join(part)).arg(&to)).code, 0);
+    }
+    for name in ["supervisord", "supervisorctl", "pidproxy", "echo_supervisord_conf"] {
+        let script = std::fs::read_to_string(oracle.join("bin").join(name)).unwrap();
+        let body = script.split_once('\n').unwrap().1;
+        let path = into.join("bin").join(name);
+        std::fs::write(&path, format!("#!{}\n{body}", into.join("bin/python").display())).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn after_pip() {
+    let Some(oracle) = oracle() else { return skip("no real Supervisor (tests/run makes build/oracle)") };
+    let sandbox = Sandbox::bare(Subject::Rsup);
+    environment(&oracle, &sandbox.dir.join("env"));
+    let sh = |script: &str| {
+        let plain = sandbox.command("rsup");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir("/").env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(command.env("PATH", sandbox.fill("{dir}/env/bin:/usr/bin:/bin")))
+    };
+    let running = |what: &str| {
+        let is = || sh("supervisorctl status").out.contains("app                              RUNNING");
+        wait_for(what, || is().then_some(()));
+    };
+    let ended = |what: &str| wait_for(what, || (!sandbox.dir.join("supervisord.pid").exists()).then_some(()));
+    // What somebody has: beside the environment's bin, in one of the places where it is searched for.
+    std::fs::create_dir(sandbox.dir.join("env/etc")).unwrap();
+    let conf = "[program:app]\ncommand=/bin/sleep 100000\n";
+    sandbox.write("env/etc/supervisord.conf", &format!("{}{conf}", sandbox.common()));
+    assert_eq!(sh("supervisord").code, 0);
+    running("the program under Supervisor");
+    assert!(sh("readlink /proc/$(supervisorctl pid)/exe").out.contains("python"));
+    assert_eq!(sh("supervisorctl shutdown").code, 0);
+    ended("Supervisor's end");
+
+    let ran = sh(&commands("Supervisor came by pip").replace("/sbin/rsup", rsup().to_str().unwrap()));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_ne!(sh("python -c 'import supervisor'").code, 0, "it has gone");
+    let started = sh("supervisord");
+    assert_eq!(started.code, 0, "{started:?}");
+    running("the program under rsup");
+    let daemon = sh("readlink /proc/$(supervisorctl pid)/exe").out;
+    assert!(daemon.ends_with("rsup\n"), "{daemon}");
+    assert_eq!(sh("supervisorctl version").out, "4.3.0\n");
+    assert_eq!(sh("supervisorctl restart app").out, "app: stopped\napp: started\n");
+    assert!(sh("echo_supervisord_conf").out.contains("[supervisord]"));
+    assert_eq!(sh("pidproxy").code, 1);
+    assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
+    ended("rsup's end");
 }
