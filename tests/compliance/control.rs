@@ -273,9 +273,10 @@ fn shutdown_by_the_client() {
 #[test]
 fn while_shutting_down_everything_is_refused() {
     compare(
-        "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=15\n",
+        "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=1000\n",
         |run| {
             run.until("a", "RUNNING");
+            let deaf = nix::unistd::Pid::from_raw(run.pid_of("a"));
             run.ctl(&["shutdown"]);
             run.until_log("waiting for a to die", 1);
             for args in [
@@ -291,6 +292,7 @@ fn while_shutting_down_everything_is_refused() {
             ] {
                 run.ctl_roughly(args);
             }
+            nix::sys::signal::kill(deaf, nix::sys::signal::Signal::SIGKILL).unwrap();
             assert_eq!(run.wait(), 0);
         },
     );

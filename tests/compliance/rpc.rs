@@ -444,7 +444,7 @@ fn a_multicall_waits_for_each_of_its_calls() {
 
 #[test]
 fn while_it_shuts_down_every_method_says_so() {
-    let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=60\n";
+    let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=1000\n";
     compare(conf, |run| {
         run.until("a", "RUNNING");
         let methods = run.rpc("system.listMethods", json!([])).unwrap();
