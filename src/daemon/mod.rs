@@ -28,7 +28,7 @@ use crate::sys::{Pid, clock};
 use crate::time::{Mono, Now};
 use children::Children;
 use environment::Surroundings;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use supervisor_signals::{HUP, INT, QUIT, TERM, USR2};
@@ -89,6 +89,9 @@ fn split_token(token: u64) -> Option<(Kind, u32)> {
 /// How often orphans are mentioned at the most.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
+/// In one turn of the loop programs are forked for so long.
+const FORKS_A_TURN: Duration = Duration::from_millis(5);
+
 /// At the end, output that a reader may still take is waited for so long.
 const LAST_OUTPUT: Duration = Duration::from_millis(50);
 
@@ -135,6 +138,8 @@ struct Daemon {
     /// What a reload under way begins with.
     next_config: Option<Box<Loaded>>,
     finish: Option<Finish>,
+    /// Who is to be forked, in order; some may not want it any more.
+    forks: VecDeque<ProcId>,
     /// What goes to the background, until it has gone there.
     birth: Option<crate::sys::background::Birth>,
     now: Now,
@@ -148,9 +153,14 @@ impl Daemon {
         let mut ready = Vec::new();
         loop {
             self.children.blink();
+            // Who has died before his time was over must not be taken for one who has lived through it.
+            if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
+                self.reap_all();
+            }
             self.supervision.handle(Input::Woke, self.now);
             self.events.on_time(self.now);
             self.settle();
+            self.fork_some();
             self.sinks.on_deadline(self.now);
             self.report();
             self.watch_streams();
@@ -160,7 +170,8 @@ impl Daemon {
             self.with_server(|server, daemon| server.tend(daemon.sinks.changes(), daemon));
             let clients = self.server.as_ref().and_then(Server::next_deadline);
             let events = self.events.next_deadline(self.now);
-            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients, events];
+            let forks = (!self.forks.is_empty()).then_some(self.now.mono);
+            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients, events, forks];
             let deadline = deadlines.into_iter().flatten().min();
             ready.clear();
             if let Err(error) = self.poll.wait(self.now.mono, deadline, &mut ready) {
@@ -192,7 +203,10 @@ impl Daemon {
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Spawn(id) => Some(self.spawn(id)),
+            Effect::Spawn(id) => {
+                self.forks.push_back(id);
+                None
+            }
             Effect::Probe(id) => {
                 let process = self.supervision.process(id)?;
                 Some(Input::Probed(id, children::probe(&process.config, &self.around)))
@@ -241,8 +255,22 @@ impl Daemon {
         }
     }
 
-    fn spawn(&mut self, id: ProcId) -> Input {
-        self.try_spawn(id).map_or_else(|why| Input::SpawnFailed(id, why), |pid| Input::Spawned(id, pid))
+    /// Forks those whose turn it is: some in each turn of the loop, so that a start of a thousand programs holds up neither
+    /// signals nor clients.
+    fn fork_some(&mut self) {
+        let until = self.now.mono.after(FORKS_A_TURN);
+        while self.now.mono < until {
+            let Some(id) = self.forks.pop_front() else { return };
+            if !self.supervision.wants_fork(id) {
+                continue;
+            }
+            let spawned = self.try_spawn(id);
+            // A fork takes its time, and lives are measured from here.
+            self.now = clock::now();
+            let input = spawned.map_or_else(|why| Input::SpawnFailed(id, why), |pid| Input::Spawned(id, pid));
+            self.supervision.handle(input, self.now);
+            self.settle();
+        }
     }
 
     fn try_spawn(&mut self, id: ProcId) -> Result<Pid, String> {

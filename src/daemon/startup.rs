@@ -179,6 +179,7 @@ impl Daemon {
             pidfile: None,
             next_config: None,
             finish: None,
+            forks: std::collections::VecDeque::new(),
             birth,
             now,
         };

@@ -79,7 +79,7 @@ impl Supervision {
         }
         match command {
             Command::Start { target, wait } => match self.whom(&target) {
-                Ok(whom) => self.start(ticket, whom, &target, wait, now),
+                Ok(whom) => self.start(ticket, whom, &target, wait),
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::Stop { target, wait } => match self.whom(&target) {
@@ -87,7 +87,7 @@ impl Supervision {
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::Signal { target, signal } => match self.whom(&target) {
-                Ok(whom) => self.signal(ticket, whom, &target, signal, now),
+                Ok(whom) => self.signal(ticket, whom, &target, signal),
                 Err(fault) => self.refuse(ticket, fault),
             },
             Command::AddGroup(name) => self.add(ticket, &name, now),
@@ -136,10 +136,10 @@ impl Supervision {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool, now: Now) {
+    fn start(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool) {
         let (ids, mut waiting) = match whom {
-            Whom::One(id) => (vec![id], Wait::single(ticket, now)),
-            Whom::Many(ids) => (ids, Wait::array(ticket, now)),
+            Whom::One(id) => (vec![id], Wait::single(ticket)),
+            Whom::Many(ids) => (ids, Wait::array(ticket)),
         };
         for id in ids {
             if waiting.is_array && self.process(id).is_none_or(|process| process.state().is_running()) {
@@ -179,7 +179,7 @@ impl Supervision {
                 if fault.code == FaultCode::AbnormalTermination {
                     self.log(LogLevel::Warn, format!("process '{name}' already running"));
                 }
-                self.settle_item(place, Some(fault), now);
+                self.settle_item(place, Some(fault));
             }
         }
     }
@@ -192,12 +192,12 @@ impl Supervision {
                 if !self.process(id).is_some_and(stoppable) {
                     return self.refuse(ticket, Fault::new(FaultCode::NotRunning, name));
                 }
-                self.stop_these(Wait::single(ticket, now), vec![(id, name)], wait, now);
+                self.stop_these(Wait::single(ticket), vec![(id, name)], wait, now);
             }
             Whom::Many(mut ids) => {
                 ids.retain(|&id| self.process(id).is_some_and(stoppable));
                 let named = ids.into_iter().map(|id| (id, self.name_given(target, id))).collect();
-                self.stop_these(Wait::array(ticket, now), named, wait, now);
+                self.stop_these(Wait::array(ticket), named, wait, now);
             }
         }
     }
@@ -213,21 +213,14 @@ impl Supervision {
         self.remind_waits(now);
     }
 
-    fn signal(
-        &mut self,
-        ticket: Ticket,
-        whom: Whom,
-        target: &Target,
-        (given, number): (String, Option<i32>),
-        now: Now,
-    ) {
+    fn signal(&mut self, ticket: Ticket, whom: Whom, target: &Target, (given, number): (String, Option<i32>)) {
         let signallable =
             |process: &Process| matches!(process.state(), State::Starting | State::Running | State::Stopping);
         let (ids, mut waiting) = match whom {
-            Whom::One(id) => (vec![id], Wait::single(ticket, now)),
+            Whom::One(id) => (vec![id], Wait::single(ticket)),
             Whom::Many(mut ids) => {
                 ids.retain(|&id| self.process(id).is_some_and(signallable));
-                (ids, Wait::array(ticket, now))
+                (ids, Wait::array(ticket))
             }
         };
         for id in ids {
@@ -274,7 +267,7 @@ impl Supervision {
             }
             (Purpose::Request(_), result) => {
                 if let Some((place, _)) = self.waiting_item(id, |goal| matches!(goal, Goal::Signal)) {
-                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)), now);
+                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)));
                 }
             }
             (Purpose::Sweep { kill }, result) => {

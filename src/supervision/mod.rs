@@ -66,7 +66,8 @@ pub enum Input {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Effect {
-    /// Fork and exec; answer with `Spawned` or `SpawnFailed`.
+    /// Fork and exec when its turn comes, if [`Supervision::wants_fork`] says so then; answer at once with `Spawned` or
+    /// `SpawnFailed`.
     Spawn(ProcId),
     /// See whether the command could be run; answer with `Probed`.
     Probe(ProcId),
@@ -237,6 +238,8 @@ pub struct Supervision {
     timers: BTreeSet<(Mono, ProcId)>,
     effects: VecDeque<Effect>,
     waits: Vec<waits::Wait>,
+    /// What is decided now was not decided by the request itself, nor by the fork or the signal that it asked for.
+    is_late: bool,
     shutdown: Option<mood::Shutdown>,
     ended: mood::Ended,
     /// Scratch space of `step`.
@@ -256,6 +259,7 @@ impl Supervision {
             timers: BTreeSet::new(),
             effects: VecDeque::new(),
             waits: Vec::new(),
+            is_late: false,
             shutdown: None,
             ended: mood::Ended::default(),
             actions: Vec::new(),
@@ -271,11 +275,13 @@ impl Supervision {
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, now: Now) {
+        self.is_late = matches!(input, Input::Exited(..) | Input::Woke | Input::GroupEmpty(_));
         match input {
             Input::Booted => self.boot(now),
             Input::Woke => self.woke(now),
             Input::Spawned(id, pid) => {
                 if let Some(process) = self.process_mut(id) {
+                    process.laststart = now.wall.secs;
                     let line = format!("spawned: '{}' with pid {pid}", process.config.name);
                     self.log(LogLevel::Info, line);
                 }
@@ -336,6 +342,12 @@ impl Supervision {
     #[must_use]
     pub fn process(&self, id: ProcId) -> Option<&Process> {
         self.processes.get(usize::try_from(id).ok()?)?.as_deref()
+    }
+
+    /// Whether this process still waits for its fork.
+    #[must_use]
+    pub fn wants_fork(&self, id: ProcId) -> bool {
+        self.process(id).is_some_and(|process| process.core.wants_fork())
     }
 
     /// Every process, sorted by group name, then process name.
@@ -491,7 +503,7 @@ impl Supervision {
             self.carry_over(id, action, now);
         }
         self.actions = actions;
-        self.look_at_waits(id, now);
+        self.look_at_waits(id);
     }
 
     /// Nobody is swept any more.

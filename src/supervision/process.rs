@@ -311,6 +311,12 @@ impl Core {
         }
     }
 
+    /// A fork is what it waits for. Between the wish for it and its turn a stop may have come.
+    #[must_use]
+    pub fn wants_fork(&self) -> bool {
+        matches!(self.phase, Phase::Starting { pid: None, .. }) && self.remains.is_none()
+    }
+
     /// Nothing of it lives and nothing will start by itself.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
@@ -349,8 +355,8 @@ impl Core {
                 self.backoff = 0;
                 self.attempt(now, out);
             }
-            (P::Starting { pid: None, since }, E::Spawned(pid)) => {
-                self.phase = P::Starting { pid: Some(pid), since };
+            (P::Starting { pid: None, .. }, E::Spawned(pid)) => {
+                self.phase = P::Starting { pid: Some(pid), since: now };
                 self.woke(now, policy, out);
             }
             (P::Starting { pid: None, .. }, E::SpawnFailed) => self.failed(now, policy, out),
@@ -399,12 +405,14 @@ impl Core {
                 self.go(P::Stopping { pid: Some(pid), kill_at: now }, out);
                 self.woke(now, policy, out);
             }
-            // The fork was waiting for the sweep: it will not come.
-            (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry)
-                if self.remains.is_some() =>
-            {
+            // The fork was waiting, for its turn or for a sweep: it will not come.
+            (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
                 self.go(P::Stopping { pid: None, kill_at: now }, out);
-                self.hasten(event, now, policy, out);
+                if self.remains.is_some() {
+                    self.hasten(event, now, policy, out);
+                } else {
+                    self.go(P::Stopped, out);
+                }
             }
             (P::Stopping { pid, kill_at }, E::ShutDown { kill_by: Some(by) }) if by < kill_at => {
                 self.phase = P::Stopping { pid, kill_at: by };
@@ -450,8 +458,10 @@ impl Core {
             )
             | (P::Backoff { .. } | P::Starting { .. } | P::Running { .. } | P::Stopping { .. }, E::Start)
             | (P::Starting { pid: Some(_), .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Starting { .. } | P::Running { .. }, E::SignalFailed | E::Halt)
-            | (P::Starting { pid: None, .. }, E::Exited { .. } | E::Stop | E::ShutDown { .. } | E::Hurry)
+            | (P::Starting { .. }, E::SignalFailed)
+            | (P::Starting { pid: Some(_), .. }, E::Halt)
+            | (P::Running { .. }, E::SignalFailed | E::Halt)
+            | (P::Starting { pid: None, .. }, E::Exited { .. })
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
             | (P::Stopping { .. }, E::Stop | E::ShutDown { .. } | E::Halt)
             | (P::Stopping { pid: None, .. }, E::Exited { .. } | E::SignalFailed)

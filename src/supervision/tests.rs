@@ -52,6 +52,9 @@ struct World {
     signals: Vec<(u64, String, i32)>,
     replies: BTreeMap<Ticket, Reply>,
     finish: Option<(u64, Finish)>,
+    /// Forks wait until `World::fork`.
+    forks_later: bool,
+    forks: Vec<u32>,
 }
 
 fn program(name: &str, change: impl FnOnce(&mut ProcessConfig)) -> GroupConfig {
@@ -87,7 +90,21 @@ impl World {
             signals: Vec::new(),
             replies: BTreeMap::new(),
             finish: None,
+            forks_later: false,
+            forks: Vec::new(),
         }
+    }
+
+    /// The turn of the forks that wait has come.
+    fn fork(&mut self) -> &mut Self {
+        self.forks_later = false;
+        for id in std::mem::take(&mut self.forks) {
+            if self.supervision.wants_fork(id) {
+                let input = self.perform(Effect::Spawn(id)).unwrap();
+                self.input(input);
+            }
+        }
+        self
     }
 
     fn boot(mut self) -> Self {
@@ -110,7 +127,12 @@ impl World {
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
+            Effect::Spawn(id) if self.forks_later => {
+                self.forks.push(id);
+                None
+            }
             Effect::Spawn(id) => {
+                assert!(self.supervision.wants_fork(id));
                 let name = &self.supervision.process(id).unwrap().config.name;
                 let script = self.scripts.get(name).copied().unwrap_or(WELL);
                 if script.unspawnable {
@@ -562,6 +584,37 @@ fn reread_tells_the_difference_and_changes_nothing() {
     assert_eq!(diff, [vec!["new".to_owned()], vec!["changed".into()], vec!["gone".into()]]);
     assert_eq!(world.state("gone"), State::Starting);
     assert!(!world.supervision.has_group("new"));
+}
+
+#[test]
+fn a_fork_whose_turn_has_not_come_is_undone_by_a_stop_and_by_the_end() {
+    let mut world = World::new(config(vec![program("a", |_| {}), program("b", |_| {})], |_| {}), &[]);
+    world.forks_later = true;
+    let mut world = world.boot();
+    assert_eq!(world.state("a"), State::Starting);
+    world.stop(1, "a");
+    assert_eq!((world.replies.get(&1), world.state("a")), (Some(&Reply::True), State::Stopped));
+    // The wish from before the stop, and the one from after it, are one fork.
+    world.start(2, "a").fork().run_until(1500);
+    assert_eq!((world.state("a"), world.state("b"), world.children.len()), (State::Running, State::Running, 2));
+
+    let mut world = World::new(config(vec![program("a", |_| {}), program("b", |_| {})], |_| {}), &[]);
+    world.forks_later = true;
+    let mut world = world.boot();
+    world.terminate().fork();
+    assert_eq!((world.ended(), world.children.len()), (Some((0, 0)), 0));
+}
+
+#[test]
+fn a_life_is_measured_from_its_fork() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", fails(500, 1))]);
+    world.forks_later = true;
+    let mut world = world.boot();
+    world.run_until(2000).fork().run_until(2499);
+    assert_eq!(world.state("a"), State::Starting);
+    world.run_until(2600);
+    assert_eq!(world.state("a"), State::Backoff);
+    assert!(!world.log.iter().any(|line| line.contains("RUNNING")), "{:?}", world.log);
 }
 
 #[test]

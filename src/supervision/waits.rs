@@ -56,7 +56,6 @@ pub(super) struct Wait {
     fault: Option<Fault>,
     /// Of a request for many: whom it was for.
     order: Vec<ProcId>,
-    since: Mono,
 }
 
 /// When it was known what becomes of a process, in the order in which it is told.
@@ -74,13 +73,13 @@ pub(super) type Place = (usize, usize);
 const REMIND_EVERY: Duration = Duration::from_secs(2);
 
 impl Wait {
-    pub(super) fn single(ticket: Ticket, now: Now) -> Self {
+    pub(super) fn single(ticket: Ticket) -> Self {
         let (items, done, order) = (Vec::new(), Vec::new(), Vec::new());
-        Wait { ticket, is_array: false, items, done, fault: None, order, since: now.mono }
+        Wait { ticket, is_array: false, items, done, fault: None, order }
     }
 
-    pub(super) fn array(ticket: Ticket, now: Now) -> Self {
-        Wait { is_array: true, ..Wait::single(ticket, now) }
+    pub(super) fn array(ticket: Ticket) -> Self {
+        Wait { is_array: true, ..Wait::single(ticket) }
     }
 
     fn statuses(self) -> Vec<Status> {
@@ -129,13 +128,13 @@ impl Supervision {
     }
 
     /// Closes one item, and answers the request if that was the last.
-    pub(super) fn settle_item(&mut self, (wait, item): Place, fault: Option<Fault>, now: Now) {
+    pub(super) fn settle_item(&mut self, (wait, item): Place, fault: Option<Fault>) {
         let Some(id) = self.waits.get(wait).and_then(|wait| wait.items.get(item)).map(|item| item.0) else { return };
         let status = self.status(id, fault.clone());
         if let Some(wait) = self.waits.get_mut(wait) {
             wait.items.remove(item);
             let verdict = match &fault {
-                _ if now.mono <= wait.since => Verdict::AtOnce,
+                _ if !self.is_late => Verdict::AtOnce,
                 Some(_) => Verdict::FailedLater,
                 None => Verdict::DoneLater,
             };
@@ -146,9 +145,9 @@ impl Supervision {
     }
 
     /// The process may have reached what somebody waits for.
-    pub(super) fn look_at_waits(&mut self, id: ProcId, now: Now) {
+    pub(super) fn look_at_waits(&mut self, id: ProcId) {
         while let Some((place, fault)) = self.reached(id) {
-            self.settle_item(place, fault, now);
+            self.settle_item(place, fault);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What must not disturb it: stalled readers, storms of orphans, nothing to do.
 
-use super::{as_pid1, rsup, term};
+use super::{as_pid1, rsup, short_lived, term};
 use crate::harness::{Sandbox, Subject, wait_for};
 use nix::unistd::Pid;
 use std::fs;
@@ -36,6 +36,35 @@ fn thirty_idle_seconds_with_a_hundred_programs_wake_it_not_once() {
     assert_eq!(switches(pid), before);
     term(init);
     assert_eq!(sandbox.wait(), 0);
+}
+
+const CROWD: &str = "[program:crowd]\ncommand=sleep 1000\nnumprocs=1000\nprocess_name=%(program_name)s_%(process_num)d\n\
+    stdout_logfile=NONE\nstderr_logfile=NONE\n";
+
+#[test]
+fn a_thousand_starts_make_nobody_live_longer_than_it_did() {
+    let first_and_last = "command=sh -c 'sleep 0.2; exit 1'\nstartretries=0\n";
+    let conf =
+        format!("{CROWD}[program:first]\npriority=1\n{first_and_last}[program:last]\npriority=9999\n{first_and_last}");
+    let mut sandbox = rsup(&conf);
+    for name in ["first", "last"] {
+        sandbox.until(name, "FATAL");
+        let lines = sandbox.history(name);
+        assert!(lines.len() == 3 && lines[1].contains("exited") && lines[2].contains("FATAL"), "{lines:#?}");
+    }
+    sandbox.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(sandbox.wait(), 0);
+}
+
+#[test]
+fn a_thousand_starts_do_not_hold_up_the_end() {
+    let mut sandbox = short_lived(&format!(
+        "{CROWD}[program:ender]\npriority=1\ncommand=sh -c 'kill -TERM $PPID; exec sleep 1000'\n"
+    ));
+    assert_eq!(sandbox.wait(), 0);
+    let log = sandbox.log();
+    let spawned = log.matches("spawned: 'crowd_").count();
+    assert!(log.contains("received SIGTERM") && spawned < 1000, "{spawned} were started before the end");
 }
 
 #[test]

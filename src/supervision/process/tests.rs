@@ -21,6 +21,8 @@ struct World {
     wanted: bool,
     /// The supervisor is shutting down.
     halted: bool,
+    /// A fork was asked for, and its turn is still to come.
+    due: bool,
 }
 
 const BASE: Mono = Mono(100_000_000_000);
@@ -50,13 +52,16 @@ struct Tally {
 
 /// Explores everything reachable under one policy.
 fn explore(policy: &Policy, tally: &mut Tally) {
-    let first = (relative(Core::default(), BASE), World { alive: false, group: false, wanted: false, halted: false });
+    let first = (
+        relative(Core::default(), BASE),
+        World { alive: false, group: false, wanted: false, halted: false, due: false },
+    );
     let mut seen = BTreeSet::from([first]);
     let mut todo = VecDeque::from([first]);
     while let Some((core, world)) = todo.pop_front() {
         for wait in [0, 500_000_000, 1_000_000_000, 3_000_000_000] {
             let now = Mono(BASE.0 + wait);
-            for event in events(world) {
+            for event in events(&core, world) {
                 let mut frontier = vec![(core, world, event)];
                 while let Some((core, world, event)) = frontier.pop() {
                     tally.steps += 1;
@@ -80,8 +85,11 @@ fn explore(policy: &Policy, tally: &mut Tally) {
 }
 
 /// What the world may do next.
-fn events(world: World) -> Vec<Event> {
+fn events(core: &Core, world: World) -> Vec<Event> {
     let mut events = vec![Event::Start, Event::Stop, Event::Hurry, Event::Woke];
+    if world.due && core.wants_fork() {
+        events.extend([Event::Spawned(PID), Event::SpawnFailed]);
+    }
     events.push(Event::Halt);
     for kill_by in [None, Some(BASE.after_ms(500))] {
         events.push(Event::ShutDown { kill_by });
@@ -131,6 +139,10 @@ fn apply(
             world.group = remains;
         }
         Event::GroupEmpty => world.group = false,
+        Event::Spawned(_) | Event::SpawnFailed => {
+            assert!(!world.group && world.wanted && !world.halted, "a fork that nobody wants: {}", context());
+            (world.alive, world.due) = (matches!(event, Event::Spawned(_)), false);
+        }
         _ => {}
     }
     let mut out = Vec::new();
@@ -140,7 +152,8 @@ fn apply(
     for action in &out {
         match *action {
             Action::Became { from, to, pid, .. } => {
-                let has_none = [State::Stopped, State::Starting, State::Backoff, State::Fatal].contains(&to);
+                let has_none = [State::Stopped, State::Starting, State::Backoff, State::Fatal].contains(&to)
+                    || matches!(before.phase, Phase::Starting { pid: None, .. });
                 assert!(has_none || pid == PID, "listeners are told which child it was: {}", context());
                 assert_eq!(from, shown, "the transitions form a chain: {}", context());
                 assert_ne!(from, to, "{}", context());
@@ -153,7 +166,9 @@ fn apply(
                 assert!(world.wanted, "a spawn that nobody wants: {}", context());
                 assert!(!world.halted, "a spawn during shutdown: {}", context());
                 assert_eq!(answers, [None], "one thing at a time: {}", context());
-                answers = vec![Some(Event::Spawned(PID)), Some(Event::SpawnFailed)];
+                // At once, or later.
+                world.due = true;
+                answers = vec![Some(Event::Spawned(PID)), Some(Event::SpawnFailed), None];
             }
             Action::StopSignal(pid) | Action::Kill(pid) => {
                 assert!(world.alive && core.pid() == Some(pid), "a signal to a pid not held: {}", context());
@@ -173,14 +188,7 @@ fn apply(
         }
     }
     assert_eq!(shown, core.state(), "the last transition is the state: {}", context());
-    answers
-        .into_iter()
-        .map(|answer| {
-            let mut world = world;
-            world.alive |= matches!(answer, Some(Event::Spawned(_)));
-            (core, world, answer)
-        })
-        .collect()
+    answers.into_iter().map(|answer| (core, world, answer)).collect()
 }
 
 /// What holds between steps.
@@ -201,7 +209,7 @@ fn invariants(core: &Core, world: World, now: Mono, policy: &Policy) {
         );
     }
     if let Phase::Starting { pid: None, .. } = core.phase {
-        assert!(core.remains.is_some(), "no half-done start outlives a settle: {context}");
+        assert!(core.remains.is_some() || world.due, "a start that waits for nothing: {context}");
     }
     // No busy loop: after Woke at any time the next deadline is in the future.
     let (mut woken, mut out) = (*core, Vec::new());
