@@ -287,7 +287,7 @@ impl Supervision {
     fn told_to_stop(&mut self, id: ProcId, is: &dyn Fn(bool) -> bool, fault: Option<Fault>, now: Now) {
         let is_meant = |goal: &Goal| matches!(goal, Goal::Stop { wait, .. } if is(*wait));
         while let Some((place, _)) = self.waiting_item(id, is_meant) {
-            self.settle_item(place, fault.clone(), now);
+            self.settle_item(place, fault.clone());
         }
     }
 
