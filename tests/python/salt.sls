@@ -79,7 +79,7 @@ a file of its own:
     ("start", {"name": "broken"}),
     ("restart", {"name": "a"}),
     ("restart", {"name": "g:c"}),
-    ("custom", {"command": "signal USR1 a"}),
+    ("custom", {"command": "signal CONT a"}),
     ("custom", {"command": "avail"}),
     ("custom", {"command": "version"}),
     ("custom", {"command": "mstop '*'"}),
