@@ -256,13 +256,13 @@ impl Supervision {
     /// kill(2) has answered.
     pub(super) fn signalled(&mut self, id: ProcId, purpose: Purpose, result: Result<(), String>, now: Now) {
         match (purpose, result) {
-            (Purpose::Stop, Ok(())) => self.told_to_stop(id, &|wait| !wait, None, now),
+            (Purpose::Stop, Ok(())) => self.told_to_stop(id, &|wait| !wait, None),
             (Purpose::Stop, Err(why)) => {
                 let Some(process) = self.process(id) else { return };
                 let (name, pid) = (&process.config.name, process.pid().unwrap_or(0));
                 let line = format!("unknown problem killing {name} ({pid}): {why}");
                 self.log(LogLevel::Critical, line.clone());
-                self.told_to_stop(id, &|_| true, Some(Fault::new(FaultCode::Failed, line)), now);
+                self.told_to_stop(id, &|_| true, Some(Fault::new(FaultCode::Failed, line)));
                 self.step(id, Event::SignalFailed, now);
             }
             (Purpose::Request(_), result) => {
@@ -284,7 +284,7 @@ impl Supervision {
     }
 
     /// The stop signal of a process was sent, or could not be: answers the requests of this patience that asked for it.
-    fn told_to_stop(&mut self, id: ProcId, is: &dyn Fn(bool) -> bool, fault: Option<Fault>, now: Now) {
+    fn told_to_stop(&mut self, id: ProcId, is: &dyn Fn(bool) -> bool, fault: Option<Fault>) {
         let is_meant = |goal: &Goal| matches!(goal, Goal::Stop { wait, .. } if is(*wait));
         while let Some((place, _)) = self.waiting_item(id, is_meant) {
             self.settle_item(place, fault.clone());
