@@ -135,13 +135,16 @@ impl Daemon {
 
     pub(super) fn reopen_logs(&mut self) {
         self.log(LogLevel::Info, "supervisord logreopen");
-        let main = self.journal.reopen(&mut self.sinks);
-        let mut failed: Vec<_> = main.err().into_iter().collect();
+        let main = self.journal.reopen(&mut self.sinks).err().map(|errno| ("the main log".to_owned(), errno));
+        let mut failed: Vec<_> = main.into_iter().collect();
         for log in self.children.logs_mut() {
-            failed.extend(log.reopen(&mut self.sinks).err());
+            if let Err(errno) = log.reopen(&mut self.sinks) {
+                let path = log.path(&self.sinks).unwrap_or(Path::new(""));
+                failed.push((format!("the log '{}'", path.display()), errno));
+            }
         }
-        for errno in failed {
-            self.log(LogLevel::Error, &format!("cannot reopen a log: {}", errno::Name(errno as i32)));
+        for (which, errno) in failed {
+            self.log(LogLevel::Error, &format!("cannot reopen {which}: {}", errno::Name(errno as i32)));
         }
     }
 

@@ -530,7 +530,7 @@ fn a_waiting_start_answers_when_it_runs_or_says_why_not() {
 fn a_waiting_stop_answers_when_it_is_dead_and_holds_up_nobody() {
     let groups = vec![program("slow", |_| {}), program("other", |_| {})];
     let mut world = World::new(config(groups, |_| {}), &[("slow", slow(5000))]).boot();
-    world.run_until(2000).stop(1, "slow").stop(2, "other").stop(3, "slow").run_until(2001);
+    world.run_until(2000).stop(1, "slow:slow").stop(2, "other").stop(3, "slow").run_until(2001);
     assert_eq!(world.replies.get(&1), None);
     assert_eq!((world.replies.get(&2), world.fault(3)), (Some(&Reply::True), Some(FaultCode::NotRunning)));
     world.run_until(7000);

@@ -187,19 +187,19 @@ impl Supervision {
     }
 
     pub(super) fn remind_waits(&mut self, now: Now) {
-        let mut lines = Vec::new();
-        for wait in &mut self.waits {
-            for (_, goal, name) in &mut wait.items {
-                match goal {
-                    Goal::Stop { wait: true, remind_at } if now.mono >= *remind_at => {
-                        *remind_at = now.mono.after(REMIND_EVERY);
-                        lines.push(format!("waiting for {name} to stop"));
-                    }
-                    _ => {}
+        let mut waited_for = Vec::new();
+        for (id, goal, _) in self.waits.iter_mut().flat_map(|wait| &mut wait.items) {
+            match goal {
+                Goal::Stop { wait: true, remind_at } if now.mono >= *remind_at => {
+                    *remind_at = now.mono.after(REMIND_EVERY);
+                    waited_for.push(*id);
                 }
+                _ => {}
             }
         }
-        for line in lines {
+        for id in waited_for {
+            let name = self.process(id).map_or("", |process| &process.config.name);
+            let line = format!("waiting for {name} to stop");
             self.log(LogLevel::Info, line);
         }
     }
