@@ -1,4 +1,4 @@
-//! The real machine behind [`config::Machine`](crate::config::Machine).
+//! The real machine behind [`config::Machine`].
 
 mod users;
 
