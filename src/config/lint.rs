@@ -58,6 +58,12 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
             "rpcinterface:x" => continue,
             _ => {}
         }
+        let url = section.entries.iter().find(|entry| kind.title == "supervisorctl" && entry.key == "serverurl");
+        if let Some(entry) =
+            url.filter(|entry| !["http://", "unix://", "%"].iter().any(|own| entry.value.starts_with(own)))
+        {
+            warn(entry.at, name, "serverurl", "no client can use this; write http://host:port or unix:///path".into());
+        }
         let known: Vec<&str> = (kind.rows)().iter().map(|row| row.key).collect();
         for entry in section.entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
             let inherited = sections.defaults.entries.iter().any(|d| d.key == entry.key && d.at == entry.at);

@@ -454,6 +454,11 @@ impl<'m> Reader<'m> {
                        eventlistener protocol";
             self.error(section, "redirect_stderr", format!("[{title}] {why}"));
         }
+        let essential = self.sections.entry(section, "essential");
+        if essential.is_some_and(|entry| values::boolean(&entry.value) == Ok(true)) {
+            let why = "no event listener is essential: this has no effect; write it for a program";
+            self.warn(section, "essential", why);
+        }
         let mut events = std::mem::take(&mut draft.events);
         let mut seen = BTreeSet::new();
         events.retain(|event| seen.insert(event.clone()));
@@ -561,6 +566,9 @@ impl<'m> Reader<'m> {
         }
         if self.sections.entry(section, "command").is_none() {
             self.error(section, "command", format!("program section {title} does not specify a command"));
+        }
+        if let Err(why) = values::split_command(&process.command) {
+            self.warn(section, "command", format!("this can never be started: {why}"));
         }
         process.name = draft.process_name.unwrap_or_else(|| who.program.into());
         process.environment = own;

@@ -553,12 +553,25 @@ fn all_problems_come_at_once_with_line_section_and_key() {
 fn what_is_hardly_meant_is_warned_of() {
     for (text, warning) in [
         ("[program]\ncommand=x", "1: warning: [program] this section is not known and is ignored; write [program:x]"),
+        (
+            "[eventlistener:l]\ncommand=x\nevents=TICK_5\nessential=true",
+            "4: warning: [eventlistener:l] essential: no event listener is essential: this has no effect; write it for a program",
+        ),
+        (
+            "[supervisorctl]\nserverurl=localhost:9001",
+            "2: warning: [supervisorctl] serverurl: no client can use this; write http://host:port or unix:///path",
+        ),
+        (
+            "[program:a]\ncommand=a 'b\nnumprocs=2\nprocess_name=%(process_num)d",
+            "2: warning: [program:a] command: this can never be started: No closing quotation",
+        ),
         ("[groups]", "1: warning: [groups] this section is not known and is ignored; write [group:x]"),
         ("[Program:a]", "1: warning: [Program:a] this section is not known and is ignored; write [program:a]"),
         ("[ program:a ]", "1: warning: [ program:a ] this section is not known and is ignored; write [program:a]"),
         (
             "[program:a]\ncommand=sh -c \"a ; b\"",
-            "2: warning: [program:a] command: a comment starts at ';' and cuts a quoted text: quotes do not protect a ; after a blank",
+            "2: warning: [program:a] command: a comment starts at ';' and cuts a quoted text: quotes do not protect a ; after a blank\n\
+             2: warning: [program:a] command: this can never be started: No closing quotation",
         ),
         ("[program:a]\ncommand=x\ncommand=y", "3: warning: [program:a] command: this value replaces the one of line 2"),
         (
@@ -575,7 +588,7 @@ fn what_is_hardly_meant_is_warned_of() {
         ),
         ("[include]\nfiles=none/*", "2: warning: [include] files: No file matches via include \"/work/none/*\""),
     ] {
-        assert_eq!(said(text), [warning], "{text}");
+        assert_eq!(said(text).join("\n"), warning, "{text}");
     }
 }
 
