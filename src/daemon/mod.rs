@@ -260,7 +260,7 @@ impl Daemon {
     fn fork_some(&mut self) {
         let until = self.now.mono.after(FORKS_A_TURN);
         while self.now.mono < until {
-            let Some(id) = self.forks.pop_front() else { return };
+            let Some(id) = self.forks.pop_front() else { return self.close_sockets() };
             if !self.supervision.wants_fork(id) {
                 continue;
             }
@@ -312,7 +312,11 @@ impl Daemon {
         self.close_sockets();
     }
 
+    /// Closes what no process has; not while one is about to be forked, which may be the next to have it.
     fn close_sockets(&mut self) {
+        if !self.forks.is_empty() {
+            return;
+        }
         for line in self.children.sockets.close_unused() {
             self.log(LogLevel::Info, &line);
         }
