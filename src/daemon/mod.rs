@@ -140,6 +140,8 @@ struct Daemon {
     finish: Option<Finish>,
     /// Who is to be forked, in order; some may not want it any more.
     forks: VecDeque<ProcId>,
+    /// When the others must wait for the next turn of the loop.
+    forks_until: Mono,
     /// What goes to the background, until it has gone there.
     birth: Option<crate::sys::background::Birth>,
     now: Now,
@@ -149,6 +151,7 @@ impl Daemon {
     /// Runs until all is over.
     fn run(&mut self) -> Ended {
         self.now = clock::now();
+        self.forks_until = self.now.mono.after(FORKS_A_TURN);
         self.supervision.handle(Input::Booted, self.now);
         let mut ready = Vec::new();
         loop {
@@ -178,6 +181,7 @@ impl Daemon {
                 self.log(LogLevel::Critical, &format!("cannot wait for events: {error}"));
             }
             self.now = clock::now();
+            self.forks_until = self.now.mono.after(FORKS_A_TURN);
             ready.sort_unstable_by_key(|ready| ready.token);
             for &each in &ready {
                 self.serve(each);
@@ -258,8 +262,7 @@ impl Daemon {
     /// Forks those whose turn it is: some in each turn of the loop, so that a start of a thousand programs holds up neither
     /// signals nor clients.
     fn fork_some(&mut self) {
-        let until = self.now.mono.after(FORKS_A_TURN);
-        while self.now.mono < until {
+        while self.now.mono < self.forks_until {
             let Some(id) = self.forks.pop_front() else { return self.close_sockets() };
             if !self.supervision.wants_fork(id) {
                 continue;
@@ -366,6 +369,10 @@ impl Daemon {
             Kind::Connection => self.with_server(|server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();
+        // What has died, or what a client asks for, need not wait for the pipes.
+        if matches!(kind, Kind::Signals | Kind::Connection) {
+            self.fork_some();
+        }
     }
 
     /// Takes all pending signals: the dead first, then TERM before the others, each kind once.

@@ -180,6 +180,7 @@ impl Daemon {
             next_config: None,
             finish: None,
             forks: std::collections::VecDeque::new(),
+            forks_until: now.mono,
             birth,
             now,
         };
