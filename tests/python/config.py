@@ -70,6 +70,13 @@ def realized(file):
 
     server.usage = usage
     server.realize(["-c", file], doc="", progname="supervisord")
+    if server.server_configs:
+        # With the servers their interfaces are made, out of all keys of the section.
+        for name, factory, keys in server.rpcinterface_factories:
+            try:
+                factory(server, **keys)
+            except TypeError:
+                raise ValueError("Could not make %s rpc interface" % name)
     section = server.configroot.supervisord
     return {
         "server": {
