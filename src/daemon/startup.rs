@@ -11,8 +11,8 @@ use crate::supervision::Supervision;
 use crate::sys::background::{self, Birth, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::{RESET_FOR_CHILDREN, Signals};
-use crate::sys::{clock, errno, pid1};
+use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, change_mask};
+use crate::sys::{clock, errno, output, pid1};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
@@ -98,8 +98,8 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     };
     let options = match command_line::parse(args, &Real) {
         Ok(Request::Run(options)) => options,
-        Ok(Request::Help) => return say(&format!("{USAGE}{}", command_line::usage())),
-        Ok(Request::Version) => return say("4.3.0\n"),
+        Ok(Request::Help) => return print(name, &format!("{USAGE}{}", command_line::usage()), &signals),
+        Ok(Request::Version) => return print(name, "4.3.0\n", &signals),
         Err(why) => return fail(name, &why),
     };
     let (settings, loaded) = match Settings::of(name, options).and_then(|settings| Ok((settings.load()?, settings))) {
@@ -119,18 +119,23 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     }
 }
 
-fn say(text: &str) -> u8 {
-    // A closed stdout is nobody's fault here.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    0
+/// Prints what was asked for. Signals act by default again: Ctrl-C ends it while nobody reads, a closed pipe ends it quietly.
+fn print(name: &str, text: &str, signals: &Signals) -> u8 {
+    let _ = change_mask(libc::SIG_SETMASK, signals.original_mask());
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => 0,
+        Err(why) => {
+            let _ = output::to_stderr(&format!("{name}: cannot write to stdout: {why}\n"));
+            1
+        }
+    }
 }
 
 /// A usage or configuration error: two lines and exit code 2, as Supervisor (census §1.1).
 fn fail(name: &str, why: &str) -> u8 {
-    let _ = writeln!(std::io::stderr(), "Error: {why}\nFor help, use {name} -h");
-    if pid1::is_pid1() {
-        leave_termination_message(why);
-    }
+    output::to_termination_log(why);
+    let _ = output::to_stderr(&format!("Error: {why}\nFor help, use {name} -h\n"));
     2
 }
 
@@ -387,17 +392,15 @@ impl Daemon {
         self.log(LogLevel::Info, &line);
     }
 
-    /// The last line on stderr says why, and so does the termination message where there can be one.
+    /// Gives the reason of the end: in the termination message where there can be one, and as the last line on stderr.
     fn last_words(&self, code: u8, reason: &str) {
         let line = format!("rsup: {reason}; exit code {code}");
+        output::to_termination_log(&line);
         // Supervisor itself says nothing, and has no other exit code than 0.
         let server = &self.supervision.parsed().server;
         let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
         if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
-        if self.settings.is_pid1 {
-            leave_termination_message(&line);
+            let _ = output::to_stderr(&format!("{line}\n"));
         }
     }
 }
@@ -410,13 +413,6 @@ fn repr(path: &Path) -> String {
 /// Where AUTO logs are made: `childlogdir`, else the temporary directory.
 pub(super) fn auto_log_dir(config: &Config) -> PathBuf {
     config.server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
-}
-
-/// Kubernetes shows what stands in this file; it makes the file itself.
-fn leave_termination_message(line: &str) {
-    if let Ok(mut file) = fs::OpenOptions::new().write(true).open("/dev/termination-log") {
-        let _ = writeln!(file, "{line}");
-    }
 }
 
 fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {

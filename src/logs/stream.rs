@@ -1,27 +1,16 @@
 //! A stream sink: a pipe, terminal, socket or other thing that cannot seek, and may be shared with anybody.
 //!
-//! Nothing here may block, and O_NONBLOCK must not be set on a description that others share (it would hit our parent,
-//! or whatever else writes to the container's stdout). So, by kind, with what was looked up in the kernel's source:
-//!
-//! | kind | how |
-//! |---|---|
-//! | regular file, named or inherited | write(2): it does not block |
-//! | socket | send(2) with MSG_DONTWAIT |
-//! | pipe, FIFO, terminal | a non-blocking description of our own, opened through /proc/self/fd |
-//! | pipe that we may not open (another user's; no /proc) | splice(2) from a private pipe with SPLICE_F_NONBLOCK, which counts for both ends and for one call only |
-//! | controlling terminal that we may not open | /dev/tty |
-//! | syslog's socket (datagrams, one a line) | send(2) with MSG_DONTWAIT on a connection of our own |
-//! | any other | poll(2), then so few bytes that a writable terminal has room for them |
+//! Nothing here may block; how each kind of descriptor is written to: [`crate::sys::output`]. syslog's socket takes a datagram a line,
+//! by send(2) with MSG_DONTWAIT on a connection of our own.
 
 use super::Trouble;
 use super::file::Inode;
+use crate::sys::output::{Method, own_description};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
-use nix::sys::termios::tcgetsid;
-use nix::unistd::{getpid, getsid, pipe2, read, write};
+use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
+use nix::unistd::{getpid, write};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -49,17 +38,10 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 enum How {
-    /// Never blocks by itself, or is non-blocking and ours alone.
-    Write,
-    /// Regular file: as above, and an error may pass.
+    /// A regular file: it never blocks, and an error may pass.
     File,
-    Socket,
-    /// Through this pipe (read end, write end), which is empty between calls.
-    Splice(OwnedFd, OwnedFd),
-    /// At most PIPE_BUF bytes when poll(2) says that there is room: for where pipes are rationed.
-    Pipe,
-    /// A few bytes when poll(2) says that there is room.
-    Terminal,
+    /// As its kind of descriptor needs it.
+    Descriptor(Method),
     /// A datagram for each line, to who listens on this Unix socket by then.
     Syslog(UnixAddr),
 }
@@ -70,10 +52,6 @@ pub(super) const FULL: usize = 64 * 1024;
 const FULL_FOR_JOURNAL: usize = 3 * FULL;
 /// A full stream that has drained to here takes more.
 const ROOM: usize = FULL / 2;
-/// A pseudo-terminal with any room at all has room for so much in one go. But what its output processing changes
-/// (a newline becomes two bytes) goes in one by one, and may find that the last room has gone, so that goes alone.
-const TERMINAL_BYTES: usize = 128;
-
 /// The inherited descriptor that `path` means, directly or through symbolic links: `/dev/stdout` and its friends.
 ///
 /// Differs from Supervisor: it opens such a path anew, which fails for a socket or another user's pipe.
@@ -116,16 +94,8 @@ impl Stream {
     /// Takes over a descriptor. An inherited one's description is somebody else's too; others are ours and non-blocking.
     pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, inherited: bool) -> Self {
         let own = if inherited { own_description(&fd, stat) } else { None };
-        let shared = inherited && own.is_none();
-        let how = match kind(stat) {
-            SFlag::S_IFREG => How::File,
-            SFlag::S_IFSOCK => How::Socket,
-            _ if !shared => How::Write,
-            SFlag::S_IFIFO => {
-                pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_or(How::Pipe, |(out, into)| How::Splice(out, into))
-            }
-            _ => How::Terminal,
-        };
+        let how =
+            if is_regular(stat) { How::File } else { How::Descriptor(Method::of(stat, inherited && own.is_none())) };
         Self {
             fd: own.unwrap_or(fd),
             how,
@@ -216,23 +186,8 @@ impl Stream {
 
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match &self.how {
-            How::Write | How::File => write(&self.fd, bytes),
-            How::Socket => send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-            How::Splice(out, into) => {
-                let put = write(into, bytes)?;
-                let moved = splice(out, None, &self.fd, None, put, SpliceFFlags::SPLICE_F_NONBLOCK);
-                let mut left = put.saturating_sub(moved.unwrap_or(0));
-                let mut scrap = [0; 4096];
-                while left > 0 {
-                    match read(out, &mut scrap) {
-                        Ok(0) => break,
-                        Ok(scrapped) => left = left.saturating_sub(scrapped),
-                        Err(Errno::EINTR) => {}
-                        Err(_) => break,
-                    }
-                }
-                moved
-            }
+            How::File => write(&self.fd, bytes),
+            How::Descriptor(method) => method.write(self.fd.as_fd(), bytes),
             How::Syslog(address) => {
                 let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline.saturating_add(1));
                 let line = bytes.get(..end).unwrap_or(bytes);
@@ -248,17 +203,7 @@ impl Stream {
                 }
                 Ok(end)
             }
-            How::Pipe => self.send_if_ready(bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
-            How::Terminal => {
-                let plain = memchr::memchr3(b'\n', b'\r', b'\t', bytes).unwrap_or(bytes.len());
-                self.send_if_ready(bytes.get(..plain.clamp(1, TERMINAL_BYTES)).unwrap_or(bytes))
-            }
         }
-    }
-
-    fn send_if_ready(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
-        if poll(&mut ready, PollTimeout::ZERO)? == 0 { Err(Errno::EAGAIN) } else { write(&self.fd, bytes) }
     }
 
     /// Its reader has gone, and whoever opens its path anew means another.
@@ -293,25 +238,6 @@ impl Stream {
         let lost = std::mem::take(&mut self.lost).saturating_add(queued);
         (lost > 0).then(|| Trouble::Dropped(self.name.to_string(), lost))
     }
-}
-
-/// A non-blocking description of our own for the pipe or terminal `fd`.
-fn own_description(fd: &OwnedFd, stat: &FileStat) -> Option<OwnedFd> {
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let terminal = match kind(stat) {
-        SFlag::S_IFIFO => false,
-        // Opening a pseudo-terminal's master makes a new one.
-        SFlag::S_IFCHR if (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) => {
-            nix::unistd::isatty(fd).unwrap_or(false)
-        }
-        _ => return None,
-    };
-    let again = open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags, Mode::empty());
-    let again = again.ok().filter(|again| fstat(again).is_ok_and(|again| Inode::of(&again) == Inode::of(stat)));
-    again.or_else(|| {
-        let ours = terminal && tcgetsid(fd).ok()? == getsid(None).ok()?;
-        ours.then(|| open("/dev/tty", flags, Mode::empty()).ok()).flatten()
-    })
 }
 
 #[cfg(test)]

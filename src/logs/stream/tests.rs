@@ -1,10 +1,12 @@
 //! Every kind of stream and every way to write to it: full, drained, and with its reader gone.
 
 use super::*;
+use nix::fcntl::OFlag;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{pipe2, read};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -44,16 +46,16 @@ fn stream(ours: &OwnedFd, force: Force) -> Stream {
 
 fn through_a_pipe() -> How {
     let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
-    How::Splice(out, into)
+    How::Descriptor(Method::Splice(out, into))
 }
 
 const WAYS: [(&str, &str, Force); 7] = [
     ("pipe", "Write", None),
     ("pipe", "Splice", Some(through_a_pipe)),
-    ("pipe", "Pipe", Some(|| How::Pipe)),
+    ("pipe", "Pipe", Some(|| How::Descriptor(Method::Pipe))),
     ("terminal", "Write", None),
-    ("terminal", "Terminal", Some(|| How::Terminal)),
-    ("raw terminal", "Terminal", Some(|| How::Terminal)),
+    ("terminal", "Terminal", Some(|| How::Descriptor(Method::Terminal))),
+    ("raw terminal", "Terminal", Some(|| How::Descriptor(Method::Terminal))),
     ("socket", "Socket", None),
 ];
 
@@ -63,7 +65,8 @@ fn each_way(body: fn(&str, Force)) {
         let (done, wait) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let (_reader, ours) = pair(kind);
-            assert!(format!("{:?}", stream(&ours, force).how).starts_with(way), "{kind}: {way} is what it uses");
+            let how = format!("{:?}", stream(&ours, force).how);
+            assert!(how.contains(&format!("({way}")), "{kind}: {way} is what it uses, not {how}");
             body(kind, force);
             done.send(()).unwrap();
         });
@@ -171,7 +174,7 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
 
 #[test]
 fn a_pipe_that_is_full_before_is_full_for_each_way() {
-    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Pipe)] {
+    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(Method::Pipe))] {
         let (reader, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
         for _ in 0..16 {
             write(&ours, &[b'.'; 4_096]).unwrap();
@@ -192,7 +195,7 @@ fn a_pipe_that_is_full_before_is_full_for_each_way() {
 #[test]
 fn a_pty_master_is_not_opened_again() {
     let pty = openpty(None, None).unwrap();
-    assert!(matches!(stream(&pty.master, None).how, How::Terminal));
+    assert!(matches!(stream(&pty.master, None).how, How::Descriptor(Method::Terminal)));
 }
 
 #[test]
