@@ -6,8 +6,10 @@
 mod harness;
 
 use rsup::logs::{ChildLog, Format, Limits, Sinks, Spec, auto, tail};
+use rsup::sys::clock::{self, zone::Zone};
 use rsup::time::Now;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -369,4 +371,184 @@ fn what_is_no_regular_file_is_not_read() {
         assert_eq!(read(path, 0, 0), Err(tail::ReadError::Failed), "{path:?}");
         assert_eq!(tail::tail(path, 3, 10), tail::Tail { text: String::new(), offset: 3, overflow: false });
     }
+}
+
+/// Reads moments in its first line, then `TZ TZDIR` a line, in hexadecimal or `-` for unset; answers with the local times.
+const LOCAL_TIMES: &str = r#"
+import os, sys, time
+moments = [int(word) for word in sys.stdin.readline().split()]
+def put(name, word):
+    os.environ.pop(name, None)
+    if word != "-": os.environ[name] = os.fsdecode(bytes.fromhex(word[1:]))
+for line in sys.stdin:
+    # glibc reads a zone again only when TZ has changed.
+    os.environ["TZ"] = "other"; time.tzset()
+    tz, tzdir = line.split()
+    put("TZ", tz); put("TZDIR", tzdir); time.tzset()
+    print(" ".join("%d-%d-%dT%d:%d:%d" % time.localtime(moment)[:6] for moment in moments))
+"#;
+
+/// Asserts that the local times of `moments` are Python's under each pair of TZ and TZDIR.
+fn same_times(venv: &Path, zones: &[(Option<&str>, Option<&str>)], moments: &[i64]) {
+    let word = |value: &Option<&str>| value.map_or("-".to_owned(), |value| format!("x{}", hex(value.as_bytes())));
+    let mut asked = moments.iter().map(i64::to_string).collect::<Vec<_>>().join(" ") + "\n";
+    zones.iter().for_each(|(tz, folder)| writeln!(asked, "{} {}", word(tz), word(folder)).unwrap());
+    let theirs = ask(venv, LOCAL_TIMES, &asked);
+    assert_eq!(theirs.lines().count(), zones.len());
+    for ((tz, folder), theirs) in zones.iter().zip(theirs.lines()) {
+        let zone = Zone::of(tz.map(OsStr::new), folder.map(OsStr::new));
+        for (&moment, theirs) in moments.iter().zip(theirs.split(' ')) {
+            let l = clock::local_in(&zone, moment);
+            let ours = format!("{}-{}-{}T{}:{}:{}", l.year, l.month, l.day, l.hour, l.minute, l.second);
+            assert_eq!(ours, theirs, "TZ={tz:?} TZDIR={folder:?} at {moment}");
+        }
+    }
+    harness::compared(zones.len() * moments.len());
+}
+
+/// Every six hours for two years, the edges of each of some further years, and the moments about every change of 2026.
+fn moments() -> Vec<i64> {
+    let year = 31_556_952;
+    let two_years = (1_767_225_600..1_830_297_600).step_by(21_600);
+    let edges = (-40..200).flat_map(|nth| [nth * year, nth * year + 2_678_400 * 3, nth * year + 2_678_400 * 7]);
+    let changes = [1_772_953_200_i64, 1_774_746_000, 1_792_886_400, 1_793_512_800, 1_775_318_400, 1_791_043_200];
+    let about =
+        changes.into_iter().flat_map(|at| (-14..=14).flat_map(move |hour| [-1, 0, 1].map(|s| at + hour * 3_600 + s)));
+    two_years.chain(edges).chain(about).collect()
+}
+
+#[test]
+fn a_tz_string_means_what_it_means_to_glibc() {
+    let Some(venv) = harness::oracle() else { return harness::skip("no Supervisor to compare with") };
+    let strings = [
+        "EST5EDT",
+        "CST6CDT",
+        "MST7MDT",
+        "PST8PDT",
+        "CET-1CEST",
+        "GMT0BST",
+        "AEST-10AEDT",
+        "EST5EDT4",
+        "W-SU",
+        "UTC",
+        "UTC0",
+        "EST5",
+        "EST+5",
+        "EST-5",
+        "UTC-5:30",
+        "UTC+03:30:15",
+        "<+0330>-3:30",
+        "<-03>3",
+        "<-03>3<-02>,M3.5.0/-2,M10.5.0/-1",
+        "CET-1CEST,M3.5.0,M10.5.0/3",
+        "EST5EDT,M3.2.0,M11.1.0",
+        "AEST-10AEDT,M10.1.0,M4.1.0/3",
+        "NZST-12NZDT,M9.5.0,M4.1.0/3",
+        "IST-1GMT0,M10.5.0,M3.5.0/1",
+        "EST5EDT,J60,J300",
+        "EST5EDT,59,300",
+        "EST5EDT,0/0,J365/25",
+        "EST5EDT,J1/0,J365/23",
+        "XXX3YYY2,M1.1.0/0,M12.5.6/23:59:59",
+        "XXX3YYY,M3.5.0/100,M10.5.0/-100",
+        "XXX3YYY,M2.5.1,M2.5.5",
+        "EST5EDT,",
+        "EST5EDT,M3.2.0",
+        "EST5EDT,M3.2.0/",
+        "EST5EDT,M3.2.0/3",
+        "EST5EDT,M3.2.0,",
+        "EST5EDT,M3.2.0,M11.1.0/",
+        "EST5EDT,M3.2.0x,M11.1.0",
+        "EST5EDT,366,1",
+        "EST5EDTxyz",
+        "EST5EDT4:30",
+        "EST5EDT-1,M3.2.0,M11.1.0",
+        "EST5EDT+,M3.2.0,M11.1.0",
+        "EST5,M3.2.0,M11.1.0",
+        "EST5 EDT",
+        "EST5:",
+        "EST5:x",
+        "EST5:30:",
+        "EST5EDTM3.2.0,M11.1.0",
+        "ES5",
+        "EST",
+        "EST+",
+        "",
+        ":",
+        ":EST5EDT",
+        "::EST5EDT",
+        "5",
+        "<ES>5",
+        "<EST5",
+        "<E$T>5",
+        "EST25",
+        "EST24:60:61",
+        "EST167",
+        "foo",
+        "Nowhere/Town",
+        "Europe",
+        "/etc/hostname",
+        "EST5\u{e4}",
+        ":/nonexistent/x",
+    ];
+    let zones: Vec<_> = strings.iter().map(|tz| (Some(*tz), Some("/nonexistent"))).collect();
+    // Of years before 1970 glibc takes the changes of 1970.
+    let moments: Vec<i64> = moments().into_iter().filter(|moment| *moment >= 86_400).collect();
+    same_times(&venv, &zones, &moments);
+}
+
+#[test]
+fn a_zone_file_means_what_it_means_to_glibc() {
+    let Some(venv) = harness::oracle() else { return harness::skip("no Supervisor to compare with") };
+    let root = Path::new("/usr/share/zoneinfo");
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.path() {
+                // The same zones once more.
+                path if path.ends_with("posix") => {}
+                path if path.is_dir() => folders.push(path),
+                path => names.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    if names.len() < 300 {
+        return harness::skip("no zone files below /usr/share/zoneinfo");
+    }
+    names.sort();
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().to_str().unwrap();
+    fs::create_dir(copy.path().join("folder")).unwrap();
+    for (name, length) in [("whole", usize::MAX), ("cut", 200), ("short", 10), ("empty", 0)] {
+        let bytes = fs::read(root.join("Europe/Berlin")).unwrap();
+        fs::write(copy.path().join(name), &bytes[..length.min(bytes.len())]).unwrap();
+    }
+    let absolute = copy.path().join("whole");
+    let absolute = absolute.to_str().unwrap();
+    let with_colon = format!(":{absolute}");
+    let others = [
+        (None, None),
+        (None, Some(copied)),
+        (Some(""), Some(copied)),
+        (Some("whole"), Some(copied)),
+        (Some(":whole"), Some(copied)),
+        (Some("cut"), Some(copied)),
+        (Some("short"), Some(copied)),
+        (Some("empty"), Some(copied)),
+        (Some("folder"), Some(copied)),
+        (Some("Europe/Berlin"), Some(copied)),
+        (Some("Europe/Berlin"), Some("")),
+        (Some("W-SU"), None),
+        (Some("EST5EDT"), None),
+        (Some(absolute), None),
+        (Some(absolute), Some("/nonexistent")),
+        (Some(&with_colon), None),
+    ];
+    same_times(&venv, &others, &moments());
+    let all: Vec<_> = names.iter().map(|name| (Some(name.as_str()), None)).collect();
+    // Moments of the last century and the next, seconds that are leap seconds below `right/`, and the middle of each month.
+    let leaps = [78_796_800, 78_796_799, 1_483_228_826, 1_483_228_827, 1_483_228_825, 1_483_228_800];
+    let moments: Vec<i64> = (-150..500).map(|nth| nth * 21_600_001 + 7).chain(leaps).collect();
+    same_times(&venv, &all, &moments);
 }

@@ -1,6 +1,10 @@
 //! Time: the monotonic clock for deadlines, the wall clock and local time for text. Nothing else in rsup reads a clock.
 
+pub mod zone;
+
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
+use zone::Zone;
 
 pub use crate::time::{Mono, Now, Wall};
 
@@ -70,14 +74,30 @@ fn read(clock: libc::clockid_t) -> (i64, u32) {
     (spec.tv_sec, u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
 
-/// Breaks `wall` down in the zone of TZ, else /etc/localtime, else UTC (localtime_r(3); musl and glibc alike).
+/// Breaks `wall` down in the time zone of rsup's environment, which is read once.
 #[must_use]
 pub fn local(wall: Wall) -> Local {
+    static ZONE: LazyLock<Zone> =
+        LazyLock::new(|| Zone::of(std::env::var_os("TZ").as_deref(), std::env::var_os("TZDIR").as_deref()));
+    local_in(&ZONE, wall.secs)
+}
+
+/// Breaks `secs`, in seconds since 1970 (UTC), down in `zone`.
+#[must_use]
+pub fn local_in(zone: &Zone, secs: i64) -> Local {
+    let offset = zone.at(secs, utc(secs).year);
+    let mut local = utc(secs.saturating_add(offset.seconds));
+    local.second = local.second.saturating_add(offset.leap);
+    local
+}
+
+/// Breaks `secs`, in seconds since 1970, down in UTC (gmtime_r(3)).
+fn utc(secs: i64) -> Local {
     let mut broken = MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are to live values of the right type; localtime_r writes the second or leaves it zeroed,
+    // SAFETY: both pointers are to live values of the right type; gmtime_r writes the second or leaves it zeroed,
     // which is a valid tm.
     let tm = unsafe {
-        libc::localtime_r(&wall.secs, broken.as_mut_ptr());
+        libc::gmtime_r(&secs, broken.as_mut_ptr());
         broken.assume_init()
     };
     let small = |field: libc::c_int| u8::try_from(field).unwrap_or(0);
