@@ -140,7 +140,7 @@ object! {
         essential, sweep;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
     HttpServerConfig: section, address, chmod, chown, credentials, allowed_hosts, allowed_origins;
-    User: name, uid, gid, groups;
+    User: name, uid;
     Owner: uid, gid;
     Problem: severity, file, line, section, key, message;
 }

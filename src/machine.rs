@@ -2,7 +2,7 @@
 
 mod users;
 
-use crate::config::model::User;
+use crate::config::model::{Groups, User};
 use crate::config::{self, Machine, NotFound};
 use crate::sys::program::find_executable;
 use nix::unistd;
@@ -32,15 +32,15 @@ pub fn search(called: impl AsRef<OsStr>) -> Result<PathBuf, NotFound> {
 /// No configuration is this long; a device file would be.
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
-fn text_of(path: &str) -> String {
-    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
+/// The users and groups that this machine's files name; read anew for every question.
+const USERS: users::Files<'static> = users::Files { passwd: "/etc/passwd", group: "/etc/group" };
 
-fn user(wanted: impl Fn(&users::PasswdEntry) -> bool) -> Option<User> {
-    let passwd = text_of("/etc/passwd");
-    let entry = users::passwd(&passwd).find(wanted)?;
-    let groups = users::groups_of(entry.name, entry.gid, &text_of("/etc/group"));
-    Some(User { name: entry.name.into(), uid: entry.uid, gid: entry.gid, groups })
+/// The groups that `user` has now; the error says which file could not be read, and why.
+///
+/// # Errors
+/// /etc/passwd or /etc/group exists but cannot be read, or is not a regular file.
+pub fn groups_of(user: &User) -> Result<Groups, String> {
+    USERS.groups_of(user, unistd::getgid().as_raw())
 }
 
 impl Machine for Real {
@@ -50,7 +50,7 @@ impl Machine for Real {
         Ok(bytes)
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let options = glob::MatchOptions {
             case_sensitive: true,
             require_literal_separator: true,
@@ -65,7 +65,7 @@ impl Machine for Real {
             glob::glob_with(&pattern, options).or_else(|_| glob::glob_with(&pattern.replace('[', "[[]"), options));
         let mut paths: Vec<PathBuf> = paths.into_iter().flatten().flatten().collect();
         paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        paths
+        Ok(paths)
     }
 
     fn is_dir(&self, path: &Path) -> bool {
@@ -76,27 +76,31 @@ impl Machine for Real {
         path.exists()
     }
 
-    fn user_by_name(&self, name: &str) -> Option<User> {
-        user(|entry| entry.name == name)
+    fn user_by_name(&self, name: &str) -> Result<Option<User>, String> {
+        USERS.user(|entry| entry.name == name)
     }
 
-    fn user_by_uid(&self, uid: u32) -> Option<User> {
-        user(|entry| entry.uid == uid)
+    fn user_by_uid(&self, uid: u32) -> Result<Option<User>, String> {
+        USERS.user(|entry| entry.uid == uid)
     }
 
-    fn group_by_name(&self, name: &str) -> Option<u32> {
-        users::groups(&text_of("/etc/group")).find(|group| group.name == name).map(|group| group.gid)
+    fn groups_of(&self, user: &User) -> Result<Groups, String> {
+        groups_of(user)
     }
 
-    fn has_gid(&self, gid: u32) -> bool {
-        users::groups(&text_of("/etc/group")).any(|group| group.gid == gid)
+    fn group_by_name(&self, name: &str) -> Result<Option<u32>, String> {
+        Ok(users::groups(&USERS.group_text()?).find(|group| group.name == name).map(|group| group.gid))
+    }
+
+    fn has_gid(&self, gid: u32) -> Result<bool, String> {
+        Ok(users::groups(&USERS.group_text()?).any(|group| group.gid == gid))
     }
 
     fn home(&self, user: &str) -> Option<String> {
         let home = if user.is_empty() { std::env::var("HOME").ok() } else { None };
         home.or_else(|| {
             let uid = self.uid();
-            users::passwd(&text_of("/etc/passwd"))
+            users::passwd(&USERS.passwd_text().ok()?)
                 .find(|entry| if user.is_empty() { entry.uid == uid } else { entry.name == user })
                 .map(|entry| entry.home.to_owned())
         })

@@ -1,6 +1,6 @@
 //! The configuration: the dialect and the whole load, `%(name)s`, `environment=` and command lines.
 
-use rsup::config::model::{Config, User};
+use rsup::config::model::{Config, Groups, User};
 use rsup::config::values::split_command;
 use rsup::config::{Loaded, Machine, Secrets, client, dump, load, processes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,10 +32,10 @@ impl Machine for Source {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let (head, tail) = pattern.split_once('*').unwrap_or((pattern, ""));
         let fits = |path: &&PathBuf| path.to_string_lossy().strip_prefix(head).is_some_and(|rest| rest.ends_with(tail));
-        self.0.keys().filter(fits).cloned().collect()
+        Ok(self.0.keys().filter(fits).cloned().collect())
     }
     fn is_dir(&self, path: &Path) -> bool {
         ["/", "/tmp", "/work", "/work/d", "/home/me"].iter().any(|dir| Path::new(dir) == path)
@@ -43,17 +43,20 @@ impl Machine for Source {
     fn exists(&self, path: &Path) -> bool {
         self.0.contains_key(path) || self.is_dir(path)
     }
-    fn user_by_name(&self, name: &str) -> Option<User> {
-        (name == "root").then(|| User { name: name.into(), uid: 0, gid: 0, groups: vec![0] })
+    fn user_by_name(&self, name: &str) -> Result<Option<User>, String> {
+        Ok((name == "root").then(|| User { name: name.into(), uid: 0 }))
     }
-    fn user_by_uid(&self, uid: u32) -> Option<User> {
-        (uid == 0).then(|| self.user_by_name("root")).flatten()
+    fn user_by_uid(&self, uid: u32) -> Result<Option<User>, String> {
+        Ok((uid == 0).then(|| User { name: "root".into(), uid }))
     }
-    fn group_by_name(&self, name: &str) -> Option<u32> {
-        (name == "root").then_some(0)
+    fn groups_of(&self, user: &User) -> Result<Groups, String> {
+        Ok(Groups { primary: user.uid, all: vec![user.uid] })
     }
-    fn has_gid(&self, gid: u32) -> bool {
-        gid == 0
+    fn group_by_name(&self, name: &str) -> Result<Option<u32>, String> {
+        Ok((name == "root").then_some(0))
+    }
+    fn has_gid(&self, gid: u32) -> Result<bool, String> {
+        Ok(gid == 0)
     }
     fn home(&self, user: &str) -> Option<String> {
         user.is_empty().then(|| "/home/me".into())

@@ -139,7 +139,10 @@ mod tests {
             ("-a x", "invalid value for -a 'x': invalid literal for int() with base 10: 'x'"),
             ("-m 9", "invalid value for -m '9': 9 can not be converted to an octal type"),
             ("-d /nowhere", "invalid value for -d '/nowhere': /nowhere is not an existing directory"),
-            ("-u nemo", "Invalid user name nemo"),
+            (
+                "-u nemo",
+                "Invalid user name nemo: /etc/passwd has no user nemo, and nothing else is asked (no LDAP, sssd or nss_wrapper); write a name that it has, or a number",
+            ),
             ("-u nemo -a x", "invalid value for -a 'x': invalid literal for int() with base 10: 'x'"),
         ] {
             assert_eq!(run(args), Err(message.into()), "{args}");

@@ -125,7 +125,14 @@ impl<'m> Reader<'m> {
         let Some(patterns) = self.value(&section, "files", Scope::Include, Who::default()) else { return };
         for pattern in patterns.split(is_space).filter(|pattern| !pattern.is_empty()) {
             let pattern = if pattern.starts_with('/') { pattern.into() } else { format!("{base}/{pattern}") };
-            let files = self.machine.glob(&pattern);
+            let files = match self.machine.glob(&pattern) {
+                Ok(files) => files,
+                // Not the same as no match: a reread would remove every program of that directory.
+                Err(why) => {
+                    self.error(&section, "files", why);
+                    continue;
+                }
+            };
             if files.is_empty() {
                 self.warn(&section, "files", format!("No file matches via include \"{pattern}\""));
             }
@@ -470,6 +477,7 @@ impl<'m> Reader<'m> {
         let who = Who { program: name, ..Who::default() };
         self.apply(section, options::FCGI, |_| true, who, draft);
         let user = self.value(section, "user", Scope::Here, Who::default());
+        // An unknown user is reported when `user` itself is read.
         let user = user.and_then(|text| values::user(&text, self.machine).ok());
         let title = &section.name;
         let socket = self.value(section, "socket", Scope::Socket, who).unwrap_or_default();
@@ -480,10 +488,17 @@ impl<'m> Reader<'m> {
             self.error(section, "socket", format!("{why} [{title}] socket"));
         }
         let other = user.filter(|user| user.uid != self.machine.uid());
+        let owner = other.and_then(|user| match self.machine.groups_of(&user) {
+            Ok(groups) => Some(Owner { uid: user.uid, gid: Some(groups.primary) }),
+            Err(why) => {
+                self.error(section, "user", why);
+                None
+            }
+        });
         FastCgiConfig {
             socket: draft.socket.take().unwrap_or(SocketAddress::Unix("/".into())),
             backlog: draft.backlog,
-            owner: draft.owner.or(other.map(|user| Owner { uid: user.uid, gid: Some(user.gid) })),
+            owner: draft.owner.or(owner),
             mode: draft.mode.unwrap_or(0o700),
         }
     }

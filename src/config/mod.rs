@@ -33,20 +33,26 @@ use std::path::{Path, PathBuf};
 pub trait Machine {
     /// The bytes of a file.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
-    /// Paths that match an absolute shell pattern (Python's `glob`: `*`, `?`, `[..]`; dot files only when named), sorted.
-    fn glob(&self, pattern: &str) -> Vec<PathBuf>;
+    /// Paths that match an absolute shell pattern by the rules of Python's `glob.glob`, sorted.
+    ///
+    /// # Errors
+    /// A directory that exists could not be read; the text names it and says why.
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
     /// Whether `path` is an existing directory (symbolic links followed).
     fn is_dir(&self, path: &Path) -> bool;
     /// Whether anything exists at `path`.
     fn exists(&self, path: &Path) -> bool;
-    /// A user of /etc/passwd by name.
-    fn user_by_name(&self, name: &str) -> Option<model::User>;
-    /// A user of /etc/passwd by number.
-    fn user_by_uid(&self, uid: u32) -> Option<model::User>;
-    /// A group's number from /etc/group by name.
-    fn group_by_name(&self, name: &str) -> Option<u32>;
-    /// Whether /etc/group has a group of this number.
-    fn has_gid(&self, gid: u32) -> bool;
+    /// A user of /etc/passwd by name; the error says why that file could not be read.
+    fn user_by_name(&self, name: &str) -> Result<Option<model::User>, String>;
+    /// A user of /etc/passwd by number; errors as for [`Machine::user_by_name`].
+    fn user_by_uid(&self, uid: u32) -> Result<Option<model::User>, String>;
+    /// The groups that a user has now, from /etc/passwd and /etc/group; for a number that passwd does not have, our own
+    /// group. The error says which file could not be read, and why.
+    fn groups_of(&self, user: &model::User) -> Result<model::Groups, String>;
+    /// A group's number from /etc/group by name; the error says why that file could not be read.
+    fn group_by_name(&self, name: &str) -> Result<Option<u32>, String>;
+    /// Whether /etc/group has a group of this number; errors as for [`Machine::group_by_name`].
+    fn has_gid(&self, gid: u32) -> Result<bool, String>;
     /// The home directory of a user of /etc/passwd; of our own ($HOME first) when `user` is empty.
     fn home(&self, user: &str) -> Option<String>;
     /// Our own real user number.

@@ -344,17 +344,22 @@ pub enum LogFormat {
     Prefix,
 }
 
-/// A resolved user.
+/// A resolved user. The groups are not part of it: they are looked up at each spawn, as by Supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Name, or the number as text where passwd does not have it.
     pub name: String,
     /// User number.
     pub uid: u32,
-    /// Primary group; for a number that passwd lacks, our own.
-    pub gid: u32,
-    /// Primary group and those that list the user.
-    pub groups: Vec<u32>,
+}
+
+/// The groups of a user at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Primary group, for setgid(2).
+    pub primary: u32,
+    /// The primary group, then those that list the user, for setgroups(2).
+    pub all: Vec<u32>,
 }
 
 /// `[unix_http_server]` or `[inet_http_server]`.

@@ -539,7 +539,7 @@ fn all_problems_come_at_once_with_line_section_and_key() {
             "3: error: [supervisord] umask: 9 can not be converted to an octal type; write an octal number such as 0700",
             "4: error: [program:a] command: program section program:a does not specify a command",
             "5: error: [program:a] startsecs: invalid literal for int() with base 10: '1s'; write a whole number",
-            "6: error: [program:a] user: Invalid user name nemo; write a user's name, or a number",
+            "6: error: [program:a] user: Invalid user name nemo: /etc/passwd has no user nemo, and nothing else is asked (no LDAP, sssd or nss_wrapper); write a name that it has, or a number",
             "7: error: [program:a] stdout_logfile: The directory named as part of the path /no/x does not exist; write a path in a directory that exists, AUTO or NONE",
             "9: error: [program:b] command: Format string 'x %(ENV_HOME)/y %(' for 'program:b.command' is badly formatted: unsupported format character '/' (0x2f) at index 13; a name is written %(name)s, a percent sign %%",
             "11: error: [group:g] programs: [group:g] names unknown program or fcgi-program bb; did you mean b?",
@@ -593,10 +593,41 @@ fn what_is_hardly_meant_is_warned_of() {
 }
 
 #[test]
+fn users_that_only_a_name_service_knows_are_refused_with_the_reason() {
+    let unknown = |file: &str, what: &str, hint: &str| {
+        format!(
+            "{file} has no {what}, and nothing else is asked (no LDAP, sssd or nss_wrapper); write a name that it has{hint}"
+        )
+    };
+    for (text, message) in [
+        (
+            "[supervisord]\nuser=app",
+            format!("Invalid user name app: {}", unknown("/etc/passwd", "user app", ", or a number")),
+        ),
+        (
+            "[program:a]\ncommand=x\nuser=app",
+            format!("Invalid user name app: {}", unknown("/etc/passwd", "user app", ", or a number")),
+        ),
+        (
+            "[unix_http_server]\nfile=/tmp/s\nchown=www:app",
+            format!("Invalid sockchown value www:app: {}", unknown("/etc/group", "group app", "")),
+        ),
+        (
+            "[fcgi-program:a]\ncommand=x\nsocket=unix:///tmp/s\nsocket_owner=77",
+            format!("Invalid socket_owner value 77: {}", unknown("/etc/passwd", "user 77", ", or a number")),
+        ),
+    ] {
+        let fake = Fake::new(&[("/work/x.conf", text)]);
+        let errors: Vec<_> = load(Path::new("x.conf"), &fake).errors().map(|problem| problem.message.clone()).collect();
+        assert_eq!(errors, [message], "{text}");
+    }
+}
+
+#[test]
 fn what_supervisor_refuses_without_need_is_accepted() {
     let config = loaded("[program:a]\ncommand=x\nuser=12345\nstdout_logfile=/tmp/x");
     let user = config.groups[0].processes[0].user.clone().unwrap();
-    assert_eq!((&*user.name, user.uid, user.gid, &*user.groups), ("12345", 12345, 0, &[0][..]));
+    assert_eq!((&*user.name, user.uid), ("12345", 12345));
 }
 
 #[test]

@@ -133,30 +133,39 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
 /// Differs from Supervisor: a number that passwd does not have is a user too, with our own group.
 pub fn user(text: &str, machine: &dyn Machine) -> Result<User, String> {
     let Some(number) = python_int(text, 10) else {
-        return machine.user_by_name(text).ok_or_else(|| format!("Invalid user name {text}"));
+        let unknown = || format!("Invalid user name {text}: {}", absent("/etc/passwd", &format!("user {text}")));
+        return machine.user_by_name(text)?.ok_or_else(unknown);
     };
     let uid = u32::try_from(number).ok().filter(|&uid| uid != u32::MAX);
     let uid = uid.ok_or_else(|| format!("Invalid user id {text}"))?;
-    let gid = machine.gid();
-    Ok(machine.user_by_uid(uid).unwrap_or_else(|| User { name: uid.to_string(), uid, gid, groups: vec![gid] }))
+    Ok(machine.user_by_uid(uid)?.unwrap_or_else(|| User { name: uid.to_string(), uid }))
+}
+
+/// Why a name is not known: one file is all that is read, since a static binary has no name service.
+fn absent(file: &str, what: &str) -> String {
+    let other =
+        if file == "/etc/passwd" { "; write a name that it has, or a number" } else { "; write a name that it has" };
+    format!("{file} has no {what}, and nothing else is asked (no LDAP, sssd or nss_wrapper){other}")
 }
 
 /// `user` or `user:group`, each by name or number, each known to the machine; `what` opens the error.
 pub(super) fn owner(text: &str, what: &str, machine: &dyn Machine) -> Result<Owner, String> {
-    let find = || {
-        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-        let user = match python_int(user, 10) {
-            Some(uid) => machine.user_by_uid(u32::try_from(uid).ok()?)?,
-            None => machine.user_by_name(user)?,
-        };
-        let gid = match group.map(|group| (group, python_int(group, 10))) {
-            Some((_, Some(gid))) => Some(u32::try_from(gid).ok().filter(|&gid| machine.has_gid(gid))?),
-            Some((group, None)) => Some(machine.group_by_name(group)?),
-            None => None,
-        };
-        Some(Owner { uid: user.uid, gid })
+    let (user_text, group_text) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let invalid =
+        |file, kind, name| format!("Invalid {what} value {text}: {}", absent(file, &format!("{kind} {name}")));
+    let user = match python_int(user_text, 10) {
+        Some(uid) => u32::try_from(uid).map_or(Ok(None), |uid| machine.user_by_uid(uid))?,
+        None => machine.user_by_name(user_text)?,
     };
-    find().ok_or_else(|| format!("Invalid {what} value {text}"))
+    let user = user.ok_or_else(|| invalid("/etc/passwd", "user", user_text))?;
+    let Some(name) = group_text else { return Ok(Owner { uid: user.uid, gid: None }) };
+    let gid = match python_int(name, 10).map(u32::try_from) {
+        Some(Ok(gid)) => machine.has_gid(gid)?.then_some(gid),
+        Some(Err(_)) => None,
+        None => machine.group_by_name(name)?,
+    };
+    let gid = gid.ok_or_else(|| invalid("/etc/group", "group", name))?;
+    Ok(Owner { uid: user.uid, gid: Some(gid) })
 }
 
 /// Everything before the last slash, as Python's `os.path.dirname`.

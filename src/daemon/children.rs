@@ -10,6 +10,7 @@ use crate::config::model::{ChannelConfig, ProcessConfig};
 use crate::config::values::{repr, split_command};
 use crate::events::Capture;
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
+use crate::machine;
 use crate::posix::Exit;
 use crate::rpc::Channel;
 use crate::supervision::{Fault, FaultCode, ProcId, Process};
@@ -224,6 +225,10 @@ impl Children {
             Some(libc::EMFILE) => format!("too many open files to spawn '{name}'"),
             _ => format!("unknown error making pipes for '{name}': {}", errno::name(&error)),
         })?;
+        // Looked up at each spawn, as by Supervisor: a user's groups may have changed since the configuration was read.
+        let other = config.user.as_deref().filter(|user| user.uid != nix::unistd::getuid().as_raw());
+        let groups = other.map(machine::groups_of).transpose();
+        let groups = groups.map_err(|why| format!("cannot look up the groups of the user of '{name}': {why}"))?;
         let [stdin, stdout, stderr] = pipes.each_ref().map(|pipe| pipe.as_ref().map(|pipe| pipe.childs.as_fd()));
         let plan = SpawnPlan {
             stdio: [
@@ -233,10 +238,10 @@ impl Children {
             ],
             directory: directory.as_deref(),
             umask: config.umask,
-            credentials: config.user.as_ref().map(|user| Credentials {
+            credentials: other.zip(groups.as_ref()).map(|(user, groups)| Credentials {
                 uid: user.uid,
-                gid: user.gid,
-                groups: &user.groups,
+                gid: groups.primary,
+                groups: &groups.all,
             }),
             limits: &around.limits,
             ..SpawnPlan::new(program, &argv, &env, around.mask)

@@ -422,9 +422,10 @@ fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {
     if !Uid::current().is_root() {
         return Err("Can't drop privilege as nonroot user".into());
     }
-    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    setgroups(&groups).map_err(|_| "Could not set groups of effective user")?;
-    setgid(Gid::from_raw(user.gid)).map_err(|_| "Could not set group id of effective user")?;
+    let groups = machine::groups_of(user)?;
+    let all: Vec<Gid> = groups.all.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&all).map_err(|_| "Could not set groups of effective user")?;
+    setgid(Gid::from_raw(groups.primary)).map_err(|_| "Could not set group id of effective user")?;
     setuid(Uid::from_raw(user.uid)).map_err(|errno| format!("Could not set user id {}: {errno}", user.uid))?;
     // So that rsupctl of the same user finds our configuration in /proc.
     let _ = nix::sys::prctl::set_dumpable(true);

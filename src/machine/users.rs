@@ -1,6 +1,71 @@
 //! /etc/passwd and /etc/group, read as text: no name service of the C library, so that a static binary works in scratch images.
 #![forbid(unsafe_code)]
 
+use crate::config::model::{Groups, User};
+use crate::sys::errno;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+/// No such file is this long; what lies behind it is not read.
+const FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// Where users and groups are looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// passwd(5).
+    pub passwd: &'a str,
+    /// group(5).
+    pub group: &'a str,
+}
+
+impl Files<'_> {
+    /// The first user that `wanted` takes.
+    pub fn user(&self, wanted: impl Fn(&PasswdEntry) -> bool) -> Result<Option<User>, String> {
+        let text = self.passwd_text()?;
+        Ok(passwd(&text).find(wanted).map(|entry| User { name: entry.name.into(), uid: entry.uid }))
+    }
+
+    /// The groups of `user`, by its name as long as that still has this number, else by the number. A number that passwd
+    /// does not have is only in `own_gid`.
+    pub fn groups_of(&self, user: &User, own_gid: u32) -> Result<Groups, String> {
+        let text = self.passwd_text()?;
+        let of_uid = || passwd(&text).filter(|entry| entry.uid == user.uid);
+        let Some(entry) = of_uid().find(|entry| entry.name == user.name).or_else(|| of_uid().next()) else {
+            return Ok(Groups { primary: own_gid, all: vec![own_gid] });
+        };
+        Ok(Groups { primary: entry.gid, all: groups_of(entry.name, entry.gid, &self.group_text()?) })
+    }
+
+    /// The text of the passwd file; empty where there is none, as in many scratch images.
+    pub fn passwd_text(&self) -> Result<String, String> {
+        text_of(self.passwd)
+    }
+
+    /// The text of the group file; empty where there is none.
+    pub fn group_text(&self) -> Result<String, String> {
+        text_of(self.group)
+    }
+}
+
+/// Reads a regular file. Anything else could block, and programs are started while the supervisor runs.
+fn text_of(path: &str) -> Result<String, String> {
+    let read = || {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(String::new()),
+        Err(error) => Err(format!("cannot read {path}: {}", errno::name(&error))),
+    }
+}
+
 /// A line of /etc/passwd (passwd(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswdEntry<'a> {
@@ -67,6 +132,48 @@ mod tests {
         let names: Vec<_> = passwd(PASSWD).map(|entry| (entry.name, entry.uid, entry.gid, entry.home)).collect();
         assert_eq!(names, [("root", 0, 0, "/root"), ("w", 33, 44, "/var/www")]);
         assert_eq!(groups(GROUP).map(|g| g.gid).collect::<Vec<_>>(), [0, 44, 4, 9, 7]);
+    }
+
+    fn files(passwd: &str, group: &str) -> (tempfile::TempDir, String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let (passwd_file, group_file) = (at("passwd"), at("group"));
+        std::fs::write(&passwd_file, passwd).unwrap();
+        std::fs::write(&group_file, group).unwrap();
+        (dir, passwd_file, group_file)
+    }
+
+    #[test]
+    fn groups_are_those_of_the_moment_and_of_the_name_that_was_written() {
+        let (_dir, passwd, group) = files("a:x:7:70::/:\nb:x:7:71::/:\n", "g:x:5:b\n");
+        let files = Files { passwd: &passwd, group: &group };
+        let of = |name: &str, uid| files.groups_of(&User { name: name.into(), uid }, 99).unwrap().all;
+        assert_eq!((of("a", 7), of("b", 7), of("8", 8)), (vec![70], vec![71, 5], vec![99]));
+        // A name that has another number by now is not that user any more.
+        assert_eq!((of("gone", 7), of("b", 9)), (vec![70], vec![99]));
+        std::fs::write(&group, "g:x:5:a\nh:x:6:b,a\n").unwrap();
+        std::fs::write(&passwd, "a:x:7:72::/:\n").unwrap();
+        assert_eq!((of("a", 7), of("b", 7)), (vec![72, 5, 6], vec![72, 5, 6]));
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_empty_and_one_that_cannot_be_read_is_an_error() {
+        let (dir, passwd, _group) = files(PASSWD, "");
+        let folder = dir.path().to_str().unwrap();
+        let user = User { name: "w".into(), uid: 33 };
+        let of = |group: &str| Files { passwd: &passwd, group }.groups_of(&user, 0);
+        assert_eq!(of(&format!("{folder}/none")), Ok(Groups { primary: 44, all: vec![44] }));
+        assert_eq!(of(&format!("{passwd}/none")), Ok(Groups { primary: 44, all: vec![44] }));
+        assert_eq!(of(folder), Err(format!("cannot read {folder}: it is not a regular file")));
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let fifo = fifo.to_str().unwrap();
+        assert_eq!(of(fifo), Err(format!("cannot read {fifo}: it is not a regular file")));
+        let looped = dir.path().join("loop");
+        std::os::unix::fs::symlink(&looped, &looped).unwrap();
+        let looped = looped.to_str().unwrap();
+        assert_eq!(of(looped), Err(format!("cannot read {looped}: ELOOP")));
+        assert!(Files { passwd: looped, group: "" }.user(|_| true).is_err());
     }
 
     #[test]

@@ -227,6 +227,41 @@ fn a_program_runs_as_its_user() {
 }
 
 #[test]
+fn the_groups_of_a_user_are_those_of_the_moment() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::harness::skip("needs root to start programs of another user");
+    }
+    let conf = "[program:by_name]\ncommand=sh -c \"id -G; exec sleep 50\"\nuser=alice\nstdout_logfile={dir}/by_name\n\
+                [program:by_uid]\ncommand=sh -c \"id -G; exec sleep 50\"\nuser=2997\nstdout_logfile={dir}/by_uid\n";
+    crate::compare_unstarted(conf, |run| {
+        run.write("passwd", "root:x:0:0::/:\nalice:x:2997:2997::/:\n");
+        run.write("group", "root:x:0:\n");
+        // Mounted there, and so changed in place.
+        let script = "mount --make-rprivate / && mount --bind passwd /etc/passwd && mount --bind group /etc/group && \
+                      exec bin/supervisord -n -c supervisord.conf";
+        let mut command = run.command_of(std::path::Path::new("unshare"));
+        command.args(["--mount", "sh", "-c", script]);
+        run.launch_as(command);
+        let seen = |lines: [&str; 2]| {
+            for name in ["by_name", "by_uid"] {
+                run.until(name, "RUNNING");
+                crate::harness::wait_for(name, || (run.read(name) == lines.concat()).then_some(()));
+            }
+        };
+        seen(["2997\n", ""]);
+        run.write("passwd", "root:x:0:0::/:\nalice:x:2997:2996::/:\n");
+        run.write("group", "root:x:0:\nmore:x:2998:alice\n");
+        for name in ["by_name", "by_uid"] {
+            run.rpc("supervisor.stopProcess", json!([name])).unwrap();
+            run.rpc("supervisor.startProcess", json!([name])).unwrap();
+        }
+        seen(["2997\n", "2996 2998\n"]);
+        // What belongs to the moment is no part of the configuration.
+        run.call("supervisor.reloadConfig", json!([])).unwrap();
+    });
+}
+
+#[test]
 fn an_unknown_user_is_refused() {
     crate::compare_unstarted("[program:x]\ncommand=/bin/cat\nuser=nobody-of-that-name\n", |run| {
         run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);

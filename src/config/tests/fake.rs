@@ -1,7 +1,7 @@
 //! A machine that is a map, for tests.
 
 use crate::config::Machine;
-use crate::config::model::User;
+use crate::config::model::{Groups, User};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,17 +23,20 @@ impl Fake {
     }
 }
 
-fn user(name: &str, uid: u32, gid: u32) -> User {
-    User { name: name.into(), uid, gid, groups: vec![gid] }
+/// Names and numbers of the users; each has a group of the same name and number.
+const USERS: [(&str, u32); 3] = [("root", 0), ("www", 33), ("nobody", 65534)];
+
+fn user(&(name, uid): &(&str, u32)) -> User {
+    User { name: name.into(), uid }
 }
 
 impl Machine for Fake {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.files.get(&self.at(path)).cloned().ok_or_else(|| std::io::ErrorKind::IsADirectory.into())
     }
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let pattern = glob::Pattern::new(pattern).unwrap();
-        self.files.keys().filter(|path| pattern.matches_path(path)).cloned().collect()
+        Ok(self.files.keys().filter(|path| pattern.matches_path(path)).cloned().collect())
     }
     fn is_dir(&self, path: &Path) -> bool {
         let path = self.at(path);
@@ -43,24 +46,25 @@ impl Machine for Fake {
     fn exists(&self, path: &Path) -> bool {
         self.files.contains_key(&self.at(path)) || self.is_dir(path)
     }
-    fn user_by_name(&self, name: &str) -> Option<User> {
-        [user("root", 0, 0), user("www", 33, 33), user("nobody", 65534, 65534)]
-            .into_iter()
-            .find(|user| user.name == name)
+    fn user_by_name(&self, name: &str) -> Result<Option<User>, String> {
+        Ok(USERS.iter().find(|user| user.0 == name).map(user))
     }
-    fn user_by_uid(&self, uid: u32) -> Option<User> {
-        ["root", "www", "nobody"].into_iter().filter_map(|name| self.user_by_name(name)).find(|user| user.uid == uid)
+    fn user_by_uid(&self, uid: u32) -> Result<Option<User>, String> {
+        Ok(USERS.iter().find(|user| user.1 == uid).map(user))
     }
-    fn group_by_name(&self, name: &str) -> Option<u32> {
-        self.user_by_name(name).map(|user| user.gid)
+    fn groups_of(&self, user: &User) -> Result<Groups, String> {
+        Ok(Groups { primary: user.uid, all: vec![user.uid] })
     }
-    fn has_gid(&self, gid: u32) -> bool {
-        self.user_by_uid(gid).is_some()
+    fn group_by_name(&self, name: &str) -> Result<Option<u32>, String> {
+        Ok(USERS.iter().find(|user| user.0 == name).map(|user| user.1))
+    }
+    fn has_gid(&self, gid: u32) -> Result<bool, String> {
+        Ok(USERS.iter().any(|user| user.1 == gid))
     }
     fn home(&self, user: &str) -> Option<String> {
         match user {
             "" => Some("/home/me".into()),
-            name => self.user_by_name(name).map(|_| format!("/home/{name}")),
+            name => USERS.iter().find(|user| user.0 == name).map(|_| format!("/home/{name}")),
         }
     }
     fn uid(&self) -> u32 {

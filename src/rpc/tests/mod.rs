@@ -369,7 +369,7 @@ fn getprocessinfo_has_the_members_in_order() {
 
 #[test]
 fn every_option_of_a_configuration_is_told() {
-    let user = User { name: "u".into(), uid: 77, gid: 7, groups: vec![] };
+    let user = User { name: "u".into(), uid: 77 };
     let b = program("b", |p| {
         p.user = Some(std::rc::Rc::new(user));
         p.exitcodes = [2, 0].into_iter().collect();
