@@ -7,6 +7,7 @@ use crate::config::model::{
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
 use crate::machine::{self, Real};
+use crate::stdout;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 use std::ffi::OsString;
@@ -37,9 +38,7 @@ Exit status: 0 nothing to say, 1 warnings only, 2 errors.
 /// Prints a configuration to begin with; the exit code.
 #[must_use]
 pub fn sample() -> u8 {
-    // A closed stdout is nobody's fault here.
-    let _ = std::io::stdout().write_all(config::sample().as_bytes());
-    0
+    stdout::print("rsup sample-config", &config::sample(), 0)
 }
 
 /// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
@@ -51,8 +50,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
 fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     let (given, words) = getopt::parse(args, FLAGS)?;
     if given.iter().any(|option| option.name == "help") {
-        print!("{}", USAGE.replace("{program}", program));
-        return Ok(0);
+        return Ok(stdout::print(program, &USAGE.replace("{program}", program), 0));
     }
     let is_given = |name: &str| given.iter().any(|option| option.name == name);
     let (dump, as_json) = (is_given("dump"), is_given("json"));
@@ -64,20 +62,21 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     };
     let loaded = config::load(&file, &Real);
     let worst = loaded.problems.iter().map(|problem| problem.severity).max();
-    report(&loaded, dump, as_json);
+    let mut text = report(&loaded, dump, as_json);
     if dump && worst != Some(Severity::Error) {
         let secrets = (!is_given("secrets")).then(|| Secrets::of(&loaded.config, &Real));
         match (as_json, &secrets) {
-            (true, None) => println!("{}", json(&loaded.config.shown())),
-            (true, Some(secrets)) => println!("{}", json(&hidden(loaded.config.shown(), secrets))),
-            (false, secrets) => print!("{}", config::dump(&file, &Real, secrets.as_ref()).unwrap_or_default()),
+            (true, None) => text += &(json(&loaded.config.shown()) + "\n"),
+            (true, Some(secrets)) => text += &(json(&hidden(loaded.config.shown(), secrets)) + "\n"),
+            (false, secrets) => text += &config::dump(&file, &Real, secrets.as_ref()).unwrap_or_default(),
         }
     }
-    Ok(match worst {
+    let code = match worst {
         Some(Severity::Error) => 2,
         Some(Severity::Warning) => 1,
         _ => 0,
-    })
+    };
+    Ok(stdout::print(program, &text, code))
 }
 
 fn hidden(value: Value, secrets: &Secrets) -> Value {
@@ -91,14 +90,18 @@ fn hidden(value: Value, secrets: &Secrets) -> Value {
     }
 }
 
-/// The problems, on stdout unless the dump goes there.
-fn report(loaded: &Loaded, dump: bool, as_json: bool) {
+/// The problems as text for stdout, or written to stderr where the dump goes to stdout.
+fn report(loaded: &Loaded, dump: bool, as_json: bool) -> String {
     let problems = loaded.problems.iter();
-    match (dump, as_json) {
-        (false, true) => println!("{}", json(&Value::Array(problems.map(Show::shown).collect()))),
-        (false, false) => problems.for_each(|problem| println!("{problem:#}")),
-        (true, _) => problems.for_each(|problem| eprintln!("{problem:#}")),
+    if as_json && !dump {
+        return json(&Value::Array(problems.map(Show::shown).collect())) + "\n";
     }
+    let lines: String = problems.map(|problem| format!("{problem:#}\n")).collect();
+    if dump {
+        let _ = std::io::stderr().write_all(lines.as_bytes());
+        return String::new();
+    }
+    lines
 }
 
 /// What a part of the configuration looks like in JSON.

@@ -10,7 +10,7 @@
 //!    ├──► init, pidproxy ─► launch ─► sys             logs ─► sys        machine ─► config (the trait), sys
 //!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
 //!    └──► check ─► config, machine, wire              sys ─► nothing of ours
-//! (`time`, `posix`, `fault`, `events` and `getopt` are leaves that others may use)
+//! (`time`, `posix`, `fault`, `events`, `getopt` and `stdout` are leaves that others may use)
 //! ```
 //!
 //! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
@@ -51,6 +51,8 @@ pub mod logs;
 pub mod machine;
 // `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent.
 pub mod pidproxy;
+// What a verb prints: written to the end, or reported.
+pub mod stdout;
 // How processes end, names of signals: plain data.
 pub mod posix;
 // The table of XML-RPC methods.

@@ -11,14 +11,22 @@ fn main() -> ExitCode {
     let name = Path::new(called).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let code = match (name, all.first().and_then(|word| word.to_str())) {
         ("pidproxy", _) => rsup::pidproxy::main(called, all),
+        ("rsupctl", Some("--version")) => rsup::daemon::print_version(&program),
         ("rsupctl" | "supervisorctl", _) => rsup::ctl::main(&program, all),
         ("echo_supervisord_conf", _) | (_, Some("sample-config")) => rsup::check::sample(),
         (_, Some("--")) => rsup::init::main(rest),
+        (_, Some("version")) => rsup::daemon::print_version(&program),
         (_, Some("pidproxy")) => rsup::pidproxy::main(OsStr::new("pidproxy"), rest),
+        (_, Some("ctl" | "check" | "health")) if is_version(rest) => rsup::daemon::print_version(&program),
         (_, Some("ctl")) => rsup::ctl::main(&format!("{program} ctl"), rest),
         (_, Some("check")) => rsup::check::main(&format!("{program} check"), rest),
         (_, Some("health")) => rsup::ctl::health::main(&format!("{program} health"), rest),
         _ => rsup::daemon::main(&program, all),
     };
     ExitCode::from(code)
+}
+
+/// Whether these words ask for our own version.
+fn is_version(words: &[OsString]) -> bool {
+    words.first().is_some_and(|word| word == "--version")
 }

@@ -17,6 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::launch::{self, Group, StartError};
 use crate::posix::SignalName;
+use crate::stdout;
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
 use crate::sys::signals::{self, RESET_FOR_CHILDREN, Received, Signals};
 use crate::sys::{Pid, errno};
@@ -30,12 +31,12 @@ const PIDFILE_LOOK_MS: u16 = 50;
 #[must_use]
 pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
     let Some((pidfile, command)) = arguments.split_first().filter(|(_, command)| !command.is_empty()) else {
-        say(&format!(
+        let usage = format!(
             "Runs a command and passes the signals it gets on to the process that a pidfile names.\n\n\
-             Usage: {} <pidfile name> <command> [<cmdarg1> ...]",
+             Usage: {} <pidfile name> <command> [<cmdarg1> ...]\n",
             called.display()
-        ));
-        return 1;
+        );
+        return stdout::print("pidproxy", &usage, 1);
     };
     launch::exit_code("pidproxy", run(pidfile, command))
 }

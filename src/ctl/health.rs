@@ -7,6 +7,7 @@ use super::commands::{matching, no_namespace, unknown_name};
 use super::format::{RUNNING, namespec_of, number, text, truth};
 use super::session::exit;
 use crate::fault::FaultCode;
+use crate::stdout;
 use crate::wire::xmlrpc::Value;
 
 /// How long the supervisor may take for an answer; it is asked twice at most.
@@ -51,8 +52,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         gone if found.is_guess => (format!("{url} {gone}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS),
         gone => (format!("{url} {gone}"), exit::INVALID_ARGUMENTS),
     };
-    println!("{complaint}");
-    exit
+    stdout::print(program, &format!("{complaint}\n"), exit)
 }
 
 /// Whether all runs that should; the trouble is also what there is to say of the first that does not.

@@ -13,9 +13,11 @@ mod session;
 mod shell;
 
 use crate::getopt::{self, Flag, flag};
+use crate::stdout;
 use find::{Found, Wanted};
 use session::{Session, exit};
 use std::ffi::OsString;
+use std::io::Write;
 use std::time::Duration;
 
 const FLAGS: &[Flag] = &[
@@ -64,7 +66,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
     }
     let code = session.run(&asked.words.join(" "));
     if found.is_guess && code != exit::OK {
-        eprintln!("{}", no_server_found());
+        let _ = writeln!(std::io::stderr(), "{}", no_server_found());
     }
     code
 }
@@ -75,8 +77,7 @@ fn begin(program: &str, args: &[OsString], usage: &str, timeout: Option<Duration
     let misused = |why: String| getopt::misused(program, &why);
     let asked = Asked::parse(args).map_err(misused)?;
     if asked.help {
-        print!("{}", usage.replace("{program}", program));
-        return Err(exit::OK);
+        return Err(stdout::print(program, &usage.replace("{program}", program), exit::OK));
     }
     let found = asked.wanted.find(program, timeout).map_err(misused)?;
     Ok((asked, found))

@@ -3,12 +3,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
+use nix::errno::Errno;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::client::{Client, Trouble};
 use super::format::{self, Harmless, number, text};
 use super::interrupts::Interrupts;
 use crate::fault::FaultCode;
+use crate::stdout;
+use crate::sys::errno;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 
@@ -109,9 +112,13 @@ impl Output {
     /// Writes what is pending.
     pub fn flush(&mut self) {
         if !self.pending.is_empty() {
-            let mut stdout = io::stdout().lock();
-            let written = stdout.write_all(&self.pending).and_then(|()| stdout.flush());
-            self.failed |= written.is_err();
+            // Only the first failure is reported; a reader that has gone is none.
+            if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
+                if why != Errno::EPIPE && !self.failed {
+                    let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::Name(why as i32));
+                }
+                self.failed = true;
+            }
             self.pending.clear();
         }
     }

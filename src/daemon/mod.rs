@@ -13,7 +13,7 @@ mod host;
 mod listeners;
 mod startup;
 
-pub use startup::main;
+pub use startup::{main, print_version};
 
 use crate::config::Loaded;
 use crate::config::model::{HttpServerConfig, LogLevel};

@@ -7,17 +7,18 @@ use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel,
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::{self, Real};
+use crate::rpc::SUPERVISOR_VERSION;
+use crate::stdout;
 use crate::supervision::Supervision;
 use crate::sys::background::{self, Birth, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, change_mask};
+use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, ignore_broken_pipes};
 use crate::sys::{clock, errno, output, pid1};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What the command line and the machine have settled, for this and every later configuration.
@@ -37,7 +38,7 @@ pub(super) struct Settings {
 
 impl Settings {
     fn of(name: &str, options: Options) -> Result<Self, String> {
-        let as_supervisord = Path::new(name).file_name().is_some_and(|name| name == "supervisord");
+        let as_supervisord = is_supervisord(name);
         let found = match &options.configuration {
             Some(path) => path.clone(),
             None => machine::search(name).map_err(|missing| missing.to_string())?,
@@ -98,8 +99,14 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     };
     let options = match command_line::parse(args, &Real) {
         Ok(Request::Run(options)) => options,
-        Ok(Request::Help) => return print(name, &format!("{USAGE}{}", command_line::usage()), &signals),
-        Ok(Request::Version) => return print(name, "4.3.0\n", &signals),
+        Ok(Request::Help) => {
+            act_as_client(&signals);
+            return stdout::print(name, &format!("{USAGE}{}", command_line::usage()), 0);
+        }
+        Ok(Request::Version) => {
+            act_as_client(&signals);
+            return print_version(name);
+        }
         Err(why) => return fail(name, &why),
     };
     let (settings, loaded) = match Settings::of(name, options).and_then(|settings| Ok((settings.load()?, settings))) {
@@ -119,17 +126,26 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     }
 }
 
-/// Prints what was asked for. Signals act by default again: Ctrl-C ends it while nobody reads, a closed pipe ends it quietly.
-fn print(name: &str, text: &str, signals: &Signals) -> u8 {
-    let _ = change_mask(libc::SIG_SETMASK, signals.original_mask());
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => 0,
-        Err(why) => {
-            let _ = output::to_stderr(&format!("{name}: cannot write to stdout: {why}\n"));
-            1
-        }
+/// Nothing is supervised, we only print: a TERM ends us, even in a write to a stdout that is full.
+fn act_as_client(signals: &Signals) {
+    ignore_broken_pipes();
+    signals.let_through();
+}
+
+/// Prints our version, and that of Supervisor with which we are compatible; returns the exit code. Called `supervisord`, we print
+/// Supervisor's alone, as it does: scripts compare it.
+#[must_use]
+pub fn print_version(name: &str) -> u8 {
+    if is_supervisord(name) {
+        return stdout::print(name, &format!("{SUPERVISOR_VERSION}\n"), 0);
     }
+    let own = env!("CARGO_PKG_VERSION");
+    stdout::print(name, &format!("rsup {own} (compatible with Supervisor {SUPERVISOR_VERSION})\n"), 0)
+}
+
+/// Whether we were called by Supervisor's own name.
+fn is_supervisord(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|name| name == "supervisord")
 }
 
 /// A usage or configuration error: two lines and exit code 2, as Supervisor (census §1.1).

@@ -18,7 +18,7 @@ const ALWAYS_SERVED: &str = "supervisor.sendRemoteCommEvent";
 /// The version of Supervisor's RPC interface.
 const API_VERSION: &str = "3.0";
 /// The Supervisor that rsup is compatible with.
-const SUPERVISOR_VERSION: &str = "4.3.0";
+pub const SUPERVISOR_VERSION: &str = "4.3.0";
 
 /// One method.
 struct Method {

@@ -7,6 +7,7 @@
 
 mod info;
 mod methods;
+pub use methods::SUPERVISOR_VERSION;
 
 pub use info::description;
 

@@ -116,6 +116,11 @@ impl Signals {
         self.original
     }
 
+    /// Restores the mask of before, so that signals act on us again.
+    pub fn let_through(&self) {
+        let _ = change_mask(libc::SIG_SETMASK, self.original);
+    }
+
     /// What is pending now, in the kernel's order (low numbers first); never blocks.
     #[must_use]
     pub fn pending(&self) -> Pending<'_> {
@@ -132,6 +137,12 @@ impl Signals {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Makes a write to a pipe without a reader fail with EPIPE instead of ending us. For clients: a supervisor blocks every signal.
+pub fn ignore_broken_pipes() {
+    // SAFETY: no handler is set by this.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// One signal as received.

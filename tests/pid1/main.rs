@@ -22,3 +22,4 @@ mod pidproxy;
 mod signals;
 mod surroundings;
 mod terminal;
+mod verbs;
