@@ -3,12 +3,13 @@
 mod users;
 
 use crate::config::model::{Groups, User};
-use crate::config::{self, Machine, NotFound};
+use crate::config::{self, FILE_MAX_BYTES, Machine, NotFound};
 use crate::sys::program::find_executable;
 use nix::unistd;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The machine that we run on; holds nothing, so every question sees what is there now.
@@ -29,9 +30,6 @@ pub fn search(called: impl AsRef<OsStr>) -> Result<PathBuf, NotFound> {
     config::search(Path::new(program), &Real)
 }
 
-/// No configuration is this long; a device file would be.
-const FILE_MAX_BYTES: u64 = 64 << 20;
-
 /// The users and groups that this machine's files name; read anew for every question.
 const USERS: users::Files<'static> = users::Files { passwd: "/etc/passwd", group: "/etc/group" };
 
@@ -43,11 +41,29 @@ pub fn groups_of(user: &User) -> Result<Groups, String> {
     USERS.groups_of(user, unistd::getgid().as_raw())
 }
 
+/// Reads to the end of a file that is no longer than a configuration may be.
+fn read_bounded(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(read).is_ok_and(|read| read <= FILE_MAX_BYTES) {
+        return Ok(bytes);
+    }
+    let why = format!("it is longer than {} MiB, which no configuration is", FILE_MAX_BYTES >> 20);
+    Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why))
+}
+
 impl Machine for Real {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        read_bounded(&std::fs::File::open(path)?)
+    }
+
+    fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        // Without O_NONBLOCK the open of a FIFO waits for a writer.
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        read_bounded(&file)
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
@@ -63,9 +79,19 @@ impl Machine for Real {
         }
         let paths =
             glob::glob_with(&pattern, options).or_else(|_| glob::glob_with(&pattern.replace('[', "[[]"), options));
-        let mut paths: Vec<PathBuf> = paths.into_iter().flatten().flatten().collect();
-        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        Ok(paths)
+        let mut found = Vec::new();
+        for path in paths.into_iter().flatten() {
+            match path {
+                Ok(path) => found.push(path),
+                // It has gone since its parent was read.
+                Err(gone) if gone.error().kind() == std::io::ErrorKind::NotFound => {}
+                Err(failed) => {
+                    return Err(format!("cannot read the directory {}: {}", failed.path().display(), failed.error()));
+                }
+            }
+        }
+        found.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        Ok(found)
     }
 
     fn is_dir(&self, path: &Path) -> bool {

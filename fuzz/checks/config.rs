@@ -32,6 +32,9 @@ impl Machine for Source {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
+    fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.read(path)
+    }
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let (head, tail) = pattern.split_once('*').unwrap_or((pattern, ""));
         let fits = |path: &&PathBuf| path.to_string_lossy().strip_prefix(head).is_some_and(|rest| rest.ends_with(tail));

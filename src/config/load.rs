@@ -13,7 +13,8 @@ use super::{Loaded, Machine, Problem, Severity, lint, values};
 use crate::events;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// More processes than this in one section are a mistake, and would not fit in memory.
@@ -56,6 +57,13 @@ pub fn processes(
 fn apart(group: &GroupConfig) -> GroupConfig {
     let processes = group.processes.iter().map(|process| Rc::new((**process).clone())).collect();
     GroupConfig { name: group.name.clone(), priority: group.priority, kind: group.kind.clone(), processes }
+}
+
+/// Whether a file that could not be read is of a kind, or has permissions, that will not change by themselves.
+fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotFound, PermissionDenied};
+    let is_socket = error.raw_os_error() == Some(libc::ENXIO);
+    is_socket || matches!(error.kind(), InvalidInput | IsADirectory | NotFound | PermissionDenied)
 }
 
 /// Whose option is being read: what `program_name` and the like stand for.
@@ -115,38 +123,42 @@ impl<'m> Reader<'m> {
         reader
     }
 
+    /// Reads what `[include]` names. Census §2.2.
     fn include(&mut self) {
         let base = self.here.clone();
         self.sections.expand_here(&base);
         let Some(section) = self.sections.section("include").cloned() else { return };
-        let Some(entry) = self.sections.entry(&section, "files").cloned() else {
+        if self.sections.entry(&section, "files").is_none() {
             return self.error(&section, "files", ".ini file has [include] section, but no files setting");
-        };
+        }
         let Some(patterns) = self.value(&section, "files", Scope::Include, Who::default()) else { return };
         for pattern in patterns.split(is_space).filter(|pattern| !pattern.is_empty()) {
             let pattern = if pattern.starts_with('/') { pattern.into() } else { format!("{base}/{pattern}") };
-            let files = match self.machine.glob(&pattern) {
-                Ok(files) => files,
-                // Not the same as no match: a reread would remove every program of that directory.
+            match self.machine.glob(&pattern) {
+                Ok(files) if files.is_empty() => {
+                    self.warn(&section, "files", format!("No file matches via include \"{pattern}\""));
+                }
+                Ok(files) => files.into_iter().for_each(|file| self.include_file(&section, file)),
+                // Differs from Supervisor, where such a directory is empty, so that a reread removes its programs.
                 Err(why) => {
-                    self.error(&section, "files", why);
-                    continue;
+                    self.error(&section, "files", format!("{why}; needed for \"{pattern}\""));
                 }
-            };
-            if files.is_empty() {
-                self.warn(&section, "files", format!("No file matches via include \"{pattern}\""));
-            }
-            for file in files {
-                let path = file.to_string_lossy().into_owned();
-                let note = format!("Included extra file \"{path}\" during parsing");
-                self.report(Severity::Info, entry.at, "include", "files", note);
-                match self.machine.read(&file) {
-                    Ok(bytes) => self.sections.merge(file, &bytes, self.problems.get_mut()),
-                    Err(why) => self.warn(&section, "files", format!("{path} is skipped: {why}")),
-                }
-                self.sections.expand_here(&values::absolute(values::dirname(&path), self.machine));
             }
         }
+    }
+
+    /// Reads one included file. Supervisor skips those that it cannot open; here only those are skipped that it would skip
+    /// each time, so that a passing error does not remove the file's programs.
+    fn include_file(&mut self, section: &Section, file: PathBuf) {
+        let path = file.to_string_lossy().into_owned();
+        let note = format!("Included extra file \"{path}\" during parsing");
+        self.report(Severity::Info, self.at(section, "files"), "include", "files", note);
+        match self.machine.read_regular(&file) {
+            Ok(bytes) => self.sections.merge(file, &bytes, self.problems.get_mut()),
+            Err(error) if is_lasting(&error) => self.warn(section, "files", format!("{path} is skipped: {error}")),
+            Err(error) => self.error(section, "files", format!("cannot read {path}: {error}")),
+        }
+        self.sections.expand_here(&values::absolute(values::dirname(&path), self.machine));
     }
 
     /// What was found, by file and line, each once.

@@ -31,8 +31,10 @@ use std::path::{Path, PathBuf};
 
 /// What reading a configuration may ask of the machine. The real one is `crate::machine::Real`; tests have a map.
 pub trait Machine {
-    /// The bytes of a file.
+    /// The bytes of a file, which may be a pipe or a device. A file longer than [`FILE_MAX_BYTES`] is an error.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+    /// The same for a regular file; anything else is an error, and is not opened in a way that could block.
+    fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>>;
     /// Paths that match an absolute shell pattern by the rules of Python's `glob.glob`, sorted.
     ///
     /// # Errors
@@ -66,6 +68,9 @@ pub trait Machine {
     /// Our working directory.
     fn current_dir(&self) -> PathBuf;
 }
+
+/// The longest configuration file that is read. A device such as /dev/zero has no end.
+pub const FILE_MAX_BYTES: u64 = 16 << 20;
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

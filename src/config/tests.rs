@@ -651,6 +651,35 @@ fn included_files_are_merged_and_here_is_each_files_own() {
 }
 
 #[test]
+fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
+    let text = "[program:main]\ncommand=x\n[include]\nfiles=inc/*.conf";
+    let outcome = |path: &str, errno: i32| {
+        let mut fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
+        fake.unreadable.insert(path.into(), errno);
+        let problems = load(Path::new("x.conf"), &fake).problems;
+        let worst = problems.into_iter().max_by_key(|problem| problem.severity).unwrap();
+        (worst.severity, worst.line, worst.message)
+    };
+    for errno in [libc::EIO, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EACCES] {
+        let (severity, line, message) = outcome("/work/inc", errno);
+        let why = std::io::Error::from_raw_os_error(errno);
+        let expected = format!("cannot read the directory /work/inc: {why}; needed for \"/work/inc/*.conf\"");
+        assert_eq!((severity, line, message), (Severity::Error, 4, expected));
+    }
+    for errno in [libc::EIO, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ESTALE] {
+        let (severity, line, message) = outcome("/work/inc/a.conf", errno);
+        let why = std::io::Error::from_raw_os_error(errno);
+        assert_eq!((severity, line, message), (Severity::Error, 4, format!("cannot read /work/inc/a.conf: {why}")));
+    }
+    // As Supervisor, which skips every file that it cannot open.
+    for errno in [libc::EACCES, libc::ENOENT, libc::EISDIR, libc::ENXIO] {
+        let (severity, _, message) = outcome("/work/inc/a.conf", errno);
+        assert_eq!(severity, Severity::Warning);
+        assert!(message.starts_with("/work/inc/a.conf is skipped: "), "{message}");
+    }
+}
+
+#[test]
 fn a_missing_supervisord_section_is_an_empty_one() {
     let defaults = "[DEFAULT]\nenvironment=A=\"1\"\n";
     let config = loaded(defaults);

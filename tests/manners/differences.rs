@@ -5,6 +5,8 @@ use crate::harness::{PATIENCE, Ran, Sandbox, Subject, oracle, run, skip, wait_fo
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 /// Runs the body with a sandbox of each subject, not started.
@@ -114,6 +116,62 @@ fn an_include_that_cannot_be_read_is_warned_of() {
         sandbox.start();
         assert_eq!(sandbox.log().contains("sub.d is skipped: "), is_rsup(sandbox), "{}", sandbox.log());
     });
+}
+
+#[test]
+fn an_include_directory_that_cannot_be_read_is_an_error() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can start it as another user");
+    }
+    let conf = "[include]\nfiles=conf.d/*.conf\n";
+    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
+    sandbox.write("supervisord.conf", &format!("{}{conf}", sandbox.common().replace("user=root\n", "")));
+    let mode = |mode: u32| {
+        std::fs::set_permissions(sandbox.dir.join("conf.d"), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(sandbox.dir.join("conf.d")).unwrap();
+    sandbox.write("conf.d/a.conf", "[program:a]\ncommand=/bin/sleep 1000\n");
+    // A copy that nobody can execute wherever the build directory is.
+    std::fs::copy(sandbox.dir.join("bin/rsup"), sandbox.dir.join("supervisord")).unwrap();
+    for path in [".", "conf.d", "conf.d/a.conf", "supervisord"] {
+        std::os::unix::fs::chown(sandbox.dir.join(path), Some(65534), Some(65534)).unwrap();
+    }
+    let as_nobody = |sandbox: &Sandbox| {
+        let mut command = sandbox.command_of(&sandbox.dir.join("supervisord"));
+        command.args(["-n", "-c", "supervisord.conf"]).uid(65534).gid(65534);
+        command
+    };
+    mode(0o000);
+    let refused = run(&mut as_nobody(&sandbox));
+    let why = sandbox.fill("cannot read the directory {dir}/conf.d: Permission denied");
+    assert!(refused.code == 2 && refused.err.contains(&why), "{refused:?}");
+    mode(0o755);
+    let command = as_nobody(&sandbox);
+    sandbox.launch_as(command);
+    sandbox.until("a", "RUNNING");
+    let pid = sandbox.pid_of("a");
+    std::fs::set_permissions(sandbox.dir.join("conf.d"), PermissionsExt::from_mode(0o000)).unwrap();
+    for command in ["reread", "update", "reload"] {
+        let refused = sandbox.ctl(&[command]);
+        assert!(refused.code == 1 && refused.out.contains(&why), "{command}: {refused:?}");
+    }
+    assert_eq!(sandbox.pid_of("a"), pid);
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let sandbox = Sandbox::new(Subject::Rsup, "[include]\nfiles=endless\n");
+    std::os::unix::fs::symlink("/dev/zero", sandbox.dir.join("endless")).unwrap();
+    std::fs::write(sandbox.dir.join("long.conf"), vec![b';'; (16 << 20) + 1]).unwrap();
+    for file in ["/dev/zero", "long.conf"] {
+        for args in [&["check", "-c", file][..], &["-c", file]] {
+            let refused = run(sandbox.command("rsup").args(args));
+            let why = "it is longer than 16 MiB, which no configuration is";
+            assert!(refused.code == 2 && (refused.out + &refused.err).contains(why), "{args:?}");
+        }
+    }
+    let included = run(sandbox.command("rsup").args(["check", "-c", "supervisord.conf"]));
+    assert!(included.code == 1 && included.out.contains("endless is skipped: not a regular file"), "{included:?}");
 }
 
 #[test]

@@ -10,12 +10,18 @@ use std::path::{Path, PathBuf};
 pub struct Fake {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub environment: Vec<(String, String)>,
+    /// Directories that cannot be listed and included files that cannot be read, with the error number.
+    pub unreadable: BTreeMap<PathBuf, i32>,
 }
 
 impl Fake {
     pub fn new(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
-        Self { files, environment: vec![("HOME".into(), "/home/me".into()), ("X".into(), "x y".into())] }
+        Self {
+            files,
+            environment: vec![("HOME".into(), "/home/me".into()), ("X".into(), "x y".into())],
+            ..Self::default()
+        }
     }
 
     fn at(&self, path: &Path) -> PathBuf {
@@ -34,7 +40,18 @@ impl Machine for Fake {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.files.get(&self.at(path)).cloned().ok_or_else(|| std::io::ErrorKind::IsADirectory.into())
     }
+    fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        match self.unreadable.get(path) {
+            Some(errno) => Err(std::io::Error::from_raw_os_error(*errno)),
+            None => self.read(path),
+        }
+    }
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let of_pattern = |(path, _): &(&PathBuf, &i32)| Path::new(pattern).parent() == Some(path.as_path());
+        if let Some((path, errno)) = self.unreadable.iter().find(of_pattern) {
+            let why = std::io::Error::from_raw_os_error(*errno);
+            return Err(format!("cannot read the directory {}: {why}", path.display()));
+        }
         let pattern = glob::Pattern::new(pattern).unwrap();
         Ok(self.files.keys().filter(|path| pattern.matches_path(path)).cloned().collect())
     }
