@@ -21,7 +21,7 @@ use crate::events::Events;
 use crate::logs::{Journal, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
-use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, Supervision};
+use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalResult, Supervision};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{Pid, clock};
@@ -337,10 +337,9 @@ impl Daemon {
             sent = sent.or(itself);
         }
         let result = match sent {
-            Ok(()) => Ok(()),
-            // It has just ended by itself: its death is on the way to us.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Ok(()) => SignalResult::Sent,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => SignalResult::Gone,
+            Err(error) => SignalResult::Failed(error.to_string()),
         };
         Input::Signalled(id, purpose, result)
     }

@@ -3,7 +3,7 @@
 
 use super::process::{Event, State};
 use super::waits::{Goal, Reply, Status, Verdict, Wait};
-use super::{Effect, Group, Mood, ProcId, Process, Purpose, Supervision, Ticket, report};
+use super::{Effect, Group, Mood, ProcId, Process, Purpose, SignalResult, Supervision, Ticket, report};
 use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
 use crate::time::Now;
@@ -185,7 +185,9 @@ impl Supervision {
     }
 
     fn stop(&mut self, ticket: Ticket, whom: Whom, target: &Target, wait: bool, now: Now) {
-        let stoppable = |process: &Process| process.state().is_running() || process.is_held();
+        // Differs from Supervisor: the stop of a process that could not be signalled is tried again.
+        let stoppable =
+            |process: &Process| process.state().is_running() || process.state() == State::Unknown || process.is_held();
         match whom {
             Whom::One(id) => {
                 let name = self.name_given(target, id);
@@ -214,8 +216,9 @@ impl Supervision {
     }
 
     fn signal(&mut self, ticket: Ticket, whom: Whom, target: &Target, (given, number): (String, Option<i32>)) {
-        let signallable =
-            |process: &Process| matches!(process.state(), State::Starting | State::Running | State::Stopping);
+        let signallable = |process: &Process| {
+            matches!(process.state(), State::Starting | State::Running | State::Stopping | State::Unknown)
+        };
         let (ids, mut waiting) = match whom {
             Whom::One(id) => (vec![id], Wait::single(ticket)),
             Whom::Many(mut ids) => {
@@ -230,12 +233,7 @@ impl Supervision {
                 (None, _) => Fault::new(FaultCode::BadSignal, &given),
                 (_, None) => Fault::new(FaultCode::NotRunning, &name),
                 (Some(signal), Some(pid)) => {
-                    if let Some(process) = self.process(id) {
-                        let line = format!(
-                            "sending {} (pid {pid}) sig {}",
-                            process.config.name,
-                            crate::posix::SignalName(signal)
-                        );
+                    if let Some(line) = self.process(id).map(|process| report::sending(&process.config, pid, signal)) {
                         self.log(LogLevel::Debug, line);
                     }
                     waiting.items.push((id, Goal::Signal, name));
@@ -254,29 +252,44 @@ impl Supervision {
     }
 
     /// kill(2) has answered.
-    pub(super) fn signalled(&mut self, id: ProcId, purpose: Purpose, result: Result<(), String>, now: Now) {
+    pub(super) fn signalled(&mut self, id: ProcId, purpose: Purpose, result: SignalResult, now: Now) {
+        let Some(process) = self.process(id) else { return };
+        let (config, pid, remains) = (Rc::clone(&process.config), process.pid().unwrap_or(0), process.core.remains);
+        let name = &config.name;
+        if let (SignalResult::Gone, Purpose::Stop | Purpose::Request(_)) = (&result, purpose) {
+            self.log(LogLevel::Debug, report::gone(&config, pid));
+        }
         match (purpose, result) {
-            (Purpose::Stop, Ok(())) => self.told_to_stop(id, &|wait| !wait, None),
-            (Purpose::Stop, Err(why)) => {
-                let Some(process) = self.process(id) else { return };
-                let (name, pid) = (&process.config.name, process.pid().unwrap_or(0));
+            (Purpose::Stop, SignalResult::Sent | SignalResult::Gone) => self.told_to_stop(id, &|wait| !wait, None),
+            (Purpose::Stop, SignalResult::Failed(why)) => {
                 let line = format!("unknown problem killing {name} ({pid}): {why}");
                 self.log(LogLevel::Critical, line.clone());
                 self.told_to_stop(id, &|_| true, Some(Fault::new(FaultCode::Failed, line)));
                 self.step(id, Event::SignalFailed, now);
             }
             (Purpose::Request(_), result) => {
+                let fault = match result {
+                    SignalResult::Sent | SignalResult::Gone => None,
+                    SignalResult::Failed(why) => {
+                        let line = format!("unknown problem sending sig {name} ({pid}): {why}");
+                        self.log(LogLevel::Critical, line.clone());
+                        Some(Fault::new(FaultCode::Failed, line))
+                    }
+                };
                 if let Some((place, _)) = self.waiting_item(id, |goal| matches!(goal, Goal::Signal)) {
-                    self.settle_item(place, result.err().map(|why| Fault::new(FaultCode::Failed, why)));
+                    self.settle_item(place, fault);
                 }
             }
             (Purpose::Sweep { kill }, result) => {
-                let Some(process) = self.process(id) else { return };
-                let Some(remains) = process.core.remains else { return };
-                let (level, line) = report::sweeping(&process.config, remains.pgid, kill, result.as_ref().err());
+                let Some(remains) = remains else { return };
+                let why = match result {
+                    SignalResult::Sent | SignalResult::Gone => None,
+                    SignalResult::Failed(why) => Some(why),
+                };
+                let (level, line) = report::sweeping(&config, remains.pgid, kill, why.as_ref());
                 self.log(level, line);
-                // What may not be killed stays, or its program would never start again.
-                if kill && result.is_err() {
+                // A group that may not be killed is left alone, or its program would never start again.
+                if kill && why.is_some() {
                     self.swept(id, Event::SweepRefused, now);
                 }
             }

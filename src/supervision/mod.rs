@@ -49,8 +49,8 @@ pub enum Input {
     GroupEmpty(ProcId),
     /// Answer to `Effect::Probe`.
     Probed(ProcId, Result<(), Fault>),
-    /// Answer to `Effect::Signal`: `Err` has the reason, but for a process that is gone already.
-    Signalled(ProcId, Purpose, Result<(), String>),
+    /// Answer to `Effect::Signal`.
+    Signalled(ProcId, Purpose, SignalResult),
     /// A client asks.
     Command(Ticket, Command),
     /// A client has gone: nobody waits any more.
@@ -136,6 +136,17 @@ pub enum Purpose {
     },
     /// A client asked.
     Request(Ticket),
+}
+
+/// What kill(2) answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignalResult {
+    /// The signal was sent.
+    Sent,
+    /// ESRCH: the process has ended, and its exit is still to be handled.
+    Gone,
+    /// It could not be sent, for this reason.
+    Failed(String),
 }
 
 /// One process of the table.
@@ -531,6 +542,7 @@ impl Supervision {
             }
             Action::Kill(pid) => {
                 self.log(LogLevel::Warn, format!("killing '{}' ({pid}) with SIGKILL", config.name));
+                self.log(LogLevel::Debug, report::killing(&config, pid, posix::SIGKILL, config.killasgroup));
                 signal(pid, posix::SIGKILL, config.killasgroup, Purpose::Stop)
             }
             Action::Sweep { pgid, kill } => {
@@ -548,6 +560,10 @@ impl Supervision {
             }
             Action::Became { from, to, pid, tries } => {
                 let expected = process.last_exit.is_some_and(|exit| config.exitcodes.contains(exit.status()));
+                if from == State::Backoff && matches!(to, State::Stopped | State::Stopping) {
+                    let line = format!("Attempted to kill {}, which is in BACKOFF state.", config.name);
+                    self.log(LogLevel::Debug, line);
+                }
                 self.effects.push_back(Effect::Became(id, Change { from, to, pid, tries, expected }));
                 // At a shutdown BACKOFF turns FATAL without a word, as in Supervisor.
                 let gives_up = to != State::Fatal || self.mood == mood::Mood::Running;

@@ -2,7 +2,11 @@
 //! contract (`essential`, `exit_code_from`, `exit_when`).
 //!
 //! A shutdown goes through the group priorities from the highest number down. All groups of one priority are stopped at
-//! once; the next priority's turn comes when nothing of this one lives. A priority with nothing to stop takes no time.
+//! once; the next priority's turn comes when no process of this one lives. A priority with nothing to stop takes no time.
+//!
+//! With a stop budget each priority has a share of what is left of it, in proportion to its longest `stopwaitsecs`. When
+//! its share is over, and KILL was sent, the next priority's turn comes even if a process of this one still lives: one
+//! that KILL does not end (an uninterruptible sleep, a frozen cgroup) must not keep the others from their stop signal.
 #![forbid(unsafe_code)]
 
 use super::process::{Event, State};
@@ -43,8 +47,9 @@ pub(super) struct Shutdown {
     reason: String,
     /// When a signal last told us to end; `None`: it began without one.
     told: Option<Mono>,
-    /// The priority whose turn it is.
-    level: Option<i32>,
+    turn: Turn,
+    /// Processes that could not be signalled have had their second try.
+    has_tried_again: bool,
     /// Listeners are all that is left: until when they may hear what has happened.
     hear_until: Option<Mono>,
     /// They have, or had the time for it.
@@ -57,11 +62,30 @@ pub(super) struct Shutdown {
     give_up_at: Option<Mono>,
 }
 
+/// How far a shutdown has come down the priorities.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// No priority has been stopped yet.
+    None,
+    /// This priority is being stopped.
+    Of {
+        priority: i32,
+        /// With a budget: when the next priority's turn comes, whether or not this one is stopped.
+        until: Option<Mono>,
+    },
+    /// Every priority has had its turn. A process that still lives has outlived KILL.
+    Over,
+}
+
 impl Shutdown {
     pub(super) fn deadline(&self) -> Mono {
         let end = if self.give_up_at.is_some() { self.give_up_at } else { self.budget_end };
         let heard = self.hear_until.filter(|_| !self.has_heard);
-        [end, heard].into_iter().flatten().fold(self.remind_at, Mono::min)
+        let turn = match self.turn {
+            Turn::Of { until, .. } => until,
+            Turn::None | Turn::Over => None,
+        };
+        [end, heard, turn].into_iter().flatten().fold(self.remind_at, Mono::min)
     }
 }
 
@@ -88,7 +112,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(3);
 /// A second request to end within this time is the first one told twice.
 const SAME_REQUEST: Duration = Duration::from_millis(250);
 
-/// After the last KILL, the time for the kernel to end what it can.
+/// After a KILL, the time for the kernel to end what it can.
 const GRACE: Duration = Duration::from_millis(100);
 
 impl Supervision {
@@ -124,7 +148,8 @@ impl Supervision {
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),
             told: None,
-            level: None,
+            turn: Turn::None,
+            has_tried_again: false,
             hear_until: None,
             has_heard: false,
             remind_at: now.mono,
@@ -151,17 +176,45 @@ impl Supervision {
                 self.kill_all(now);
                 continue;
             }
-            let before = shutdown.level;
-            // Nothing starts any more, so no higher level comes back; this is asked at every death.
-            if before.is_some_and(|level| self.unstopped().any(|process| process.group.priority == level)) {
+            let turn = shutdown.turn;
+            if let Turn::Of { priority, until } = turn
+                && until.is_none_or(|until| now.mono < until)
+                && self.unstopped().any(|process| process.group.priority == priority)
+            {
                 return self.remind(now);
             }
-            let Some(&level) = self.unstopped_levels().keys().next_back() else { return self.finish() };
-            if self.unstopped().all(|process| is_listener(&process.group)) && !self.have_listeners_heard(now) {
+            // Nothing starts any more, so no higher priority comes back.
+            let levels = self.unstopped_levels(turn);
+            let Some(&priority) = levels.keys().next_back() else {
+                if self.unstopped().next().is_some() {
+                    self.set_turn(Turn::Over);
+                    return self.remind(now);
+                }
+                if self.to_stop().next().is_none() || self.has_tried_again() {
+                    return self.finish();
+                }
+                // What kept a signal from a process may have passed.
+                self.set_turn(Turn::None);
+                continue;
+            };
+            let has_turn = |process: &&Process| levels.contains_key(&process.group.priority);
+            let only_listeners = self.to_stop().filter(has_turn).all(|process| is_listener(&process.group));
+            if only_listeners && !self.have_listeners_heard(now) {
                 return self.remind(now);
             }
-            self.stop_level(level, now);
+            self.stop_level(priority, &levels, now);
         }
+    }
+
+    fn set_turn(&mut self, turn: Turn) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.turn = turn;
+        }
+    }
+
+    /// Whether the shutdown has had its second try at processes that cannot be signalled; from now on it has.
+    fn has_tried_again(&mut self) -> bool {
+        self.shutdown.as_mut().is_some_and(|shutdown| std::mem::replace(&mut shutdown.has_tried_again, true))
     }
 
     /// What has just happened is for listeners too; of a budget half is theirs for that.
@@ -236,6 +289,15 @@ impl Supervision {
 
     fn finish(&mut self) {
         let Some(shutdown) = self.shutdown.take() else { return };
+        let unknown: Vec<&str> = self
+            .to_stop()
+            .filter(|process| process.state() == State::Unknown)
+            .map(|process| process.config.name.as_str())
+            .collect();
+        if !unknown.is_empty() {
+            let line = format!("giving up on {}: still running, and cannot be signalled", unknown.join(", "));
+            self.log(LogLevel::Critical, line);
+        }
         self.waits.clear();
         let finish = match self.mood {
             Mood::Restarting => Finish::Reload,
@@ -263,10 +325,21 @@ impl Supervision {
         self.processes.iter().flatten().map(|process| &**process).filter(|process| !process.core.is_at_rest())
     }
 
-    /// What must still be stopped: priority → the longest stopwaitsecs there, in milliseconds.
-    fn unstopped_levels(&self) -> BTreeMap<i32, u64> {
+    /// The same, and processes that live but could not be signalled: their stop is tried again.
+    fn to_stop(&self) -> impl Iterator<Item = &Process> {
+        let all = self.processes.iter().flatten().map(|process| &**process);
+        all.filter(|process| !process.core.is_at_rest() || process.state() == State::Unknown)
+    }
+
+    /// The priorities whose turn is still to come after `turn`: priority → the longest stopwaitsecs there, in milliseconds.
+    fn unstopped_levels(&self, turn: Turn) -> BTreeMap<i32, u64> {
+        let is_to_come = |process: &&Process| match turn {
+            Turn::None => true,
+            Turn::Of { priority, .. } => process.group.priority < priority,
+            Turn::Over => false,
+        };
         let mut levels = BTreeMap::new();
-        for process in self.unstopped() {
+        for process in self.to_stop().filter(is_to_come) {
             let wait = u64::try_from(process.config.stopwaitsecs).unwrap_or(0).saturating_mul(1000);
             let longest = levels.entry(process.group.priority).or_insert(0);
             *longest = wait.max(*longest);
@@ -274,21 +347,33 @@ impl Supervision {
         levels
     }
 
-    fn stop_level(&mut self, level: i32, now: Now) {
-        let levels = self.unstopped_levels();
+    /// Stops the processes of one priority. `levels`: the priorities still to stop, this one among them.
+    fn stop_level(&mut self, priority: i32, levels: &BTreeMap<i32, u64>, now: Now) {
         let Some(shutdown) = &mut self.shutdown else { return };
-        shutdown.level = Some(level);
-        let kill_by = shutdown.budget_end.and_then(|end| share(end, &levels, level, now.mono));
+        let share_end = shutdown.budget_end.map(|end| now.mono.after_ms(share(end, levels, priority, now.mono)));
+        let until = shutdown.budget_end.zip(share_end).map(|(end, share_end)| {
+            // KILL needs a moment; what it takes is kept from the priorities after this one, so it is short.
+            let own = levels.get(&priority).copied().unwrap_or(0);
+            let killed_at = share_end.min(now.mono.after_ms(own));
+            let rest = end.since(killed_at).checked_div(u32::try_from(levels.len()).unwrap_or(u32::MAX));
+            share_end.max(killed_at.after(GRACE.min(rest.unwrap_or_default())))
+        });
+        shutdown.turn = Turn::Of { priority, until };
         let mut members: Vec<ProcId> = self.in_order();
-        members.retain(|&id| self.process(id).is_some_and(|process| process.group.priority == level));
+        members.retain(|&id| self.process(id).is_some_and(|process| process.group.priority == priority));
         for id in members.into_iter().rev() {
-            self.step(id, Event::ShutDown { kill_by }, now);
+            self.step(id, Event::ShutDown { kill_by: share_end }, now);
         }
     }
 
     fn kill_all(&mut self, now: Now) {
         if let Some(shutdown) = &mut self.shutdown {
-            shutdown.give_up_at = Some(now.mono.after(GRACE));
+            let grace = match shutdown.turn {
+                // Every process has had KILL, and time to die of it.
+                Turn::Over => Duration::ZERO,
+                Turn::None | Turn::Of { .. } => GRACE,
+            };
+            shutdown.give_up_at = Some(now.mono.after(grace));
         }
         for id in self.in_order().into_iter().rev() {
             self.step(id, Event::Hurry, now);
@@ -320,15 +405,13 @@ impl Supervision {
     }
 }
 
-/// When `level` must be killed so that the levels after it have their part of the budget; `None`: there is enough.
-fn share(end: Mono, levels: &BTreeMap<i32, u64>, level: i32, now: Mono) -> Option<Mono> {
+/// The share of the time until `end` that belongs to `priority`, in milliseconds: in proportion to its `stopwaitsecs`. It
+/// is no shorter than that where the time is enough for all `levels`.
+fn share(end: Mono, levels: &BTreeMap<i32, u64>, priority: i32, now: Mono) -> u64 {
     let left = u64::try_from(end.since(now).as_millis()).unwrap_or(u64::MAX);
     let wanted = levels.values().fold(0_u64, |sum, wait| sum.saturating_add(*wait));
-    let own = levels.get(&level).copied().unwrap_or(0);
-    if wanted <= left {
-        return None;
-    }
-    // `wanted` is not 0 here: it is more than `left`.
-    let part = u128::from(left).saturating_mul(u128::from(own)).checked_div(u128::from(wanted))?;
-    Some(now.after_ms(u64::try_from(part).unwrap_or(u64::MAX)))
+    let own = levels.get(&priority).copied().unwrap_or(0);
+    // Without any stopwaitsecs nothing is waited for.
+    let part = u128::from(left).saturating_mul(u128::from(own)).checked_div(u128::from(wanted)).unwrap_or(0);
+    u64::try_from(part).unwrap_or(u64::MAX)
 }

@@ -16,6 +16,7 @@
 //!
 //! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds, and
 //! failure number `startretries` + 1 is FATAL. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
+//! A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
 //! With `sweep` a dead leader may leave *remains*: live members of its process group. They are told to end (TERM, then
 //! KILL after `stopwaitsecs`); until the group is empty the process neither starts again nor counts as stopped.
@@ -97,6 +98,13 @@ pub struct Policy {
     pub stopwaitsecs: Duration,
 }
 
+impl Policy {
+    /// When a KILL sent at `now` is repeated if the process still lives.
+    fn kill_again_at(&self, now: Mono) -> Mono {
+        now.after(self.stopwaitsecs.max(KILL_AGAIN))
+    }
+}
+
 impl From<&ProcessConfig> for Policy {
     fn from(config: &ProcessConfig) -> Self {
         let seconds = |value: i64| Duration::from_secs(u64::try_from(value).unwrap_or(0));
@@ -138,8 +146,8 @@ pub enum Phase {
     Stopping {
         /// The child.
         pid: Option<Pid>,
-        /// When KILL is due.
-        kill_at: Mono,
+        /// The KILL that ends it.
+        kill: KillTimer,
     },
     /// EXITED
     Exited {
@@ -148,7 +156,7 @@ pub enum Phase {
     },
     /// FATAL
     Fatal,
-    /// UNKNOWN: alive, but the kernel refuses to let us signal it.
+    /// UNKNOWN: alive, and its stop signal or KILL could not be sent. The next stop tries again.
     Unknown {
         /// The child.
         pid: Pid,
@@ -160,10 +168,36 @@ pub enum Phase {
 pub struct Remains {
     /// The group: the dead leader's pid, kept from reuse by leaving the leader unreaped.
     pub pgid: Pid,
-    /// When KILL is due.
-    pub kill_at: Mono,
+    /// The KILL that ends it.
+    pub kill: KillTimer,
     /// When to look again: members that are not our children end without a SIGCHLD for us.
     pub look_at: Mono,
+}
+
+/// The SIGKILL for a process, or a group, that does not end after its stop signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KillTimer {
+    /// Not sent yet: due at this time.
+    Due(Mono),
+    /// Sent. It stays pending in the kernel and is repeated at this time, not earlier.
+    Sent(Mono),
+}
+
+impl KillTimer {
+    /// When the next KILL is to be sent.
+    #[must_use]
+    pub fn at(self) -> Mono {
+        match self {
+            KillTimer::Due(at) | KillTimer::Sent(at) => at,
+        }
+    }
+
+    /// Moves a KILL that was not sent yet forward to `by`.
+    fn bring_forward(&mut self, by: Mono) {
+        if let KillTimer::Due(at) = self {
+            *at = by.min(*at);
+        }
+    }
 }
 
 /// How often the group of a dead leader is looked at while it is swept.
@@ -317,7 +351,7 @@ impl Core {
         matches!(self.phase, Phase::Starting { pid: None, .. }) && self.remains.is_none()
     }
 
-    /// Nothing of it lives and nothing will start by itself.
+    /// Nothing of it lives, or nothing that could be signalled (UNKNOWN); and nothing will start by itself.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.remains.is_none()
@@ -334,10 +368,10 @@ impl Core {
             Phase::Starting { pid: Some(_), since } => Some(since.after(policy.startsecs)),
             // While remains live, their end decides.
             Phase::Backoff { retry_at: at } | Phase::Exited { restart_at: at } if self.remains.is_none() => at,
-            Phase::Stopping { pid: Some(_), kill_at } => Some(kill_at),
+            Phase::Stopping { pid: Some(_), kill } => Some(kill.at()),
             _ => None,
         };
-        let remains = self.remains.map(|remains| remains.kill_at.min(remains.look_at));
+        let remains = self.remains.map(|remains| remains.kill.at().min(remains.look_at));
         match (phase, remains) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -375,13 +409,22 @@ impl Core {
             (P::Running { pid, since }, E::Exited { exit, remains }) => {
                 self.exited(pid, since, exit, remains, now, policy, out);
             }
-            (P::Stopping { pid: Some(pid), kill_at }, E::Exited { exit, remains }) => {
+            (P::Stopping { pid: Some(pid), kill }, E::Exited { exit, remains }) => {
                 out.push(Action::Ended { exit, kind: Ending::Stopped });
                 if remains {
-                    self.phase = P::Stopping { pid: None, kill_at };
-                    self.left_behind(Some(pid), now, policy, out);
-                    // What is left has no more time than the leader would have had.
-                    self.kill_remains_by(kill_at);
+                    self.phase = P::Stopping { pid: None, kill };
+                    // The group has no more time than its leader would have had.
+                    match kill {
+                        KillTimer::Due(at) => {
+                            self.left_behind(Some(pid), now, policy, out);
+                            self.kill_remains_by(at);
+                        }
+                        KillTimer::Sent(_) => {
+                            let kill = KillTimer::Sent(policy.kill_again_at(now));
+                            self.remains = Some(Remains { pgid: pid, kill, look_at: now.after(LOOK_EVERY) });
+                            out.push(Action::Sweep { pgid: pid, kill: true });
+                        }
+                    }
                 } else {
                     self.go(P::Stopped, out);
                 }
@@ -393,39 +436,44 @@ impl Core {
                 self.go(P::Stopped, out);
             }
             // ---- stopping
-            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. }, E::Stop) => {
+            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid }, E::Stop) => {
                 self.stop(pid, now.after(policy.stopwaitsecs), out);
             }
-            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. }, E::ShutDown { kill_by }) => {
+            (
+                P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid },
+                E::ShutDown { kill_by },
+            ) => {
                 let wait_over = now.after(policy.stopwaitsecs);
                 let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
                 self.stop(pid, kill_at, out);
             }
-            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. }, E::Hurry) => {
-                self.go(P::Stopping { pid: Some(pid), kill_at: now }, out);
+            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid }, E::Hurry) => {
+                self.go(P::Stopping { pid: Some(pid), kill: KillTimer::Due(now) }, out);
                 self.woke(now, policy, out);
             }
             // The fork was waiting, for its turn or for a sweep: it will not come.
             (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
-                self.go(P::Stopping { pid: None, kill_at: now }, out);
+                self.go(P::Stopping { pid: None, kill: KillTimer::Due(now) }, out);
                 if self.remains.is_some() {
                     self.hasten(event, now, policy, out);
                 } else {
                     self.go(P::Stopped, out);
                 }
             }
-            (P::Stopping { pid, kill_at }, E::ShutDown { kill_by: Some(by) }) if by < kill_at => {
-                self.phase = P::Stopping { pid, kill_at: by };
+            (P::Stopping { pid, mut kill }, E::ShutDown { kill_by: Some(by) }) => {
+                kill.bring_forward(by);
+                self.phase = P::Stopping { pid, kill };
                 self.kill_remains_by(by);
             }
-            (P::Stopping { pid, .. }, E::Hurry) => {
-                self.phase = P::Stopping { pid, kill_at: now };
+            (P::Stopping { pid, mut kill }, E::Hurry) => {
+                kill.bring_forward(now);
+                self.phase = P::Stopping { pid, kill };
                 self.kill_remains_by(now);
                 self.woke(now, policy, out);
             }
             (P::Stopping { pid: Some(pid), .. }, E::SignalFailed) => self.go(P::Unknown { pid }, out),
             (P::Backoff { .. }, E::Stop) if self.remains.is_some() => {
-                self.go(P::Stopping { pid: None, kill_at: now }, out);
+                self.go(P::Stopping { pid: None, kill: KillTimer::Due(now) }, out);
             }
             (P::Backoff { .. }, E::Stop) => self.go(P::Stopped, out),
             (P::Backoff { .. }, E::ShutDown { .. } | E::Hurry) => {
@@ -463,19 +511,9 @@ impl Core {
             | (P::Running { .. }, E::SignalFailed | E::Halt)
             | (P::Starting { pid: None, .. }, E::Exited { .. })
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Stopping { .. }, E::Stop | E::ShutDown { .. } | E::Halt)
+            | (P::Stopping { .. }, E::Stop | E::ShutDown { kill_by: None } | E::Halt)
             | (P::Stopping { pid: None, .. }, E::Exited { .. } | E::SignalFailed)
-            | (
-                P::Unknown { .. },
-                E::Start
-                | E::Stop
-                | E::ShutDown { .. }
-                | E::Halt
-                | E::Hurry
-                | E::Spawned(_)
-                | E::SpawnFailed
-                | E::SignalFailed,
-            )
+            | (P::Unknown { .. }, E::Start | E::Halt | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
             | (_, E::GroupEmpty) => {}
         }
     }
@@ -536,22 +574,22 @@ impl Core {
     }
 
     fn stop(&mut self, pid: Pid, kill_at: Mono, out: &mut Vec<Action>) {
-        self.go(Phase::Stopping { pid: Some(pid), kill_at }, out);
+        self.go(Phase::Stopping { pid: Some(pid), kill: KillTimer::Due(kill_at) }, out);
         out.push(Action::StopSignal(pid));
     }
 
     /// Begins to sweep the group of a dead leader, if it has live members.
     fn left_behind(&mut self, pgid: Option<Pid>, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         if let Some(pgid) = pgid {
-            let kill_at = now.after(policy.stopwaitsecs);
-            self.remains = Some(Remains { pgid, kill_at, look_at: now.after(LOOK_EVERY) });
+            let kill = KillTimer::Due(now.after(policy.stopwaitsecs));
+            self.remains = Some(Remains { pgid, kill, look_at: now.after(LOOK_EVERY) });
             out.push(Action::Sweep { pgid, kill: false });
         }
     }
 
     fn kill_remains_by(&mut self, by: Mono) {
         if let Some(remains) = &mut self.remains {
-            remains.kill_at = remains.kill_at.min(by);
+            remains.kill.bring_forward(by);
         }
     }
 
@@ -583,8 +621,7 @@ impl Core {
 
     /// Whatever is due is done.
     fn woke(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        // KILL is repeated: a process in an uninterruptible sleep may have to be told again.
-        let again_at = now.after(policy.stopwaitsecs.max(KILL_AGAIN));
+        let again_at = policy.kill_again_at(now);
         match self.phase {
             Phase::Starting { pid: Some(pid), since } if now >= since.after(policy.startsecs) => {
                 self.backoff = 0;
@@ -595,15 +632,15 @@ impl Core {
             {
                 self.attempt(now, out);
             }
-            Phase::Stopping { pid: Some(pid), kill_at } if now >= kill_at => {
-                self.phase = Phase::Stopping { pid: Some(pid), kill_at: again_at };
+            Phase::Stopping { pid: Some(pid), kill } if now >= kill.at() => {
+                self.phase = Phase::Stopping { pid: Some(pid), kill: KillTimer::Sent(again_at) };
                 out.push(Action::Kill(pid));
             }
             _ => {}
         }
         if let Some(remains) = &mut self.remains {
-            if now >= remains.kill_at {
-                remains.kill_at = again_at;
+            if now >= remains.kill.at() {
+                remains.kill = KillTimer::Sent(again_at);
                 out.push(Action::Sweep { pgid: remains.pgid, kill: true });
             }
             if now >= remains.look_at {

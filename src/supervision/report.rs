@@ -42,6 +42,15 @@ pub(super) fn killing(config: &ProcessConfig, pid: Pid, signal: i32, group: bool
     format!("killing {} (pid {pid}) {whom}with signal {}", config.name, SignalName(signal))
 }
 
+/// The signal found no process.
+pub(super) fn gone(config: &ProcessConfig, pid: Pid) -> String {
+    format!("unable to signal {} (pid {pid}), it probably just exited on its own: No such process", config.name)
+}
+
+pub(super) fn sending(config: &ProcessConfig, pid: Pid, signal: i32) -> String {
+    format!("sending {} (pid {pid}) sig {}", config.name, SignalName(signal))
+}
+
 pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool, why: Option<&String>) -> (LogLevel, String) {
     let left = format!("what {} left in process group {pgid}", config.name);
     match (why, kill) {

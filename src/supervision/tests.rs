@@ -2,7 +2,9 @@
 //! between them. Nothing sleeps; time jumps to the next deadline.
 
 use super::process::{Pid, State};
-use super::{Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, Supervision, Target, Ticket};
+use super::{
+    Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, SignalResult, Supervision, Target, Ticket,
+};
 use crate::config::model::{
     AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
 };
@@ -55,6 +57,12 @@ struct World {
     /// Forks wait until `World::fork`.
     forks_later: bool,
     forks: Vec<u32>,
+    /// So many stop signals and KILLs fail from now on.
+    refusals: u32,
+}
+
+fn refused() -> SignalResult {
+    SignalResult::Failed("Operation not permitted".into())
 }
 
 fn program(name: &str, change: impl FnOnce(&mut ProcessConfig)) -> GroupConfig {
@@ -92,6 +100,7 @@ impl World {
             finish: None,
             forks_later: false,
             forks: Vec::new(),
+            refusals: 0,
         }
     }
 
@@ -156,8 +165,12 @@ impl World {
                 }
                 self.signals.push((self.millis, name.clone(), signal));
                 match purpose {
+                    Purpose::Stop if self.refusals > 0 => {
+                        self.refusals -= 1;
+                        return Some(Input::Signalled(id, purpose, refused()));
+                    }
                     Purpose::Sweep { .. } if self.scripts.get(&name).is_some_and(|script| script.guarded) => {
-                        return Some(Input::Signalled(id, purpose, Err("Operation not permitted".into())));
+                        return Some(Input::Signalled(id, purpose, refused()));
                     }
                     Purpose::Sweep { .. } => {
                         let leader = self.groups.get_mut(&pid).expect("a group that is held");
@@ -175,7 +188,7 @@ impl World {
                         }
                     }
                 }
-                Some(Input::Signalled(id, purpose, Ok(())))
+                Some(Input::Signalled(id, purpose, SignalResult::Sent))
             }
             Effect::Look(id, pgid) => self.is_empty(pgid).then_some(Input::GroupEmpty(id)),
             Effect::Abandon(pgid) => {
@@ -376,8 +389,7 @@ fn the_same_request_told_twice_in_a_moment_is_one() {
 
 #[test]
 fn what_even_kill_does_not_end_is_given_up_after_a_second_term() {
-    let immortal = Script { immortal: true, ..DEAF };
-    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", immortal)]).boot();
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", IMMORTAL)]).boot();
     world.run_until(2000).terminate().run_until(3000).terminate().run_until(60_000);
     assert!(world.ended().is_some_and(|(at, _)| at <= 3200), "{:?}", world.ended());
     assert!(world.log.iter().any(|line| line.starts_with("giving up on a")));
@@ -406,8 +418,8 @@ fn a_budget_is_shared_out_and_kept() {
     let scripts = [("a", DEAF), ("b", DEAF)];
     let mut world = World::new(config(groups.clone(), budget), &scripts).boot();
     world.run_until(2000).terminate().run_until(60_000);
-    // The level's own deadline and the end of the budget are the same moment: two KILLs do no harm.
-    assert_eq!(world.told(9), [(4000, "b"), (10_000, "a"), (10_000, "a")]);
+    // The level's own deadline and the end of the budget are the same moment: that is one KILL.
+    assert_eq!(world.told(9), [(4000, "b"), (10_000, "a")]);
     assert_eq!(world.ended(), Some((10_000, 0)));
     // What an early level leaves over is for those after it.
     let mut world = World::new(config(groups, budget), &[("a", slow(7500)), ("b", slow(100))]).boot();
@@ -421,6 +433,78 @@ fn a_budget_that_is_large_enough_shortens_nothing() {
     let mut world = World::new(config(groups, |s| s.stop_budget_ms = Some(9000)), &[("a", DEAF)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
     assert_eq!(world.told(9), [(5000, "a")]);
+}
+
+const IMMORTAL: Script = Script { immortal: true, ..DEAF };
+
+#[test]
+fn with_a_budget_a_program_that_outlives_kill_does_not_keep_others_from_their_stop_signal() {
+    let groups = |waits: [i64; 3]| {
+        let named = ["db", "hung", "stuck"].into_iter().zip(waits).zip(1..);
+        named.map(|((name, wait), n)| program(name, |p| (p.priority, p.stopwaitsecs) = (n, wait))).collect::<Vec<_>>()
+    };
+    let scripts = [("db", slow(200)), ("hung", IMMORTAL), ("stuck", IMMORTAL)];
+    // The budget; each program's stopwaitsecs; when each has its stop signal, and its first KILL.
+    for (budget, waits, term, kill) in [
+        // More than all of them want: the share is longer than stopwaitsecs.
+        (10_000, [3, 1, 1], [4000, 2000, 0], [None, Some(3000), Some(1000)]),
+        // Less than they want.
+        (4_000, [6, 1, 1], [1185, 600, 0], [None, Some(1085), Some(500)]),
+        // Without stopwaitsecs KILL comes at once, and a moment to die of it stays.
+        (4_000, [0, 0, 0], [200, 100, 0], [Some(200), Some(100), Some(0)]),
+    ] {
+        let config = config(groups(waits), |server| server.stop_budget_ms = Some(budget));
+        let mut world = World::new(config, &scripts).boot();
+        world.run_until(5000).terminate().run_until(60_000);
+        let first = |signal: i32, name: &str| {
+            world.told(signal).iter().find(|(_, told)| *told == name).map(|(at, _)| at - 5000)
+        };
+        let names = ["db", "hung", "stuck"];
+        let context = format!("{budget} {waits:?}: {:?}", world.signals);
+        assert_eq!(names.map(|name| first(15, name)), term.map(Some), "{context}");
+        assert_eq!(names.map(|name| first(9, name)), kill, "{context}");
+        assert_eq!(world.ended(), Some((5000 + budget, 0)), "{context}");
+        assert!(world.log.iter().any(|line| line.starts_with("giving up on hung, stuck")), "{:?}", world.log);
+    }
+}
+
+#[test]
+fn without_a_budget_a_program_that_outlives_kill_is_waited_for() {
+    let groups = vec![program("db", |p| p.priority = 1), program("hung", |p| (p.priority, p.stopwaitsecs) = (2, 1))];
+    let mut world = World::new(config(groups, |_| {}), &[("hung", IMMORTAL)]).boot();
+    world.run_until(2000).terminate().run_until(60_000);
+    assert_eq!((world.told(15), world.ended()), (vec![(2000, "hung")], None));
+    // A second request ends it all: db is not asked, it is killed.
+    world.terminate().run_until(70_000);
+    assert_eq!(world.ended(), Some((60_100, 0)));
+}
+
+#[test]
+fn a_kill_is_sent_once_however_many_reasons_there_are_for_it() {
+    let groups =
+        |n: i32| (0..n).map(|n| program(&format!("p{n}"), |p| (p.priority, p.stopwaitsecs) = (n, 9))).collect();
+    let begin: [fn(&mut World); 3] = [
+        |world| _ = world.terminate(),
+        |world| _ = world.ask(1, Command::Shutdown),
+        |world| _ = world.stop(1, "p0").terminate(),
+    ];
+    for begin in begin {
+        for programs in [1, 2, 5] {
+            let budget = |server: &mut ServerConfig| server.stop_budget_ms = Some(1000);
+            let mut world = World::new(config(groups(programs), budget), &[]);
+            world.scripts = (0..programs).map(|n| (format!("p{n}"), DEAF)).collect();
+            let mut world = world.boot();
+            begin(world.run_until(3000));
+            world.run_until(60_000);
+            let killed = world.log.iter().filter(|line| line.starts_with("killing '")).count();
+            assert_eq!((killed, world.told(9).len()), (programs as usize, programs as usize), "{:?}", world.signals);
+            assert_eq!(world.ended(), Some((4000, 0)));
+        }
+    }
+    // A process that has had its KILL is not killed again because the supervisor is told to hurry.
+    let mut world = World::new(config(groups(1), |_| {}), &[("p0", IMMORTAL)]).boot();
+    world.run_until(2000).terminate().run_until(11_500).terminate().run_until(60_000);
+    assert_eq!((world.told(9), world.ended()), (vec![(11_000, "p0")], Some((11_600, 0))));
 }
 
 #[test]
@@ -489,6 +573,116 @@ fn when_the_last_program_was_stopped_by_request_all_is_done_unless_it_is_started
     assert_eq!((world.ended(), world.state("web")), (None, State::Running), "that was a restart");
     world.stop(3, "web").run_until(60_000);
     assert_eq!(world.ended(), Some((35_000, 0)));
+}
+
+#[test]
+fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
+    // The stop signal fails; or the KILL that is to come after it.
+    for (refused, unknown_at) in [(15, 2000), (9, 5000)] {
+        let groups = vec![program("a", |p| p.stopwaitsecs = 3)];
+        let mut world = World::new(config(groups, |_| {}), &[("a", DEAF)]).boot();
+        world.run_until(2000);
+        world.refusals = u32::from(refused == 15);
+        world.stop(1, "a");
+        world.refusals = 1;
+        world.run_until(unknown_at);
+        world.refusals = 0;
+        assert_eq!((world.fault(1), world.state("a")), (Some(FaultCode::Failed), State::Unknown));
+        assert_eq!(world.signals.last().unwrap().2, refused);
+        world.start(2, "a").ask(3, Command::RemoveGroup("a".into())).run_until(6000);
+        assert_eq!([2, 3].map(|ticket| world.fault(ticket)), [Some(FaultCode::Failed), Some(FaultCode::StillRunning)]);
+        world.stop(4, "a").run_until(9000).ask(5, Command::RemoveGroup("a".into()));
+        assert_eq!([4, 5].map(|ticket| world.replies.get(&ticket)), [Some(&Reply::True); 2]);
+        assert_eq!(world.told(15).last(), Some(&(6000, "a")));
+        assert_eq!(world.told(9).last(), Some(&(9000, "a")));
+    }
+}
+
+#[test]
+fn requests_for_many_and_signals_mean_programs_that_are_unknown_too() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[]).boot();
+    world.refusals = 1;
+    world.run_until(2000).stop(1, "a");
+    let signal = ("USR1".to_owned(), Some(10));
+    world.ask(2, Command::Signal { target: Target::Name("a".into()), signal });
+    assert_eq!((world.state("a"), world.replies.get(&2)), (State::Unknown, Some(&Reply::True)));
+    assert_eq!(world.told(10), [(2000, "a")]);
+    world.run_until(2100).stop(3, "a").run_until(2200);
+    assert_eq!(world.state("a"), State::Stopped);
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[]).boot();
+    world.refusals = 1;
+    world.run_until(2000).stop(1, "a").ask(2, Command::Stop { target: Target::All, wait: true }).run_until(2100);
+    assert_eq!(world.state("a"), State::Stopped);
+}
+
+#[test]
+fn a_shutdown_tries_twice_to_signal_each_program_and_ends() {
+    let world = |refusals| {
+        let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
+        let mut world = World::new(config(groups, |_| {}), &[("a", slow(100)), ("b", slow(100))]).boot();
+        world.run_until(2000);
+        world.refusals = refusals;
+        world.terminate().run_until(60_000);
+        world
+    };
+    // The first fails: b's turn comes once more after a.
+    let once = world(1);
+    assert_eq!(once.told(15), [(2000, "b"), (2000, "a"), (2100, "b")]);
+    assert_eq!((once.ended(), once.children.len()), (Some((2200, 0)), 0));
+    // All fail: the end does not wait for what cannot be signalled.
+    let never = world(u32::MAX);
+    assert_eq!((never.told(15).len(), never.ended()), (4, Some((2000, 0))));
+    assert!(never.log.iter().any(|line| line == "giving up on a, b: still running, and cannot be signalled"));
+    // A program that was UNKNOWN before has its turn too.
+    let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
+    let mut before = World::new(config(groups, |_| {}), &[("a", slow(100)), ("b", slow(100))]).boot();
+    before.refusals = 1;
+    before.run_until(2000).stop(1, "b").terminate().run_until(60_000);
+    assert_eq!(before.told(15), [(2000, "b"), (2000, "b"), (2100, "a")]);
+    assert_eq!((before.ended(), before.children.len()), (Some((2200, 0)), 0));
+}
+
+#[test]
+fn each_signal_has_its_line() {
+    let groups = |change: fn(&mut ProcessConfig)| {
+        vec![program("a", |p| {
+            p.stopwaitsecs = 1;
+            change(p);
+        })]
+    };
+    let lines = |change, begin: fn(&mut World)| {
+        let mut world = World::new(config(groups(change), |_| {}), &[("a", DEAF)]).boot();
+        world.run_until(2000).log.clear();
+        begin(&mut world);
+        world.run_until(60_000);
+        world.log.retain(|line| line.starts_with("killing") || line.starts_with("sending"));
+        world.log
+    };
+    let stop: fn(&mut World) = |world| _ = world.stop(1, "a");
+    let term: fn(&mut World) = |world| _ = world.terminate();
+    for begin in [stop, term] {
+        assert_eq!(
+            lines(|_| {}, begin),
+            [
+                "killing a (pid 101) with signal SIGTERM",
+                "killing 'a' (101) with SIGKILL",
+                "killing a (pid 101) with signal SIGKILL",
+            ]
+        );
+        assert_eq!(
+            lines(|p| (p.stopsignal, p.killasgroup) = (2, true), begin),
+            [
+                "killing a (pid 101) with signal SIGINT",
+                "killing 'a' (101) with SIGKILL",
+                "killing a (pid 101) process group with signal SIGKILL",
+            ]
+        );
+    }
+    let signal: fn(&mut World) = |world| {
+        let signal = ("KILL".to_owned(), Some(9));
+        world.ask(1, Command::Signal { target: Target::Name("a".into()), signal });
+    };
+    assert_eq!(lines(|_| {}, signal), ["sending a (pid 101) sig SIGKILL"]);
 }
 
 #[test]

@@ -240,6 +240,41 @@ fn group_members_stop_in_reverse_priority_at_shutdown() {
 }
 
 #[test]
+fn each_signal_has_its_line_at_loglevel_debug() {
+    let deaf = "command=/bin/sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done'\nstopwaitsecs=1\n";
+    let conf = format!(
+        "[supervisord]\nloglevel=debug\n[program:alone]\n{deaf}stdout_logfile={{dir}}/alone.out\n\
+         [program:many]\n{deaf}stopasgroup=true\nstdout_logfile={{dir}}/many.out\n\
+         [program:willing]\ncommand=/bin/sleep 1000\nstopsignal=INT\n\
+         [program:late]\n{deaf}stdout_logfile={{dir}}/late.out\npriority=1\n\
+         [program:broken]\ncommand=/no/such/program\nstartretries=100\n",
+    );
+    compare(&conf, |run| {
+        for name in ["alone", "many", "late"] {
+            run.until_file(&format!("{name}.out"), "ready");
+            run.until(name, "RUNNING");
+        }
+        run.until("willing", "RUNNING");
+        run.ctl(&["signal", "USR1", "willing"]);
+        run.until("willing", "STARTING");
+        run.until("willing", "RUNNING");
+        run.ctl(&["signal", "HUP", "nobody"]);
+        for name in ["alone", "many", "willing"] {
+            run.ctl(&["stop", name]);
+        }
+        run.until("broken", "BACKOFF");
+        run.ctl(&["stop", "broken"]);
+        assert_eq!(run.stop(), 0);
+        let is_signal = |line: &str| ["killing ", "sending ", "ttempted to "].iter().any(|part| line.contains(part));
+        for line in run.messages() {
+            if is_signal(&line) {
+                run.note("log", run.normal(&line));
+            }
+        }
+    });
+}
+
+#[test]
 fn numprocs_makes_a_group() {
     let conf = "[program:x]\ncommand=/bin/sh -c \"echo n%(process_num)d; exec sleep 1000\"\nnumprocs=3\nnumprocs_start=5\n\
                 process_name=%(program_name)s_%(process_num)02d\nstdout_logfile={dir}/%(process_num)d.out\n";

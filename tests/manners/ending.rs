@@ -4,6 +4,7 @@ use super::{as_pid1, last_line, rsup, short_lived, short_lived_pid1, term};
 use crate::harness::{Sandbox, Subject, run, skip, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -117,6 +118,122 @@ fn the_budget_is_kept_against_programs_that_ignore_term() {
     let log = sandbox.log();
     let killed = |name: &str| log.find(&format!("killing '{name}'")).expect(name);
     assert!(killed("b") < killed("a"), "{log}");
+}
+
+/// A cgroup of version 1 that stops its members where even KILL does not end them; thawed and removed at the end.
+struct Freezer(std::path::PathBuf);
+
+impl Freezer {
+    fn new(name: &str) -> Option<Freezer> {
+        let dir = std::path::Path::new("/sys/fs/cgroup/freezer").join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir(&dir).ok().map(|()| Freezer(dir))
+    }
+
+    fn freeze(&self, pid: i32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        std::fs::write(self.0.join("freezer.state"), "FROZEN").unwrap();
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("freezer.state"), "THAWED");
+        wait_for("the end of the frozen process", || std::fs::remove_dir(&self.0).ok());
+    }
+}
+
+#[test]
+fn a_program_that_outlives_kill_does_not_keep_the_others_from_their_stop_signal() {
+    let Some(freezer) = Freezer::new("rsup-budget") else {
+        return skip("no freezer of cgroup version 1 is writable here");
+    };
+    let mut sandbox = rsup(
+        "[supervisord]\nstop_budget=5\n\
+         [program:db]\ncommand=sh -c 'trap \"echo flushed >{dir}/flushed; exit 0\" TERM; while :; do sleep 0.05; done'\n\
+         priority=1\nstopwaitsecs=3\n\
+         [program:hung]\ncommand=sleep 1000\npriority=900\nstopwaitsecs=1\n",
+    );
+    sandbox.until("db", "RUNNING");
+    sandbox.until("hung", "RUNNING");
+    freezer.freeze(sandbox.pid_of("hung"));
+    let begun = Instant::now();
+    assert_eq!(sandbox.stop(), 0);
+    // The budget is what is promised: a supervisor that waits for the frozen program would never end.
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(sandbox.read("flushed"), "flushed\n");
+    let log = sandbox.log();
+    assert!(log.find("killing 'hung'").expect(&log) < log.find("stopped: db").expect(&log), "{log}");
+    assert!(log.contains("giving up on hung: still there after SIGKILL"), "{log}");
+}
+
+#[test]
+fn the_end_of_the_budget_is_one_kill() {
+    let deaf = "command=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nstopwaitsecs=9\nkillasgroup=true\n";
+    let ask: [fn(&mut Sandbox); 2] = [
+        |sandbox| sandbox.signal(Signal::SIGTERM),
+        |sandbox| assert!(sandbox.rpc("supervisor.shutdown", json!([])).is_ok()),
+    ];
+    for ask in ask {
+        let mut sandbox =
+            rsup(&format!("[supervisord]\nstop_budget=1\n[program:a]\n{deaf}[program:b]\npriority=1\n{deaf}",));
+        sandbox.until("a", "RUNNING");
+        sandbox.until("b", "RUNNING");
+        ask(&mut sandbox);
+        assert_eq!(sandbox.wait(), 0);
+        let log = sandbox.log();
+        for name in ["a", "b"] {
+            assert_eq!(log.matches(&format!("killing '{name}'")).count(), 1, "{log}");
+        }
+    }
+}
+
+/// Runs as a user that root without CAP_KILL may not signal, until there is a file `allowed`: as root from then on.
+const GUARDED: &str = "import os, sys, time
+os.setresuid(1234, 0, 1234)
+open(sys.argv[1] + '.ready', 'w').close()
+while not os.path.exists('allowed'):
+    time.sleep(0.02)
+os.setresuid(0, 0, 0)
+open(sys.argv[1] + '.allowed', 'w').close()
+while True:
+    time.sleep(1)
+";
+
+#[test]
+fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can give away CAP_KILL");
+    }
+    let program = |name: &str| format!("[program:{name}]\ncommand=python3 guarded.py {name}\ndirectory={{dir}}\n");
+    let mut sandbox = Sandbox::new(Subject::Rsup, &["a", "b"].map(program).concat());
+    sandbox.write("guarded.py", GUARDED);
+    let plain = sandbox.command("supervisord");
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(plain.get_program());
+    command.args(["-n", "-c", "supervisord.conf"]).current_dir(&sandbox.dir).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    sandbox.launch_as(command);
+    wait_for("an answer", || sandbox.rpc("supervisor.getState", json!([])).ok());
+    let code = |method: &str, params| sandbox.rpc(&format!("supervisor.{method}"), params).map_err(|(code, _)| code);
+    for name in ["a", "b"] {
+        wait_for("the program's change of user", || sandbox.dir.join(format!("{name}.ready")).exists().then_some(()));
+        sandbox.until(name, "RUNNING");
+        assert_eq!(code("stopProcess", json!([name])), Err(30));
+        assert_eq!(sandbox.state(name), "UNKNOWN");
+    }
+    assert_eq!(code("stopProcess", json!(["a"])), Err(30), "it is tried again");
+    assert_eq!(code("removeProcessGroup", json!(["a"])), Err(91), "it still runs");
+    assert_eq!(code("startProcess", json!(["a"])), Err(30));
+    sandbox.write("allowed", "");
+    for name in ["a", "b"] {
+        wait_for("root's program", || sandbox.dir.join(format!("{name}.allowed")).exists().then_some(()));
+    }
+    assert_eq!(code("stopProcess", json!(["a"])), Ok(json!(true)));
+    assert_eq!(sandbox.state("a"), "STOPPED");
+    assert_eq!(code("removeProcessGroup", json!(["a"])), Ok(json!(true)));
+    // A shutdown tries it again, and waits for it.
+    assert_eq!(sandbox.stop(), 0);
+    assert!(sandbox.log().contains("stopped: b (terminated by SIGTERM)"), "{}", sandbox.log());
 }
 
 #[test]
@@ -329,12 +446,12 @@ fn a_configuration_that_cannot_be_read_again_is_not_waited_for() {
     let writer = std::thread::spawn(move || std::fs::write(fifo, conf).unwrap());
     sandbox.launch(&["-n", "-c", "{dir}/fifo"]);
     writer.join().unwrap();
-    wait_for("an answer", || sandbox.rpc("supervisor.getState", serde_json::json!([])).ok());
+    wait_for("an answer", || sandbox.rpc("supervisor.getState", json!([])).ok());
     sandbox.until("a", "RUNNING");
     let pid = sandbox.pid_of("a");
     sandbox.signal(Signal::SIGHUP);
     sandbox.until_log("only a regular file can be read again", 1);
-    let answer = sandbox.rpc("supervisor.reloadConfig", serde_json::json!([]));
+    let answer = sandbox.rpc("supervisor.reloadConfig", json!([]));
     assert!(answer.is_err_and(|(code, text)| code == 92 && text.contains("only a regular file")));
     assert_eq!(sandbox.pid_of("a"), pid);
     assert_eq!(sandbox.stop(), 0);

@@ -3,7 +3,9 @@
 use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
 use crate::posix::Exit;
 use crate::rpc::{Channel, Host, Pairs};
-use crate::supervision::{Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, Supervision, Ticket};
+use crate::supervision::{
+    Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, SignalResult, Supervision, Ticket,
+};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -79,7 +81,7 @@ impl Fake {
             Effect::Signal { id, purpose: Purpose::Stop, .. } if name(id) != "stubborn" => {
                 Input::Exited(id, Exit::Signal { number: 15, core: false }, false)
             }
-            Effect::Signal { id, purpose, .. } => Input::Signalled(id, purpose, Ok(())),
+            Effect::Signal { id, purpose, .. } => Input::Signalled(id, purpose, SignalResult::Sent),
             Effect::Reply(ticket, reply) => {
                 self.replies.push_back((ticket, reply));
                 return None;

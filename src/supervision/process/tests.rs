@@ -31,15 +31,19 @@ const BASE: Mono = Mono(100_000_000_000);
 fn relative(core: Core, now: Mono) -> Core {
     let begun = |t: Mono| Mono(BASE.0 - (now.0 - t.0).min(3_000_000_000));
     let due = |t: Mono| Mono(BASE.0 + t.0.saturating_sub(now.0));
+    let timer = |kill| match kill {
+        KillTimer::Due(at) => KillTimer::Due(due(at)),
+        KillTimer::Sent(at) => KillTimer::Sent(due(at)),
+    };
     let phase = match core.phase {
         Phase::Starting { pid, since } => Phase::Starting { pid, since: begun(since) },
         Phase::Running { pid, since } => Phase::Running { pid, since: begun(since) },
         Phase::Backoff { retry_at } => Phase::Backoff { retry_at: retry_at.map(due) },
-        Phase::Stopping { pid, kill_at } => Phase::Stopping { pid, kill_at: due(kill_at) },
+        Phase::Stopping { pid, kill } => Phase::Stopping { pid, kill: timer(kill) },
         Phase::Exited { restart_at } => Phase::Exited { restart_at: restart_at.map(due) },
         other => other,
     };
-    let remains = core.remains.map(|r| Remains { pgid: r.pgid, kill_at: due(r.kill_at), look_at: due(r.look_at) });
+    let remains = core.remains.map(|r| Remains { pgid: r.pgid, kill: timer(r.kill), look_at: due(r.look_at) });
     Core { phase, remains, ..core }
 }
 
@@ -254,6 +258,7 @@ fn every_state_event_and_policy_keeps_the_invariants() {
         (Stopping, Stopped),
         (Stopping, Unknown),
         (Unknown, Stopped),
+        (Unknown, Stopping),
         (Exited, Starting),
         (Fatal, Starting),
     ]);
@@ -462,6 +467,21 @@ fn a_kill_that_is_refused_makes_it_unknown_until_it_ends() {
     case.spawn().after(10).event(Event::Stop).states();
     assert_eq!(case.event(Event::SignalFailed).states(), [State::Unknown]);
     assert_eq!(case.exit(0).states(), [State::Stopped]);
+}
+
+#[test]
+fn what_is_unknown_can_be_stopped_again() {
+    for event in [Event::Stop, Event::ShutDown { kill_by: None }] {
+        let mut case = Case::new(|_| {});
+        case.spawn().after(10).event(Event::Stop).event(Event::SignalFailed).out.clear();
+        case.event(event);
+        assert_eq!((case.out.last(), case.core.state()), (Some(&Action::StopSignal(PID)), State::Stopping));
+        // KILL comes after the whole of stopwaitsecs, however long ago the first stop was.
+        assert_eq!(case.core.deadline(&case.policy), Some(Mono(case.now.0 + 10_000_000_000)));
+    }
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).event(Event::Stop).event(Event::SignalFailed).out.clear();
+    assert_eq!(case.event(Event::Hurry).out.last(), Some(&Action::Kill(PID)));
 }
 
 #[test]
