@@ -1,87 +1,45 @@
-//! Talks to a server over a Unix socket or TCP: XML-RPC on one connection that is kept, waiting as long as it takes, and
-//! logs that are followed, each on a connection of its own.
+//! Talks to a server over a Unix socket or TCP: XML-RPC on one connection that is kept, and logs that are followed, each
+//! on a connection of its own.
 use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use httparse::Status;
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use super::interrupts::Interrupts;
+use super::transport::{Address, Limits, Transport};
 use crate::fault::FaultCode;
 use crate::wire::http::{self, Reply};
 use crate::wire::xmlrpc::{self, Fault, Value};
 
-/// How much is read at once, in bytes.
-const READ_BYTES: usize = 64 * 1024;
-/// Longest head of an answer that is followed, and most fields in it.
+/// Longest head of an answer that is followed, in bytes, and most fields in it.
 const HEAD_MAX: (usize, usize) = (16 * 1024, 64);
-/// How often somebody who waits for an answer is told what it waits for, in milliseconds.
-const IDLE_MS: u16 = 1000;
-
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A Unix socket's path.
-    Unix(PathBuf),
-    /// Host and port.
-    Tcp(String, u16),
-}
-
-impl Address {
-    /// Reads `unix:///path` or `http://host[:port]`; the port is 80 if not given, as in Supervisor.
-    pub fn of_url(url: &str) -> Result<Self, Trouble> {
-        if let Some(path) = url.strip_prefix("unix://") {
-            return Ok(Self::Unix(path.into()));
-        }
-        let unknown = || Trouble::Other(format!("unknown protocol for serverurl {url}: use unix:// or http://"));
-        let authority =
-            url.strip_prefix("http://").ok_or_else(unknown)?.split(['/', '?', '#']).next().unwrap_or_default();
-        let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
-        let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, after)) => (host, after.strip_prefix(':').unwrap_or_default()),
-            None => host_and_port.split_once(':').unwrap_or((host_and_port, "")),
-        };
-        let bad_port = || Trouble::Other(format!("bad port in serverurl {url}"));
-        let port = if port.is_empty() { 80 } else { port.parse().map_err(|_| bad_port())? };
-        Ok(Self::Tcp(host.to_owned(), port))
-    }
-}
-
-/// As the Host field of a request has it.
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(_) => f.write_str("localhost"),
-            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
-        }
-    }
-}
+/// How often a caller that waits for an answer gets to show what it waits for.
+const IDLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a command goes no further.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// Nobody listens there.
+pub enum Error {
+    /// No server listens there.
     Refused,
     /// The Unix socket does not exist.
     NoFile,
     /// The server wants a user and a password, or others.
     Unauthorized,
-    /// The server answered: no.
+    /// The server answered with a fault.
     Fault(Fault),
-    /// Anything else that went wrong, in words.
+    /// Ctrl-C.
+    Interrupted,
+    /// Anything else that went wrong, as a message.
     Other(String),
-    /// The line that says it all, and the exit code.
-    Said(String, u8),
+    /// The complete message, and the exit code.
+    Exit(String, u8),
 }
 
-impl Trouble {
+impl Error {
     /// Whether it is this fault.
     #[must_use]
     pub fn is(&self, code: FaultCode) -> bool {
@@ -89,14 +47,15 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "refused connection",
             Self::NoFile => "no such file",
             Self::Unauthorized => "Server requires authentication",
             Self::Fault(fault) => &fault.text,
-            Self::Other(words) | Self::Said(words, _) => words,
+            Self::Interrupted => "interrupted",
+            Self::Other(message) | Self::Exit(message, _) => message,
         })
     }
 }
@@ -107,40 +66,56 @@ pub struct Client {
     pub url: String,
     /// User and password.
     pub credentials: Option<(String, String)>,
-    timeout: Option<Duration>,
-    connection: Option<File>,
+    limits: Limits,
+    trust: Option<Trust>,
+    connection: Option<Transport>,
 }
 
+/// Says why the server of this process and user is not trusted, if it is not.
+pub type Trust = fn(libc::pid_t, libc::uid_t) -> Result<(), String>;
+
 impl Client {
-    /// A client of the server at `url`; connects with the first call. `credentials`: user and password; `timeout`: how
-    /// long to wait for any part of an answer, for ever if `None`.
+    /// A client of the server at `url`; connects with the first call. `credentials`: user and password.
     #[must_use]
-    pub fn new(url: String, credentials: Option<(String, String)>, timeout: Option<Duration>) -> Self {
-        Self { url, credentials, timeout, connection: None }
+    pub fn new(url: String, credentials: Option<(String, String)>, limits: Limits) -> Self {
+        Self { url, credentials, limits, trust: None, connection: None }
     }
 
-    /// Connects to a Unix socket that nobody told us of, if its server runs as root or as us: in a directory where
-    /// everyone may write, a stranger could have put it there.
+    /// Connects to the Unix socket at `path`, which no configuration names: in a directory where everyone may write, anyone
+    /// could have put it there. So each connection is given up if `trust` objects to the server.
+    pub fn of_default_socket(path: &Path, limits: Limits, trust: Trust) -> Result<Self, Error> {
+        let mut client = Self::new(format!("unix://{}", path.display()), None, limits);
+        client.trust = Some(trust);
+        client.connection = Some(client.connect(&Address::Unix(path.into()))?);
+        Ok(client)
+    }
+
+    /// A client of the server at `url`, with the same credentials, that waits as long as it takes.
     #[must_use]
-    pub fn of_default_socket(path: &Path, timeout: Option<Duration>) -> Option<Self> {
-        let stream = UnixStream::connect(path).ok()?;
-        stream.set_read_timeout(timeout).ok()?;
-        let server_uid = getsockopt(&stream, PeerCredentials).ok()?.uid();
-        if server_uid != 0 && server_uid != nix::unistd::geteuid().as_raw() {
-            return None;
+    pub fn at(&self, url: &str) -> Self {
+        let limits = Limits { timeout: None, ..self.limits.clone() };
+        let trust = self.trust.filter(|_| url == self.url);
+        Self { trust, ..Self::new(url.to_owned(), self.credentials.clone(), limits) }
+    }
+
+    /// Another client of the same server, that waits at most `timeout` for any part of an answer.
+    #[must_use]
+    pub fn beside(&self, timeout: Duration) -> Self {
+        let mut client = self.at(&self.url);
+        client.limits.timeout = Some(timeout);
+        client
+    }
+
+    /// From now on Ctrl-C ends the wait for an answer.
+    pub fn interrupt_by(&mut self, interrupts: Rc<Interrupts>) {
+        self.limits.interrupts = Some(interrupts);
+        if let Some(connection) = &mut self.connection {
+            connection.set_limits(self.limits.clone());
         }
-        let url = format!("unix://{}", path.display());
-        Some(Self { connection: Some(OwnedFd::from(stream).into()), ..Self::new(url, None, timeout) })
-    }
-
-    /// A client of the server at `url`, with the same credentials.
-    #[must_use]
-    pub fn at(&self, url: &str, timeout: Option<Duration>) -> Self {
-        Self::new(url.to_owned(), self.credentials.clone(), timeout)
     }
 
     /// Calls `supervisor.<method>`.
-    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Trouble> {
+    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Error> {
         self.call_while(method, params, None)
     }
 
@@ -150,128 +125,129 @@ impl Client {
         method: &str,
         params: &[Value],
         idle: Option<&mut dyn FnMut()>,
-    ) -> Result<Value, Trouble> {
-        let address = Address::of_url(&self.url)?;
+    ) -> Result<Value, Error> {
+        let address = self.address()?;
         let document = xmlrpc::write_call(&format!("supervisor.{method}"), params);
         let request = http::post_request("/RPC2", &address.to_string(), self.credentials(), &document);
-        let mut connection = match self.connection.take() {
+        let connection = match self.connection.take() {
             Some(kept) => kept,
             None => self.connect(&address)?,
         };
-        let reply = exchange(&mut connection, &request, idle).map_err(|why| self.other(why))?;
+        let reply = exchange(&connection, &request, idle).map_err(|failure| match failure {
+            ExchangeError::Interrupted => Error::Interrupted,
+            ExchangeError::Other(why) => self.other(why),
+        })?;
         if reply.keep_alive {
             self.connection = Some(connection);
         }
         match reply.status {
-            200 => xmlrpc::parse_response(&reply.body).map_err(|why| self.other(why))?.map_err(Trouble::Fault),
-            401 => Err(Trouble::Unauthorized),
+            200 => xmlrpc::parse_response(&reply.body).map_err(|why| self.other(why))?.map_err(Error::Fault),
+            401 => Err(Error::Unauthorized),
             status => Err(self.other(format!("HTTP status {status} {}", reply.reason))),
         }
     }
 
     /// Asks for a log that goes on (`/logtail/…`, `/mainlogtail`).
-    pub fn follow(&self, path: &str) -> Result<Tail, Trouble> {
-        let address = Address::of_url(&self.url)?;
-        let mut connection = self.connect(&address)?;
+    pub fn follow(&self, path: &str) -> Result<LogStream, Error> {
+        let address = self.address()?;
+        let connection = self.connect(&address)?;
         let request = http::get_request(path, &address.to_string(), self.credentials());
         connection.write_all(&request).map_err(|why| self.other(why))?;
-        Ok(Tail { connection, held: Vec::new(), in_chunks: None })
+        Ok(LogStream { connection, held: Vec::new(), in_chunks: None })
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
-    fn connect(&self, address: &Address) -> Result<File, Trouble> {
-        let connected = || -> io::Result<OwnedFd> {
-            Ok(match address {
-                Address::Unix(path) => {
-                    let stream = UnixStream::connect(path)?;
-                    stream.set_read_timeout(self.timeout)?;
-                    stream.into()
-                }
-                Address::Tcp(host, port) => {
-                    let stream = TcpStream::connect((host.as_str(), *port))?;
-                    stream.set_read_timeout(self.timeout)?;
-                    stream.into()
-                }
-            })
-        };
-        connected().map(File::from).map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused => Trouble::Refused,
-            ErrorKind::NotFound => Trouble::NoFile,
-            _ => self.other(error),
-        })
+    fn address(&self) -> Result<Address, Error> {
+        Address::of_url(&self.url).map_err(Error::Other)
     }
 
-    fn other(&self, why: impl fmt::Display) -> Trouble {
-        Trouble::Other(format!("{}: {why}", self.url))
+    fn connect(&self, address: &Address) -> Result<Transport, Error> {
+        let connected = Transport::connect(address, self.limits.clone()).map_err(|error| match error.kind() {
+            ErrorKind::ConnectionRefused => Error::Refused,
+            ErrorKind::NotFound => Error::NoFile,
+            ErrorKind::Interrupted => Error::Interrupted,
+            _ => self.other(error),
+        })?;
+        if let Some(trust) = self.trust {
+            let (pid, uid) = connected.server().map_err(|error| self.other(error))?;
+            trust(pid, uid).map_err(|why| self.other(why))?;
+        }
+        Ok(connected)
+    }
+
+    fn other(&self, why: impl fmt::Display) -> Error {
+        Error::Other(format!("{}: {why}", self.url))
+    }
+}
+
+/// Why a request has no answer.
+enum ExchangeError {
+    Interrupted,
+    Other(String),
+}
+
+impl From<io::Error> for ExchangeError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::TimedOut => Self::Other("no answer in time".into()),
+            _ => Self::Other(error.to_string()),
+        }
     }
 }
 
 /// Writes a request and reads its answer. A server may answer and close before it has read the request (401), so a
-/// failed write is no trouble as long as an answer comes.
-fn exchange(connection: &mut File, request: &[u8], mut idle: Option<&mut dyn FnMut()>) -> Result<Reply, String> {
+/// failed write is no failure as long as an answer comes.
+fn exchange(
+    connection: &Transport,
+    request: &[u8],
+    mut idle: Option<&mut dyn FnMut()>,
+) -> Result<Reply, ExchangeError> {
+    let other = |why: &dyn fmt::Display| ExchangeError::Other(why.to_string());
     let written = connection.write_all(request);
     let mut buffer = Vec::new();
     loop {
         if let Some(idle) = &mut idle {
-            while poll(&mut [PollFd::new(connection.as_fd(), PollFlags::POLLIN)], IDLE_MS) == Ok(0) {
+            while !connection.is_readable_within(IDLE_PERIOD)? {
                 idle();
             }
         }
-        let read = read_more(connection, &mut buffer);
+        let read = connection.read_more(&mut buffer);
         let at_end = !matches!(read, Ok(1..));
-        match http::parse_reply(&buffer, at_end).map_err(|why| why.to_string())? {
+        match http::parse_reply(&buffer, at_end).map_err(|why| other(&why))? {
             Some((reply, _)) => return Ok(reply),
             None if !at_end => {}
             None => {
-                return Err(match (written, read) {
-                    (_, Err(e)) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                        "no answer in time".into()
-                    }
-                    (Err(error), _) | (_, Err(error)) => error.to_string(),
-                    _ => "the server closed the connection without an answer".into(),
-                });
-            }
-        }
-    }
-}
-
-/// Appends what there is to `buffer`; how many bytes that were, 0 at the end.
-fn read_more(source: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let mut piece = [0; READ_BYTES];
-    loop {
-        match source.read(&mut piece) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => {
-                let bytes = read?;
-                buffer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
-                return Ok(bytes);
+                written?;
+                read?;
+                return Err(other(&"the server closed the connection without an answer"));
             }
         }
     }
 }
 
 /// A log that is followed: an answer without an end.
-pub struct Tail {
-    connection: File,
+pub struct LogStream {
+    connection: Transport,
     held: Vec<u8>,
     /// Whether it comes in chunks; `None` until the head has come.
     in_chunks: Option<bool>,
 }
 
-impl AsFd for Tail {
+impl AsFd for LogStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
     }
 }
 
-impl Tail {
+impl LogStream {
     /// Reads once, and appends what that gives of the log to `log`; `false`: no more will come. An error is in Supervisor's words.
     pub fn read(&mut self, log: &mut Vec<u8>) -> Result<bool, String> {
         let malformed = || "Cannot read, malformed answer".to_owned();
-        let bytes = read_more(&mut self.connection, &mut self.held).map_err(|error| error.to_string())?;
+        let bytes = self.connection.read_more(&mut self.held).map_err(|error| error.to_string())?;
         if self.in_chunks.is_none() {
             let mut fields = [httparse::EMPTY_HEADER; HEAD_MAX.1];
             let mut head = httparse::Response::new(&mut fields);
@@ -305,24 +281,5 @@ impl Tail {
             }
         }
         Ok(bytes > 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_as_supervisor_reads_them() {
-        let tcp = |host: &str, port| Ok(Address::Tcp(host.to_owned(), port));
-        assert_eq!(Address::of_url("unix:///a b/s"), Ok(Address::Unix("/a b/s".into())));
-        assert_eq!(Address::of_url("http://h"), tcp("h", 80));
-        assert_eq!(Address::of_url("http://h:9001/RPC2?x"), tcp("h", 9001));
-        assert_eq!(Address::of_url("http://u:p@h:9001"), tcp("h", 9001));
-        assert_eq!(Address::of_url("http://[::1]:9001/"), tcp("::1", 9001));
-        assert_eq!(Address::of_url("http://[::1]"), tcp("::1", 80));
-        for bad in ["https://h", "h:9001", "http://h:x", "http://h:99999", "unix:/x"] {
-            assert!(Address::of_url(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The commands of `rsupctl`, a table row each: dispatch, help, usage and completion come from it. Output and exit codes are
 //! supervisorctl's (census §1.4 and §8).
-use super::client::Trouble;
+use super::client::Error;
 use super::follow;
 use super::format::{self, Harmless, RUNNING, namespec_of, number, text};
 use super::session::{Known, Session, exit, object};
@@ -11,7 +11,7 @@ use crate::wire::xmlrpc::Value;
 pub struct Command {
     /// The word that it is called by.
     pub name: &'static str,
-    /// Whether the server is asked for its version first, so that trouble has its own messages and exit codes.
+    /// Whether the server is asked for its version first, so that error has its own messages and exit codes.
     pub checks_up: bool,
     /// What the words after it are, for completion.
     #[cfg_attr(not(feature = "shell"), allow(dead_code))]
@@ -19,7 +19,7 @@ pub struct Command {
     /// How many words may follow.
     pub words: Words,
     /// Does it.
-    pub run: fn(&mut Session, &[&str]) -> Result<(), Trouble>,
+    pub run: fn(&mut Session, &[&str]) -> Result<(), Error>,
     /// For each way to call it: what follows the name, and what that does.
     forms: &'static [(&'static str, &'static str)],
 }
@@ -55,7 +55,7 @@ const fn least(least: usize, too_few: &'static str) -> Words {
 const ANY: Words = least(0, "");
 const NONE: Words = Words { most: 0, ..ANY };
 
-type Run = fn(&mut Session, &[&str]) -> Result<(), Trouble>;
+type Run = fn(&mut Session, &[&str]) -> Result<(), Error>;
 type Forms = &'static [(&'static str, &'static str)];
 
 /// A command that asks for the server's version first.
@@ -135,8 +135,8 @@ pub fn usage() -> String {
 
 impl Command {
     /// What was wrong with the words, and how they should be.
-    pub fn misused(&self, complaint: &str) -> Trouble {
-        Trouble::Said(format!("{complaint}\n{}", self.help_text()), self.words.exit)
+    pub fn misused(&self, complaint: &str) -> Error {
+        Error::Exit(format!("{complaint}\n{}", self.help_text()), self.words.exit)
     }
 
     fn help_text(&self) -> String {
@@ -149,6 +149,9 @@ impl Command {
         self.forms.iter().map(form).collect()
     }
 }
+
+/// How Supervisor begins the spawn error of a program that was started and ended by itself.
+const ENDED_TOO_SOON: &str = "Exited too quickly";
 
 /// What takes the place of a fault's code where nothing failed.
 const SUCCESS: i64 = 80;
@@ -196,21 +199,24 @@ impl Session {
     /// Runs a command, and says what went wrong.
     fn told(&mut self, command: &Command, arguments: &[&str]) {
         loop {
-            let trouble = self.command(command, arguments).err();
-            self.out.close(trouble.is_none());
-            let (line, exit) = match trouble {
+            let error = self.command(command, arguments).err();
+            self.out.close(error.is_none());
+            let (line, exit) = match error {
                 None => return,
-                Some(Trouble::Unauthorized) if self.interactive => match self.log_in() {
-                    true => continue,
-                    false => ("error: nobody answers".into(), exit::FAILED),
+                Some(Error::Unauthorized) if self.interactive => match self.log_in() {
+                    Ok(()) => continue,
+                    Err(Error::Interrupted) => (String::new(), exit::FAILED),
+                    Err(error) => (format!("error: {error}"), exit::FAILED),
                 },
-                Some(Trouble::Unauthorized) => (Trouble::Unauthorized.to_string(), exit::FAILED),
-                Some(Trouble::Said(line, exit)) => (line, exit),
-                Some(gone @ (Trouble::Refused | Trouble::NoFile)) => {
+                // The terminal has shown `^C`; the prompt is to be on a line of its own.
+                Some(Error::Interrupted) => (String::new(), exit::FAILED),
+                Some(Error::Unauthorized) => (Error::Unauthorized.to_string(), exit::FAILED),
+                Some(Error::Exit(line, exit)) => (line, exit),
+                Some(gone @ (Error::Refused | Error::NoFile)) => {
                     (format!("error: {} {gone}", self.client.url), exit::FAILED)
                 }
                 // Differs from Supervisor: it prints the class of a Python exception and a line of its source.
-                Some(trouble) => (format!("error: {trouble}"), exit::FAILED),
+                Some(error) => (format!("error: {error}"), exit::FAILED),
             };
             self.out.line(&line);
             self.exit = exit;
@@ -218,16 +224,16 @@ impl Session {
         }
     }
 
-    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Trouble> {
+    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Error> {
         let words = &command.words;
         if words.most == 0 && !arguments.is_empty() {
             return Err(command.misused(&format!("Error: {} accepts no arguments", command.name)));
         }
         if command.checks_up {
             // Whatever keeps `status` from its answer, the state is not known.
-            self.is_up().map_err(|trouble| match trouble {
-                Trouble::Said(line, _) if command.name == "status" => Trouble::Said(line, exit::UNKNOWN),
-                trouble => trouble,
+            self.is_up().map_err(|error| match error {
+                Error::Exit(line, _) if command.name == "status" => Error::Exit(line, exit::UNKNOWN),
+                error => error,
             })?;
         }
         if arguments.len() < words.least {
@@ -240,7 +246,7 @@ impl Session {
     }
 
     /// Asks the server for its version.
-    fn is_up(&mut self) -> Result<(), Trouble> {
+    fn is_up(&mut self) -> Result<(), Error> {
         let answer = self.call("getVersion", &[]);
         let url = &self.client.url;
         let (line, exit) = match answer {
@@ -250,15 +256,15 @@ impl Session {
                 (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
             }
             Err(gone) if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::NOT_THERE),
-            Err(Trouble::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
-            Err(Trouble::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
+            Err(Error::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
+            Err(Error::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
             Err(other) => return Err(other),
         };
-        Err(Trouble::Said(line, exit))
+        Err(Error::Exit(line, exit))
     }
 
     /// `start`, `stop`, `signal`, `clear`: the same for each name.
-    fn each(&mut self, verb: &Verb, extra: &[Value], names: &[&str]) -> Result<(), Trouble> {
+    fn each(&mut self, verb: &Verb, extra: &[Value], names: &[&str]) -> Result<(), Error> {
         if names.contains(&"all") {
             let results = self.call(verb.all, extra)?;
             return self.results(verb, &results);
@@ -273,19 +279,19 @@ impl Session {
             match self.call(method, &[&[Value::from(if is_group { group } else { name })], extra].concat()) {
                 Ok(results) if is_group => self.results(verb, &results)?,
                 Ok(_) => self.result(verb, &spec, SUCCESS, "")?,
-                Err(trouble) if is_group && trouble.is(FaultCode::BadName) => {
+                Err(error) if is_group && error.is(FaultCode::BadName) => {
                     let line = format!("{group}: ERROR (no such group)");
                     self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
                     self.exit = verb.no_group_exit;
                 }
-                Err(Trouble::Fault(fault)) if !is_group => self.result(verb, &spec, fault.code, &fault.text)?,
+                Err(Error::Fault(fault)) if !is_group => self.result(verb, &spec, fault.code, &fault.text)?,
                 Err(other) => return Err(other),
             }
         }
         Ok(())
     }
 
-    fn results(&mut self, verb: &Verb, results: &Value) -> Result<(), Trouble> {
+    fn results(&mut self, verb: &Verb, results: &Value) -> Result<(), Error> {
         for result in results.as_array().unwrap_or_default() {
             let spec = format::namespec_of(result);
             self.result(verb, &spec, number(result, "status"), text(result, "description"))?;
@@ -293,19 +299,26 @@ impl Session {
         Ok(())
     }
 
-    fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Trouble> {
+    fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Error> {
         if code == SUCCESS {
             self.done(spec, verb.done);
             return Ok(());
         }
         let Some((known, why)) = verb.faults.iter().find(|(known, _)| code == *known as i64) else {
-            return Err(Trouble::Other(format!("{spec}: {description}")));
+            return Err(Error::Other(format!("{spec}: {description}")));
         };
         let (why, line) = match *why {
             "" => (description, description.to_owned()),
             why => (why, format!("{spec}: ERROR ({why})")),
         };
-        self.out.item(&line, &[("name", spec.into()), ("error", why.into())]);
+        let reason = match known {
+            FaultCode::SpawnError | FaultCode::AbnormalTermination => self.spawn_error_of(spec)?,
+            _ => None,
+        };
+        let mut members = vec![("name", spec.into()), ("error", why.into())];
+        members.extend(reason.as_deref().map(|reason| ("reason", reason.into())));
+        let line = reason.iter().fold(line, |line, reason| format!("{line}\n{spec}: {reason}"));
+        self.out.item(&line, &members);
         match known {
             _ if Some(*known) == verb.tolerated => {}
             FaultCode::SpawnError | FaultCode::AbnormalTermination | FaultCode::NotRunning => {
@@ -316,23 +329,64 @@ impl Session {
         Ok(())
     }
 
-    /// Says what has been done to a process or a group.
-    fn done(&mut self, name: &str, what: &str) {
-        self.out.item(&format!("{name}: {what}"), &[("name", name.into()), ("result", what.into())]);
+    /// Why the last start of a process failed, as the server knows it.
+    // Differs from Supervisor: it has the reason in its log only.
+    fn spawn_error_of(&mut self, spec: &str) -> Result<Option<String>, Error> {
+        match self.call("getProcessInfo", &[spec.into()]) {
+            Ok(info) => Ok(Some(text(&info, "spawnerr").to_owned()).filter(|reason| !reason.is_empty())),
+            Err(Error::Fault(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
-    /// `add` and `remove`.
-    fn each_group(&mut self, method: &str, names: &[&str], done: &str, known: &[Known]) -> Result<(), Trouble> {
-        for name in names {
-            if self.ask(method, &[Value::from(*name)], name, known)?.is_some() {
-                self.done(name, &format!("{done} process group"));
+    /// Shows which processes of `groups`, added a moment ago, could not be started, and why. The server does not wait for
+    /// them, so those that fail later are not among them; nor are those that were started and ended too soon.
+    fn show_spawn_errors(&mut self, groups: &[&str]) -> Result<(), Error> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let infos = match self.call("getAllProcessInfo", &[]) {
+            Ok(infos) => infos,
+            Err(Error::Fault(_)) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        let added = infos.as_array().unwrap_or_default().iter().filter(|info| groups.contains(&text(info, "group")));
+        for info in added {
+            let (spec, reason) = (namespec_of(info), text(info, "spawnerr"));
+            if !reason.is_empty() && !reason.starts_with(ENDED_TOO_SOON) {
+                let members =
+                    [("name", spec.as_str().into()), ("error", "spawn error".into()), ("reason", reason.into())];
+                self.out.item(&format!("{spec}: ERROR (spawn error)\n{spec}: {reason}"), &members);
             }
         }
         Ok(())
     }
 
+    /// Says what has been done to a process or a group.
+    fn done(&mut self, name: &str, what: &str) {
+        self.out.item(&format!("{name}: {what}"), &[("name", name.into()), ("result", what.into())]);
+    }
+
+    /// `add` and `remove`; gives the names for which it was done.
+    fn each_group<'a>(
+        &mut self,
+        method: &str,
+        names: &[&'a str],
+        done: &str,
+        known: &[Known],
+    ) -> Result<Vec<&'a str>, Error> {
+        let mut changed = Vec::new();
+        for name in names {
+            if self.ask(method, &[Value::from(*name)], name, known)?.is_some() {
+                self.done(name, &format!("{done} process group"));
+                changed.push(*name);
+            }
+        }
+        Ok(changed)
+    }
+
     /// `shutdown` and `reload`.
-    fn end(&mut self, method: &str, question: &str, known: Known, done: &str) -> Result<(), Trouble> {
+    fn end(&mut self, method: &str, question: &str, known: Known, done: &str) -> Result<(), Error> {
         if self.confirmed(question)? && self.ask(method, &[], "", &[known])?.is_some() {
             self.out.item(done, &[("result", done.into())]);
         }
@@ -405,7 +459,7 @@ const CLEAR: Verb = Verb {
     ..SIGNAL
 };
 
-fn help(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+fn help(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     if session.out.is_json() {
         let form = |command: &Command, (words, help): &(&str, &str)| {
             object(&[("name", command.name.into()), ("arguments", (*words).into()), ("help", (*help).into())])
@@ -425,12 +479,12 @@ fn help(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn signal(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+fn signal(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     let Some((signal, names)) = words.split_first() else { return Ok(()) };
     session.each(&SIGNAL, &[Value::from(*signal)], names)
 }
 
-fn restart(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn restart(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     session.each(&STOP, &[], names)?;
     session.each(&START, &[], names)
 }
@@ -468,7 +522,7 @@ pub fn unknown_name(name: &str) -> String {
     }
 }
 
-fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn status(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let all = session.call("getAllProcessInfo", &[])?;
     let (infos, unknown) = matching(all.as_array().unwrap_or_default(), names);
     unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
@@ -483,20 +537,20 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn open(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+fn open(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     let url = words.join(" ");
     if !url.starts_with("unix:") && !url.starts_with("http:") {
         return failed("ERROR: url must be http:// or unix://");
     }
     let before = session.exit;
-    session.client = session.client.at(&url, None);
+    session.client = session.client.at(&url);
     session.one(if session.out.is_json() { "status --json" } else { "status" });
     session.out.done();
     session.exit = before;
     Ok(())
 }
 
-fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn pid(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     if names.is_empty() {
         let pid = session.call("getPID", &[])?.as_int().unwrap_or_default();
         session.out.whole(&pid.to_string(), object(&[("pid", pid.into())]));
@@ -523,7 +577,7 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
 }
 
 /// The offset that `-…` before the name of a log asks for, negative where it counts from the end; `None`: what comes.
-fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, Trouble> {
+fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, Error> {
     let Some(modifier) = modifier else { return Ok(Some(TAIL_BYTES.wrapping_neg())) };
     match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
         Some(("f", _)) => Ok(None),
@@ -532,7 +586,7 @@ fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, Trouble> {
     }
 }
 
-fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+fn tail(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     let (modifier, words) = match words {
         [first, rest @ ..] if first.starts_with('-') => (Some(*first), rest),
         _ => (None, words),
@@ -550,7 +604,7 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
     show(session, modifier, name, &follow::log_path(name, &channel), method, &[name.into()])
 }
 
-fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Trouble> {
+fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     show(session, words.first().copied(), "supervisord", "/mainlogtail", "readLog", &[])
 }
 
@@ -562,7 +616,7 @@ fn show(
     path: &str,
     method: &str,
     whose: &[Value],
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     let Some(offset) = offset_of(modifier)? else { return follow::log(session, path) };
     let mut known: Vec<Known> = vec![
         (FaultCode::NoFile, "{name}: ERROR (no log file)", true),
@@ -583,14 +637,14 @@ fn show(
     Ok(())
 }
 
-fn fg(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn fg(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let [name] = names else { return failed("ERROR: too many process names supplied") };
     let known = [(FaultCode::BadName, "ERROR: bad process name supplied", true)];
     match session.ask("getProcessInfo", &[Value::from(*name)], name, &known) {
-        Ok(Some(info)) if number(&info, "state") == RUNNING => follow::foreground(session, name),
+        Ok(Some(info)) if number(&info, "state") == RUNNING => follow::foreground(session, name, &info),
         Ok(Some(_)) => failed("ERROR: process not running"),
         Ok(None) => Ok(()),
-        Err(Trouble::Fault(fault)) => {
+        Err(Error::Fault(fault)) => {
             session.out.line(&follow::shown(&fault));
             Ok(())
         }
@@ -598,26 +652,26 @@ fn fg(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
     }
 }
 
-fn failed<T>(line: &str) -> Result<T, Trouble> {
-    Err(Trouble::Said(line.to_owned(), exit::FAILED))
+fn failed<T>(line: &str) -> Result<T, Error> {
+    Err(Error::Exit(line.to_owned(), exit::FAILED))
 }
 
-fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     let known = (FaultCode::ShutdownState, "ERROR: already shutting down", false);
     match session.end("shutdown", "Really shut the remote supervisord process down y/N? ", known, "Shut down") {
-        Err(gone @ (Trouble::Refused | Trouble::NoFile)) => {
+        Err(gone @ (Error::Refused | Error::NoFile)) => {
             failed(&format!("ERROR: {} {gone} (already shut down?)", session.client.url))
         }
         answer => answer,
     }
 }
 
-fn reload(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn reload(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     let known = (FaultCode::ShutdownState, "ERROR: already shutting down", true);
     session.end("restart", "Really restart the remote supervisord process y/N? ", known, "Restarted supervisord")
 }
 
-fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn avail(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     let known = [(FaultCode::ShutdownState, "ERROR: supervisor shutting down", true)];
     let Some(infos) = session.ask("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
     let lines: Vec<String> = infos.as_array().unwrap_or_default().iter().map(format::avail_line).collect();
@@ -626,18 +680,18 @@ fn avail(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
 }
 
 /// Calls reloadConfig: groups added, changed and removed.
-fn changes(session: &mut Session, known: &[Known]) -> Result<Option<[Vec<String>; 3]>, Trouble> {
+fn changes(session: &mut Session, known: &[Known]) -> Result<Option<[Vec<String>; 3]>, Error> {
     let Some(answer) = session.ask("reloadConfig", &[], "", known)? else { return Ok(None) };
     let names = |list: &Value| {
         list.as_array().unwrap_or_default().iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
     };
     match answer.as_array().and_then(|outer| outer.first()?.as_array()) {
         Some([added, changed, removed]) => Ok(Some([names(added), names(changed), names(removed)])),
-        _ => Err(Trouble::Other("the server's answer to reloadConfig is not understood".into())),
+        _ => Err(Error::Other("the server's answer to reloadConfig is not understood".into())),
     }
 }
 
-fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn reread(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     let known = [
         (FaultCode::ShutdownState, "ERROR: supervisor shutting down", true),
         (FaultCode::CantReread, "ERROR: {text}", true),
@@ -656,22 +710,23 @@ fn reread(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
 
 const NO_SUCH_GROUP: Known = (FaultCode::BadName, "ERROR: no such process/group: {name}", true);
 
-fn add(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn add(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let known = [
         NO_SUCH_GROUP,
         (FaultCode::ShutdownState, "ERROR: shutting down", true),
         (FaultCode::AlreadyAdded, "ERROR: process group already active", false),
     ];
-    session.each_group("addProcessGroup", names, "added", &known)
+    let added = session.each_group("addProcessGroup", names, "added", &known)?;
+    session.show_spawn_errors(&added)
 }
 
-fn remove(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn remove(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let known = [NO_SUCH_GROUP, (FaultCode::StillRunning, "ERROR: process/group still running: {name}", true)];
-    session.each_group("removeProcessGroup", names, "removed", &known)
+    session.each_group("removeProcessGroup", names, "removed", &known).map(drop)
 }
 
 /// Census §8.5.
-fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
+fn update(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let known = [(FaultCode::ShutdownState, "ERROR: already shutting down", true)];
     let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
     let only = if names.contains(&"all") { &[] } else { names };
@@ -697,30 +752,31 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Trouble> {
         }
         session.each_group("removeProcessGroup", &[group], "removed", &[])?;
     }
+    let mut started: Vec<&str> = Vec::new();
     for group in changed.iter().filter(chosen) {
         stop_group(session, group)?;
         session.call("removeProcessGroup", &[group.as_str().into()])?;
-        session.each_group("addProcessGroup", &[group], "updated", &[])?;
+        started.extend(session.each_group("addProcessGroup", &[group.as_str()], "updated", &[])?);
     }
     for group in added.iter().filter(chosen) {
-        session.each_group("addProcessGroup", &[group], "added", &[])?;
+        started.extend(session.each_group("addProcessGroup", &[group.as_str()], "added", &[])?);
     }
-    Ok(())
+    session.show_spawn_errors(&started)
 }
 
-fn stop_group(session: &mut Session, group: &str) -> Result<Value, Trouble> {
+fn stop_group(session: &mut Session, group: &str) -> Result<Value, Error> {
     let results = session.call("stopProcessGroup", &[group.into()])?;
     session.done(group, "stopped");
     Ok(results)
 }
 
-fn version(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn version(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     let version = session.call("getSupervisorVersion", &[])?;
     session.out.whole(version.as_str().unwrap_or_default(), object(&[("version", version.clone())]));
     Ok(())
 }
 
-fn quit(session: &mut Session, _: &[&str]) -> Result<(), Trouble> {
+fn quit(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     session.out.done();
     session.out.line("");
     Ok(())

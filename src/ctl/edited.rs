@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
@@ -16,12 +17,13 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper, Result};
 use super::client::Client;
 use super::commands::{self, Takes};
 use super::format::{namespec_of, text};
+use super::session::Line;
 use crate::wire::xmlrpc::Value;
 
 /// How many lines are remembered.
 const HISTORY_LINES: usize = 10_000;
 /// How long the server may take to say what there is to complete.
-const PATIENCE: Duration = Duration::from_secs(2);
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A terminal, and where its lines are kept: plain text, a line each, as GNU readline has it.
 pub struct Edited {
@@ -47,17 +49,21 @@ impl Edited {
         Some(Self { editor, history: history_file.and_then(appended) })
     }
 
-    /// The next line; `None` after Ctrl-D and Ctrl-C.
-    pub fn next(&mut self, client: &Client, prompt: &str) -> Option<String> {
-        let client = RefCell::new(client.at(&client.url, Some(PATIENCE)));
+    /// The next line.
+    pub fn next(&mut self, client: &Client, prompt: &str) -> Line {
+        let client = RefCell::new(client.beside(COMPLETION_TIMEOUT));
         self.editor.set_helper(Some(Names { client, infos: OnceCell::new() }));
-        let line = self.editor.readline(prompt).ok()?;
+        let line = match self.editor.readline(prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => return Line::Interrupted,
+            Err(_) => return Line::End,
+        };
         if matches!(self.editor.add_history_entry(&line), Ok(true))
             && let Some(history) = &mut self.history
         {
             let _ = writeln!(history, "{line}");
         }
-        Some(line)
+        Line::Text(line)
     }
 }
 

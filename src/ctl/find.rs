@@ -1,12 +1,13 @@
 //! Which server to talk to: what the command line says, else a configuration, else what PID 1 was started with, else
 //! the sockets where rsup listens when its configuration names none.
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Error};
+use super::transport::Limits;
 use crate::config::model::Client as Said;
 use crate::config::model::SocketAddress;
 use crate::config::{self, command_line};
@@ -37,8 +38,8 @@ pub struct Wanted {
 pub struct Found {
     /// The way to it.
     pub client: Client,
-    /// Nothing named it: it is Supervisor's own last resort.
-    pub is_guess: bool,
+    /// Where the address is only Supervisor's own last resort: why no other is known, as a message.
+    pub not_found: Option<String>,
     /// What the interactive shell asks with.
     pub prompt: String,
     /// Where it keeps what was typed.
@@ -47,7 +48,7 @@ pub struct Found {
 
 impl Wanted {
     /// Finds the server, or says in what way the configuration is no use. `program`: the name that we were called by,
-    /// from which the search for a configuration starts; `timeout`: as in [`Client::new`].
+    /// from which the search for a configuration starts; `timeout`: as in [`Limits`].
     pub fn find(&self, program: &str, timeout: Option<Duration>) -> Result<Found, String> {
         let is_complete = self.serverurl.is_some() && self.username.is_some() && self.password.is_some();
         let file = match &self.configuration {
@@ -64,17 +65,18 @@ impl Wanted {
             // A configuration of PID 1 that we cannot read is no reason to give up.
             self.named_by(&read(&configuration_of_init()?).ok()?)
         });
-        let (client, is_guess) = match named {
-            Some((url, credentials)) => (Client::new(url, credentials, timeout), false),
-            None => match DEFAULT_SOCKETS.iter().find_map(|path| Client::of_default_socket(Path::new(path), timeout)) {
-                Some(listening) => (listening, false),
-                None => (Client::new(DEFAULT_URL.into(), self.credentials(&said), timeout), true),
+        let limits = Limits { timeout, interrupts: None };
+        let (client, not_found) = match named {
+            Some((url, credentials)) => (Client::new(url, credentials, limits), None),
+            None => match at_default_socket(&limits) {
+                Ok(listening) => (listening, None),
+                Err(message) => (Client::new(DEFAULT_URL.into(), self.credentials(&said), limits), Some(message)),
             },
         };
         let section = said.section.as_ref();
         let prompt = section.map_or_else(|| "supervisor".to_owned(), |section| section.prompt.clone());
         let history_file = self.history_file.clone().or_else(|| section?.history_file.clone());
-        Ok(Found { client, is_guess, prompt, history_file })
+        Ok(Found { client, not_found, prompt, history_file })
     }
 
     /// The address and the credentials that the command line and a configuration give together, if any.
@@ -114,26 +116,74 @@ fn read(file: &Path) -> Result<Said, String> {
     Err(said.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
+/// The server at the first default socket where a trusted one listens, or a message that there is none.
+fn at_default_socket(limits: &Limits) -> Result<Client, String> {
+    let mut unusable = Vec::new();
+    for path in DEFAULT_SOCKETS {
+        match Client::of_default_socket(Path::new(path), limits.clone(), trust) {
+            Ok(client) => return Ok(client),
+            Err(Error::Other(why)) => unusable.push(why),
+            Err(_) => {}
+        }
+    }
+    let init =
+        if is_init_rsup() { "the configuration of PID 1 names none that can be read" } else { "PID 1 is not rsup" };
+    let message =
+        format!("cannot find a running supervisor: no configuration file defines a control socket, {init}, and");
+    if unusable.is_empty() {
+        return Err(format!("{message} nothing is listening on {}", DEFAULT_SOCKETS.join(", ")));
+    }
+    Err(format!("{message} no default socket can be used:\n  {}", unusable.join("\n  ")))
+}
+
+/// The server of a default socket must run as root or as the client's own user. Root also trusts an rsup that is PID 1,
+/// whoever it runs as: in a container, `docker exec -u 0` is to reach it.
+fn trust(pid: libc::pid_t, uid: libc::uid_t) -> Result<(), String> {
+    let own = nix::unistd::geteuid().as_raw();
+    if uid == 0 || uid == own || own == 0 && pid == 1 && is_init_rsup() {
+        return Ok(());
+    }
+    Err(format!("not used: its server runs as user {uid} and is not rsup as PID 1"))
+}
+
+/// The words that PID 1 was started with, up to the last; empty: they cannot be read.
+fn words_of_init() -> Vec<OsString> {
+    let command_line = fs::read("/proc/1/cmdline").unwrap_or_default();
+    let Some(words) = command_line.strip_suffix(b"\0") else { return Vec::new() };
+    words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect()
+}
+
+/// Whether PID 1 is rsup, or the same executable by another name. Another user's executable is visible only with
+/// CAP_SYS_PTRACE; without it the names that it was started by count, and rsup may have taken the place of supervisord.
+fn is_init_rsup() -> bool {
+    if let Ok(executable) = fs::read_link("/proc/1/exe") {
+        let name = executable.file_name().unwrap_or_default();
+        return name == "rsup"
+            || name == "rsup (deleted)"
+            || std::env::current_exe().is_ok_and(|own| own == executable);
+    }
+    let first = words_of_init().into_iter().next().unwrap_or_default();
+    let name = fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    [Path::new(&first).file_name().unwrap_or_default(), OsStr::new(name.trim_end())]
+        .iter()
+        .any(|name| *name == "rsup" || *name == "supervisord")
+}
+
 /// The configuration that PID 1 was started with, if PID 1 is rsup. From then on we are in its working directory, so
 /// that relative paths in its configuration mean to us what they mean to it.
 fn configuration_of_init() -> Option<PathBuf> {
-    let command_line = fs::read("/proc/1/cmdline").ok()?;
-    let mut words = command_line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
-    let program = words.next()?;
-    let is_rsup = |path: &Path| path.file_name().is_some_and(|name| name == "rsup");
-    if !is_rsup(Path::new(&program)) && !fs::read_link("/proc/1/exe").is_ok_and(|path| is_rsup(&path)) {
+    let words = words_of_init();
+    let (program, words) = words.split_first()?;
+    if !is_init_rsup() {
         return None;
     }
-    let words: Vec<OsString> = words.collect();
     let entered = std::env::set_current_dir("/proc/1/cwd").is_ok();
-    let command_line::Request::Run(options) =
-        command_line::parse(words.strip_suffix(&[OsString::new()])?, &Real).ok()?
-    else {
+    let command_line::Request::Run(options) = command_line::parse(words, &Real).ok()? else {
         return None;
     };
     match options.configuration {
         Some(file) => Some(file).filter(|file| entered || file.is_absolute()),
-        None => machine::search(&program).ok(),
+        None => machine::search(program).ok(),
     }
 }
 

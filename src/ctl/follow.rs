@@ -2,16 +2,15 @@
 //!
 //! `fg` leaves the terminal as it is, as supervisorctl does: the process has a pipe and no terminal, so nobody but ours would
 //! echo what is typed or let a line be corrected. Lines go to the process as they are ended; Ctrl-C and Ctrl-D leave it.
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::Ordering::SeqCst;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::client::{Tail, Trouble};
-use super::format::{Harmless, RUNNING, number};
+use super::client::{Error, LogStream};
+use super::format::{Harmless, RUNNING, number, text};
 use super::interrupts::Interrupts;
-use super::session::{Session, object};
+use super::session::{Session, object, to_stderr};
 use crate::fault::FaultCode;
 use crate::wire::xmlrpc::{Fault, Value};
 
@@ -36,7 +35,7 @@ pub fn shown(fault: &Fault) -> String {
 }
 
 /// `tail -f` and `maintail -f`.
-pub fn log(session: &mut Session, path: &str) -> Result<(), Trouble> {
+pub fn log(session: &mut Session, path: &str) -> Result<(), Error> {
     session.out.line(BANNER);
     if follow(session, &[path.to_owned()], None)? == End::Interrupted {
         session.out.line("");
@@ -45,10 +44,20 @@ pub fn log(session: &mut Session, path: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// `fg` of a process that runs.
-pub fn foreground(session: &mut Session, name: &str) -> Result<(), Trouble> {
+/// `fg` of a process that runs, as getProcessInfo has it: shows the logs that it has.
+pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(), Error> {
     session.out.line(BANNER);
-    let paths = ["stdout", "stderr"].map(|channel| log_path(name, channel));
+    let mut paths = Vec::new();
+    for channel in ["stdout", "stderr"] {
+        match text(info, &format!("{channel}_logfile")) {
+            "" => {}
+            // What goes to a device or a pipe cannot be read back.
+            device if device.starts_with("/dev/") || device.starts_with("/proc/") => {
+                to_stderr(&format!("{channel} of {name} goes to {device} and cannot be shown here\n"));
+            }
+            _ => paths.push(log_path(name, channel)),
+        }
+    }
     match follow(session, &paths, Some(name))? {
         End::Gone => session.out.line("Process got killed"),
         End::Refused(fault) => session.out.line(&shown(&fault)),
@@ -77,36 +86,30 @@ enum End {
 /// A log that is followed.
 struct Followed {
     path: String,
-    tail: Tail,
+    stream: LogStream,
     filter: Harmless,
 }
 
 /// Shows the logs at `paths` as they grow; sends lines from stdin to `process`, if there is one.
-fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<End, Trouble> {
-    let cannot = |error: io::Error| Trouble::Other(format!("cannot wait for Ctrl-C: {error}"));
-    let mut interrupts = match session.interrupts.take() {
-        Some(interrupts) => interrupts,
-        None => Interrupts::new().map_err(cannot)?,
-    };
-    interrupts.ends_us.store(false, SeqCst);
-    let end = follow_until(session, &mut interrupts, paths, process);
-    interrupts.ends_us.store(true, SeqCst);
-    session.interrupts = Some(interrupts);
+fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<End, Error> {
+    let (interrupts, hold) = session.hold_interrupts()?;
+    let end = follow_until(session, &interrupts, paths, process);
+    drop(hold);
     end
 }
 
 fn follow_until(
     session: &mut Session,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     paths: &[String],
     process: Option<&str>,
-) -> Result<End, Trouble> {
+) -> Result<End, Error> {
     let mut logs = Vec::new();
     for path in paths {
-        let complain = |why: &dyn std::fmt::Display| eprintln!("{}{path} {why}", session.client.url);
+        let complain = |why: &dyn std::fmt::Display| to_stderr(&format!("{}{path} {why}\n", session.client.url));
         match session.client.follow(path) {
-            Ok(tail) => logs.push(Followed { path: path.clone(), tail, filter: Harmless::default() }),
-            Err(trouble) => complain(&format_args!("Cannot connect, error: {trouble}")),
+            Ok(stream) => logs.push(Followed { path: path.clone(), stream, filter: Harmless::default() }),
+            Err(error) => complain(&format_args!("Cannot connect, error: {error}")),
         }
     }
     let stdin = io::stdin();
@@ -124,7 +127,7 @@ fn follow_until(
             }
         }
         let mut watched: Vec<PollFd<'_>> =
-            logs.iter().map(|log| PollFd::new(log.tail.as_fd(), PollFlags::POLLIN)).collect();
+            logs.iter().map(|log| PollFd::new(log.stream.as_fd(), PollFlags::POLLIN)).collect();
         watched.push(PollFd::new(interrupts.as_fd(), PollFlags::POLLIN));
         if process.is_some() {
             watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
@@ -152,7 +155,7 @@ fn follow_until(
 /// Shows what a log has; whether more may come.
 fn goes_on(session: &mut Session, log: &mut Followed) -> bool {
     let mut piece = Vec::new();
-    let goes_on = log.tail.read(&mut piece);
+    let goes_on = log.stream.read(&mut piece);
     if session.out.is_json() && !piece.is_empty() {
         let place = Value::from(log.path.as_str());
         session.out.document(&object(&[("log", place), ("text", Value::lossy(&piece))]));
@@ -161,22 +164,22 @@ fn goes_on(session: &mut Session, log: &mut Followed) -> bool {
     }
     goes_on.unwrap_or_else(|why| {
         session.out.flush();
-        let _ = writeln!(io::stderr(), "{}{} {why}", session.client.url, log.path);
+        to_stderr(&format!("{}{} {why}\n", session.client.url, log.path));
         false
     })
 }
 
 /// Sends a line to a process; why that was the last, if it was.
-fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>, Trouble> {
+fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>, Error> {
     match session.call("sendProcessStdin", &[process.into(), format!("{line}\n").into()]) {
         Ok(_) if runs(session, process)? => Ok(None),
         Ok(_) => Ok(Some(End::Gone)),
         Err(gone) if gone.is(FaultCode::NotRunning) => Ok(Some(End::Gone)),
-        Err(Trouble::Fault(fault)) => Ok(Some(End::Refused(fault))),
+        Err(Error::Fault(fault)) => Ok(Some(End::Refused(fault))),
         Err(other) => Err(other),
     }
 }
 
-fn runs(session: &mut Session, process: &str) -> Result<bool, Trouble> {
+fn runs(session: &mut Session, process: &str) -> Result<bool, Error> {
     Ok(number(&session.call("getProcessInfo", &[process.into()])?, "state") == RUNNING)
 }

@@ -2,7 +2,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::client::Trouble;
+use super::client::Error;
 use super::commands::{matching, no_namespace, unknown_name};
 use super::format::{RUNNING, namespec_of, number, text, truth};
 use super::session::exit;
@@ -41,23 +41,25 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         Err(code) => return code,
     };
     let mut call = |method: &str| found.client.call(method, &[]);
-    let Err(trouble) = all_runs(&mut call, &asked.words) else { return exit::OK };
+    let Err(error) = all_runs(&mut call, &asked.words) else { return exit::OK };
     let url = &found.client.url;
-    let (complaint, exit) = match trouble {
-        Trouble::Said(complaint, exit) => (complaint, exit),
+    let (complaint, exit) = match error {
+        Error::Exit(complaint, exit) => (complaint, exit),
         gone if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
-        Trouble::Fault(fault) => (fault.text, exit::FAILED),
-        Trouble::Other(why) => (why, exit::INVALID_ARGUMENTS),
-        gone if found.is_guess => (format!("{url} {gone}\n{}", super::no_server_found()), exit::INVALID_ARGUMENTS),
+        Error::Fault(fault) => (fault.text, exit::FAILED),
+        Error::Other(why) => (why, exit::INVALID_ARGUMENTS),
+        gone if found.not_found.is_some() => {
+            (format!("{url} {gone}\n{}", found.not_found.unwrap_or_default()), exit::INVALID_ARGUMENTS)
+        }
         gone => (format!("{url} {gone}"), exit::INVALID_ARGUMENTS),
     };
     stdout::print(program, &format!("{complaint}\n"), exit)
 }
 
-/// Whether all runs that should; the trouble is also what there is to say of the first that does not.
-fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Trouble>, names: &[String]) -> Result<(), Trouble> {
-    let fails = |why: &str| Err(Trouble::Said(why.trim_end().to_owned(), exit::FAILED));
+/// Whether all runs that should; the error is also what there is to say of the first that does not.
+fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String]) -> Result<(), Error> {
+    let fails = |why: &str| Err(Error::Exit(why.trim_end().to_owned(), exit::FAILED));
     let infos = call("getAllProcessInfo")?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (infos, unknown) = matching(infos.as_array().unwrap_or_default(), &names);
@@ -123,7 +125,7 @@ mod tests {
             Ok(Value::Array(vec![structure(&[&name, rest].concat())]))
         };
         match all_runs(&mut call, &[]) {
-            Err(Trouble::Said(complaint, 1)) => Some(complaint),
+            Err(Error::Exit(complaint, 1)) => Some(complaint),
             other => other.map(|()| None).unwrap(),
         }
     }

@@ -1,34 +1,52 @@
-//! Ctrl-C, once something has wanted to be interrupted and not to end with it.
+//! Ctrl-C, where it is to end what the client waits for and not the client.
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::{flag, low_level::pipe};
 
-/// Ctrl-C: ends us, but while something is followed it is only noted.
+/// Notes each Ctrl-C. It also ends the client, but not while a [`Hold`] is there.
 pub struct Interrupts {
     noted: UnixStream,
-    /// What it does now.
-    pub ends_us: Arc<AtomicBool>,
+    ends_client: Arc<AtomicBool>,
+}
+
+/// While it is there, Ctrl-C does not end the client.
+pub struct Hold {
+    ends_client: Arc<AtomicBool>,
+    before: bool,
 }
 
 impl Interrupts {
-    /// Notes each from now on, and ends us as before.
+    /// Notes each from now on, and lets it end the client as before.
     pub fn new() -> io::Result<Self> {
         let (noted, note) = UnixStream::pair()?;
         noted.set_nonblocking(true)?;
-        let ends_us = Arc::new(AtomicBool::new(true));
-        flag::register_conditional_default(SIGINT, ends_us.clone())?;
+        let ends_client = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(SIGINT, ends_client.clone())?;
         pipe::register(SIGINT, note)?;
-        Ok(Self { noted, ends_us })
+        Ok(Self { noted, ends_client })
     }
 
-    /// Whether there was one since the last look.
-    pub fn take(&mut self) -> bool {
-        matches!(self.noted.read(&mut [0; 64]), Ok(1..))
+    /// From now on Ctrl-C is only noted, until the result is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        Hold { ends_client: self.ends_client.clone(), before: self.ends_client.swap(false, SeqCst) }
+    }
+
+    /// Whether there was one since the last call.
+    pub fn take(&self) -> bool {
+        matches!((&self.noted).read(&mut [0; 64]), Ok(1..))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.ends_client.store(self.before, SeqCst);
     }
 }
 

@@ -11,13 +11,13 @@ pub mod health;
 mod interrupts;
 mod session;
 mod shell;
+mod transport;
 
 use crate::getopt::{self, Flag, flag};
 use crate::stdout;
 use find::{Found, Wanted};
 use session::{Session, exit};
 use std::ffi::OsString;
-use std::io::Write;
 use std::time::Duration;
 
 const FLAGS: &[Flag] = &[
@@ -65,8 +65,8 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         return shell::run(session, &format!("{}> ", found.prompt), found.history_file.as_deref());
     }
     let code = session.run(&asked.words.join(" "));
-    if found.is_guess && code != exit::OK {
-        let _ = writeln!(std::io::stderr(), "{}", no_server_found());
+    if let Some(message) = found.not_found.filter(|_| code != exit::OK) {
+        session::to_stderr(&format!("{message}\n"));
     }
     code
 }
@@ -135,11 +135,6 @@ fn is_url(text: &str) -> bool {
         let is_scheme = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         is_scheme && scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !matches!(rest, "" | "//")
     })
-}
-
-fn no_server_found() -> String {
-    let sockets = find::DEFAULT_SOCKETS.join(", ");
-    format!("No configuration names a server, PID 1 is no rsup that does, and nothing answers on {sockets}.")
 }
 
 #[cfg(test)]

@@ -2,18 +2,25 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
-use super::client::{Client, Trouble};
+use super::client::{Client, Error};
 use super::format::{self, Harmless, number, text};
-use super::interrupts::Interrupts;
+use super::interrupts::{Hold, Interrupts};
 use crate::fault::FaultCode;
 use crate::stdout;
 use crate::sys::errno;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
+
+/// How long the server may take to say which processes a caller waits for.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is to be written to stdout; written before each wait for the server and at the end, so mostly once.
 pub struct Output {
@@ -44,7 +51,7 @@ impl Output {
     /// A line for a person, harmless to a terminal; on stderr where stdout is JSON.
     pub fn line(&mut self, line: &str) {
         if self.is_json() {
-            return eprintln!("{}", format::harmless(line));
+            return to_stderr(&format!("{}\n", format::harmless(line)));
         }
         let line = if self.is_terminal { format::harmless(line) } else { line.into() };
         self.pending.extend_from_slice(line.as_bytes());
@@ -124,34 +131,73 @@ impl Output {
     }
 }
 
+/// Writes to stderr, as far as it can be written to.
+pub fn to_stderr(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// A JSON object.
 pub fn object(members: &[(&str, Value)]) -> Value {
     Value::Struct(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// stdin, in lines. Everybody reads it here: what a line leaves in the buffer is for the next.
+/// stdin, in lines. All of it is read here: what is left after a line is for the next reader.
 #[derive(Default)]
-pub struct Input(Vec<u8>);
+pub struct Input {
+    buffer: Vec<u8>,
+    /// Ctrl-C, where it does not end the client.
+    interrupts: Option<Rc<Interrupts>>,
+}
+
+/// What comes from stdin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A line, without its newline.
+    Text(String),
+    /// Ctrl-C.
+    Interrupted,
+    /// No more will come.
+    End,
+}
 
 impl Input {
-    /// Waits for a line and gives it without its newline; `None` at the end.
-    pub fn line(&mut self) -> Option<String> {
+    /// Waits for a line.
+    pub fn line(&mut self) -> Line {
         loop {
             if let Some(line) = self.buffered(false) {
-                return Some(line);
+                return Line::Text(line);
+            }
+            if !self.wait(io::stdin().as_fd()) {
+                return Line::Interrupted;
             }
             if !self.fill() {
-                return self.buffered(true);
+                return self.buffered(true).map_or(Line::End, Line::Text);
+            }
+        }
+    }
+
+    /// Waits until there is something to read; `false`: Ctrl-C.
+    fn wait(&self, source: BorrowedFd<'_>) -> bool {
+        let Some(interrupts) = &self.interrupts else { return true };
+        loop {
+            let mut watched =
+                [PollFd::new(interrupts.as_fd(), PollFlags::POLLIN), PollFd::new(source, PollFlags::POLLIN)];
+            let woken = poll(&mut watched, PollTimeout::NONE);
+            if interrupts.take() {
+                return false;
+            }
+            if woken != Err(Errno::EINTR) {
+                return true;
             }
         }
     }
 
     /// A line that is here already; `at_end`: also one that has no newline.
     pub fn buffered(&mut self, at_end: bool) -> Option<String> {
-        let newline = self.0.iter().position(|byte| *byte == b'\n');
-        let length = newline.or(Some(self.0.len()).filter(|&length| at_end && length > 0))?;
-        let line: Vec<u8> = self.0.drain(..length).collect();
-        self.0.drain(..usize::from(newline.is_some()));
+        let newline = self.buffer.iter().position(|byte| *byte == b'\n');
+        let length = newline.or(Some(self.buffer.len()).filter(|&length| at_end && length > 0))?;
+        let line: Vec<u8> = self.buffer.drain(..length).collect();
+        self.buffer.drain(..usize::from(newline.is_some()));
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
@@ -159,10 +205,10 @@ impl Input {
     pub fn fill(&mut self) -> bool {
         let mut piece = [0; 4096];
         match nix::unistd::read(io::stdin(), &mut piece) {
-            Err(nix::Error::EINTR) => true,
+            Err(Errno::EINTR) => true,
             Err(_) | Ok(0) => false,
             Ok(bytes) => {
-                self.0.extend_from_slice(piece.get(..bytes).unwrap_or_default());
+                self.buffer.extend_from_slice(piece.get(..bytes).unwrap_or_default());
                 true
             }
         }
@@ -204,8 +250,8 @@ pub struct Session {
     pub interactive: bool,
     /// Everything as JSON.
     pub json: bool,
-    /// Ctrl-C, once something has wanted to be interrupted.
-    pub interrupts: Option<Interrupts>,
+    /// Ctrl-C, once something has been started that it is to interrupt.
+    interrupts: Option<Rc<Interrupts>>,
 }
 
 impl Session {
@@ -216,6 +262,34 @@ impl Session {
         Self { client, out, input, exit: exit::OK, interactive, json, interrupts: None }
     }
 
+    /// Ctrl-C, from now on only noted until the [`Hold`] is dropped.
+    pub fn hold_interrupts(&mut self) -> Result<(Rc<Interrupts>, Hold), Error> {
+        let interrupts = match &self.interrupts {
+            Some(interrupts) => interrupts.clone(),
+            None => {
+                let cannot = |error: io::Error| Error::Other(format!("cannot wait for Ctrl-C: {error}"));
+                self.interrupts.insert(Rc::new(Interrupts::new().map_err(cannot)?)).clone()
+            }
+        };
+        let hold = interrupts.hold();
+        Ok((interrupts, hold))
+    }
+
+    /// From now on Ctrl-C ends what is waited for, with [`Error::Interrupted`], and not the client.
+    pub fn survive_interrupts(&mut self) -> Result<Hold, Error> {
+        let (interrupts, hold) = self.hold_interrupts()?;
+        self.input.interrupts = Some(interrupts.clone());
+        self.client.interrupt_by(interrupts);
+        Ok(hold)
+    }
+
+    /// Forgets a Ctrl-C that came when nothing was waited for.
+    pub fn forget_interrupts(&self) {
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.take();
+        }
+    }
+
     /// Says why something was not done.
     pub fn fail(&mut self, line: &str) {
         self.out.line(line);
@@ -223,38 +297,32 @@ impl Session {
     }
 
     /// Calls a method. Where a person waits longer than a moment, stderr shows for what.
-    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Trouble> {
+    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Error> {
         self.out.flush();
         if !self.out.is_terminal || !io::stderr().is_terminal() {
             return self.client.call(method, params);
         }
-        let mut beside = self.client.at(&self.client.url, Some(std::time::Duration::from_secs(1)));
+        let mut beside = self.client.beside(PROGRESS_TIMEOUT);
         let mut shown = false;
         let mut idle = || {
             if let Ok(infos) = beside.call("getAllProcessInfo", &[]) {
                 shown = true;
-                eprint!("\r\x1b[K{}", waiting_for(infos.as_array().unwrap_or_default()));
+                to_stderr(&format!("\r\x1b[K{}", waiting_for(infos.as_array().unwrap_or_default())));
             }
         };
         let answer = self.client.call_while(method, params, Some(&mut idle));
         if shown {
-            eprint!("\r\x1b[K");
+            to_stderr("\r\x1b[K");
         }
         answer
     }
 
     /// Calls a method; a fault that is known is answered with its line, and gives `None`.
-    pub fn ask(
-        &mut self,
-        method: &str,
-        params: &[Value],
-        name: &str,
-        known: &[Known],
-    ) -> Result<Option<Value>, Trouble> {
+    pub fn ask(&mut self, method: &str, params: &[Value], name: &str, known: &[Known]) -> Result<Option<Value>, Error> {
         match self.call(method, params) {
-            Err(Trouble::Fault(fault)) => {
+            Err(Error::Fault(fault)) => {
                 let Some((_, line, fails)) = known.iter().find(|(code, ..)| fault.code == *code as i64) else {
-                    return Err(Trouble::Fault(fault));
+                    return Err(Error::Fault(fault));
                 };
                 let line = line.replace("{name}", name).replace("{text}", &fault.text);
                 self.out.item(&line, &[("name", name.into()), ("error", line.as_str().into())]);
@@ -265,51 +333,76 @@ impl Session {
         }
     }
 
-    /// Asks a question, and gives the line that follows it; `None`: there is none.
-    pub fn answer_to(&mut self, question: &str) -> Option<String> {
+    /// Asks a question, and gives the line that follows it.
+    pub fn answer_to(&mut self, question: &str) -> Line {
         self.out.pending.extend_from_slice(question.as_bytes());
         self.out.flush();
         self.input.line()
     }
 
-    /// Asks whether to go on, where somebody is there to be asked; anything but a yes is a no.
-    pub fn confirmed(&mut self, question: &str) -> Result<bool, Trouble> {
+    /// Asks whether to go on, where the session is interactive; anything but a yes is a no.
+    pub fn confirmed(&mut self, question: &str) -> Result<bool, Error> {
         if !self.interactive {
             return Ok(true);
         }
-        let answer = self.answer_to(question).ok_or_else(|| Trouble::Other("no answer".into()))?;
-        Ok(answer.starts_with(['y', 'Y']))
+        match self.answer_to(question) {
+            Line::Text(answer) => Ok(answer.starts_with(['y', 'Y'])),
+            Line::Interrupted => Err(Error::Interrupted),
+            Line::End => Err(Error::Other("no answer".into())),
+        }
     }
 
-    /// Asks for a user and a password; `false`: nobody answers.
-    pub fn log_in(&mut self) -> bool {
-        self.out.line(&Trouble::Unauthorized.to_string());
-        let Some((user, password)) = self.answer_to("Username:").and_then(|user| Some((user, self.password()?))) else {
-            return false;
+    /// Asks for a user and a password, and uses them from then on.
+    pub fn log_in(&mut self) -> Result<(), Error> {
+        self.out.line(&Error::Unauthorized.to_string());
+        let given = |line| match line {
+            Line::Text(text) => Ok(text),
+            Line::Interrupted => Err(Error::Interrupted),
+            Line::End => Err(Error::Other("no user or password was given".into())),
         };
+        let user = given(self.answer_to("Username:"))?;
+        let password = given(self.password()?)?;
         self.out.line("");
-        self.client = self.client.at(&self.client.url, None);
+        self.client = self.client.at(&self.client.url);
         self.client.credentials = Some((user, password));
-        true
+        Ok(())
     }
 
     /// Asks on the terminal itself, without showing what is typed; without a terminal, on stderr and stdin.
-    fn password(&mut self) -> Option<String> {
-        let Ok(mut terminal) = File::options().read(true).write(true).open("/dev/tty") else {
-            eprint!("Password:");
-            return self.input.line();
+    fn password(&mut self) -> Result<Line, Error> {
+        let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
+            to_stderr("Password:");
+            return Ok(self.input.line());
         };
-        let before = tcgetattr(&terminal).ok()?;
-        let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent).ok()?;
-        let _ = terminal.write_all(b"Password:");
-        let mut typed = [0; 1024];
-        let read = terminal.read(&mut typed);
-        let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
-        let _ = terminal.write_all(b"\n");
-        let line = String::from_utf8_lossy(typed.get(..read.ok()?)?).into_owned();
-        Some(line.trim_end_matches('\n').to_owned()).filter(|_| !line.is_empty())
+        // Ctrl-C must not leave a terminal that shows nothing.
+        let (interrupts, hold) = self.hold_interrupts()?;
+        let typed = silent_line(terminal, interrupts);
+        drop(hold);
+        if typed == Line::Interrupted && self.input.interrupts.is_none() {
+            let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
+        }
+        Ok(typed)
+    }
+}
+
+/// Asks for a password on a terminal.
+fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
+    let Ok(before) = tcgetattr(&terminal) else { return Line::End };
+    let mut silent = before.clone();
+    silent.local_flags.remove(LocalFlags::ECHO);
+    if tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent).is_err() {
+        return Line::End;
+    }
+    let _ = terminal.write_all(b"Password:");
+    let input = Input { buffer: Vec::new(), interrupts: Some(interrupts) };
+    let mut typed = [0; 1024];
+    let read = if input.wait(terminal.as_fd()) { Some(terminal.read(&mut typed)) } else { None };
+    let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
+    let _ = terminal.write_all(b"\n");
+    let Some(read) = read else { return Line::Interrupted };
+    match typed.get(..read.unwrap_or(0)) {
+        None | Some([]) => Line::End,
+        Some(line) => Line::Text(String::from_utf8_lossy(line).trim_end_matches('\n').to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use super::client::Client;
+use super::session::Line;
 
 /// There is none.
 pub enum Edited {}
@@ -13,7 +14,7 @@ impl Edited {
     }
 
     /// Never called.
-    pub fn next(&mut self, _: &Client, _: &str) -> Option<String> {
+    pub fn next(&mut self, _: &Client, _: &str) -> Line {
         match *self {}
     }
 }

@@ -8,6 +8,7 @@ pub mod background;
 pub mod clock;
 pub mod errno;
 pub mod fds;
+pub mod hosts;
 pub mod output;
 pub mod pid1;
 pub mod poll;

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
+use super::hosts;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -179,23 +180,18 @@ pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
 }
 
 fn bind_tcp(host: &str, port: u16) -> Result<TcpListener, ListenError> {
-    let address = match host {
-        "" => Ipv4Addr::UNSPECIFIED,
-        host => host.parse().ok().or_else(|| in_hosts_file(host)).ok_or(ListenError::UnknownHost)?,
-    };
+    let address =
+        if host.is_empty() { Ipv4Addr::UNSPECIFIED } else { ipv4_of(host).ok_or(ListenError::UnknownHost)? };
     Ok(TcpListener::bind((address, port))?)
 }
 
-/// The address that /etc/hosts has for a name. A question to a name server could wait for long, and the only addresses
-/// that can be listened on are this machine's own.
-fn in_hosts_file(host: &str) -> Option<Ipv4Addr> {
-    let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let found = text.lines().find_map(|line| {
-        let mut words = line.split('#').next()?.split_ascii_whitespace();
-        let address = words.next()?.parse().ok()?;
-        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
-    });
-    found.or_else(|| (host == "localhost").then_some(Ipv4Addr::LOCALHOST))
+/// The first IPv4 address of a host. No name server is asked: that could take long, and the only addresses that can be
+/// listened on are this machine's own.
+fn ipv4_of(host: &str) -> Option<Ipv4Addr> {
+    hosts::addresses(host).into_iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
 }
 
 impl Listener {
@@ -342,6 +338,9 @@ mod tests {
         assert_eq!(listen_tcp("127.0.0.1", port).err(), Some(ListenError::Failed(Errno::EADDRINUSE)));
         let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert!(getsockopt(&listener.accept().unwrap(), sockopt::TcpNoDelay).unwrap());
+        for host in ["", "localhost", "LocalHost", "127.1"] {
+            assert!(listen_tcp(host, 0).is_ok(), "{host}");
+        }
         assert_eq!(listen_tcp("::1", 0).err(), Some(ListenError::UnknownHost));
     }
 }

@@ -82,35 +82,121 @@ fn a_broken_configuration_is_named_with_its_line() {
     assert!(ran.err.starts_with("Error: x.conf:2: [supervisorctl] serverurl: "), "{ran:?}");
 }
 
-/// rsup as PID 1 of namespaces of its own with an empty /run, and what a client in the same namespaces says, in another
-/// directory and without a word of where the server is.
+/// Namespaces of their own with an empty /run, in which PID 1 is what `start` says, a line for `sh`.
+struct Container {
+    /// PID 1, as it is seen from outside.
+    pid: u32,
+    sandbox: Sandbox,
+}
+
+impl Container {
+    /// Waits until rsup runs. None where no namespaces are allowed.
+    fn start(conf: &str, start: &str) -> Option<Self> {
+        let mut namespaces = vec!["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
+        if !nix::unistd::geteuid().is_root() {
+            namespaces.extend(["--user", "--map-root-user"]);
+        }
+        if run(Command::new("unshare").args(&namespaces).arg("true")).code != 0 {
+            skip("no namespaces are allowed here (unshare)");
+            return None;
+        }
+        let mut sandbox = Sandbox::bare(Subject::Rsup);
+        sandbox.write("x.conf", conf);
+        let mut init = Command::new("unshare");
+        let start = format!("mount -t tmpfs none /run && {start}");
+        init.args(&namespaces).args(["sh", "-c", &sandbox.fill(&start)]).current_dir(&sandbox.dir);
+        init.env_clear().envs(sandbox.command("rsup").get_envs().map(|(name, value)| (name, value.unwrap())));
+        sandbox.launch_as(init);
+        sandbox.until_file("stdout", "supervisord started with pid");
+        let outer = sandbox.pid();
+        let pid: u32 = wait_for("PID 1", || {
+            let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        });
+        Some(Self { pid, sandbox })
+    }
+
+    /// What `rsup` says there, in another directory; `user`: who runs it, root if none.
+    fn run(&self, user: Option<u32>, args: &[&str]) -> Ran {
+        let mut client = Command::new("nsenter");
+        client.arg(format!("--target={}", self.pid)).args(["--pid", "--mount"]);
+        if !nix::unistd::geteuid().is_root() {
+            client.arg("--user");
+        }
+        client.arg("--wd=/proc/self").env_clear().env("PATH", "/usr/bin:/bin");
+        if let Some(user) = user {
+            client.args(["setpriv", "--clear-groups", &format!("--reuid={user}"), &format!("--regid={user}")]);
+        }
+        run(client.arg(self.sandbox.dir.join("bin/rsup")).args(args))
+    }
+}
+
+/// rsup as PID 1 of namespaces of its own, and what a client says there without a word of where the server is.
 fn as_in_a_container(configuration: &str, conf: &str, args: &[&str]) -> Option<Ran> {
-    let mut namespaces = vec!["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        namespaces.extend(["--user", "--map-root-user"]);
+    Some(Container::start(conf, &format!("exec bin/rsup -c {configuration}"))?.run(None, args))
+}
+
+const OF_USER_1234: &str = "setpriv --clear-groups --reuid=1234 --regid=1234 bin/rsup -c x.conf";
+const UNPRIVILEGED: &str = "[supervisord]\nlogfile=/dev/stdout\npidfile=/run/pid\n\
+    [program:x]\ncommand=/bin/sleep 1000\nstdout_logfile=NONE\nstderr_logfile=NONE\n";
+
+#[test]
+fn root_reaches_an_unprivileged_pid_1_and_other_users_do_not() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can become another user");
     }
-    if run(Command::new("unshare").args(&namespaces).arg("true")).code != 0 {
-        skip("no namespaces are allowed here (unshare)");
-        return None;
+    let Some(container) = Container::start(UNPRIVILEGED, &format!("exec {OF_USER_1234}")) else { return };
+    let answer = Ran { code: 0, out: "1\n".into(), err: String::new() };
+    for user in [None, Some(1234)] {
+        assert_eq!(container.run(user, &["ctl", "pid"]), answer, "{user:?}");
+        let ran = container.run(user, &["health", "x:nobody"]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, "x:nobody: ERROR (no such process)\n"), "{user:?}");
     }
+    let refused = container.run(Some(1000), &["ctl", "pid"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.err.contains("unix:///run/rsup.sock: Permission denied"), "{refused:?}");
+}
+
+#[test]
+fn root_does_not_use_a_socket_of_another_user_where_pid_1_is_not_rsup() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let Some(container) = Container::start(UNPRIVILEGED, &format!("{OF_USER_1234} & wait")) else { return };
+    for args in [&["ctl", "pid"], &["health", "x"]] {
+        let ran = container.run(None, args);
+        assert_ne!(ran.code, 0, "{ran:?}");
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains("/run/rsup.sock: not used: its server runs as user 1234"), "{ran:?}");
+    }
+    assert_eq!(container.run(Some(1234), &["ctl", "pid"]).code, 0, "its own user reaches it");
+}
+
+#[test]
+fn an_address_of_a_server_section_is_one_for_the_client() {
+    let port = crate::harness::free_port();
     let mut sandbox = Sandbox::bare(Subject::Rsup);
-    sandbox.write("x.conf", conf);
-    let mut init = Command::new("unshare");
-    let start = format!("mount -t tmpfs none /run && exec bin/rsup -c {configuration}");
-    init.args(&namespaces).args(["sh", "-c", &sandbox.fill(&start)]).current_dir(&sandbox.dir);
-    init.env_clear().envs(sandbox.command("rsup").get_envs().map(|(name, value)| (name, value.unwrap())));
-    sandbox.launch_as(init);
-    sandbox.until_file("stdout", "supervisord started with pid 1");
-    let outer = sandbox.pid();
-    let pid: u32 = wait_for("PID 1", || {
-        let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
-    });
-    let mut client = Command::new("nsenter");
-    client.arg(format!("--target={pid}")).args(["--pid", "--mount"]).args(if is_root { &[][..] } else { &["--user"] });
-    client.arg("--wd=/proc/self").arg(sandbox.dir.join("bin/rsup")).args(args).env_clear();
-    Some(run(&mut client))
+    let common = sandbox.common();
+    let conf = |serverurl: &str| {
+        let own = format!("[inet_http_server]\nport=*:{port}\n[program:x]\ncommand=/bin/sleep 1000\n");
+        common.replace("serverurl=unix://{dir}/sock", serverurl) + &own
+    };
+    sandbox.write("supervisord.conf", &conf("serverurl=unix://{dir}/sock"));
+    sandbox.start();
+    let wanted = Ran { code: 0, out: format!("{}\n", sandbox.pid()), err: String::new() };
+    for host in ["*", "", "0.0.0.0", "[::]", "localhost", "LOCALHOST", "LocalHost", "127.1", "127.0.0.1"] {
+        let url = format!("http://{host}:{port}");
+        assert_eq!(pid_in(Path::new("/"), &["-s", &url]), wanted, "{url}");
+        // As the configuration has it, found or named.
+        sandbox.write("x.conf", &conf(&format!("serverurl={url}")));
+        assert_eq!(pid_in(Path::new("/"), &["-c", &sandbox.fill("{dir}/x.conf")]), wanted, "{url}");
+        // What is a GET is not taken for another site's.
+        let mut tail = rsupctl();
+        tail.args(["-s", &url, "maintail", "-f"]).stdout(std::process::Stdio::piped());
+        let mut tail = crate::harness::Beside(tail.stderr(std::process::Stdio::piped()).spawn().unwrap());
+        let mut came = [0; 40];
+        std::io::Read::read_exact(tail.0.stdout.as_mut().unwrap(), &mut came).unwrap();
+    }
 }
 
 const SOCKET_OF_ITS_OWN: &str = "[unix_http_server]\nfile=own.sock\nusername=me\npassword=secret\n\

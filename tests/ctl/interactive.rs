@@ -161,12 +161,109 @@ fn words_are_completed() {
 }
 
 #[test]
-fn control_c_leaves_the_shell() {
-    // As Supervisor's; but that misses one that comes as it begins to wait.
-    let sandbox = server(Subject::Rsup);
+fn control_c_drops_the_line_or_the_waiting_command_and_the_prompt_comes_back() {
+    let conf = "prompt=mine\n[program:slow]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=1000\n\
+        [program:deaf]\ncommand=/bin/sh -c \"trap '' TERM; echo deaf; while :; do sleep 1; done\"\nstdout_logfile={dir}/deaf.out\nstopwaitsecs=1000\n";
+    let mut sandbox = Sandbox::new(Subject::Rsup, conf);
+    sandbox.start();
+    sandbox.until_file("deaf.out", "deaf");
+    sandbox.until("deaf", "RUNNING");
     let args = ["-c", "{dir}/supervisord.conf"].map(|arg| sandbox.fill(arg));
-    let (code, text) = begin(&rsupctl(), &args, &[("mine> ", "vers"), ("vers", "\x03")]).closed();
-    assert_eq!((code, sandbox.normal(&screen(&text))), (0, format!("{STATUS}mine> vers\n")));
+    let mut terminal = begin(&rsupctl(), &args, &[("mine> ", "vers"), ("vers", "\x03"), ("mine> ", "version\r")]);
+    terminal.until("4.3.0\r\n");
+    for line in ["start slow", "restart deaf", "restart slow"] {
+        terminal.until("mine> ");
+        terminal.key(&format!("{line}\r"));
+        terminal.until("waiting: ");
+        terminal.key("\x03");
+    }
+    // Questions, and a connection that is kept, are as before.
+    for (line, answer) in [("shutdown", "\x03"), ("pid", "")] {
+        terminal.until("mine> ");
+        terminal.key(&format!("{line}\r"));
+        terminal.until(if line == "pid" { "\r\n" } else { "y/N? " });
+        terminal.key(answer);
+    }
+    terminal.until("mine> ");
+    terminal.key("\x04");
+    assert_eq!(terminal.closed().0, 0);
+    assert_eq!(sandbox.rpc("supervisor.getState", serde_json::json!([])).unwrap()["statename"], "RUNNING");
+    // Without the shell, it ends the client.
+    let mut words = args.to_vec();
+    words.extend(["start", "slow"].map(str::to_owned));
+    let signal = |words: &[String]| {
+        sandbox.rpc("supervisor.stopProcess", serde_json::json!(["slow"])).unwrap();
+        let mut terminal = begin(&rsupctl(), words, &[]);
+        sandbox.until("slow", "STARTING");
+        terminal.until("waiting: ");
+        terminal.key("\x03");
+        terminal.closed().0
+    };
+    assert_eq!(signal(&words), 130);
+}
+
+#[test]
+fn control_c_at_a_password_leaves_a_terminal_that_shows_what_is_typed() {
+    let fake = Fake::start(|_, _| Answer::Http(401));
+    for words in ["", "-i version"] {
+        let mut args = vec!["-s".to_owned(), fake.url()];
+        args.extend(words.split_whitespace().map(str::to_owned));
+        let mut shell = std::process::Command::new("sh");
+        let client = rsupctl();
+        let line = format!("{} ctl {}; stty -a; echo end", client.get_program().to_str().unwrap(), args.join(" "));
+        shell.args(["-c", &format!("trap : INT; {line}")]);
+        let mut terminal = begin(&shell, &[], &[("Username:", "me\n"), ("Password:", "\x03")]);
+        if words.is_empty() {
+            terminal.until("supervisor> ");
+            terminal.key("\x04");
+        }
+        let shown = terminal.until("end\r\n");
+        assert!(shown.contains(" echo ") && !shown.contains("-echo "), "{shown}");
+    }
+}
+
+#[test]
+fn fg_says_nothing_of_logs_that_there_are_not() {
+    let logs = ["", "NONE", "{dir}/own"];
+    let mut conf = String::new();
+    for (n, (out, err)) in logs.iter().flat_map(|out| logs.iter().map(move |err| (out, err))).enumerate() {
+        for redirect in [false, true] {
+            conf +=
+                &format!("[program:p{n}{redirect}]\ncommand=/bin/sh -c \"echo to out; echo to err >&2; exec cat\"\n");
+            conf += &format!("redirect_stderr={redirect}\n");
+            for (channel, log) in [("stdout", out), ("stderr", err)] {
+                let log = log.replace("own", &format!("{n}{redirect}{channel}"));
+                if !log.is_empty() {
+                    conf += &format!("{channel}_logfile={log}\n");
+                }
+            }
+        }
+    }
+    let mut sandbox = Sandbox::new(Subject::Rsup, &conf);
+    sandbox.start();
+    for n in 0..logs.len().pow(2) {
+        for redirect in [false, true] {
+            let name = format!("p{n}{redirect}");
+            sandbox.until(&name, "RUNNING");
+            let info = sandbox.info(&name);
+            let args = ["-s", "unix://{dir}/sock", "fg", &name].map(|arg| sandbox.fill(arg));
+            let mut terminal = begin(&rsupctl(), &args, &[("<==\r\n", "")]);
+            for channel in ["out", "err"] {
+                let has_log = |channel: &str| info[format!("std{channel}_logfile")] != "";
+                if has_log(if redirect { "out" } else { channel }) {
+                    terminal.until(&format!("to {channel}\r\n"));
+                }
+            }
+            terminal.key("\x03");
+            let (code, text) = terminal.closed();
+            assert_eq!(code, 0);
+            for line in text.lines() {
+                let is_known =
+                    ["to out", "to err", "^CExiting foreground", "==> Press Ctrl-C to exit <=="].contains(&line);
+                assert!(is_known, "{name}: {text:?}");
+            }
+        }
+    }
 }
 
 #[test]

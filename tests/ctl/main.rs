@@ -594,6 +594,52 @@ fn everything_comes_as_json_too() {
     assert_eq!(ran, Ran { code: 4, out: String::new(), err: "unix:///none no such file\n".into() });
 }
 
+/// A program of each kind that cannot be started, and what is to be said of it.
+const FAILING: &str = "[program:log]\ncommand=/bin/sleep 1000\nautostart=false\nstartretries=0\nstdout_logfile={dir}/no.dir/x\n\
+    [program:brief]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
+    [group:g]\nprograms=one,two\n[program:one]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
+    [program:two]\ncommand=/bin/sleep 1000\nautostart=false\n";
+
+#[test]
+fn a_spawn_error_is_followed_by_its_reason() {
+    let mut sandbox = Sandbox::new(Subject::Rsup, &FAILING.replace("no.dir", "gone"));
+    std::fs::create_dir(sandbox.dir.join("gone")).unwrap();
+    sandbox.start();
+    std::fs::remove_dir(sandbox.dir.join("gone")).unwrap();
+    let says = |line: &str| {
+        let ran = sandbox.ctl(&line.split(' ').collect::<Vec<_>>());
+        (ran.code, ran.out)
+    };
+    let brief = |name: &str| {
+        format!("{name}: ERROR (spawn error)\n{name}: Exited too quickly (process log may have details)\n")
+    };
+    assert_eq!(says("start brief"), (7, brief("brief")));
+    assert_eq!(says("restart brief"), (7, format!("brief: ERROR (not running)\n{}", brief("brief"))));
+    let (code, said) = says("start g:*");
+    assert!(code == 7 && said.contains(&brief("g:one")) && said.contains("g:two: started\n"), "{said}");
+    let (code, said) = says("start log");
+    let reason = said.strip_prefix("log: ERROR (spawn error)\nlog: ").unwrap_or_else(|| panic!("{said}"));
+    assert!(code == 7 && reason.contains("ENOENT") && reason.lines().count() == 1, "{said}");
+    let (code, said) = says("start all");
+    assert!(code == 7 && said.contains(&format!("log: {reason}")) && said.contains(&brief("brief")), "{said}");
+    let ran = sandbox.ctl(&["start", "brief", "--json"]);
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        read,
+        json!([{"name": "brief", "error": "spawn error", "reason": "Exited too quickly (process log may have details)"}])
+    );
+    // What starts without being waited for.
+    sandbox.rpc("supervisor.removeProcessGroup", json!(["log"])).unwrap();
+    let conf = sandbox
+        .read("supervisord.conf")
+        .replace("[program:log]\ncommand=/bin/sleep 1000\nautostart=false", "[program:log]\ncommand=/bin/sleep 1000");
+    std::fs::create_dir(sandbox.dir.join("gone")).unwrap();
+    sandbox.write("supervisord.conf", &conf);
+    sandbox.rpc("supervisor.reloadConfig", json!([])).unwrap();
+    std::fs::remove_dir(sandbox.dir.join("gone")).unwrap();
+    assert_eq!(says("add log"), (0, format!("log: added process group\nlog: ERROR (spawn error)\nlog: {reason}")));
+}
+
 #[test]
 fn json_is_a_word_of_the_command_too() {
     let info = |name: &str| Value::Struct(vec![("name".into(), name.into()), ("group".into(), name.into())]);
