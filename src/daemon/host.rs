@@ -1,5 +1,6 @@
 //! What clients can have of the daemon: the [`Host`] of the RPC methods, and the log files behind the processes.
 
+use super::token::ChildId;
 use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel, ProcessConfig};
@@ -12,6 +13,9 @@ use crate::sys::errno;
 use crate::time::Now;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+/// What is to be done with the server.
+pub(super) type ServerCall = Box<dyn FnOnce(&mut Server, &mut Daemon)>;
 
 impl Host for Daemon {
     fn supervision(&self) -> &Supervision {
@@ -86,7 +90,7 @@ impl Host for Daemon {
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
         let failed = |errno| Fault::new(FaultCode::Failed, errno::Name(errno as i32).to_string());
         let mut open = 0_u32;
-        for log in self.children.logs_of(id) {
+        for log in self.children.logs_of(ChildId::program(id)) {
             open = open.saturating_add(1);
             log.clear(&mut self.sinks).map_err(failed)?;
         }
@@ -103,7 +107,7 @@ impl Host for Daemon {
     }
 
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault> {
-        self.children.write_stdin(id, bytes, &self.poll)
+        self.children.write_stdin(ChildId::program(id), bytes, &self.poll, self.now)
     }
 
     fn send_remote_event(&mut self, kind: &str, data: &str) {
@@ -112,12 +116,22 @@ impl Host for Daemon {
 }
 
 impl Daemon {
-    /// The server acts on us and we on it: it is taken out for the time, and answers wait until it is back.
-    pub(super) fn with_server(&mut self, act: impl FnOnce(&mut Server, &mut Daemon)) {
-        if let Some(mut server) = self.server.take() {
-            act(&mut server, self);
-            self.server = Some(server);
+    /// Lets the server act on us. It is taken out meanwhile: a call that comes while another is under way is carried out after it.
+    pub(super) fn with_server(&mut self, call: impl FnOnce(&mut Server, &mut Daemon) + 'static) {
+        let Some(mut server) = self.server.take() else {
+            // Without a server there is no client that could wait for this call.
+            if self.is_server_busy {
+                self.server_calls.push_back(Box::new(call));
+            }
+            return;
+        };
+        self.is_server_busy = true;
+        call(&mut server, self);
+        while let Some(call) = self.server_calls.pop_front() {
+            call(&mut server, self);
         }
+        self.is_server_busy = false;
+        self.server = Some(server);
     }
 
     /// HUP: a configuration that is good begins a restart; one that is not changes nothing.

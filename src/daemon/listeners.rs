@@ -1,7 +1,8 @@
 //! What event listeners are told, and what they say: between the brain, the programs' output, and [`crate::events`].
 
 use super::Daemon;
-use super::children::{Heard, What};
+use super::pipes::{Heard, What};
+use super::token::ChildId;
 use crate::config::model::{GroupConfig, GroupKind, LogLevel};
 use crate::config::values::repr;
 use crate::events::{Deed, python_bytes, text_of};
@@ -55,8 +56,13 @@ impl Daemon {
 
     /// What programs have written goes to those who want to know of it.
     pub(super) fn hear(&mut self) {
-        for heard in std::mem::take(&mut self.children.heard) {
+        let observed = self.children.observed();
+        let (all, warnings) = (std::mem::take(&mut observed.heard), std::mem::take(&mut observed.warnings));
+        for heard in all {
             self.hear_one(&heard);
+        }
+        for line in warnings {
+            self.log(LogLevel::Warn, &line);
         }
     }
 
@@ -64,7 +70,7 @@ impl Daemon {
         let Some(process) = self.supervision.process(*id) else { return };
         let (name, group) = (process.config.name.clone(), process.group.name.clone());
         let channel_name = channel.name();
-        if self.children.copying {
+        if self.children.observed().copying {
             // Census §6.2; a listener's words are shown as Python shows bytes.
             let line = match what {
                 What::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),
@@ -95,7 +101,7 @@ impl Daemon {
         while let Some(deed) = self.events.next_deed() {
             match deed {
                 Deed::Send(id, event) => {
-                    if self.children.send(id, &event, &self.poll).is_err() {
+                    if self.children.send(ChildId::program(id), &event, &self.poll, self.now).is_err() {
                         self.events.refused(id);
                     }
                 }

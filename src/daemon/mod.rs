@@ -1,17 +1,23 @@
-//! The shell around `supervision`: the loop. It waits, reads what happened, lets the brain decide, and does what it says.
+//! The shell around `supervision`: the loop. It waits, reads what happened, lets the core decide, and carries out its effects.
 //!
 //! ```text
-//! turn:  Woke (deadlines that have passed) → settle: effects out, their outcomes in, until none is left
-//!        → wait for readiness until the next deadline; no tick → serve in this order:
-//!        signals (and with them every death) → children's pipes → sinks with room again → listeners → connections
+//! turn:  deadlines that have passed (before them, where the core has one, the dead) → settle: effects out, their outcomes in,
+//!        until none is left → forks, for 5 ms → parts of lines that were held long enough, warnings, orphans
+//!        → clients' deadlines → wait for readiness until the next deadline; no tick → serve in this order:
+//!        signals (and with them every death) → listening sockets → clients → children's pipes: stdout, stderr, stdin, orphaned
+//!        → streams with room again; settle after each; forks after signals and after each client
 //! ```
 
 mod children;
 mod environment;
 mod fcgi;
+mod forks;
+mod groups;
 mod host;
 mod listeners;
+mod pipes;
 mod startup;
+mod token;
 
 pub use startup::{main, print_version};
 
@@ -22,16 +28,18 @@ use crate::logs::{Journal, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
 use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalResult, Supervision};
-use crate::sys::poll::{Interest, Poll, Ready};
+use crate::sys::poll::{Interest, Poll, Ready, pause};
 use crate::sys::signals::{self, Signals};
-use crate::sys::{Pid, clock};
+use crate::sys::{Pid, clock, errno};
 use crate::time::{Mono, Now};
 use children::Children;
 use environment::Surroundings;
+use forks::ForkQueue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 use supervisor_signals::{HUP, INT, QUIT, TERM, USR2};
+use token::{ChildId, Role, Token};
 
 /// The signals that mean something to a supervisor (census §5).
 mod supervisor_signals {
@@ -42,62 +50,29 @@ mod supervisor_signals {
     pub(super) const USR2: i32 = libc::SIGUSR2;
 }
 
-/// What a token of the poll means; the order is the order of service. Clients come before pipes: one that asks need not wait
-/// until all that programs have written is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The signal descriptor.
-    Signals,
-    /// A listening socket.
-    Listener,
-    /// A client.
-    Connection,
-    /// A child's stdout.
-    Stdout,
-    /// A child's stderr.
-    Stderr,
-    /// A child's stdin.
-    Stdin,
-    /// A dead child's pipe.
-    Lingering,
-    /// A stream that has something queued.
-    Stream,
+/// What the children's pipes need of the daemon, borrowed field by field.
+macro_rules! io {
+    ($daemon:expr) => {
+        $crate::daemon::pipes::Io { sinks: &mut $daemon.sinks, poll: &$daemon.poll, now: $daemon.now }
+    };
 }
-
-const KINDS: [Kind; 8] = [
-    Kind::Signals,
-    Kind::Listener,
-    Kind::Connection,
-    Kind::Stdout,
-    Kind::Stderr,
-    Kind::Stdin,
-    Kind::Lingering,
-    Kind::Stream,
-];
-
-/// The poll's token of the n-th thing of a kind.
-#[must_use]
-pub fn token(kind: Kind, n: u32) -> u64 {
-    (kind as u64) << 32 | u64::from(n)
-}
-
-fn split_token(token: u64) -> Option<(Kind, u32)> {
-    let kind = KINDS.get(usize::try_from(token >> 32).ok()?)?;
-    Some((*kind, u32::try_from(token & u64::from(u32::MAX)).ok()?))
-}
+use io;
 
 /// How often orphans are mentioned at the most.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
-/// In one turn of the loop programs are forked for so long.
-const FORKS_A_TURN: Duration = Duration::from_millis(5);
+/// When signals or a stream that could not be watched are tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long to wait where waiting for events fails, in milliseconds.
+const POLL_FAILED_MS: u16 = 100;
 
 /// At the end, output that a reader may still take is waited for so long.
 const LAST_OUTPUT: Duration = Duration::from_millis(50);
 
 /// How the loop ended.
 enum Ended {
-    /// Begin anew with this configuration.
+    /// Start again with this configuration.
     Reload(Box<Loaded>),
     /// End the process.
     Exit(u8, String),
@@ -138,10 +113,18 @@ struct Daemon {
     /// What a reload under way begins with.
     next_config: Option<Box<Loaded>>,
     finish: Option<Finish>,
-    /// Who is to be forked, in order; some may not want it any more.
-    forks: VecDeque<ProcId>,
-    /// When the others must wait for the next turn of the loop.
-    forks_until: Mono,
+    forks: ForkQueue,
+    /// Calls of the server that came while it was acting on us.
+    server_calls: VecDeque<host::ServerCall>,
+    /// The server acts on us: `server` is empty meanwhile.
+    is_server_busy: bool,
+    /// Waiting for events fails, and that is logged.
+    is_poll_failing: bool,
+    are_signals_watched: bool,
+    /// A stream with something queued could not be watched, and that is logged.
+    is_stream_unwatched: bool,
+    /// When what could not be watched is tried again.
+    retry_at: Option<Mono>,
     /// What goes to the background, until it has gone there.
     birth: Option<crate::sys::background::Birth>,
     now: Now,
@@ -150,18 +133,11 @@ struct Daemon {
 impl Daemon {
     /// Runs until all is over.
     fn run(&mut self) -> Ended {
-        self.now = clock::now();
-        self.forks_until = self.now.mono.after(FORKS_A_TURN);
+        self.begin_turn();
         self.supervision.handle(Input::Booted, self.now);
         let mut ready = Vec::new();
         loop {
-            self.children.blink();
-            // Who has died before his time was over must not be taken for one who has lived through it.
-            if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
-                self.reap_all();
-            }
-            self.supervision.handle(Input::Woke, self.now);
-            self.events.on_time(self.now);
+            self.on_time();
             self.settle();
             self.fork_some();
             self.sinks.on_deadline(self.now);
@@ -171,22 +147,83 @@ impl Daemon {
                 return self.end(finish);
             }
             self.with_server(|server, daemon| server.tend(daemon.sinks.changes(), daemon));
-            let clients = self.server.as_ref().and_then(Server::next_deadline);
-            let events = self.events.next_deadline(self.now);
-            let forks = (!self.forks.is_empty()).then_some(self.now.mono);
-            let deadlines = [self.supervision.next_deadline(), self.sinks.next_deadline(), clients, events, forks];
-            let deadline = deadlines.into_iter().flatten().min();
-            ready.clear();
-            if let Err(error) = self.poll.wait(self.now.mono, deadline, &mut ready) {
-                self.log(LogLevel::Critical, &format!("cannot wait for events: {error}"));
-            }
-            self.now = clock::now();
-            self.forks_until = self.now.mono.after(FORKS_A_TURN);
-            ready.sort_unstable_by_key(|ready| ready.token);
+            self.check_turn();
+            self.wait(&mut ready);
+            self.begin_turn();
             for &each in &ready {
                 self.serve(each);
             }
         }
+    }
+
+    fn begin_turn(&mut self) {
+        self.now = clock::now();
+        self.forks.begin_turn(self.now.mono);
+    }
+
+    /// Acts on the deadlines that have passed.
+    fn on_time(&mut self) {
+        self.children.groups().expire();
+        // A process that has died before its time was over must not be taken for one that has lived through it.
+        if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
+            self.reap_all();
+        }
+        self.supervision.handle(Input::Woke, self.now);
+        self.events.on_time(self.now);
+        self.children.retry(&self.poll, self.now);
+        if self.retry_at.take_if(|at| *at <= self.now.mono).is_some() && !self.are_signals_watched {
+            self.watch_signals();
+        }
+    }
+
+    fn next_deadline(&mut self) -> Option<Mono> {
+        let clients = self.server.as_ref().and_then(Server::next_deadline);
+        let events = self.events.next_deadline(self.now);
+        let forks = (!self.forks.is_empty()).then_some(self.now.mono);
+        let (core, sinks) = (self.supervision.next_deadline(), self.sinks.next_deadline());
+        let retries = [self.children.next_deadline(), self.retry_at];
+        [core, sinks, clients, events, forks].into_iter().chain(retries).flatten().min()
+    }
+
+    /// Waits for what is ready next, in the order of service. Should epoll_wait(2) itself fail, signals and pipes are looked at
+    /// ten times a second.
+    fn wait(&mut self, ready: &mut Vec<Ready>) {
+        let deadline = self.next_deadline();
+        ready.clear();
+        match self.poll.wait(self.now.mono, deadline, ready) {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_poll_failing) {
+                    self.log(LogLevel::Warn, "can wait for events again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_poll_failing, true) {
+                    let line = format!("cannot wait for events: {error}; clients are not served until that passes");
+                    self.log(LogLevel::Critical, &line);
+                }
+                let is_signalled = self.signals.wait(Some(POLL_FAILED_MS)).unwrap_or_else(|_| {
+                    pause(POLL_FAILED_MS);
+                    true
+                });
+                let signals = is_signalled.then_some(Token::Signals);
+                let tokens = signals.into_iter().chain(self.children.reading());
+                ready.extend(tokens.map(|token| Ready { token: token.encode(), readable: true, writable: true }));
+            }
+        }
+        ready.sort_unstable_by_key(|ready| ready.token);
+    }
+
+    /// What must hold at the end of each turn.
+    fn check_turn(&self) {
+        debug_assert!(self.children.is_consistent(), "a child is in one of the two tables only");
+        debug_assert!(self.server_calls.is_empty(), "a call of the server was left undone");
+        debug_assert!(self.finish.is_none(), "the end was not noticed");
+        let queued: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
+        debug_assert!(self.watched.is_subset(&queued), "a stream is watched that has nothing queued");
+        debug_assert!(
+            self.retry_at.is_some() || self.are_signals_watched && self.watched == queued,
+            "a descriptor is not watched, and no retry is due"
+        );
     }
 
     /// Carries out effects and feeds their outcomes back until all is quiet.
@@ -208,7 +245,7 @@ impl Daemon {
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Spawn(id) => {
-                self.forks.push_back(id);
+                self.forks.push(id);
                 None
             }
             Effect::Probe(id) => {
@@ -217,16 +254,16 @@ impl Daemon {
             }
             Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
             Effect::Abandon(pgid) => {
-                self.children.release(pgid);
+                self.children.groups().release(pgid);
                 None
             }
-            Effect::Look(id, pgid) => self.children.release_if_empty(pgid).then_some(Input::GroupEmpty(id)),
+            Effect::Look(id, pgid) => self.children.groups().release_if_empty(pgid).then_some(Input::GroupEmpty(id)),
             Effect::Log(level, line) => {
                 self.log(level, &line);
                 None
             }
             Effect::Reply(ticket, reply) => {
-                self.with_server(|server, daemon| server.reply(ticket, reply, daemon));
+                self.with_server(move |server, daemon| server.reply(ticket, reply, daemon));
                 None
             }
             Effect::Became(id, change) => {
@@ -262,8 +299,7 @@ impl Daemon {
     /// Forks those whose turn it is: some in each turn of the loop, so that a start of a thousand programs holds up neither
     /// signals nor clients.
     fn fork_some(&mut self) {
-        while self.now.mono < self.forks_until {
-            let Some(id) = self.forks.pop_front() else { return self.close_sockets() };
+        while let Some(id) = self.forks.next(self.now.mono) {
             if !self.supervision.wants_fork(id) {
                 continue;
             }
@@ -274,6 +310,7 @@ impl Daemon {
             self.supervision.handle(input, self.now);
             self.settle();
         }
+        self.close_sockets();
     }
 
     fn try_spawn(&mut self, id: ProcId) -> Result<Pid, String> {
@@ -293,7 +330,8 @@ impl Daemon {
         let command = children::resolve(&process.config, &self.around)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
-        let spawned = self.children.spawn(id, process, &command, &mut logs, &self.around, &self.poll);
+        let spawned =
+            self.children.spawn(ChildId::program(id), process, &command, &mut logs, &self.around, &self.poll, self.now);
         for log in logs.iter_mut().flatten() {
             log.close(&mut self.sinks, self.now);
         }
@@ -327,7 +365,7 @@ impl Daemon {
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
         // The group may have emptied since it was last looked at: then its number is not ours any more.
-        if matches!(purpose, Purpose::Sweep { .. }) && self.children.release_if_empty(pid) {
+        if matches!(purpose, Purpose::Sweep { .. }) && self.children.groups().release_if_empty(pid) {
             return Input::GroupEmpty(id);
         }
         let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
@@ -347,29 +385,26 @@ impl Daemon {
     /// A pipe's news may be of one that was closed a moment ago and that a child on its way through exec still has: its
     /// successor is then tried for nothing.
     fn serve(&mut self, ready: Ready) {
-        let Some((kind, n)) = split_token(ready.token) else { return };
-        match kind {
-            Kind::Signals => self.take_signals(),
-            Kind::Stdout | Kind::Stderr => {
-                self.children.read(kind, n, &mut self.sinks, &self.poll, self.now);
+        let Some(token) = Token::decode(ready.token) else { return };
+        match token {
+            Token::Signals => self.take_signals(),
+            Token::Stdout(_) | Token::Stderr(_) | Token::Orphaned(_) => {
+                self.children.read(token, &mut io!(self));
                 self.hear();
             }
-            Kind::Stdin => drop(self.children.flush_stdin(n, &self.poll)),
-            Kind::Stream => {
-                for token in self.sinks.flush(SinkId(n), self.now) {
-                    if let Some((kind, n)) = split_token(token) {
-                        self.children.resume(kind, n, &mut self.sinks, &self.poll, self.now);
-                    }
+            Token::Stdin(id) => drop(self.children.flush_stdin(id, &self.poll, self.now)),
+            Token::Stream(n) => {
+                for token in self.sinks.flush(SinkId(n), self.now).into_iter().filter_map(Token::decode) {
+                    self.children.resume(token, &mut io!(self));
                 }
                 self.hear();
             }
-            Kind::Lingering => {}
-            Kind::Listener => self.with_server(|server, daemon| server.accept(n, daemon.now)),
-            Kind::Connection => self.with_server(|server, daemon| server.serve(n, ready, daemon)),
+            Token::Listener(n) => self.with_server(move |server, daemon| server.accept(n, daemon.now)),
+            Token::Connection(n) => self.with_server(move |server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();
         // What has died, or what a client asks for, need not wait for the pipes.
-        if matches!(kind, Kind::Signals | Kind::Connection) {
+        if matches!(token, Token::Signals | Token::Connection(_)) {
             self.fork_some();
         }
     }
@@ -377,11 +412,16 @@ impl Daemon {
     /// Takes all pending signals: the dead first, then TERM before the others, each kind once.
     fn take_signals(&mut self) {
         let mut pending = 0_u64;
+        let mut is_any = false;
         for received in self.signals.pending() {
+            is_any = true;
             pending |= 1_u64.checked_shl(received.signo.unsigned_abs()).unwrap_or(0);
         }
         let has = |signal: i32| pending >> signal & 1 == 1;
         self.reap_all();
+        if !is_any {
+            return self.signals_failed();
+        }
         for signal in [TERM, INT, QUIT] {
             if has(signal) {
                 let name = SignalName(signal);
@@ -399,9 +439,30 @@ impl Daemon {
         }
     }
 
+    /// Signals are there, but cannot be read: they are not watched for a while.
+    fn signals_failed(&mut self) {
+        let _ = self.poll.remove(self.signals.fd());
+        if std::mem::take(&mut self.are_signals_watched) {
+            self.log(LogLevel::Critical, "cannot read signals; trying again every second");
+        }
+        self.retry_later();
+    }
+
+    fn watch_signals(&mut self) {
+        let added = self.poll.add(self.signals.fd(), Token::Signals.encode(), Interest::Read);
+        self.are_signals_watched = added.is_ok();
+        if added.is_err() {
+            self.retry_later();
+        }
+    }
+
+    fn retry_later(&mut self) {
+        self.retry_at.get_or_insert(self.now.mono.after(RETRY_AFTER));
+    }
+
     /// Reaps everything that has ended, each death settled before the next is looked at.
     fn reap_all(&mut self) {
-        self.children.blink();
+        self.children.groups().expire();
         while let Some(death) = self.children.next_death() {
             let Some(id) = death.id else {
                 self.orphans.count = self.orphans.count.saturating_add(1);
@@ -410,11 +471,15 @@ impl Daemon {
                 }
                 continue;
             };
-            self.children.bury(death.pid, &mut self.sinks, &self.poll, self.now);
+            self.children.finish_child(death.pid, &mut io!(self));
             self.hear();
-            self.supervision.handle(Input::Exited(id, death.exit, death.remains), self.now);
-            self.settle();
-            self.events.restarted(id);
+            match id.role {
+                Role::Program => {
+                    self.supervision.handle(Input::Exited(id.process, death.exit, death.remains), self.now);
+                    self.settle();
+                    self.events.restarted(id.process);
+                }
+            }
             self.close_sockets();
         }
     }
@@ -439,11 +504,27 @@ impl Daemon {
         for (_, fd) in self.watched.difference(&wanted) {
             let _ = self.poll.remove_raw(*fd);
         }
+        let mut watched = wanted.clone();
+        let mut failed = None;
         for &(n, fd) in wanted.difference(&self.watched) {
-            let _ = self.poll.add_raw(fd, token(Kind::Stream, n), Interest::Write);
+            if let Err(why) = self.poll.add_raw(fd, Token::Stream(n).encode(), Interest::Write)
+                && why.raw_os_error() != Some(libc::EEXIST)
+            {
+                watched.remove(&(n, fd));
+                failed = Some(why);
+            }
         }
-        self.watched = wanted;
+        self.watched = watched;
         self.sinks.drop_closed();
+        let was_failing = std::mem::replace(&mut self.is_stream_unwatched, failed.is_some());
+        if let Some(why) = failed {
+            if !was_failing {
+                let line =
+                    format!("cannot watch a log stream for room: {}; trying again every second", errno::name(&why));
+                self.log(LogLevel::Warn, &line);
+            }
+            self.retry_later();
+        }
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
@@ -454,13 +535,14 @@ impl Daemon {
         self.with_server(|server, daemon| server.flush_before_exit(daemon.now));
         match (finish, self.next_config.take()) {
             (Finish::Reload, Some(config)) => Ended::Reload(config),
-            (Finish::Reload, None) => Ended::Exit(1, "nothing to begin anew with".into()),
+            (Finish::Reload, None) => Ended::Exit(1, "there is no configuration to restart with".into()),
             (Finish::Exit { code, reason }, _) => Ended::Exit(code, reason),
         }
     }
 
     /// The last output, as far as its readers take it.
     fn finish_sinks(&mut self) {
+        self.children.drain_orphaned(&mut io!(self));
         let until = clock::mono().after(LAST_OUTPUT);
         let troubles = self.sinks.finish(until);
         for trouble in troubles {

@@ -1,7 +1,8 @@
 //! From the command line to the first turn of the loop, and the last words after it.
 
 use super::environment::{Surroundings, automatic_server_url};
-use super::{Daemon, Ended, Kind, Server, token};
+use super::token::Token;
+use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, Options, Request};
 use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, User};
 use crate::config::{self, Loaded, Severity};
@@ -171,7 +172,7 @@ impl Daemon {
         let mut sinks = Sinks::new();
         let _ = fds::close_on_exec_from_3();
         let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
-        poll.add(signals.fd(), token(Kind::Signals, 0), Interest::Read)
+        poll.add(signals.fd(), Token::Signals.encode(), Interest::Read)
             .map_err(|error| format!("cannot watch signals: {error}"))?;
         let around = Surroundings {
             environment: std::env::vars_os().collect(),
@@ -200,11 +201,20 @@ impl Daemon {
             pidfile: None,
             next_config: None,
             finish: None,
-            forks: std::collections::VecDeque::new(),
-            forks_until: now.mono,
+            forks: super::ForkQueue::default(),
+            server_calls: std::collections::VecDeque::new(),
+            is_server_busy: false,
+            is_poll_failing: false,
+            are_signals_watched: true,
+            is_stream_unwatched: false,
+            retry_at: None,
             birth,
             now,
         };
+        // The rest is for clients, and for the pipes of running programs.
+        daemon
+            .children
+            .set_max_orphaned(fds::nofile().map_or(256, |limit| usize::try_from(limit.soft / 4).unwrap_or(256)));
         daemon.begin(loaded, lines)?;
         Ok(daemon)
     }
@@ -214,7 +224,7 @@ impl Daemon {
         let Loaded { mut config, problems } = loaded;
         self.now = clock::now();
         self.journal.set_level(super::journal_level(config.server.loglevel));
-        self.children.copying = self.journal.keeps(super::Level::Debug);
+        self.children.observed().copying = self.journal.keeps(super::Level::Debug);
         let is_first = self.serving.is_none();
         let journal = self.open_journal(&config);
         for problem in problems {
@@ -242,7 +252,7 @@ impl Daemon {
         self.clean_auto_logs(&config);
         self.auto_logs.clear();
         self.said_no_auto_logs = false;
-        self.children.disown();
+        self.children.forget_processes(&mut io!(self));
         self.go_to_background(&config);
         self.events.begin(&config.server.identifier, self.now);
         self.write_pidfile(&config);
@@ -256,7 +266,7 @@ impl Daemon {
 
     /// Opens the control sockets. After a reload those of before do instead, if need be: an error is for the start only.
     fn open_server(&mut self, config: &mut Config) -> Result<(Option<Server>, Said), String> {
-        let tokens = [token(Kind::Listener, 0), token(Kind::Connection, 0)];
+        let tokens = [Token::Listener(0).encode(), Token::Connection(0).encode()];
         let open = |config: &Config| {
             let opened = Server::open(config, std::rc::Rc::clone(&self.poll), tokens);
             opened.map(|(server, said)| (Some(server), said)).map_err(|errors| errors.join("\n"))

@@ -1,0 +1,63 @@
+//! The queue of forks: each fork suspends us until the exec, so each turn of the loop has a limited time for them.
+
+use crate::supervision::ProcId;
+use crate::time::Mono;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The time for forks in one turn of the loop.
+const TIME_PER_TURN: Duration = Duration::from_millis(5);
+
+/// The processes that are to be forked, in order. Some may not want it any more when their turn comes.
+#[derive(Debug, Default)]
+pub struct ForkQueue {
+    queue: VecDeque<ProcId>,
+    until: Mono,
+}
+
+impl ForkQueue {
+    /// A turn of the loop begins: there is time for forks again.
+    pub fn begin_turn(&mut self, now: Mono) {
+        self.until = now.after(TIME_PER_TURN);
+    }
+
+    /// Adds a process at the end.
+    pub fn push(&mut self, id: ProcId) {
+        self.queue.push_back(id);
+    }
+
+    /// The next process to fork, if there is time for it in this turn.
+    pub fn next(&mut self, now: Mono) -> Option<ProcId> {
+        if now < self.until { self.queue.pop_front() } else { None }
+    }
+
+    /// Whether no process waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forks_come_in_order_and_only_within_the_time_of_a_turn() {
+        let mut forks = ForkQueue::default();
+        assert!(forks.is_empty());
+        for id in [3, 1, 2] {
+            forks.push(id);
+        }
+        assert_eq!(forks.next(Mono(0)), None, "no turn has begun");
+        forks.begin_turn(Mono(100));
+        assert_eq!(forks.next(Mono(100)), Some(3));
+        assert_eq!(forks.next(Mono(100).after(TIME_PER_TURN)), None, "the time is over");
+        assert!(!forks.is_empty());
+        forks.begin_turn(Mono(0).after_ms(900));
+        assert_eq!(forks.next(Mono(0).after_ms(901)), Some(1));
+        assert_eq!(forks.next(Mono(0).after_ms(904)), Some(2));
+        assert_eq!(forks.next(Mono(0).after_ms(904)), None);
+        assert!(forks.is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! Which children have ended, and whether others live in their process groups.
+//!
+//! Where a program has `sweep`, a dead leader is looked at before it is reaped: as long as others live in its process group it
+//! stays a zombie (it is *held*), so that the group's number cannot be given to another process.
+
+use crate::posix::Exit;
+use crate::sys::{Pid, reap};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The dead leaders that are not reaped yet, and what /proc last showed.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Dead leaders that are not reaped yet, because others live in their group.
+    held: BTreeSet<Pid>,
+    /// While one is held: zombies that /proc has shown and that are not taken yet.
+    found: Vec<Pid>,
+    /// What /proc showed in this turn of the loop: one look has to do for all that end together.
+    stats: Option<Vec<Stat>>,
+}
+
+impl Groups {
+    /// Whether a dead leader is held.
+    pub fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Forgets all held leaders: they stay zombies until they are found as orphans.
+    pub fn clear(&mut self) {
+        self.held.clear();
+        self.found.clear();
+    }
+
+    /// Time has passed: what /proc showed is old. To be called before deaths or groups are looked at.
+    pub fn expire(&mut self) {
+        self.stats = None;
+    }
+
+    /// The next zombie that is not held, not reaped. The kernel shows the same one again and again, so with one held they are
+    /// found in /proc: all with one look. A later death brings a SIGCHLD, and so the next look.
+    pub fn next_zombie(&mut self) -> Option<(Pid, Exit)> {
+        if self.held.is_empty() {
+            self.found.clear();
+            return reap::peek_any();
+        }
+        if self.found.is_empty() {
+            let ours = nix::unistd::getpid().as_raw();
+            let all = self.stats.get_or_insert_with(|| stats().collect());
+            self.found = all.iter().filter(|stat| stat.ppid == ours && stat.is_dead).map(|stat| stat.pid).collect();
+        }
+        while let Some(pid) = self.found.pop() {
+            if !self.held.contains(&pid)
+                && let Some(exit) = reap::peek(pid)
+            {
+                return Some((pid, exit));
+            }
+        }
+        None
+    }
+
+    /// Whether others live in the group of this dead leader, as /proc tells; if so the leader is held.
+    pub fn hold_if_alive(&mut self, leader: Pid) -> bool {
+        let alive = self.is_alive(leader);
+        if alive {
+            self.held.insert(leader);
+        }
+        alive
+    }
+
+    fn is_alive(&mut self, leader: Pid) -> bool {
+        // A look from before its death may lack what it forked since.
+        let was_dead = |all: &Vec<Stat>| all.iter().any(|stat| stat.pid == leader && stat.is_dead);
+        let stats = self.stats.take().filter(was_dead).unwrap_or_else(|| stats().collect());
+        self.stats.insert(stats).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
+    }
+
+    /// Ends the hold on a dead leader if its group is empty by now; whether it is.
+    pub fn release_if_empty(&mut self, leader: Pid) -> bool {
+        if !self.held.contains(&leader) {
+            return true;
+        }
+        let empty = !self.is_alive(leader);
+        if empty {
+            self.release(leader);
+        }
+        empty
+    }
+
+    /// Reaps a dead leader that was held; its group's number may be given to any process from now on.
+    pub fn release(&mut self, leader: Pid) {
+        if self.held.remove(&leader) {
+            reap::reap(leader);
+        }
+    }
+}
+
+/// What /proc/PID/stat says of a process (proc(5)).
+#[derive(Debug)]
+struct Stat {
+    pid: Pid,
+    is_dead: bool,
+    ppid: Pid,
+    pgrp: Pid,
+}
+
+fn stats() -> impl Iterator<Item = Stat> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid: Pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(PathBuf::from("/proc").join(pid.to_string()).join("stat")).ok()?;
+        parse_stat(pid, &line)
+    })
+}
+
+/// `pid (name) state ppid pgrp …`; the name may hold blanks and parentheses.
+fn parse_stat(pid: Pid, line: &[u8]) -> Option<Stat> {
+    let rest = line.get(memchr::memrchr(b')', line)?.checked_add(2)?..)?;
+    let mut fields = std::str::from_utf8(rest).ok()?.split(' ');
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    Some(Stat { pid, is_dead, ppid: fields.next()?.parse().ok()?, pgrp: fields.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_name() {
+        let stat = parse_stat(7, b"7 (a) Z (b) S 1 42 42 0 -1").unwrap();
+        assert_eq!((stat.ppid, stat.pgrp, stat.is_dead), (1, 42, false));
+        assert!(parse_stat(7, b"7 (x) Z 1 7 7").unwrap().is_dead);
+        assert!(parse_stat(7, b"7 (x").is_none());
+        assert!(parse_stat(7, b"").is_none());
+    }
+}

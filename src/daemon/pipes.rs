@@ -1,0 +1,521 @@
+//! Pipes to and from children: what is read goes to the logs, what is queued goes to a child's stdin.
+//!
+//! A pipe outlives its child as long as another process holds its other end: it is *orphaned* then, and read on, so that what a
+//! program has left in the background is not ended by SIGPIPE. A pipe that cannot be watched or read is tried again each second.
+
+use super::token::{ChildId, Token};
+use crate::events::Capture;
+use crate::logs::{ChildLog, Flow, SinkId, Sinks};
+use crate::rpc::Channel;
+use crate::supervision::ProcId;
+use crate::sys::poll::{Interest, Poll};
+use crate::sys::{Pid, errno};
+use crate::time::{Mono, Now};
+use nix::errno::Errno;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// How much one read takes: as much as a pipe holds.
+const READ_BYTES: usize = 64 * 1024;
+
+/// So many reads empty the largest pipe that an ordinary user can make (1 MiB); what a surviving grandchild goes on
+/// writing has no end.
+const DRAIN_READS: usize = 17;
+
+/// So many orphaned pipes of one name and channel are kept.
+const ORPHANED_PER_NAME: usize = 8;
+
+/// When a pipe that could not be watched or read is tried again, in milliseconds.
+const RETRY_MS: u64 = 1000;
+
+/// What reading and writing need.
+pub struct Io<'a> {
+    /// Where output goes.
+    pub sinks: &'a mut Sinks,
+    /// What watches the pipes.
+    pub poll: &'a Poll,
+    /// Now.
+    pub now: Now,
+}
+
+/// What somebody wants to know of a program's output.
+#[derive(Debug)]
+pub struct Heard {
+    /// Whose.
+    pub id: ProcId,
+    /// The child that wrote it.
+    pub pid: Pid,
+    /// Where.
+    pub channel: Channel,
+    /// What it is.
+    pub what: What,
+    /// As in the log; a listener's words as they came.
+    pub bytes: Vec<u8>,
+}
+
+/// What a part of the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// What goes to the log, or is being captured; for a PROCESS_LOG event, if so set.
+    Output {
+        /// It is set so.
+        has_events: bool,
+    },
+    /// All that stood between two tokens.
+    Communication,
+    /// An event listener's words.
+    Protocol,
+}
+
+/// What others than the logs are to know.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// All output is wanted for the main log too (its level is debug).
+    pub copying: bool,
+    /// What was read since this was last emptied, as far as others than the logs need it.
+    pub heard: Vec<Heard>,
+    /// Warnings for the main log.
+    pub warnings: Vec<String>,
+}
+
+/// Whether the poll watches a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// It does.
+    On,
+    /// Its sink takes no more for now: the program blocks when the pipe is full.
+    Parked,
+    /// It could not be watched or read: it is tried again later.
+    Retry,
+}
+
+/// The reading end of a child's pipe, and where its bytes go.
+#[derive(Debug)]
+pub struct Reader {
+    fd: OwnedFd,
+    log: ChildLog,
+    token: Token,
+    /// Whose it is; `None`: of an earlier configuration, so that its bytes go to its log only.
+    id: Option<ProcId>,
+    /// For messages, and to count the orphaned pipes of one program: `group:name`.
+    name: Rc<str>,
+    pid: Pid,
+    channel: Channel,
+    /// Looks for what is between tokens.
+    capture: Option<Box<Capture>>,
+    /// Its bytes are an event listener's words.
+    is_protocol: bool,
+    /// PROCESS_LOG events are wanted.
+    has_events: bool,
+    watch: Watch,
+    /// Failed reads in a row.
+    failures: u32,
+}
+
+/// What one read came to.
+enum Read {
+    Data,
+    /// There is nothing to read, and another process has the other end.
+    Empty,
+    /// No process has the other end.
+    End,
+    /// Its sink has no room.
+    Blocked(SinkId),
+    Failed(Errno),
+}
+
+/// What a child's pipe is made into a [`Reader`] with.
+pub struct ReaderOf<'a> {
+    /// Whose it is.
+    pub id: ChildId,
+    /// `group:name`.
+    pub name: &'a Rc<str>,
+    /// The child.
+    pub pid: Pid,
+    /// What the child writes there.
+    pub channel: Channel,
+    /// Looks for what is between tokens.
+    pub capture: Option<Box<Capture>>,
+    /// Its bytes are an event listener's words.
+    pub is_protocol: bool,
+    /// PROCESS_LOG events are wanted.
+    pub has_events: bool,
+}
+
+impl Reader {
+    /// Its log, for `clear` and reopening.
+    pub fn log_mut(&mut self) -> &mut ChildLog {
+        &mut self.log
+    }
+
+    /// Takes over a pipe; it is not watched yet.
+    pub fn new(fd: OwnedFd, log: ChildLog, of: ReaderOf<'_>) -> Self {
+        let ReaderOf { id, name, pid, channel, capture, is_protocol, has_events } = of;
+        let token = match channel {
+            Channel::Stdout => Token::Stdout(id),
+            Channel::Stderr => Token::Stderr(id),
+        };
+        let (id, name) = (Some(id.process), Rc::clone(name));
+        let (watch, failures) = (Watch::Retry, 0);
+        Self { fd, log, token, id, name, pid, channel, capture, is_protocol, has_events, watch, failures }
+    }
+
+    /// Hands what was read to the log, and to what else needs it.
+    fn take(&mut self, bytes: &[u8], observed: &mut Observed, sinks: &mut Sinks, now: Now) {
+        let Self { id, pid, channel, has_events, .. } = *self;
+        let Some(id) = id else {
+            self.log.write(bytes, sinks, now);
+            return;
+        };
+        let is_wanted = |text: &[u8]| (observed.copying || has_events) && !text.is_empty();
+        let mut pieces = Vec::new();
+        if self.is_protocol {
+            self.log.write(bytes, sinks, now);
+            pieces.push((What::Protocol, bytes.to_vec()));
+        } else if let Some(capture) = &mut self.capture {
+            for piece in capture.cut(bytes) {
+                let text = if piece.is_inside {
+                    let text = self.log.strip(&piece.text);
+                    capture.keep(&text);
+                    text
+                } else {
+                    self.log.write(&piece.text, sinks, now).to_vec()
+                };
+                if is_wanted(&text) {
+                    pieces.push((What::Output { has_events }, text));
+                }
+                if piece.is_last {
+                    pieces.push((What::Communication, capture.take()));
+                }
+            }
+        } else {
+            let text = self.log.write(bytes, sinks, now);
+            if is_wanted(text) {
+                pieces.push((What::Output { has_events }, text.to_vec()));
+            }
+        }
+        observed.heard.extend(pieces.into_iter().map(|(what, bytes)| Heard { id, pid, channel, what, bytes }));
+    }
+
+    /// Reads once, if its sink has room.
+    fn read(&mut self, buffer: &mut [u8], observed: &mut Observed, io: &mut Io<'_>) -> Read {
+        if let Flow::Blocked(stream) = self.log.flow(io.sinks) {
+            return Read::Blocked(stream);
+        }
+        match nix::unistd::read(&self.fd, buffer) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                self.failures = 0;
+                self.take(buffer.get(..count).unwrap_or_default(), observed, io.sinks, io.now);
+                Read::Data
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Read::Empty,
+            Err(why) => Read::Failed(why),
+        }
+    }
+
+    /// At the end of the pipe.
+    fn close(&mut self, observed: &mut Observed, io: &mut Io<'_>) {
+        if let Some(mut capture) = self.capture.take() {
+            let rest = capture.finish();
+            self.take(&rest, observed, io.sinks, io.now);
+        }
+        self.log.close(io.sinks, io.now);
+    }
+
+    /// Stops reading until the sink has room. The watch ends: a pipe without a writer would be ready again and again.
+    fn park(&mut self, stream: SinkId, io: &mut Io<'_>) {
+        self.unwatch(io.poll);
+        self.watch = Watch::Parked;
+        io.sinks.park(stream, self.token.encode());
+    }
+
+    fn unwatch(&mut self, poll: &Poll) {
+        if self.watch == Watch::On {
+            let _ = poll.remove(&self.fd);
+        }
+        self.watch = Watch::Retry;
+    }
+
+    fn warning(&self, what: &str, why: &str) -> String {
+        format!("cannot {what} the {} of '{}': {why}; trying again every second", self.channel.name(), self.name)
+    }
+}
+
+/// The writing end of a child's stdin.
+#[derive(Debug)]
+pub struct Stdin {
+    fd: OwnedFd,
+    queue: VecDeque<u8>,
+    token: Token,
+    /// It takes no more and is not watched for room: it is tried again later.
+    is_unwatched: bool,
+}
+
+impl Stdin {
+    /// Takes over a pipe, with nothing queued.
+    pub fn new(fd: OwnedFd, id: ChildId) -> Self {
+        Self { fd, queue: VecDeque::new(), token: Token::Stdin(id), is_unwatched: false }
+    }
+
+    /// How many bytes wait.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Queues bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.queue.extend(bytes);
+    }
+
+    /// Writes what it takes; `None`: it is closed.
+    pub fn flush(&mut self, poll: &Poll) -> Option<()> {
+        while !self.queue.is_empty() {
+            match nix::unistd::write(&self.fd, self.queue.as_slices().0) {
+                Ok(count) => drop(self.queue.drain(..count.min(self.queue.len()))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EPIPE) => return None,
+                Err(Errno::EAGAIN) => {
+                    // Added once, modified never: it is removed as soon as the queue is empty.
+                    let added = poll.add(&self.fd, self.token.encode(), Interest::Write);
+                    self.is_unwatched = added.is_err_and(|why| why.raw_os_error() != Some(libc::EEXIST));
+                    return Some(());
+                }
+                // Such as ENOMEM, which may pass.
+                Err(_) => {
+                    let _ = poll.remove(&self.fd);
+                    self.is_unwatched = true;
+                    return Some(());
+                }
+            }
+        }
+        self.queue = VecDeque::new();
+        self.is_unwatched = false;
+        let _ = poll.remove(&self.fd);
+        Some(())
+    }
+}
+
+/// What reads pipes, and the orphaned ones.
+#[derive(Debug)]
+pub struct Pipes {
+    buffer: Box<[u8]>,
+    /// Pipes of dead children, by number: the oldest first.
+    orphaned: BTreeMap<u32, Box<Reader>>,
+    next_number: u32,
+    /// So many orphaned pipes are kept in all.
+    pub max_orphaned: usize,
+    /// When what could not be watched or read is tried again.
+    retry_at: Option<Mono>,
+    /// What others than the logs are to know.
+    pub observed: Observed,
+}
+
+impl Default for Pipes {
+    fn default() -> Self {
+        Self {
+            buffer: vec![0; READ_BYTES].into(),
+            orphaned: BTreeMap::new(),
+            next_number: 0,
+            max_orphaned: usize::MAX,
+            retry_at: None,
+            observed: Observed::default(),
+        }
+    }
+}
+
+impl Pipes {
+    /// Begins to watch a pipe.
+    pub fn watch(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
+        match poll.add(&reader.fd, reader.token.encode(), Interest::Read) {
+            Ok(()) => reader.watch = Watch::On,
+            Err(why) => {
+                reader.failures = reader.failures.saturating_add(1);
+                self.retry_later(reader, "watch", &errno::name(&why), poll, now);
+            }
+        }
+    }
+
+    /// It is not watched for a second; a warning at the first time.
+    fn retry_later(&mut self, reader: &mut Reader, what: &str, why: &str, poll: &Poll, now: Now) {
+        if reader.failures <= 2 {
+            self.observed.warnings.push(reader.warning(what, why));
+            reader.failures = 3;
+        }
+        reader.unwatch(poll);
+        self.retry_at.get_or_insert(now.mono.after_ms(RETRY_MS));
+    }
+
+    /// When [`Pipes::retry`] is wanted.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.retry_at
+    }
+
+    /// Whether it is time to try again what could not be watched or read.
+    pub fn begin_retry(&mut self, now: Now) -> bool {
+        self.retry_at.take_if(|at| *at <= now.mono).is_some()
+    }
+
+    /// Tries again to watch a pipe.
+    pub fn retry(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
+        if reader.watch == Watch::Retry {
+            self.watch(reader, poll, now);
+        }
+    }
+
+    /// Tries again to write to a child's stdin; `None`: it is closed.
+    pub fn retry_stdin(&mut self, stdin: &mut Stdin, poll: &Poll, now: Now) -> Option<()> {
+        if stdin.is_unwatched { self.flush_stdin(stdin, poll, now) } else { Some(()) }
+    }
+
+    /// Writes what a child's stdin takes; `None`: it is closed.
+    pub fn flush_stdin(&mut self, stdin: &mut Stdin, poll: &Poll, now: Now) -> Option<()> {
+        stdin.flush(poll)?;
+        if stdin.is_unwatched {
+            self.retry_at.get_or_insert(now.mono.after_ms(RETRY_MS));
+        }
+        Some(())
+    }
+
+    /// Reads once from a pipe that is ready and hands the bytes on. Afterwards the pipe is there, or has ended and is closed.
+    pub fn read(&mut self, slot: &mut Option<Reader>, io: &mut Io<'_>) {
+        let Some(reader) = slot else { return };
+        match reader.read(&mut self.buffer, &mut self.observed, io) {
+            Read::Data | Read::Empty => {}
+            Read::Blocked(stream) => reader.park(stream, io),
+            Read::Failed(why) => self.failed(reader, why, io),
+            Read::End => {
+                reader.close(&mut self.observed, io);
+                *slot = None;
+            }
+        }
+    }
+
+    /// One failure may pass: it is read again at once.
+    fn failed(&mut self, reader: &mut Reader, why: Errno, io: &Io<'_>) {
+        reader.failures = reader.failures.saturating_add(1);
+        if reader.failures > 1 {
+            self.retry_later(reader, "read", &errno::Name(why as i32).to_string(), io.poll, io.now);
+        }
+    }
+
+    /// The sink for which this pipe waited has room again.
+    pub fn resume(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
+        if reader.watch == Watch::Parked {
+            self.watch(reader, poll, now);
+        }
+    }
+
+    /// Reads what a dead child has left in its pipe. It is closed, or orphaned where other processes hold its other end.
+    pub fn outlive(&mut self, mut reader: Reader, io: &mut Io<'_>) {
+        let mut blocked = None;
+        for _ in 0..DRAIN_READS {
+            match reader.read(&mut self.buffer, &mut self.observed, io) {
+                Read::Data => {}
+                Read::Failed(why) => self.failed(&mut reader, why, io),
+                Read::End => return reader.close(&mut self.observed, io),
+                Read::Empty => break,
+                Read::Blocked(stream) => {
+                    blocked = Some(stream);
+                    break;
+                }
+            }
+        }
+        // The words of a listener that has ended are not its successor's.
+        reader.is_protocol = false;
+        self.make_room(&reader, io);
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        reader.token = Token::Orphaned(number);
+        match blocked {
+            Some(stream) => reader.park(stream, io),
+            None => {
+                reader.unwatch(io.poll);
+                self.watch(&mut reader, io.poll, io.now);
+            }
+        }
+        self.orphaned.insert(number, Box::new(reader));
+    }
+
+    /// Closes the oldest orphaned pipe where there are too many, of this program or in all.
+    fn make_room(&mut self, of: &Reader, io: &mut Io<'_>) {
+        let is_same = |reader: &Reader| (&reader.name, reader.channel) == (&of.name, of.channel);
+        let same = || self.orphaned.iter().filter(|(_, reader)| is_same(reader));
+        let number = if same().count() >= ORPHANED_PER_NAME {
+            same().next()
+        } else if self.orphaned.len() >= self.max_orphaned {
+            self.orphaned.iter().next()
+        } else {
+            return;
+        };
+        let Some(mut oldest) = number.map(|(&number, _)| number).and_then(|number| self.orphaned.remove(&number))
+        else {
+            return;
+        };
+        oldest.close(&mut self.observed, io);
+        oldest.unwatch(io.poll);
+        self.observed.warnings.push(format!(
+            "closed the {} that process {} of '{}' has left open in the background: too many of them are open; \
+             what still writes to it gets SIGPIPE",
+            oldest.channel.name(),
+            oldest.pid,
+            oldest.name
+        ));
+    }
+
+    /// An orphaned pipe is ready.
+    pub fn read_orphaned(&mut self, number: u32, io: &mut Io<'_>) {
+        let mut slot = self.orphaned.remove(&number).map(|reader| *reader);
+        self.read(&mut slot, io);
+        if let Some(reader) = slot {
+            self.orphaned.insert(number, Box::new(reader));
+        }
+    }
+
+    /// The sink for which an orphaned pipe waited has room again.
+    pub fn resume_orphaned(&mut self, number: u32, poll: &Poll, now: Now) {
+        if let Some(mut reader) = self.orphaned.remove(&number) {
+            self.resume(&mut reader, poll, now);
+            self.orphaned.insert(number, reader);
+        }
+    }
+
+    /// Tries again to watch orphaned pipes.
+    pub fn retry_orphaned(&mut self, poll: &Poll, now: Now) {
+        let mut orphaned = std::mem::take(&mut self.orphaned);
+        for reader in orphaned.values_mut() {
+            self.retry(reader, poll, now);
+        }
+        self.orphaned = orphaned;
+    }
+
+    /// Another configuration comes into use: what orphaned pipes bring goes to their logs only.
+    pub fn forget_processes(&mut self) {
+        for reader in self.orphaned.values_mut() {
+            reader.id = None;
+        }
+    }
+
+    /// The end: reads what is in orphaned pipes.
+    pub fn drain_orphaned(&mut self, io: &mut Io<'_>) {
+        for (_, mut reader) in std::mem::take(&mut self.orphaned) {
+            for _ in 0..DRAIN_READS {
+                if !matches!(reader.read(&mut self.buffer, &mut self.observed, io), Read::Data) {
+                    break;
+                }
+            }
+            reader.close(&mut self.observed, io);
+        }
+    }
+
+    /// The tokens of orphaned pipes.
+    pub fn orphaned(&self) -> impl Iterator<Item = Token> {
+        self.orphaned.keys().copied().map(Token::Orphaned)
+    }
+
+    /// The logs of orphaned pipes.
+    pub fn logs_mut(&mut self) -> impl Iterator<Item = &mut ChildLog> {
+        self.orphaned.values_mut().map(|reader| &mut reader.log)
+    }
+}

@@ -1,0 +1,130 @@
+//! What the poll's tokens mean.
+
+use crate::supervision::ProcId;
+
+/// What a child is to its process. A process has at most one child of each role at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The program itself.
+    Program,
+}
+
+impl Role {
+    const ALL: [Role; 1] = [Role::Program];
+}
+
+/// Names a child in the table of children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChildId {
+    /// The process that it belongs to.
+    pub process: ProcId,
+    /// What it is to that process.
+    pub role: Role,
+}
+
+impl ChildId {
+    /// The program of a process.
+    #[must_use]
+    pub const fn program(process: ProcId) -> Self {
+        Self { process, role: Role::Program }
+    }
+}
+
+/// What is ready. The order is the order of service: clients come before pipes, so that a client need not wait until all that
+/// programs have written is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Token {
+    /// The signal descriptor.
+    Signals,
+    /// The n-th listening socket.
+    Listener(u32),
+    /// The n-th client.
+    Connection(u32),
+    /// A child's stdout.
+    Stdout(ChildId),
+    /// A child's stderr.
+    Stderr(ChildId),
+    /// A child's stdin.
+    Stdin(ChildId),
+    /// A pipe whose child has ended, by its number.
+    Orphaned(u32),
+    /// The stream with this sink number, which has something queued.
+    Stream(u32),
+}
+
+impl Token {
+    /// The number that stands for it. Tokens are ordered as their numbers are; the last 32 bits of the number are the n of a
+    /// listening socket or client.
+    #[must_use]
+    pub const fn encode(self) -> u64 {
+        let (kind, role, n) = match self {
+            Token::Signals => (0, 0, 0),
+            Token::Listener(n) => (1, 0, n),
+            Token::Connection(n) => (2, 0, n),
+            Token::Stdout(id) => (3, id.role as u64, id.process),
+            Token::Stderr(id) => (4, id.role as u64, id.process),
+            Token::Stdin(id) => (5, id.role as u64, id.process),
+            Token::Orphaned(n) => (6, 0, n),
+            Token::Stream(n) => (7, 0, n),
+        };
+        kind << 40 | role << 32 | n as u64
+    }
+
+    /// The token that a number stands for, if it does.
+    #[must_use]
+    pub fn decode(number: u64) -> Option<Self> {
+        let n = u32::try_from(number & u64::from(u32::MAX)).ok()?;
+        let role = Role::ALL.get(usize::try_from(number >> 32 & 0xff).ok()?).copied()?;
+        let child = ChildId { process: n, role };
+        let token = match number >> 40 {
+            0 => Token::Signals,
+            1 => Token::Listener(n),
+            2 => Token::Connection(n),
+            3 => Token::Stdout(child),
+            4 => Token::Stderr(child),
+            5 => Token::Stdin(child),
+            6 => Token::Orphaned(n),
+            7 => Token::Stream(n),
+            _ => return None,
+        };
+        (token.encode() == number).then_some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_comes_back_and_tokens_are_in_the_order_of_their_numbers() {
+        let mut all = vec![Token::Signals];
+        let numbers = [0, 1, 77, u32::MAX - 1, u32::MAX];
+        let children: Vec<_> =
+            Role::ALL.iter().flat_map(|&role| numbers.map(|process| ChildId { process, role })).collect();
+        all.extend(numbers.map(Token::Listener));
+        all.extend(numbers.map(Token::Connection));
+        all.extend(children.iter().copied().map(Token::Stdout));
+        all.extend(children.iter().copied().map(Token::Stderr));
+        all.extend(children.iter().copied().map(Token::Stdin));
+        all.extend(numbers.map(Token::Orphaned));
+        all.extend(numbers.map(Token::Stream));
+        for pair in all.windows(2) {
+            assert!(pair[0] < pair[1] || matches!(pair[0], Token::Stdout(_) | Token::Stderr(_) | Token::Stdin(_)));
+        }
+        for &token in &all {
+            assert_eq!(Token::decode(token.encode()), Some(token));
+            for &other in &all {
+                assert_eq!(token == other, token.encode() == other.encode(), "{token:?} {other:?}");
+                let kinds = std::mem::discriminant(&token) != std::mem::discriminant(&other);
+                assert!(!kinds || (token < other) == (token.encode() < other.encode()), "{token:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_numbers_mean_nothing() {
+        for number in [1, 1 << 32, 1 << 40 | 1 << 32, 3 << 40 | 9 << 32, 8 << 40, 1 << 63, u64::MAX] {
+            assert_eq!(Token::decode(number), None, "{number:#x}");
+        }
+    }
+}
