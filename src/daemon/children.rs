@@ -304,7 +304,8 @@ fn new_child(
     [stdin, stdout, stderr]: [Option<OwnedFd>; 3],
     [stdout_log, stderr_log]: [Option<ChildLog>; 2],
 ) -> Child {
-    let name: Rc<str> = format!("{}:{}", process.group.name, process.config.name).into();
+    let (group, name) = (&*process.group.name, &*process.config.name);
+    let name: Rc<str> = if group == name { name.into() } else { format!("{group}:{name}").into() };
     let reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, channel, config: &ChannelConfig| {
         let (fd, log) = fd.zip(log)?;
         let is_protocol = channel == Channel::Stdout && process.is_listener();

@@ -98,7 +98,7 @@ pub struct Reader {
     token: Token,
     /// Whose it is; `None`: of an earlier configuration, so that its bytes go to its log only.
     id: Option<ProcId>,
-    /// For messages, and to count the orphaned pipes of one program: `group:name`.
+    /// For messages, and to count the orphaned pipes of one program: `name` or `group:name`.
     name: Rc<str>,
     pid: Pid,
     channel: Channel,
@@ -129,7 +129,7 @@ enum Read {
 pub struct ReaderOf<'a> {
     /// Whose it is.
     pub id: ChildId,
-    /// `group:name`.
+    /// `name` or `group:name`.
     pub name: &'a Rc<str>,
     /// The child.
     pub pid: Pid,
@@ -456,11 +456,11 @@ impl Pipes {
         oldest.close(&mut self.observed, io);
         oldest.unwatch(io.poll);
         self.observed.warnings.push(format!(
-            "closed the {} that process {} of '{}' has left open in the background: too many of them are open; \
-             what still writes to it gets SIGPIPE",
+            "closed the {} of '{}' that former process {} has left open in the background: too many are open; \
+             a process that still writes to it gets SIGPIPE",
             oldest.channel.name(),
-            oldest.pid,
-            oldest.name
+            oldest.name,
+            oldest.pid
         ));
     }
 

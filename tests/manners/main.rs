@@ -15,6 +15,7 @@ mod harness;
 
 mod differences;
 mod ending;
+mod faults;
 mod loads;
 mod network;
 

@@ -1,0 +1,178 @@
+//! What must not end, stall or silence it: a stderr that nobody reads, pipes that outlive their program, system calls and memory
+//! that fail.
+
+use super::rsup;
+use crate::harness::{Beside, Sandbox, Subject, code_of, wait_for};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2, write};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+/// What nobody reads, full: both ends.
+fn full(kind: &str) -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = match kind {
+        "pipe" => pipe2(OFlag::O_CLOEXEC).unwrap(),
+        _ => {
+            let pty = openpty(None, None).unwrap();
+            (pty.master, pty.slave)
+        }
+    };
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while write(&writer, &[b'x'; 1024]).is_ok() || write(&writer, b"x").is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+/// rsup with stderr (and stdout) full and not read; its end.
+fn end_with_full_stderr(kind: &str, conf: &str, both: bool, when_up: Option<Signal>) -> i32 {
+    let sandbox = Sandbox::new(Subject::Rsup, conf);
+    let (_reader, writer) = full(kind);
+    let mut command = sandbox.command("rsup");
+    command.arg("-c").arg(sandbox.dir.join("supervisord.conf")).stdin(Stdio::null());
+    command.stdout(if both { writer.try_clone().unwrap().into() } else { Stdio::null() });
+    let mut rsup = Beside(command.stderr(writer).spawn().unwrap());
+    if let Some(signal) = when_up {
+        wait_for("an answer", || sandbox.rpc("supervisor.getState", serde_json::json!([])).ok());
+        kill(Pid::from_raw(rsup.0.id() as i32), signal).unwrap();
+    }
+    code_of(wait_for("the end", || rsup.0.try_wait().unwrap()))
+}
+
+#[test]
+fn a_stderr_that_is_not_read_delays_no_end() {
+    let essential = "[program:x]\ncommand=/bin/sh -c 'exit 7'\nessential=true\nstartsecs=0\nautorestart=false\n";
+    let quiet = "[program:x]\ncommand=sleep 1000\n";
+    let loud = "[program:x]\ncommand=yes\nstderr_logfile=/dev/stderr\nstdout_logfile=/dev/stderr\n\
+        stdout_logfile_maxbytes=0\nstderr_logfile_maxbytes=0\n";
+    for kind in ["pipe", "terminal"] {
+        for both in [false, true] {
+            for (conf, signal, code) in [
+                (essential, None, 7),
+                (quiet, Some(Signal::SIGTERM), 0),
+                (loud, Some(Signal::SIGTERM), 0),
+                (
+                    "[supervisord]\nexit_when=all_done\n[program:x]\ncommand=true\nstartsecs=0\nautorestart=false\n",
+                    None,
+                    0,
+                ),
+                ("[program:x]\ncommand=sleep 1\nautorestart=perhaps\n", None, 2),
+            ] {
+                let got = end_with_full_stderr(kind, conf, both, signal);
+                assert_eq!(got, code, "{kind}, stdout too: {both}, {conf}");
+            }
+        }
+    }
+}
+
+/// A wrapper's command: what it leaves in the background writes a line each 20 ms, for 60 s, and notes how many it has written.
+fn leaves_behind(name: &str, redirect: &str, then: &str) -> String {
+    format!(
+        "command=sh -c '(i=0; while [ $i -lt 3000 ]; do echo tick $i{redirect} || exit 1; i=$((i+1)); \
+         echo $i >{{dir}}/{name}.new; mv {{dir}}/{name}.new {{dir}}/{name}; sleep 0.02; done) & {then}'\n"
+    )
+}
+
+fn written(sandbox: &Sandbox, name: &str) -> u32 {
+    sandbox.read(name).trim().parse().unwrap_or(0)
+}
+
+/// What `name`'s program has left in the background writes on.
+fn writes_on(sandbox: &Sandbox, name: &str) {
+    let before = written(sandbox, name);
+    wait_for(&format!("{name} goes on, {before} lines so far"), || (written(sandbox, name) > before + 5).then_some(()));
+}
+
+#[test]
+fn what_a_program_leaves_in_the_background_writes_on_whatever_is_done_with_its_output() {
+    let options = [
+        ("file", "", "stdout_logfile={dir}/file.log"),
+        ("none", "", "stdout_logfile=NONE"),
+        ("auto", "", ""),
+        ("error", " >&2", "stderr_logfile={dir}/error.log"),
+        ("merged", " >&2", "redirect_stderr=true\nstdout_logfile={dir}/merged.log"),
+        ("stream", "", "stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0"),
+        ("prefix", "", "stdout_logfile={dir}/prefix.log\nstdout_format=prefix"),
+        ("captured", "", "stdout_logfile={dir}/captured.log\nstdout_capture_maxbytes=1MB"),
+        ("events", "", "stdout_logfile={dir}/events.log\nstdout_events_enabled=true"),
+        ("small", "", "stdout_logfile={dir}/small.log\nstdout_logfile_maxbytes=100\nstdout_logfile_backups=1"),
+    ];
+    let mut conf = String::new();
+    for (name, redirect, keys) in options {
+        let command = leaves_behind(&format!("{name}.count"), redirect, "sleep 0.2");
+        conf += &format!("[program:{name}]\n{command}startsecs=0\nautorestart=false\n{keys}\n");
+    }
+    let mut sandbox = rsup(&conf);
+    for (name, ..) in options {
+        sandbox.until(name, "EXITED");
+        writes_on(&sandbox, &format!("{name}.count"));
+    }
+    for name in ["file", "error", "merged", "prefix", "captured", "events"] {
+        let lines = written(&sandbox, &format!("{name}.count"));
+        sandbox.until_file(&format!("{name}.log"), &format!("tick {}\n", lines + 2));
+    }
+    // A log that is reopened gets what comes later.
+    fs::rename(sandbox.dir.join("file.log"), sandbox.dir.join("file.log.old")).unwrap();
+    sandbox.signal(Signal::SIGUSR2);
+    sandbox.until_file("file.log", "tick");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn what_a_program_leaves_in_the_background_writes_on_however_the_leader_went() {
+    let part = |name: &str, then: &str, keys: &str| {
+        let command = leaves_behind(&format!("{name}.count"), "", then);
+        format!(
+            "[program:{name}]\n{command}startsecs=0\nautorestart=false\nstdout_logfile={{dir}}/{name}.log\n{keys}\n"
+        )
+    };
+    let stays = part("stopped", "exec sleep 1000", "") + &part("crashed", "sleep 0.2; kill -9 $$", "");
+    let goes = part("removed", "exec sleep 1000", "");
+    let mut sandbox = rsup(&format!("{stays}{goes}"));
+    sandbox.until("crashed", "EXITED");
+    for name in ["stopped", "removed"] {
+        sandbox.until(name, "RUNNING");
+        assert_eq!(sandbox.ctl(&["stop", name]).code, 0);
+    }
+    sandbox.reconfigure(&stays);
+    assert_eq!(sandbox.ctl(&["update"]).code, 0);
+    for name in ["stopped", "crashed", "removed"] {
+        writes_on(&sandbox, &format!("{name}.count"));
+    }
+    sandbox.reconfigure("[program:other]\ncommand=sleep 1000\n");
+    assert_eq!(sandbox.ctl(&["reload"]).code, 0);
+    sandbox.until("other", "RUNNING");
+    for name in ["stopped", "crashed", "removed"] {
+        writes_on(&sandbox, &format!("{name}.count"));
+        let lines = written(&sandbox, &format!("{name}.count"));
+        sandbox.until_file(&format!("{name}.log"), &format!("tick {}\n", lines + 2));
+    }
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn pipes_that_are_left_open_in_the_background_do_not_pile_up() {
+    let mut sandbox = rsup(
+        "[program:leaves]\ncommand=sh -c 'sleep 1000 & echo $! >>{dir}/pids'\nstartsecs=0\nautorestart=false\nautostart=false\n",
+    );
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", sandbox.pid())).unwrap().count();
+    let mut after_ten = 0;
+    for n in 1..=30 {
+        assert_eq!(sandbox.ctl(&["start", "leaves"]).code, 0);
+        wait_for("another", || (sandbox.read("pids").lines().count() == n).then_some(()));
+        sandbox.until("leaves", "EXITED");
+        if n == 10 {
+            after_ten = descriptors();
+        }
+    }
+    // The connection of the client that asked last may be there or not.
+    assert!(descriptors() <= after_ten + 1, "{} after {after_ten}", descriptors());
+    assert!(sandbox.log().contains("closed the stdout of 'leaves' that former process"), "{}", sandbox.log());
+    for pid in sandbox.read("pids").lines() {
+        kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    }
+    wait_for("closed pipes", || (descriptors() <= after_ten - 15).then_some(()));
+    assert_eq!(sandbox.stop(), 0);
+}
