@@ -39,13 +39,23 @@ struct Child {
     stdout: Option<Reader>,
     stderr: Option<Reader>,
     /// What it shares with its FastCGI group, held for as long as it lives.
-    socket: Option<Rc<OwnedFd>>,
+    _socket: Option<Rc<OwnedFd>>,
 }
 
 impl Child {
     fn readers_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
         [self.stdout.as_mut(), self.stderr.as_mut()].into_iter().flatten()
     }
+}
+
+/// A child that has just been started.
+#[derive(Debug)]
+pub struct Started {
+    /// Its number.
+    pub pid: Pid,
+    /// Our ends of the pipes to its stdin, and from its stdout and stderr.
+    ends: [Option<OwnedFd>; 3],
+    socket: Option<Rc<OwnedFd>>,
 }
 
 /// All children.
@@ -75,17 +85,13 @@ pub struct Death {
 }
 
 impl Children {
-    /// Starts a child; the error is what Supervisor would say (census §4.5). It leaves the logs to the caller, to be closed.
-    pub fn spawn(
-        &mut self,
-        id: ChildId,
+    /// Starts a child, which is then to be [added](Children::insert); the error is what Supervisor would say (census §4.5).
+    pub fn start(
+        &self,
         process: &Process,
         (program, words): &(CString, Vec<String>),
-        logs: &mut [Option<ChildLog>; 2],
         around: &Surroundings,
-        poll: &Poll,
-        now: Now,
-    ) -> Result<Pid, String> {
+    ) -> Result<Started, String> {
         let config = &*process.config;
         let name = &config.name;
         let argv = Words::of(words).map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
@@ -122,16 +128,27 @@ impl Children {
             Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
-        let ends = pipes.map(|pipe| pipe.map(|pipe| pipe.ours));
-        let mut child = new_child(id, pid, process, ends, std::mem::take(logs));
-        child.socket = socket;
+        Ok(Started { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket })
+    }
+
+    /// Adds a child that has just been started, and watches its pipes.
+    pub fn insert(
+        &mut self,
+        id: ChildId,
+        process: &Process,
+        started: Started,
+        logs: [Option<ChildLog>; 2],
+        poll: &Poll,
+        now: Now,
+    ) {
+        let pid = started.pid;
+        let mut child = new_child(id, process, started, logs);
         for reader in child.readers_mut() {
             self.pipes.watch(reader, poll, now);
         }
         self.sweepers = self.sweepers.saturating_add(usize::from(child.sweep));
         self.by_pid.insert(pid, id);
         self.by_id.insert(id, Box::new(child));
-        Ok(pid)
     }
 
     /// Another configuration comes into use: children of the earlier one that could not be ended are orphans from now on.
@@ -299,9 +316,8 @@ impl Children {
 /// A child that has just been spawned, with our ends of its pipes.
 fn new_child(
     id: ChildId,
-    pid: Pid,
     process: &Process,
-    [stdin, stdout, stderr]: [Option<OwnedFd>; 3],
+    Started { pid, ends: [stdin, stdout, stderr], socket }: Started,
     [stdout_log, stderr_log]: [Option<ChildLog>; 2],
 ) -> Child {
     let (group, name) = (&*process.group.name, &*process.config.name);
@@ -327,7 +343,7 @@ fn new_child(
         stdin: stdin.map(|fd| Stdin::new(fd, id)),
         stdout: reader(stdout, stdout_log, Channel::Stdout, &config.stdout),
         stderr: reader(stderr, stderr_log, Channel::Stderr, &config.stderr),
-        socket: None,
+        _socket: socket,
     }
 }
 

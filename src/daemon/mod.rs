@@ -330,13 +330,18 @@ impl Daemon {
         let command = children::resolve(&process.config, &self.around)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
-        let spawned =
-            self.children.spawn(ChildId::program(id), process, &command, &mut logs, &self.around, &self.poll, self.now);
+        let started = self.children.start(process, &command, &self.around);
+        let started = started.map(|started| {
+            let pid = started.pid;
+            let logs = std::mem::take(&mut logs);
+            self.children.insert(ChildId::program(id), process, started, logs, &self.poll, self.now);
+            pid
+        });
         for log in logs.iter_mut().flatten() {
             log.close(&mut self.sinks, self.now);
         }
         self.events.restarted(id);
-        spawned
+        started
     }
 
     /// Shows early that the sockets of these processes' groups can be made (census §10).
