@@ -41,8 +41,16 @@ pub(super) struct Client {
     /// How much of both is written.
     sent: usize,
     doing: Doing,
-    /// What the poll waits for.
+    /// What it waits for.
     pub(super) interest: Interest,
+    /// What the poll waits for on its behalf; `None`: the poll does not know it.
+    pub(super) registered: Option<Interest>,
+    /// When it has another turn, after a system call failed for want of memory.
+    pub(super) retry: Option<Mono>,
+    /// Counts what was read, written or worked out.
+    pub(super) progress: u64,
+    /// Why the last read or write failed, if that was for want of memory.
+    pub(super) failure: Option<Errno>,
     /// It sends no more.
     has_ended: bool,
     /// The connection ends when all is written.
@@ -91,6 +99,10 @@ impl Client {
             sent: 0,
             doing: Doing::Reading,
             interest: Interest::Read,
+            registered: None,
+            retry: None,
+            progress: 0,
+            failure: None,
             has_ended: false,
             is_last: false,
             was_told_to_continue: false,
@@ -135,8 +147,8 @@ impl Client {
     /// Takes the brain's reply.
     pub(super) fn resume(&mut self, reply: Reply, host: &mut dyn Host) {
         if let Doing::Answering { mut call, pending, .. } = std::mem::replace(&mut self.doing, Doing::Reading) {
-            let progress = pending.resume(reply, host, call.ticket, &mut call.body);
-            self.progress(progress, call, host.now());
+            let answered = pending.resume(reply, host, call.ticket, &mut call.body);
+            self.answered(answered, call, host.now());
         }
     }
 
@@ -159,8 +171,9 @@ impl Client {
             }
             match std::mem::replace(&mut self.doing, Doing::Reading) {
                 Doing::Answering { mut call, pending, is_paused: true } => {
-                    let progress = pending.go_on(host, call.ticket, &mut call.body);
-                    self.progress(progress, call, host.now());
+                    let answered = pending.go_on(host, call.ticket, &mut call.body);
+                    self.progress = self.progress.wrapping_add(1);
+                    self.answered(answered, call, host.now());
                     if matches!(self.doing, Doing::Answering { is_paused: true, .. }) {
                         return Some(Interest::Write);
                     }
@@ -225,12 +238,21 @@ impl Client {
         let read = sockets::receive(&self.socket, piece);
         self.input.truncate(filled.saturating_add(read.unwrap_or(0)));
         match read {
-            Ok(0) => self.has_ended = true,
-            Ok(_) if filled == 0 => self.since = now,
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Ok(bytes) => {
+                self.progress = self.progress.wrapping_add(1);
+                self.has_ended |= bytes == 0;
+                if bytes > 0 && filled == 0 {
+                    self.since = now;
+                }
+                Ok(())
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => Ok(()),
+            Err(errno) if is_want_of_memory(errno) => {
+                self.failure = Some(errno);
+                Ok(())
+            }
+            Err(errno) => Err(errno),
         }
-        Ok(())
     }
 
     /// Writes what there is room for; `true`: all is written.
@@ -242,9 +264,16 @@ impl Client {
             };
             let Some(rest) = rest.filter(|rest| !rest.is_empty()) else { break };
             match sockets::transmit(&self.socket, rest) {
-                Ok(sent) => (self.sent, self.since) = (self.sent.saturating_add(sent), now),
-                Err(Errno::EAGAIN) => return Ok(false),
+                Ok(sent) => {
+                    (self.sent, self.since) = (self.sent.saturating_add(sent), now);
+                    self.progress = self.progress.wrapping_add(1);
+                }
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(errno) if is_want_of_memory(errno) => {
+                    self.failure = Some(errno);
+                    return Ok(false);
+                }
                 Err(errno) => return Err(errno),
             }
         }
@@ -338,7 +367,7 @@ impl Client {
         let may_twiddle = service.is_some_and(|service| service.guard.is_none() || service.credentials.is_some());
         let served = Served { twiddler: server.served.twiddler && may_twiddle, ..server.served };
         match rpc::call(&request.body, served, host, call.ticket, &mut call.body) {
-            Ok(progress) => self.progress(progress, call, host.now()),
+            Ok(progress) => self.answered(progress, call, host.now()),
             Err(_) => self.say(Response::error(400), request.framing, host.now()),
         }
     }
@@ -359,13 +388,13 @@ impl Client {
                     call.ticket,
                     &mut call.body,
                 );
-                self.progress(progress, call, host.now());
+                self.answered(progress, call, host.now());
             }
         }
         true
     }
 
-    fn progress(&mut self, progress: Progress, call: Call, now: Now) {
+    fn answered(&mut self, progress: Progress, call: Call, now: Now) {
         let (pending, is_paused) = match progress {
             Progress::Done => {
                 let Call { body, framing, page, .. } = call;
@@ -408,6 +437,10 @@ fn followed(path: &str, host: &dyn Host) -> Option<PathBuf> {
     let (group, name) = split_namespec(namespec);
     let id = host.supervision().find(group, name?)?;
     host.process_log(id, channel).map(Path::to_path_buf)
+}
+
+fn is_want_of_memory(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
 }
 
 /// Empties a buffer, and gives a large one back.

@@ -31,9 +31,13 @@ const CLIENTS_MAX: usize = 2000;
 const ACCEPTS_A_TURN: usize = 64;
 /// What all clients together may make us hold, in bytes; a client that takes us beyond it is dropped.
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// Descriptors that we keep for a time when programs have taken all others: one for a client, one to lend it while it is
-/// answered (a file to read), one to turn the next one away.
-const SPARES: usize = 3;
+/// Descriptors that are kept for a time when programs have taken all others: one for a client, one that it can use while it
+/// is answered (a file to read).
+const SPARES: usize = 2;
+/// A system call that fails for want of memory or descriptors is tried again after so long, in milliseconds.
+const RETRY_MILLIS: u64 = 100;
+/// Such a failure is reported at most so often, in milliseconds.
+const REPORT_MILLIS: u64 = 60_000;
 /// At the end, clients have so long to take their last answer, in milliseconds.
 const LAST_ANSWER_MILLIS: u64 = 100;
 
@@ -69,6 +73,25 @@ pub struct Server {
     looked: (u64, Mono),
     /// They have changed since.
     is_behind: bool,
+    /// When the next client is to be tried again, if one is.
+    retries: Option<Mono>,
+    /// Whether descriptors that were given up for it let the last client in.
+    room_helps: bool,
+    /// Lines for the log.
+    said: Said,
+    /// Until when each kind of failure is not reported again.
+    reported: [Option<Mono>; 3],
+}
+
+/// What fails for want of memory or descriptors.
+#[derive(Debug, Clone, Copy)]
+enum Failing {
+    /// accept4(2)
+    Accept,
+    /// epoll_ctl(2)
+    Wait,
+    /// recv(2), send(2)
+    Transfer,
 }
 
 /// One listening socket.
@@ -80,6 +103,8 @@ struct Service {
     guard: Option<Guard>,
     /// Only root and our own user may come.
     is_private: bool,
+    /// No client is let in until then.
+    paused_until: Option<Mono>,
 }
 
 impl Server {
@@ -107,6 +132,10 @@ impl Server {
             following: BTreeSet::new(),
             looked: (0, Mono::default()),
             is_behind: false,
+            retries: None,
+            room_helps: true,
+            said: Said::new(),
+            reported: [None; 3],
         };
         server.refill();
         for section in &config.http {
@@ -115,14 +144,21 @@ impl Server {
                     listen::announce(section, &listener, &config.rpc_interfaces, &mut said);
                     let credentials = section.credentials.clone();
                     let guard = Guard::of(section);
-                    server.services.push(Service { listener, credentials, guard, is_private: false });
+                    server.services.push(Service {
+                        listener,
+                        credentials,
+                        guard,
+                        is_private: false,
+                        paused_until: None,
+                    });
                 }
                 Err(why) => problems.push(why),
             }
         }
         if config.http.is_empty() {
             let listener = listen::listen_by_default(&mut said).into_iter();
-            let private = |listener| Service { listener, credentials: None, guard: None, is_private: true };
+            let private =
+                |listener| Service { listener, credentials: None, guard: None, is_private: true, paused_until: None };
             server.services.extend(listener.map(private));
         }
         for (n, service) in (0..).zip(&server.services) {
@@ -145,14 +181,25 @@ impl Server {
 
     /// Lets clients in that wait at the n-th listening socket.
     pub fn accept(&mut self, n: u32, now: Now) {
+        if at(&self.services, n).is_some_and(|service| service.paused_until.is_some()) {
+            return;
+        }
+        let mut has_made_room = false;
         for _ in 0..ACCEPTS_A_TURN {
             let socket = match self.take_in(n) {
                 Ok(socket) => socket,
-                // Some descriptor is free again, or it never will be.
-                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) if self.make_room(n) => continue,
-                Err(Errno::ECONNABORTED | Errno::EINTR) => continue,
-                Err(_) => return,
+                Err(Errno::EAGAIN) => return,
+                Err(errno) if sockets::is_of_one_client(errno) => continue,
+                Err(Errno::EMFILE | Errno::ENFILE) if !has_made_room && self.make_room(n) => {
+                    has_made_room = true;
+                    continue;
+                }
+                Err(errno) => {
+                    self.room_helps &= !has_made_room;
+                    return self.pause(n, errno, now);
+                }
             };
+            (has_made_room, self.room_helps) = (false, true);
             let is_private = at(&self.services, n).is_some_and(|service| service.is_private);
             let is_ours = |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw();
             if is_private && !sockets::peer_uid(&socket).is_ok_and(is_ours) {
@@ -169,20 +216,60 @@ impl Server {
         at(&self.services, n).ok_or(Errno::EAGAIN)?.listener.accept()
     }
 
-    /// Without a descriptor for the next client: takes one of ours, or an idle client's, or else closes the next client,
-    /// since the listening socket would be ready for ever.
+    /// Gives up a descriptor for the next client: a spare, or an idle client's. `false`: there is none, or the last one did not
+    /// help.
     fn make_room(&mut self, n: u32) -> bool {
-        if self.spares.len() > SPARES.saturating_sub(1) {
-            self.spares.pop();
-        } else if !self.drop_oldest(n) {
-            let spare = self.spares.pop();
-            let had_one = spare.is_some();
-            drop(spare);
-            drop(self.take_in(n));
-            self.refill();
-            return had_one;
+        if !self.room_helps {
+            return false;
         }
-        true
+        if self.spares.len() >= SPARES {
+            self.spares.pop();
+            return true;
+        }
+        self.drop_oldest(n)
+    }
+
+    /// Lets no client in at this socket for a moment. They stay in its queue, which would else be ready without end.
+    fn pause(&mut self, n: u32, errno: Errno, now: Now) {
+        let token = self.tokens[0] | u64::from(n);
+        let Some(service) = usize::try_from(n).ok().and_then(|n| self.services.get_mut(n)) else { return };
+        service.paused_until = Some(now.mono.after_ms(RETRY_MILLIS));
+        let waits_no_more = self.poll.modify(&service.listener, token, Interest::Nothing);
+        self.report(Failing::Accept, errno as i32, now.mono);
+        if let Err(error) = waits_no_more {
+            self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now.mono);
+        }
+    }
+
+    /// Waits again for clients at the sockets whose pause is over.
+    fn resume(&mut self, now: Mono) {
+        let mut failed = None;
+        for (n, service) in (0..).zip(&mut self.services) {
+            if service.paused_until.is_some_and(|until| until <= now) {
+                let waits = self.poll.modify(&service.listener, self.tokens[0] | n, Interest::Read);
+                service.paused_until = waits.is_err().then(|| now.after_ms(RETRY_MILLIS));
+                failed = failed.or(waits.err());
+            }
+        }
+        if let Some(error) = failed {
+            self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now);
+        }
+    }
+
+    /// Notes a failure for the log, unless it was noted a short time ago.
+    fn report(&mut self, failing: Failing, errno: i32, now: Mono) {
+        let [accept, wait, transfer] = &mut self.reported;
+        let (quiet_until, what) = match failing {
+            Failing::Accept => (accept, "accept a client"),
+            Failing::Wait => (wait, "wait for a client"),
+            Failing::Transfer => (transfer, "read from or write to a client"),
+        };
+        if quiet_until.is_none_or(|until| until <= now) {
+            *quiet_until = Some(now.after_ms(REPORT_MILLIS));
+            let name = errno::Name(errno);
+            let line = format!("cannot {what}: {name}; clients wait, and this is tried again every {RETRY_MILLIS} ms");
+            self.said.push((LogLevel::Error, line));
+        }
     }
 
     fn refill(&mut self) {
@@ -193,10 +280,8 @@ impl Server {
     fn let_in(&mut self, socket: OwnedFd, service: u32, now: Now) {
         let place = self.clients.iter().position(Option::is_none).unwrap_or(self.clients.len());
         let Ok(n) = u32::try_from(place) else { return };
-        if self.poll.add(&socket, self.token(n), Interest::Read).is_err() {
-            return;
-        }
-        let client = Client::new(socket, service, now.mono);
+        let mut client = Client::new(socket, service, now.mono);
+        self.register(&mut client, n, now.mono);
         self.note_expiry(client.expiry());
         let client = Some(Box::new(client));
         match self.clients.get_mut(place) {
@@ -204,6 +289,30 @@ impl Server {
             None => self.clients.push(client),
         }
         self.open = self.open.saturating_add(1);
+    }
+
+    /// Makes the poll wait for what a client waits for. Where that fails, the client has another turn later.
+    fn register(&mut self, client: &mut Client, n: u32, now: Mono) {
+        let wanted = client.interest;
+        let done = match client.registered {
+            Some(registered) if registered == wanted => return,
+            Some(_) => self.poll.modify(&client.socket, self.token(n), wanted),
+            None => self.poll.add(&client.socket, self.token(n), wanted),
+        };
+        match done {
+            Ok(()) => client.registered = Some(wanted),
+            Err(error) => {
+                self.retry(client, now);
+                self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now);
+            }
+        }
+    }
+
+    /// A client has another turn later.
+    fn retry(&mut self, client: &mut Client, now: Mono) {
+        let at = now.after_ms(RETRY_MILLIS);
+        client.retry = Some(at);
+        self.retries = Some(self.retries.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn token(&self, n: u32) -> u64 {
@@ -227,7 +336,23 @@ impl Server {
         if ready.readable && ready.writable && client.ticket().is_some() {
             return self.hang_up(&client, host);
         }
+        let before = client.progress;
         self.advance(client, n, ready.readable, host);
+        // The poll says that it can go on, and it cannot: its calls fail for want of memory.
+        let is_stuck = |client: &mut Box<Client>| client.progress == before;
+        if let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(is_stuck)) {
+            if self.poll.remove(&client.socket).is_ok() {
+                client.registered = None;
+            }
+            let now = host.now().mono;
+            self.retry(&mut client, now);
+            if let Some(errno) = client.failure.take() {
+                self.report(Failing::Transfer, errno as i32, now);
+            }
+            if let Some(slot) = slot(&mut self.clients, n) {
+                *slot = Some(client);
+            }
+        }
     }
 
     /// The brain's reply; a client that has gone does not get it.
@@ -254,10 +379,8 @@ impl Server {
         self.held = self.held.saturating_sub(client.held).saturating_add(held);
         client.held = held;
         let Some(interest) = next.filter(|_| self.held <= HELD_MAX_BYTES) else { return self.hang_up(&client, host) };
-        if interest != client.interest && self.poll.modify(&client.socket, self.token(n), interest).is_err() {
-            return self.hang_up(&client, host);
-        }
         client.interest = interest;
+        self.register(&mut client, n, host.now().mono);
         self.note_expiry(client.expiry());
         if client.follows() {
             self.following.insert(n);
@@ -271,6 +394,13 @@ impl Server {
     /// `changes` counts that.
     pub fn tend(&mut self, changes: u64, host: &mut dyn Host) {
         let now = host.now().mono;
+        self.resume(now);
+        if self.retries.is_some_and(|at| at <= now) {
+            self.go_on_with_retries(now, host);
+        }
+        for (level, line) in std::mem::take(&mut self.said) {
+            host.say(level, &line);
+        }
         if self.expiry.is_some_and(|expiry| expiry <= now) {
             self.expire(now);
         }
@@ -288,6 +418,17 @@ impl Server {
         }
     }
 
+    fn go_on_with_retries(&mut self, now: Mono, host: &mut dyn Host) {
+        for n in (0..).take(self.clients.len()) {
+            let is_due = |client: &mut Box<Client>| client.retry.is_some_and(|at| at <= now);
+            if let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(is_due)) {
+                client.retry = None;
+                self.advance(client, n, true, host);
+            }
+        }
+        self.retries = self.clients.iter().flatten().filter_map(|client| client.retry).min();
+    }
+
     fn expire(&mut self, now: Mono) {
         let is_over = |client: &mut Box<Client>| client.expiry().is_some_and(|expiry| expiry <= now);
         let over: Vec<_> = self.clients.iter_mut().filter_map(|slot| slot.take_if(is_over)).collect();
@@ -303,7 +444,8 @@ impl Server {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let looks = self.is_behind.then_some(self.looked.1);
-        [looks, self.expiry].into_iter().flatten().min()
+        let resumes = self.services.iter().filter_map(|service| service.paused_until).min();
+        [looks, self.expiry, self.retries, resumes].into_iter().flatten().min()
     }
 
     /// Closes a connection whose call may not have been answered yet.

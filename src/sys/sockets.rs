@@ -224,6 +224,25 @@ impl AsFd for Listener {
     }
 }
 
+/// Whether an error of accept4(2) is that of the client that was next, which is gone then, and not of the socket; with TCP also those
+/// of the network that its man page lists.
+#[must_use]
+pub fn is_of_one_client(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+            | Errno::ENONET
+            | Errno::EOPNOTSUPP
+    )
+}
+
 /// The user of the process at the other end of a Unix socket, when it connected.
 pub fn peer_uid(socket: &OwnedFd) -> Result<u32, Errno> {
     Ok(getsockopt(socket, sockopt::PeerCredentials)?.uid())

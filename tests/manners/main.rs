@@ -15,6 +15,7 @@ mod harness;
 
 mod differences;
 mod ending;
+mod failing_calls;
 mod faults;
 mod loads;
 mod network;
