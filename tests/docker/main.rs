@@ -14,8 +14,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod containers;
 mod examples;
-mod manners;
 mod migrating;
 
 use harness::{Ran, run, skip, wait_for};

@@ -1,5 +1,5 @@
-//! What rsup does in a container that Supervisor does not: the exit contract, the stop budget, sweeping, sinks that stall,
-//! orphans by the thousand, idleness. Real processes, rsup as PID 1 of a namespace where that matters.
+//! What rsup does in a container and Supervisor does not: the exit contract, the stop budget, sweeping, stalled log readers,
+//! orphans by the thousand, idleness. The processes are real; where it matters, rsup is PID 1 of a namespace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
