@@ -12,7 +12,7 @@
 #[path = "harness/mod.rs"]
 mod harness;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,7 +111,7 @@ fn every_line_of_the_threat_model_has_its_test() {
 }
 
 #[test]
-fn every_census_number_has_its_line() {
+fn every_surprise_of_supervisor_has_its_line() {
     let compat = text("docs/compat.md");
     let list = compat.split("## Supervisor's surprises").nth(1).unwrap();
     let mut numbers = Vec::new();
@@ -192,4 +192,98 @@ fn every_extra_key_is_in_the_readme_and_in_the_list() {
             assert!(text(file).contains(key), "{file} lacks {key}");
         }
     }
+}
+
+/// The Rust, Python and Markdown files below these directories, with their text.
+fn files_below(dirs: &[&str], extensions: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut dirs: Vec<PathBuf> = dirs.iter().map(|dir| root().join(dir)).collect();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
+                let relative = path.strip_prefix(root()).unwrap().to_owned();
+                found.push((relative, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The sections of docs/supervisor-behaviour.md: number → text.
+fn behaviour_sections() -> BTreeMap<String, String> {
+    let page = text("docs/supervisor-behaviour.md");
+    let mut sections: BTreeMap<String, String> = BTreeMap::new();
+    let mut current = String::new();
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")) {
+            current = heading.split([' ', ':']).next().unwrap().trim_end_matches('.').to_owned();
+            let anchor = format!("<a id=\"s{}\"></a>", current.replace('.', "-"));
+            let numbered = current.starts_with(|c: char| c.is_ascii_digit());
+            assert!(!numbered || page.contains(&anchor), "§{current} has no anchor {anchor}");
+        }
+        let section = sections.entry(current.clone()).or_default();
+        section.push_str(line);
+        section.push('\n');
+    }
+    sections
+}
+
+/// The citations of docs/supervisor-behaviour.md in a text, e.g. `4.5/6`: every number that directly follows the name of the page,
+/// and further ones that are joined by a comma or "and".
+fn citations(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let folded = text.replace("\n//! ", " ").replace("\n/// ", " ").replace("Census", "census");
+    for name in ["supervisor-behaviour.md §", "census §", "census "] {
+        for (at, _) in folded.match_indices(name) {
+            let mut rest = &folded[at + name.len()..];
+            loop {
+                let number: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".,/".contains(*c)).collect();
+                rest = &rest[number.len()..];
+                let number = number.trim_end_matches(['.', ',', '/']);
+                if number.is_empty() {
+                    break;
+                }
+                // `§12, 8` is item 8 of section 12, which is one list.
+                let item = rest.strip_prefix(' ').unwrap_or_default();
+                let item: String = item.chars().take_while(char::is_ascii_digit).collect();
+                let listed = number == "12" && !item.is_empty();
+                found.push(if listed { format!("12/{item}") } else { number.to_owned() });
+                let Some(next) = [" §", " and §", ", §"].iter().find_map(|joint| rest.strip_prefix(joint)) else {
+                    break;
+                };
+                rest = next;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_cited_section_of_supervisors_behaviour_exists() {
+    assert_eq!(citations("(census §4.5/6, §12, 8); Census §2.4 and §2.5."), ["4.5/6", "12/8", "2.4", "2.5"]);
+    let sections = behaviour_sections();
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for (path, text) in files_below(&["src", "tests", "docs", "fuzz/checks", "fuzz/fuzz_targets"], &["rs", "py", "md"])
+    {
+        if path.ends_with("tests/docs.rs") || path.ends_with("STYLE.md") || path.ends_with("supervisor-behaviour.md") {
+            continue;
+        }
+        for cited in citations(&text) {
+            seen += 1;
+            let (section, item) = cited.split_once('/').unwrap_or((&cited, ""));
+            let there = sections
+                .get(section)
+                .is_some_and(|text| item.is_empty() || text.lines().any(|line| line.starts_with(&format!("{item}. "))));
+            if !there {
+                missing.push(format!("{}: §{cited}", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/supervisor-behaviour.md has no such section:\n{}", missing.join("\n"));
+    assert!(seen > 40, "only {seen} citations were found");
 }
