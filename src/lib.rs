@@ -1,20 +1,36 @@
-//! rsup: PID 1 of a container and the supervisor of everything in it.
+//! rsup: PID 1 of a container, and the supervisor of the programs in it.
 //!
-//! The map, one line a module, and who may use whom (an arrow not drawn is forbidden; `tests/layers.rs` checks it):
+//! `supervision` decides: it is pure, and turns (state, event, time) into (state, actions). `daemon` carries the actions out.
+//! `sys` is the only module that may contain `unsafe`. Every other module turns bytes into values, or values into bytes.
 //!
-//! ```text
-//! main ─► daemon ─► supervision ─► config::model      rpc ─► supervision, wire, config::model, logs::tail, sys::clock
-//!    │        └──► server, rpc, events, config, machine, logs, sys
-//!    │               server ─► rpc, web, supervision (replies), wire, config::model, logs::tail, sys
-//!    │               web ─► rpc, supervision, wire, sys::clock
-//!    ├──► init, pidproxy ─► launch ─► sys             logs ─► sys        machine ─► config (the trait), sys
-//!    ├──► ctl ─► wire, config, machine, sys           config, wire ─► nothing of ours
-//!    └──► check ─► config, machine, wire              sys ─► nothing of ours
-//! (`time`, `posix`, `fault`, `events`, `getopt` and `stdout` are leaves that others may use)
-//! ```
+//! The map: each module, its job, and the modules that it may use. `tests/layers.rs` reads this table and fails when a `use`
+//! is not allowed by it, or when an entry is no longer needed. A *pure* module has no I/O, no clock and no `unsafe`; it uses pure modules
+//! only. docs/ARCHITECTURE.md has the map of the files.
 //!
-//! `supervision` decides (pure: state, event, now → state, actions), `daemon` does,
-//! `sys` alone may say `unsafe`, everything else turns bytes into values or back.
+//! | module | job | may use |
+//! |---|---|---|
+//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy, sys |
+//! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, time |
+//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::model, fault, posix, time |
+//! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, rpc, supervision, sys, time, web, wire |
+//! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, supervision, sys::clock, time, wire |
+//! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, time, wire |
+//! | `events` (pure) | event types, capture mode, listeners and their pools | time |
+//! | `logs` | destinations of log bytes, rotation, rsup's own log | sys, time |
+//! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix |
+//! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys |
+//! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, wire::json, wire::xmlrpc |
+//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, stdout, sys::errno, wire |
+//! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, sys |
+//! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
+//! | `launch` | starts a command line as a shell would, for `init` and `pidproxy` | sys |
+//! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | |
+//! | `sys` | safe wrappers over the kernel, without policy | posix, time |
+//! | `stdout` | writes what a command prints, and reports a failed write | sys |
+//! | `fault` (pure) | Supervisor's fault codes and their texts | |
+//! | `getopt` (pure) | command lines by Python's rules | |
+//! | `posix` (pure) | how processes end, names of signals | |
+//! | `time` (pure) | points in time, as plain data | |
 #![cfg_attr(
     test,
     allow(
@@ -27,45 +43,24 @@
     )
 )]
 
-// `rsup check`: all that is wrong with a configuration, and what it comes to.
 pub mod check;
-// What the file says: bytes → `Config` and a list of problems. Pure: the machine is reached through `config::Machine`.
 pub mod config;
-// The client: what `rsupctl` and `rsup health` do.
 pub mod ctl;
-// The shell around `supervision`: the loop, children.
 pub mod daemon;
-// Event types, capture mode, listeners and their pools. Pure.
 pub mod events;
-// Why a request fails: Supervisor's codes. Plain data.
 pub mod fault;
-// Command lines by Python's rules. Pure.
 pub mod getopt;
-// `rsup -- COMMAND`: one program in tini's manner, without a configuration.
 pub mod init;
-// A command line started as a shell would, for `init` and `pidproxy`.
 pub mod launch;
-// Where log bytes go: sinks, rotation, the supervisor's own journal.
 pub mod logs;
-// The real machine behind `config::Machine`.
 pub mod machine;
-// `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent.
 pub mod pidproxy;
-// What a verb prints: written to the end, or reported.
-pub mod stdout;
-// How processes end, names of signals: plain data.
 pub mod posix;
-// The table of XML-RPC methods.
 pub mod rpc;
-// Clients: listening sockets, connections, HTTP.
 pub mod server;
-// The brain: states, transitions, groups, waits. Pure.
+pub mod stdout;
 pub mod supervision;
-// Thin safe wrappers over the kernel, without policy.
 pub mod sys;
-// Points in time, as plain data.
 pub mod time;
-// The page for browsers: tables and tails as HTML. Pure.
 pub mod web;
-// Formats that both ends share: HTTP heads and bodies, XML-RPC values. Pure.
 pub mod wire;
