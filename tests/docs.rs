@@ -287,3 +287,99 @@ fn every_cited_section_of_supervisors_behaviour_exists() {
     assert!(missing.is_empty(), "docs/supervisor-behaviour.md has no such section:\n{}", missing.join("\n"));
     assert!(seen > 40, "only {seen} citations were found");
 }
+
+/// The words of a text in backquotes, outside of code blocks.
+fn quoted(text: &str) -> Vec<String> {
+    let prose = text.split("```").step_by(2).collect::<Vec<_>>().join("\n");
+    prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// Every document, with its text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut found = files_below(&["docs"], &["md"]);
+    for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"] {
+        if root().join(name).exists() {
+            found.push((name.into(), text(name)));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_architecture_names_every_source_file() {
+    let page = text("docs/ARCHITECTURE.md");
+    let list = page.split("\n## Every file\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let listed: BTreeSet<String> =
+        list.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned())).collect();
+    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+    let there: BTreeSet<String> = files_below(&["src"], &["rs"])
+        .into_iter()
+        .map(|(path, _)| path.strip_prefix("src").unwrap().to_str().unwrap().to_owned())
+        .filter(|path| !is_test(path))
+        .collect();
+    let missing: Vec<_> = there.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&there).collect();
+    assert!(there.len() > 80 && missing.is_empty(), "\"Every file\" in docs/ARCHITECTURE.md lacks {missing:?}");
+    assert!(gone.is_empty(), "\"Every file\" in docs/ARCHITECTURE.md names files that do not exist: {gone:?}");
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let tops = ["src/", "tests/", "docs/", "docker/", "benches/", "fuzz/", "examples/", ".ci/", ".cargo/"];
+    // What a build or a fuzzer makes.
+    let made = ["build/", "fuzz/corpus/TARGET", "fuzz/artifacts"];
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for (document, text) in documents() {
+        let in_src = document.ends_with("ARCHITECTURE.md");
+        for word in quoted(&text) {
+            let path = word.split("::").next().unwrap().split(' ').next().unwrap();
+            let is_path = tops.iter().any(|top| path.starts_with(top)) || path.ends_with(".rs") && path.contains('/');
+            if !is_path || made.iter().any(|made| path.starts_with(made)) || path.contains(['*', '{']) {
+                continue;
+            }
+            seen += 1;
+            let mut bases = vec![root().to_owned(), root().join(document.parent().unwrap())];
+            bases.extend(in_src.then(|| root().join("src")));
+            // `tests/x.rs::f` in docs/compat.md, and `src/x::f` in older rows, may leave out the extension.
+            let exists = |base: PathBuf| base.join(path).exists() || base.join(format!("{path}.rs")).exists();
+            if !bases.into_iter().any(exists) {
+                missing.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "a document names what does not exist:\n{}", missing.join("\n"));
+    assert!(seen > 400, "{seen}");
+}
+
+#[test]
+fn the_oldest_supported_rust_is_said_once() {
+    let value = |file: &str, key: &str| {
+        let text = text(file);
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = \""))).expect(key);
+        line.trim_end_matches('"').to_owned()
+    };
+    let oldest = value("Cargo.toml", "rust-version");
+    let pinned = value("rust-toolchain.toml", "channel");
+    assert!(pinned.starts_with(&format!("{oldest}.")), "rust-version {oldest}, but CI builds with {pinned}");
+    assert!(
+        text("README.md").contains(&format!("Rust {oldest}")),
+        "README.md does not say that it needs Rust {oldest}"
+    );
+}
+
+#[test]
+fn the_changelog_has_the_version_and_what_is_unreleased() {
+    let changelog = text("CHANGELOG.md");
+    let headings: Vec<&str> = changelog.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(headings.first(), Some(&"Unreleased"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        headings.iter().any(|heading| heading.starts_with(&format!("{version} - "))),
+        "no {version} in {headings:?}"
+    );
+    let kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    for kind in changelog.lines().filter_map(|line| line.strip_prefix("### ")) {
+        assert!(kinds.contains(&kind), "{kind} is not a heading of Keep a Changelog");
+    }
+}
