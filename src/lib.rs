@@ -9,7 +9,7 @@
 //!
 //! | module | job | may use |
 //! |---|---|---|
-//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy, sys |
+//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy |
 //! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, time |
 //! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::model, fault, posix, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, rpc, supervision, sys, time, web, wire |
