@@ -96,7 +96,7 @@ fn ours(folder: &Path, case: &Case) {
         }
     }
     log.close(&mut sinks, Now::default());
-    assert_eq!(sinks.take_troubles(), []);
+    assert_eq!(sinks.take_errors(), []);
 }
 
 /// Reads cases from its input: `case FOLDER MAXBYTES BACKUPS`, then a line a step.

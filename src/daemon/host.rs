@@ -4,6 +4,7 @@ use super::token::ChildId;
 use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel, ProcessConfig};
+use crate::logs::tail::LogSource;
 use crate::logs::{ChildLog, Format, Limits, Spec, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
@@ -59,12 +60,12 @@ impl Host for Daemon {
         Ok(())
     }
 
-    fn main_log(&self) -> Option<PathBuf> {
-        self.journal.path(&self.sinks).map(Path::to_path_buf)
+    fn main_log(&self) -> Option<LogSource> {
+        self.journal.source(&self.sinks)
     }
 
     fn clear_main_log(&mut self) -> Result<(), Fault> {
-        if self.main_log().is_none_or(|path| !path.exists()) {
+        if !self.journal.can_be_cleared(&self.sinks) {
             return Err(Fault::new(FaultCode::NoFile, ""));
         }
         self.log(LogLevel::Info, "reopening log file");
@@ -73,18 +74,8 @@ impl Host for Daemon {
             .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::Name(errno as i32))))
     }
 
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path> {
-        let process = self.supervision.process(id)?;
-        let place = match channel {
-            Channel::Stdout => &process.config.stdout.logfile,
-            Channel::Stderr if process.config.redirect_stderr => return None,
-            Channel::Stderr => &process.config.stderr.logfile,
-        };
-        match place {
-            LogPlace::None => None,
-            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.as_deref(),
-            LogPlace::File(path) => Some(path),
-        }
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
+        self.log_path(id, channel).map(|path| LogSource::File(path.to_path_buf()))
     }
 
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
@@ -97,7 +88,7 @@ impl Host for Daemon {
         if open == 0 {
             // Differs from Supervisor: the logs of a stopped program are cleared too.
             for channel in [Channel::Stdout, Channel::Stderr] {
-                if let Some(path) = self.process_log(id, channel).map(Path::to_path_buf) {
+                if let Some(path) = self.log_path(id, channel).map(Path::to_path_buf) {
                     let private = self.auto_logs.get(&id).is_some_and(|logs| logs.contains(&Some(path.clone())));
                     self.sinks.clear_path(&path, private).map_err(failed)?;
                 }
@@ -116,6 +107,21 @@ impl Host for Daemon {
 }
 
 impl Daemon {
+    /// The file that a process's output goes to, as it is configured.
+    fn log_path(&self, id: ProcId, channel: Channel) -> Option<&Path> {
+        let process = self.supervision.process(id)?;
+        let place = match channel {
+            Channel::Stdout => &process.config.stdout.logfile,
+            Channel::Stderr if process.config.redirect_stderr => return None,
+            Channel::Stderr => &process.config.stderr.logfile,
+        };
+        match place {
+            LogPlace::None => None,
+            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.as_deref(),
+            LogPlace::File(path) => Some(path),
+        }
+    }
+
     /// Lets the server act on us. It is taken out meanwhile: a call that comes while another is under way is carried out after it.
     pub(super) fn with_server(&mut self, call: impl FnOnce(&mut Server, &mut Daemon) + 'static) {
         let Some(mut server) = self.server.take() else {
@@ -198,8 +204,7 @@ impl Daemon {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
         let (config, is_listener) = (Rc::clone(&process.config), process.is_listener());
         let strip_ansi = self.supervision.parsed().server.strip_ansi;
-        let paths =
-            [Channel::Stdout, Channel::Stderr].map(|channel| self.process_log(id, channel).map(Path::to_path_buf));
+        let paths = [Channel::Stdout, Channel::Stderr].map(|channel| self.log_path(id, channel).map(Path::to_path_buf));
         let sinks = &mut self.sinks;
         let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {
             let label = format!("{} {}", config.name, which.name());

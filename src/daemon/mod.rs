@@ -491,7 +491,7 @@ impl Daemon {
 
     /// Says what has piled up: troubles with sinks, orphans.
     fn report(&mut self) {
-        for trouble in self.sinks.take_troubles() {
+        for trouble in self.sinks.take_errors() {
             self.log(LogLevel::Warn, &trouble.to_string());
         }
         // One line for many, and no timer for it: the next wake-up after a second of silence brings it.

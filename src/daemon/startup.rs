@@ -339,10 +339,15 @@ impl Daemon {
             Some(MainLog::Syslog) => self.journal.set_syslog(Path::new(SYSLOG), &mut self.sinks, self.now),
             _ => self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now),
         };
-        opened.map_err(|errno| {
+        if let Err(errno) = opened {
             let path = path.unwrap_or_default();
-            format!("cannot open the log file {}: {}", path.display(), errno::Name(errno as i32))
-        })?;
+            let line = format!("cannot open the log file {}: {}", path.display(), errno::Name(errno as i32));
+            if !self.journal.is_open() {
+                return Err(line);
+            }
+            // A reload: the log of before is better than an end.
+            self.log(LogLevel::Error, &format!("{line}; the log of before the reload stays in use"));
+        }
         let is_background = self.settings.daemonizes(config);
         let echo = self.journal.set_echo(!server.silent && !is_background, &mut self.sinks, self.now);
         if let Err(errno) = echo {

@@ -22,7 +22,7 @@ pub fn create(folder: &Path, process: &str, channel: &str, identifier: &str) -> 
 }
 
 /// Eight characters out of `a-z0-9_`; std's hash keys come from the kernel, and a clash only costs another try.
-fn random() -> String {
+pub(super) fn random() -> String {
     const LETTERS: &[u8; 37] = b"abcdefghijklmnopqrstuvwxyz0123456789_";
     let mut bits = RandomState::new().hash_one(0);
     let letter = |_| {

@@ -1,6 +1,7 @@
 //! A log file: appended to, rotated by size with Supervisor's names (census 6.3), never silently losing a byte.
 
-use super::{Trouble, errno};
+use super::outage::Outage;
+use super::{SinkError, auto, errno};
 use crate::time::Mono;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -30,16 +31,15 @@ pub(super) struct LogFile {
     pub(super) path: Box<Path>,
     pub(super) inode: Inode,
     limits: Limits,
-    /// Bytes in the file as far as we know; somebody else may have truncated it.
-    position: u64,
-    /// The position at which to rotate, `u64::MAX` for never.
-    rotate_at: u64,
-    /// Bytes lost since the last write that went well.
-    lost: u64,
-    /// Failures are not reported again before this.
-    quiet_until: Mono,
-    /// A failure has been reported, its end not yet.
-    failing: bool,
+    /// Bytes in the file as far as we know; other programs may write to it or truncate it.
+    length: u64,
+    /// The kernel is asked for the length when a write comes at this time or later.
+    stale_at: Mono,
+    outage: Outage,
+    /// A rotation has failed: the next is tried by a write at this time or later.
+    rotate_at: Option<Mono>,
+    /// The file could not be opened again: the next write at this time or later tries it.
+    reopen_at: Option<Mono>,
 }
 
 /// What makes two open descriptors the same file.
@@ -53,8 +53,11 @@ impl Inode {
     }
 }
 
-/// Failures of one file are reported at most this often.
-const REPORT_MS: u64 = 10_000;
+/// The length of a file with a limit is at most so old, in milliseconds, when a write looks whether to rotate. So another
+/// program's writes count, without a system call for each line of ours.
+const LENGTH_MS: u64 = 10;
+/// What has failed is tried again this much later, in milliseconds, by the next write.
+const RETRY_MS: u64 = 1_000;
 
 /// Opens `path` for appending without ever waiting: a FIFO is opened for reading too, so that it needs no reader
 /// (its bytes wait for one in the pipe).
@@ -82,11 +85,11 @@ impl LogFile {
             path: path.into(),
             inode: Inode::of(stat),
             limits,
-            position: u64::try_from(stat.st_size).unwrap_or(0),
-            rotate_at: threshold(limits),
-            lost: 0,
-            quiet_until: Mono(0),
-            failing: false,
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+            stale_at: Mono(0),
+            outage: Outage::default(),
+            rotate_at: None,
+            reopen_at: None,
         }
     }
 
@@ -94,85 +97,111 @@ impl LogFile {
     pub(super) fn join(&mut self, limits: Limits) {
         if threshold(limits) < threshold(self.limits) {
             self.limits = limits;
-            self.rotate_at = threshold(limits);
         }
+    }
+
+    /// The file, as messages name it.
+    fn name(&self) -> String {
+        format!("log file '{}'", self.path.display())
     }
 
     /// Writes all of `bytes`, then rotates if the file has become long enough. What the file does not take is lost,
     /// counted and reported.
-    pub(super) fn write(&mut self, mut bytes: &[u8], now: Mono, troubles: &mut Vec<Trouble>) {
+    pub(super) fn write(&mut self, mut bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
+        if self.reopen_at.is_some_and(|at| at <= now) {
+            match self.reopen() {
+                Ok(()) => errors.push(SinkError::Reopened(self.name())),
+                Err(_) => self.reopen_at = Some(now.after_ms(RETRY_MS)),
+            }
+        }
         while !bytes.is_empty() {
             match write(&self.fd, bytes).and_then(|taken| if taken == 0 { Err(Errno::EIO) } else { Ok(taken) }) {
                 Ok(taken) => {
-                    self.position = self.position.saturating_add(taken as u64);
+                    self.length = self.length.saturating_add(taken as u64);
                     bytes = bytes.get(taken..).unwrap_or_default();
                 }
                 Err(Errno::EINTR) => {}
                 Err(why) => {
-                    self.lost = self.lost.saturating_add(bytes.len() as u64);
-                    if !self.failing && now >= self.quiet_until {
-                        self.failing = true;
-                        self.quiet_until = now.after_ms(REPORT_MS);
-                        troubles.push(Trouble::Unwritable(self.path.to_path_buf(), why));
+                    if self.outage.lose(bytes.len(), now) {
+                        errors.push(SinkError::Unwritable(self.name(), why));
                     }
                     return;
                 }
             }
         }
-        if self.failing {
-            self.failing = false;
-            troubles.push(Trouble::Writable(self.path.to_path_buf(), std::mem::take(&mut self.lost)));
+        if let Some(lost) = self.outage.end(now) {
+            errors.push(SinkError::Writable(self.name(), lost));
         }
-        if self.position >= self.rotate_at
-            && let Err(why) = self.rotate()
-        {
-            // The file grows on, and is tried again after as much again.
-            self.rotate_at = self.position.saturating_add(threshold(self.limits));
-            if now >= self.quiet_until {
-                self.quiet_until = now.after_ms(REPORT_MS);
-                troubles.push(Trouble::Unrotated(self.path.to_path_buf(), why));
+        self.rotate_if_long(now, errors);
+    }
+
+    fn rotate_if_long(&mut self, now: Mono, errors: &mut Vec<SinkError>) {
+        let limit = threshold(self.limits);
+        if limit == u64::MAX || self.rotate_at.is_some_and(|at| at > now) {
+            return;
+        }
+        if self.length < limit && now < self.stale_at {
+            return;
+        }
+        // Our count may be too low (another program writes to the file) or too high (logrotate's copytruncate).
+        if let Ok(stat) = fstat(&self.fd) {
+            self.length = u64::try_from(stat.st_size).unwrap_or(0);
+            self.stale_at = now.after_ms(LENGTH_MS);
+        }
+        if self.length < limit {
+            return;
+        }
+        let has_failed = self.rotate_at.is_some();
+        match self.rotate(has_failed) {
+            Ok(()) => {
+                self.rotate_at = None;
+                errors.extend(has_failed.then(|| SinkError::Rotated(self.name())));
+            }
+            Err(why) => {
+                self.rotate_at = Some(now.after_ms(RETRY_MS));
+                errors.extend((!has_failed).then(|| SinkError::Unrotated(self.name(), why)));
             }
         }
     }
 
-    fn rotate(&mut self) -> Result<(), Errno> {
-        // Our count may be too high: somebody (logrotate's copytruncate) may have cut the file.
-        self.position = u64::try_from(fstat(&self.fd)?.st_size).unwrap_or(0);
-        if self.position < threshold(self.limits) {
-            self.rotate_at = threshold(self.limits);
-            return Ok(());
+    /// The new file is made before the old one is renamed: an error leaves the log where it is.
+    fn rotate(&mut self, has_failed: bool) -> Result<(), Errno> {
+        let backups = u64::try_from(self.limits.backups).unwrap_or(0);
+        if backups == 0 {
+            let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
+            let fd = open(&*self.path, flags | OFlag::O_NOCTTY | OFlag::O_NONBLOCK, mode(self.limits.private))?;
+            return self.replace(fd);
         }
-        shift(&self.path, u64::try_from(self.limits.backups).unwrap_or(0))?;
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-        let fd = open(&*self.path, flags | OFlag::O_NOCTTY | OFlag::O_NONBLOCK, mode(self.limits.private))?;
+        let fd = put_empty(&self.path, self.limits.private, || shift(&self.path, backups, has_failed))?;
         self.replace(fd)
     }
 
-    /// Opens the file by its name again (census 6.8), for when something else has moved it away.
+    /// Opens the file by its name again (census 6.8), for when another program has moved it away. After an error the old one
+    /// stays in use, and the next write tries it again.
     pub(super) fn reopen(&mut self) -> Result<(), Errno> {
-        let fd = open_append(&self.path, self.limits.private)?;
-        self.replace(fd)
+        let reopened = open_append(&self.path, self.limits.private).and_then(|fd| self.replace(fd));
+        self.reopen_at = reopened.is_err().then_some(Mono(0));
+        reopened
     }
 
-    /// Removes the file and makes an empty one; rotated files stay (census 6.8).
+    /// Replaces the file by an empty one; rotated files stay (census 6.8). After an error the old one stays.
     pub(super) fn clear(&mut self) -> Result<(), Errno> {
-        clear(&self.path, self.limits.private)?;
-        self.reopen()
+        let fd = clear(&self.path, self.limits.private)?;
+        self.replace(fd)
     }
 
     fn replace(&mut self, fd: OwnedFd) -> Result<(), Errno> {
         let stat = fstat(&fd)?;
         self.fd = fd;
         self.inode = Inode::of(&stat);
-        self.position = u64::try_from(stat.st_size).unwrap_or(0);
-        self.rotate_at = threshold(self.limits);
+        self.length = u64::try_from(stat.st_size).unwrap_or(0);
+        self.reopen_at = None;
         Ok(())
     }
 
     /// Bytes lost and not yet reported.
-    pub(super) fn unreported(&mut self) -> Option<Trouble> {
-        let lost = std::mem::take(&mut self.lost);
-        (lost > 0).then(|| Trouble::Dropped(format!("'{}'", self.path.display()), lost))
+    pub(super) fn unreported(&mut self) -> Option<SinkError> {
+        self.outage.take_lost().map(|lost| SinkError::Dropped(self.name(), lost))
     }
 }
 
@@ -180,13 +209,33 @@ fn threshold(limits: Limits) -> u64 {
     u64::try_from(limits.maxbytes).ok().filter(|&bytes| bytes > 0).unwrap_or(u64::MAX)
 }
 
-/// Puts an empty file in the place of `path`. Differs from Supervisor: what is under /dev is emptied, never removed.
-pub(super) fn clear(path: &Path, private: bool) -> Result<(), Errno> {
-    if path.starts_with("/dev") {
-        return ftruncate(open_append(path, private)?, 0);
+/// Puts an empty file in the place of `path`, and opens it for appending.
+// Differs from Supervisor: a file below /dev is emptied, never removed.
+pub(super) fn clear(path: &Path, private: bool) -> Result<OwnedFd, Errno> {
+    if is_below_dev(path) {
+        let fd = open_append(path, private)?;
+        ftruncate(&fd, 0)?;
+        return Ok(fd);
     }
-    unless_missing(fs::remove_file(path))?;
-    open_append(path, private).map(drop)
+    put_empty(path, private, || Ok(()))
+}
+
+fn is_below_dev(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    path.starts_with("/dev") || folder.is_some_and(|folder| folder.starts_with("/dev"))
+}
+
+/// Makes an empty file, calls `make_room`, and gives the file the name `path`: so an error at any step leaves `path` as it is.
+fn put_empty(path: &Path, private: bool, make_room: impl FnOnce() -> Result<(), Errno>) -> Result<OwnedFd, Errno> {
+    let new = path.with_file_name(format!(".{}.log", auto::random()));
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let fd = open(&new, flags, mode(private))?;
+    let put = make_room().and_then(|()| fs::rename(&new, path).map_err(|error| errno(&error)));
+    if let Err(why) = put {
+        let _ = fs::remove_file(&new);
+        return Err(why);
+    }
+    Ok(fd)
 }
 
 fn unless_missing(result: io::Result<()>) -> Result<(), Errno> {
@@ -199,12 +248,10 @@ fn unless_missing(result: io::Result<()>) -> Result<(), Errno> {
 /// `f.(N-1)` becomes `f.N`, …, `f.1` becomes `f.2`, `f` becomes `f.1`, each replacing what is there.
 ///
 /// Differs from Supervisor: `f.1` is not removed when there is no `f` any more to take its place.
-fn shift(path: &Path, backups: u64) -> Result<(), Errno> {
-    if backups == 0 {
-        return Ok(());
-    }
-    // With a huge number of backups only those that follow each other are looked for.
-    let top = if backups <= 1_000 {
+fn shift(path: &Path, backups: u64, has_failed: bool) -> Result<(), Errno> {
+    // With a huge number of backups only those that follow each other are looked for. After a failure too: the backups above
+    // the gap have been renamed already.
+    let top = if backups <= 1_000 && !has_failed {
         backups
     } else {
         (1..backups).find(|&number| !numbered(path, number).exists()).unwrap_or(backups)
@@ -219,4 +266,35 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(format!(".{number}"));
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotation_that_is_tried_again_does_not_push_out_the_oldest() {
+        for has_failed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("f");
+            let there = |number| fs::read_to_string(numbered(&path, number)).ok();
+            let put = |number, text: &str| fs::write(numbered(&path, number), text).unwrap();
+            fs::write(&path, "newest").unwrap();
+            for (number, text) in [(1, "one"), (3, "three"), (4, "four")] {
+                put(number, text);
+            }
+            shift(&path, 4, has_failed).unwrap();
+            assert_eq!((there(1).as_deref(), there(2).as_deref()), (Some("newest"), Some("one")));
+            let oldest = if has_failed { "four" } else { "three" };
+            assert_eq!(there(4).as_deref(), Some(oldest));
+        }
+    }
+
+    #[test]
+    fn what_is_below_dev_is_known_under_every_name() {
+        for path in ["/dev/shm/x", "/dev/x", "/tmp/../dev/x", "//dev/x", "/proc/self/root/dev/x"] {
+            assert!(is_below_dev(Path::new(path)), "{path}");
+        }
+        assert!(!is_below_dev(Path::new("/tmp/dev/x")) && !is_below_dev(Path::new("x")));
+    }
 }

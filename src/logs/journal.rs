@@ -2,6 +2,7 @@
 
 use super::file::Limits;
 use super::sinks::{SinkId, Sinks, Writer};
+use super::tail::LogSource;
 use crate::time::Now;
 use nix::errno::Errno;
 use std::fmt;
@@ -109,10 +110,22 @@ impl Journal {
         }
     }
 
-    /// The file, if it goes to one.
+    /// Whether lines go anywhere but to stdout.
     #[must_use]
-    pub fn path<'s>(&self, sinks: &'s Sinks) -> Option<&'s Path> {
-        self.file.and_then(|(at, _)| sinks.path(at))
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Where it can be read from, if it goes to a file, named or inherited.
+    #[must_use]
+    pub fn source(&self, sinks: &Sinks) -> Option<LogSource> {
+        self.file.and_then(|(at, _)| sinks.source(at))
+    }
+
+    /// Whether it goes to a file that `clear` empties: not to an inherited one.
+    #[must_use]
+    pub fn can_be_cleared(&self, sinks: &Sinks) -> bool {
+        self.file.and_then(|(at, _)| sinks.path(at)).is_some_and(Path::exists)
     }
 
     /// Opens the file by its name again.

@@ -18,6 +18,7 @@ mod ansi;
 mod child;
 mod file;
 mod journal;
+mod outage;
 mod sinks;
 mod stamp;
 mod stream;
@@ -29,37 +30,37 @@ pub use nix::errno::Errno;
 pub use sinks::{SinkId, Sinks};
 
 use std::fmt;
-use std::path::PathBuf;
 
-/// What went wrong with a sink, to be logged as a warning. Output goes on; what could not be written is counted.
+/// A failure of a sink, or its end, to be logged as a warning. Sinks are named as messages name them: `stdout`,
+/// `log file '/var/log/x'`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// A file takes no bytes: said once until it does again.
-    Unwritable(PathBuf, Errno),
-    /// A file takes bytes again, after so many were lost.
-    Writable(PathBuf, u64),
-    /// A file could not be rotated, and grows on.
-    Unrotated(PathBuf, Errno),
-    /// A stream's reader has gone for good: from now on what is written to it is discarded.
-    Gone(String, Errno),
-    /// So many bytes were discarded for a stream, because its reader had gone or did not read in time.
+pub enum SinkError {
+    /// It takes no bytes at present.
+    Unwritable(String, Errno),
+    /// It takes bytes again, after so many were lost.
+    Writable(String, u64),
+    /// A file could not be rotated. It is tried again.
+    Unrotated(String, Errno),
+    /// A file could be rotated after `Unrotated`.
+    Rotated(String),
+    /// A file could be opened after its reopening had failed.
+    Reopened(String),
+    /// A stream has lost its reader for good: what is written to it is discarded.
+    Closed(String, Errno),
+    /// So many bytes were discarded, because the sink did not take them in time or had failed.
     Dropped(String, u64),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwritable(path, why) => {
-                write!(f, "cannot write to log file '{}': {}; output is being lost", path.display(), why.desc())
-            }
-            Self::Writable(path, lost) => {
-                write!(f, "log file '{}' can be written again; {lost} bytes of output were lost", path.display())
-            }
-            Self::Unrotated(path, why) => {
-                write!(f, "cannot rotate log file '{}': {}; it grows on", path.display(), why.desc())
-            }
-            Self::Gone(name, why) => {
-                write!(f, "nobody reads {name} any more ({}): output to it is discarded", why.desc())
+            Self::Unwritable(name, why) => write!(f, "cannot write to {name}: {}; output is being lost", why.desc()),
+            Self::Writable(name, lost) => write!(f, "{name} can be written again; {lost} bytes of output were lost"),
+            Self::Unrotated(name, why) => write!(f, "cannot rotate {name}: {}; it keeps growing", why.desc()),
+            Self::Rotated(name) => write!(f, "{name} can be rotated again"),
+            Self::Reopened(name) => write!(f, "{name} has been reopened"),
+            Self::Closed(name, why) => {
+                write!(f, "{name} has no reader any more ({}): output to it is discarded", why.desc())
             }
             Self::Dropped(name, bytes) => write!(f, "{bytes} bytes of output to {name} were discarded"),
         }

@@ -5,10 +5,11 @@
 //! or 100 ms, so that lines of different writers cannot mix; should one have to be written in part, the next writer's
 //! line starts on a line of its own.
 
-use super::Trouble;
+use super::SinkError;
 use super::file::{self, Inode, Limits, LogFile};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
+use super::tail::LogSource;
 use crate::sys::clock;
 use crate::sys::stream::Inherited;
 use crate::time::{Mono, Now};
@@ -58,7 +59,7 @@ pub struct Sinks {
     lines: Vec<u8>,
     /// What `strip_ansi` left of a chunk.
     pub(super) stripped: Vec<u8>,
-    troubles: Vec<Trouble>,
+    errors: Vec<SinkError>,
     changes: u64,
 }
 
@@ -154,9 +155,9 @@ impl Sinks {
     /// Writes what the stream takes. Once it has room again, returns the tokens parked on it: the channels to read
     /// again, in this order (so that each has its turn).
     pub fn flush(&mut self, at: SinkId, now: Now) -> VecDeque<u64> {
-        let mut troubles = std::mem::take(&mut self.troubles);
-        let room = self.stream_mut(at).is_some_and(|stream| stream.flush(&mut troubles));
-        self.troubles = troubles;
+        let mut errors = std::mem::take(&mut self.errors);
+        let room = self.stream_mut(at).is_some_and(|stream| stream.flush(now.mono, &mut errors));
+        self.errors = errors;
         if !room {
             return VecDeque::new();
         }
@@ -177,13 +178,13 @@ impl Sinks {
     }
 
     /// What went wrong since the last call.
-    pub fn take_troubles(&mut self) -> Vec<Trouble> {
-        std::mem::take(&mut self.troubles)
+    pub fn take_errors(&mut self) -> Vec<SinkError> {
+        std::mem::take(&mut self.errors)
     }
 
     /// At the end: writes everything held and queued, waiting for readers no longer than `until`. What is left then is
     /// dropped; it is counted in what this returns.
-    pub fn finish(&mut self, until: Mono) -> Vec<Trouble> {
+    pub fn finish(&mut self, until: Mono) -> Vec<SinkError> {
         let now = clock::now();
         while let Some(writer) = self.parts.keys().next().copied() {
             self.write_part(writer, now);
@@ -200,9 +201,9 @@ impl Sinks {
                 break;
             }
         }
-        let lost = self.sinks.iter_mut().flatten().filter_map(|sink| sink.to.last_trouble());
-        self.troubles.extend(lost);
-        self.take_troubles()
+        let lost = self.sinks.iter_mut().flatten().filter_map(|sink| sink.to.last_error());
+        self.errors.extend(lost);
+        self.take_errors()
     }
 
     /// Clears a log of a program that does not run. What is no regular file, or means an inherited descriptor, is left
@@ -215,7 +216,7 @@ impl Sinks {
         }
         match self.find(Inode::of(&stat)) {
             Some(at) => self.clear(at),
-            None => file::clear(path, private),
+            None => file::clear(path, private).map(drop),
         }
     }
 
@@ -309,7 +310,7 @@ impl Sinks {
     fn close_unused(&mut self, at: SinkId) {
         let Some(place) = self.sinks.get_mut(at.0 as usize) else { return };
         let Some(mut sink) = place.take_if(|sink| sink.writers == 0 && sink.to.is_done()) else { return };
-        self.troubles.extend(sink.to.last_trouble());
+        self.errors.extend(sink.to.last_error());
         // A FIFO that was opened anew after its reader had gone stands there in this one's place.
         if self.inodes.get(&sink.inode) == Some(&at) {
             self.inodes.remove(&sink.inode);
@@ -376,6 +377,14 @@ impl Sinks {
         match &self.sink(at)?.to {
             To::File(file) => Some(&file.path),
             To::Stream(_) => None,
+        }
+    }
+
+    /// Where what is written to a sink can be read, if it leads to a regular file.
+    pub(super) fn source(&self, at: SinkId) -> Option<LogSource> {
+        match &self.sink(at)?.to {
+            To::File(file) => Some(LogSource::File(file.path.to_path_buf())),
+            To::Stream(stream) => stream.source(),
         }
     }
 
@@ -493,18 +502,18 @@ impl Sinks {
         let Some(&last) = bytes.last() else { return };
         let open = (last != b'\n').then_some(writer);
         if std::mem::replace(&mut sink.mid_line, open).is_some_and(|other| other != writer) {
-            sink.to.write(b"\n", now, &mut self.troubles);
+            sink.to.write(b"\n", now, &mut self.errors);
         }
-        sink.to.write(bytes, now, &mut self.troubles);
+        sink.to.write(bytes, now, &mut self.errors);
         self.note_inode(at);
     }
 }
 
 impl To {
-    fn write(&mut self, bytes: &[u8], now: Mono, troubles: &mut Vec<Trouble>) {
+    fn write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
         match self {
-            Self::File(file) => file.write(bytes, now, troubles),
-            Self::Stream(stream) => stream.write(bytes, troubles),
+            Self::File(file) => file.write(bytes, now, errors),
+            Self::Stream(stream) => stream.write(bytes, now, errors),
         }
     }
 
@@ -524,7 +533,7 @@ impl To {
     }
 
     /// What was lost and not said yet.
-    fn last_trouble(&mut self) -> Option<Trouble> {
+    fn last_error(&mut self) -> Option<SinkError> {
         match self {
             Self::File(file) => file.unreported(),
             Self::Stream(stream) => stream.give_up(),
@@ -535,7 +544,7 @@ impl To {
     fn can_be_joined(&self) -> bool {
         match self {
             Self::File(_) => true,
-            Self::Stream(stream) => !stream.is_history(),
+            Self::Stream(stream) => !stream.is_stale(),
         }
     }
 }

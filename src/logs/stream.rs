@@ -3,14 +3,18 @@
 //! Nothing here may block; how each kind of descriptor is written to: [`crate::sys::output`]. syslog's socket takes a datagram a line,
 //! by send(2) with MSG_DONTWAIT on a connection of our own.
 
-use super::Trouble;
+use super::SinkError;
 use super::file::Inode;
+use super::outage::Outage;
+use super::tail::LogSource;
 use crate::sys::output::{Method, own_description};
+use crate::time::Mono;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
 use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
-use nix::unistd::{getpid, write};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{getpid, isatty, write};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -26,12 +30,13 @@ pub(super) struct Stream {
     queue: VecDeque<u8>,
     /// The daemon's tokens of those who were told that the stream is full, first come first.
     pub(super) waiting: VecDeque<u64>,
-    /// Nobody reads any more.
-    gone: bool,
+    /// An error means that it has no reader any more and gets none.
+    loses_reader_for_good: bool,
+    /// It had such an error.
+    is_closed: bool,
     /// It was inherited, so there is no other that it could be.
     inherited: bool,
-    /// Bytes discarded and not yet reported.
-    lost: u64,
+    outage: Outage,
     /// Lines of the journal that found no room.
     pub(super) lost_lines: u64,
 }
@@ -52,6 +57,9 @@ pub(super) const FULL: usize = 64 * 1024;
 const FULL_FOR_JOURNAL: usize = 3 * FULL;
 /// A full stream that has drained to here takes more.
 const ROOM: usize = FULL / 2;
+/// Where the kernel keeps pipes without a name (PIPEFS_MAGIC in linux/magic.h).
+const PIPEFS: FsType = FsType(0x5049_5045);
+
 /// The inherited descriptor that `path` means, directly or through symbolic links: `/dev/stdout` and its friends.
 ///
 /// Differs from Supervisor: it opens such a path anew, which fails for a socket or another user's pipe.
@@ -96,16 +104,18 @@ impl Stream {
         let own = if inherited { own_description(&fd, stat) } else { None };
         let how =
             if is_regular(stat) { How::File } else { How::Descriptor(Method::of(stat, inherited && own.is_none())) };
+        let own_or_given = own.unwrap_or(fd);
         Self {
-            fd: own.unwrap_or(fd),
+            loses_reader_for_good: loses_reader_for_good(&own_or_given, stat),
+            fd: own_or_given,
             how,
             name: name.into(),
             inode: Inode::of(stat),
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
-            gone: false,
+            is_closed: false,
             inherited,
-            lost: 0,
+            outage: Outage::default(),
             lost_lines: 0,
         }
     }
@@ -116,7 +126,14 @@ impl Stream {
             socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
         let stat = fstat(&fd)?;
         let stream = Self::new(fd, path.display().to_string(), &stat, false);
-        Ok(Self { how: How::Syslog(UnixAddr::new(path)?), ..stream })
+        Ok(Self { how: How::Syslog(UnixAddr::new(path)?), loses_reader_for_good: false, ..stream })
+    }
+
+    /// Where it can be read, if it is a regular file: through our own descriptor, since an inherited one's name may mean
+    /// another file by now (in the background, 1 is /dev/null).
+    pub(super) fn source(&self) -> Option<LogSource> {
+        let is_file = matches!(self.how, How::File);
+        is_file.then(|| LogSource::File(format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()))
     }
 
     pub(super) fn is_syslog(&self) -> bool {
@@ -124,29 +141,20 @@ impl Stream {
     }
 
     /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
-    pub(super) fn write(&mut self, bytes: &[u8], troubles: &mut Vec<Trouble>) {
-        let taken = if self.queue.is_empty() { self.try_write(bytes, troubles) } else { 0 };
-        let rest = bytes.get(taken..).unwrap_or_default();
-        if self.gone {
-            self.lost = self.lost.saturating_add(rest.len() as u64);
-        } else {
-            self.queue.extend(rest);
-        }
+    pub(super) fn write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
+        let taken = if self.queue.is_empty() { self.try_write(bytes, now, errors) } else { 0 };
+        self.queue.extend(bytes.get(taken..).unwrap_or_default());
     }
 
     /// Writes what it can of the queue, and says whether there is room for more now.
-    pub(super) fn flush(&mut self, troubles: &mut Vec<Trouble>) -> bool {
+    pub(super) fn flush(&mut self, now: Mono, errors: &mut Vec<SinkError>) -> bool {
         while !self.queue.is_empty() {
             let mut queue = std::mem::take(&mut self.queue);
-            let taken = self.try_write(queue.as_slices().0, troubles);
+            let taken = self.try_write(queue.as_slices().0, now, errors);
             queue.drain(..taken.min(queue.len()));
-            if self.gone {
-                self.lost = self.lost.saturating_add(queue.len() as u64);
-            } else {
-                self.queue = queue;
-                if taken == 0 {
-                    break;
-                }
+            self.queue = queue;
+            if taken == 0 {
+                break;
             }
         }
         if self.queue.is_empty() {
@@ -156,32 +164,37 @@ impl Stream {
     }
 
     /// How many of `bytes` are done with: written, or lost to an error.
-    fn try_write(&mut self, bytes: &[u8], troubles: &mut Vec<Trouble>) -> usize {
+    fn try_write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) -> usize {
         let mut rest = bytes;
-        while !rest.is_empty() && !self.gone {
-            match self.send(rest) {
+        while !rest.is_empty() {
+            let sent = if self.is_closed { Err(Errno::EPIPE) } else { self.send(rest) };
+            match sent {
                 Ok(taken) => {
                     rest = rest.get(taken..).unwrap_or_default();
-                    if self.lost > 0 && self.is_syslog() {
-                        troubles.push(Trouble::Writable(PathBuf::from(&*self.name), std::mem::take(&mut self.lost)));
+                    if let Some(lost) = self.outage.end(now) {
+                        errors.push(SinkError::Writable(self.name.to_string(), lost));
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(why) if matches!(self.how, How::File | How::Syslog(_)) => {
-                    if self.lost == 0 {
-                        troubles.push(Trouble::Unwritable(PathBuf::from(&*self.name), why));
-                    }
-                    self.lost = self.lost.saturating_add(rest.len() as u64);
-                    return bytes.len();
-                }
                 Err(why) => {
-                    self.gone = true;
-                    troubles.push(Trouble::Gone(self.name.to_string(), why));
+                    self.fail(why, rest.len(), now, errors);
+                    return bytes.len();
                 }
             }
         }
         bytes.len().saturating_sub(rest.len())
+    }
+
+    fn fail(&mut self, why: Errno, lost: usize, now: Mono, errors: &mut Vec<SinkError>) {
+        let is_shortage = matches!(why, Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC);
+        let is_final = self.loses_reader_for_good && !is_shortage;
+        let is_due = self.outage.lose(lost, now);
+        if is_final && !std::mem::replace(&mut self.is_closed, true) {
+            errors.push(SinkError::Closed(self.name.to_string(), why));
+        } else if is_due && !self.is_closed {
+            errors.push(SinkError::Unwritable(self.name.to_string(), why));
+        }
     }
 
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
@@ -206,9 +219,9 @@ impl Stream {
         }
     }
 
-    /// Its reader has gone, and whoever opens its path anew means another.
-    pub(super) fn is_history(&self) -> bool {
-        self.gone && !self.inherited
+    /// It is closed for good, and its path may mean another by now: an open of that must not join this.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_closed && !self.inherited
     }
 
     /// Nothing is queued, and its path can be opened again. What a FIFO holds would be lost with us, its only holder:
@@ -233,10 +246,21 @@ impl Stream {
     }
 
     /// Drops what is queued, and says how much has been discarded in all.
-    pub(super) fn give_up(&mut self) -> Option<Trouble> {
+    pub(super) fn give_up(&mut self) -> Option<SinkError> {
         let queued = std::mem::take(&mut self.queue).len() as u64;
-        let lost = std::mem::take(&mut self.lost).saturating_add(queued);
-        (lost > 0).then(|| Trouble::Dropped(self.name.to_string(), lost))
+        let lost = self.outage.take_lost().unwrap_or(0).saturating_add(queued);
+        (lost > 0).then(|| SinkError::Dropped(self.name.to_string(), lost))
+    }
+}
+
+/// Whether an error is final: what has neither a name nor a reader any more gets no new one, and a terminal that has hung up is
+/// not connected again. The reader of a FIFO may be replaced by another.
+fn loses_reader_for_good(fd: &OwnedFd, stat: &FileStat) -> bool {
+    match kind(stat) {
+        SFlag::S_IFIFO => fstatfs(fd).is_ok_and(|stat| stat.filesystem_type() == PIPEFS),
+        SFlag::S_IFCHR => isatty(fd).unwrap_or(false),
+        SFlag::S_IFREG => false,
+        _ => true,
     }
 }
 

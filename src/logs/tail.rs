@@ -4,7 +4,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a log cannot be read; the names are those of the RPC faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,46 @@ pub enum ReadError {
     NoFile,
     /// FAILED: it is there but cannot be read, or is no regular file.
     Failed,
+}
+
+/// Where a log can be read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogSource {
+    /// A file, opened anew for each request.
+    File(PathBuf),
+}
+
+impl LogSource {
+    /// As RPC answers and faults name it.
+    #[must_use]
+    pub fn name(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::File(path) => path.to_string_lossy(),
+        }
+    }
+
+    /// Whether there is anything to read or to clear.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        match self {
+            Self::File(path) => path.exists(),
+        }
+    }
+
+    /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
+    pub fn read(&self, offset: i64, length: i64) -> Result<Part, ReadError> {
+        match self {
+            Self::File(path) => read(path, offset, length),
+        }
+    }
+
+    /// `tailProcess…Log`: the last `length` bytes. It never fails: without a log there is nothing to show.
+    #[must_use]
+    pub fn tail(&self, offset: i64, length: i64) -> Tail {
+        match self {
+            Self::File(path) => tail(path, offset, length),
+        }
+    }
 }
 
 /// What `tailProcess…Log` answers.

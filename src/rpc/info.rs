@@ -9,7 +9,6 @@ use crate::supervision::{ProcId, Process, Status};
 use crate::sys::clock;
 use crate::time::Wall;
 use crate::wire::xmlrpc::write_text;
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// One member of a struct.
@@ -94,7 +93,7 @@ pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut String) {
 fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) {
     let now = host.now().wall.secs;
     let state = process.state();
-    let path = |channel| host.process_log(id, channel).map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
+    let path = |channel| host.process_log(id, channel).map_or_else(String::new, |log| log.name().into_owned());
     let (stdout, stderr) = (path(Channel::Stdout), path(Channel::Stderr));
     enclosed(out, STRUCT, |out| {
         text!(out, "name", &process.config.name);
@@ -181,7 +180,7 @@ fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, o
     let made = |channel| id.and_then(|id| host.process_log(id, channel));
     let path = |config: &ChannelConfig, channel| match &config.logfile {
         ChildLog::None => "none".to_owned(),
-        ChildLog::Auto => made(channel).map_or_else(|| "auto".into(), |path| path.to_string_lossy().into_owned()),
+        ChildLog::Auto => made(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
         ChildLog::File(path) => path.to_string_lossy().into_owned(),
     };
     let stderr = if process.redirect_stderr { "none".into() } else { path(&process.stderr, Channel::Stderr) };

@@ -5,11 +5,10 @@ use super::info;
 use super::{Channel, Host, Served};
 use crate::config::model::LogLevel;
 use crate::config::values;
-use crate::logs::tail::{self, Part, ReadError};
+use crate::logs::tail::{LogSource, Part, ReadError};
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, Mood, ProcId, Process, Target, Ticket, split_namespec};
 use crate::wire::xmlrpc::{Value, write_text, write_value};
-use std::path::{Path, PathBuf};
 
 /// The method that calls others.
 pub(super) const MULTICALL: &str = "system.multicall";
@@ -116,7 +115,7 @@ static TABLE: &[Method] = &[
     row!(["supervisor.getPID"], [] -> Int, "The supervisor's process id.",
         |call| call.value(&Value::Int(std::process::id().into()))),
     row!(["supervisor.readLog", "supervisor.readMainLog"], [OFFSET, LENGTH] -> Text, "Bytes of the main log.",
-        |call| { let path = call.host.main_log(); call.read_log(path, 0) }),
+        |call| { let log = call.host.main_log(); call.read_log(log, 0) }),
     row!(["supervisor.clearLog"], [] -> Bool, "Empties the main log.",
         |call| { call.host.clear_main_log()?; call.value(&Value::Bool(true)) }),
     row!(["supervisor.shutdown"], [] -> Bool, "Stops all processes in order and ends the supervisor.",
@@ -376,12 +375,11 @@ impl Invocation<'_> {
     }
 
     /// Offset and length stand from the `first` parameter on.
-    fn read_log(&mut self, path: Option<PathBuf>, first: usize) -> Outcome {
+    fn read_log(&mut self, log: Option<LogSource>, first: usize) -> Outcome {
         let (offset, length) = (self.arg_int(first)?, self.arg_int(first.saturating_add(1))?);
-        let no_file = |path: &Path| Fault::new(FaultCode::NoFile, path.to_string_lossy());
-        let path = path.ok_or_else(|| Fault::new(FaultCode::NoFile, ""))?;
-        let part = tail::read(&path, offset, length).map_err(|error| match error {
-            ReadError::NoFile => no_file(&path),
+        let log = log.ok_or_else(|| Fault::new(FaultCode::NoFile, ""))?;
+        let part = log.read(offset, length).map_err(|error| match error {
+            ReadError::NoFile => Fault::new(FaultCode::NoFile, log.name()),
             ReadError::BadArguments => Fault::new(FaultCode::BadArguments, ""),
             ReadError::Failed => Fault::new(FaultCode::Failed, ""),
         })?;
@@ -391,14 +389,14 @@ impl Invocation<'_> {
     }
 
     fn read_process_log(&mut self, channel: Channel) -> Outcome {
-        let path = self.host.process_log(self.process(0)?, channel).map(Path::to_path_buf);
-        self.read_log(path, 1)
+        let log = self.host.process_log(self.process(0)?, channel);
+        self.read_log(log, 1)
     }
 
     fn tail_process_log(&mut self, channel: Channel) -> Outcome {
-        let path = self.host.process_log(self.process(0)?, channel);
+        let log = self.host.process_log(self.process(0)?, channel);
         let (offset, length) = (self.arg_int(1)?, self.arg_int(2)?);
-        let read = path.map(|path| tail::tail(path, offset, length));
+        let read = log.map(|log| log.tail(offset, length));
         let (text, offset, overflow) = read.map_or_else(Default::default, |t| (t.text, t.offset, t.overflow));
         self.value(&Value::Array(vec![text.into(), offset.into(), overflow.into()]))
     }

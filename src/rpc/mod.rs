@@ -12,11 +12,10 @@ pub use methods::SUPERVISOR_VERSION;
 pub use info::description;
 
 use crate::config::model::{LogLevel, ProcessConfig};
-use crate::logs::tail::Part;
+use crate::logs::tail::{LogSource, Part};
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// One of a program's two outputs.
@@ -61,11 +60,11 @@ pub trait Host {
     /// Checks the configuration and begins a restart (`restart`), or says why it is bad and changes nothing.
     fn restart(&mut self) -> Result<(), String>;
     /// The main log's file, if it has one.
-    fn main_log(&self) -> Option<PathBuf>;
+    fn main_log(&self) -> Option<LogSource>;
     /// Empties the main log.
     fn clear_main_log(&mut self) -> Result<(), Fault>;
     /// The file that this output goes to; `None`: nothing to read.
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path>;
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource>;
     /// Empties both logs of a process.
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.

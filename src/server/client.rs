@@ -3,6 +3,7 @@
 
 use super::follow::Follow;
 use super::{Server, at};
+use crate::logs::tail::LogSource;
 use crate::rpc::{self, Channel, Host, Pending, Progress, Served};
 use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
@@ -12,7 +13,6 @@ use crate::web::{self, Answer, Outcome};
 use crate::wire::http::{self, Framing, Parsed, Request, Response};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
 /// A request must have come whole so long after its first byte, and an answer must be taken on, in milliseconds.
 pub(super) const REQUEST_MILLIS: u64 = 60_000;
@@ -427,7 +427,7 @@ impl Call {
 }
 
 /// The log that `/logtail…/NAME[/stdout|/stderr]` means.
-fn followed(path: &str, host: &dyn Host) -> Option<PathBuf> {
+fn followed(path: &str, host: &dyn Host) -> Option<LogSource> {
     let (_, rest) = path.strip_prefix('/')?.split_once('/')?;
     let (namespec, channel) = match rest.split_once('/') {
         None | Some((_, "stdout")) => (rest.split('/').next()?, Channel::Stdout),
@@ -436,7 +436,7 @@ fn followed(path: &str, host: &dyn Host) -> Option<PathBuf> {
     };
     let (group, name) = split_namespec(namespec);
     let id = host.supervision().find(group, name?)?;
-    host.process_log(id, channel).map(Path::to_path_buf)
+    host.process_log(id, channel)
 }
 
 fn is_want_of_memory(errno: Errno) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! The file itself is the buffer: a piece is read when the one before is written, so a slow reader holds one piece.
 
-use crate::logs::tail;
+use crate::logs::tail::{self, LogSource};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -27,7 +27,8 @@ pub(super) struct Follow {
 
 impl Follow {
     /// Begins near the end of a regular file, and when that was last written; `None`: there is none to follow.
-    pub(super) fn begin(path: PathBuf) -> Option<(Self, SystemTime)> {
+    pub(super) fn begin(log: LogSource) -> Option<(Self, SystemTime)> {
+        let LogSource::File(path) = log;
         let (file, meta) = open(&path).ok()?;
         let mut begun = Self { path, file, inode: inode(&meta), at: meta.len().saturating_sub(BEGIN_BYTES) };
         // Not with the rest of a character.
@@ -95,12 +96,12 @@ mod tests {
     fn a_log_is_followed_through_all_that_happens_to_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        assert!(Follow::begin(path.clone()).is_none());
-        assert!(Follow::begin(folder.path().into()).is_none());
+        assert!(Follow::begin(LogSource::File(path.clone())).is_none());
+        assert!(Follow::begin(LogSource::File(folder.path().into())).is_none());
         let append =
             |text: &str| File::options().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes());
         append(&format!("{}ä{}\n", "x".repeat(500), "y".repeat(1022))).unwrap();
-        let (mut follow, _) = Follow::begin(path.clone()).unwrap();
+        let (mut follow, _) = Follow::begin(LogSource::File(path.clone())).unwrap();
         assert_eq!(rest(&mut follow), format!("{}\n", "y".repeat(1022)), "not with the rest of a character");
         assert_eq!(rest(&mut follow), "");
         append("one\n").unwrap();

@@ -18,6 +18,7 @@ mod ending;
 mod failing_calls;
 mod faults;
 mod loads;
+mod logs;
 mod network;
 
 use harness::{Sandbox, Subject, run, skip, wait_for};

@@ -326,3 +326,19 @@ fn loglevel_debug_copies_output() {
         },
     );
 }
+
+#[test]
+fn another_programs_bytes_count_for_rotation() {
+    let conf = "[program:x]\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstdout_logfile_maxbytes=1000\n\
+        command=sh -c 'echo a line of 16 byt; until test -e {dir}/go; do sleep 0.05; done; echo a line of 16 byt; sleep 0.2; echo end'\n";
+    compare(conf, |run| {
+        run.until_file("x.out", "a line");
+        let mut file = std::fs::OpenOptions::new().append(true).open(run.dir.join("x.out")).unwrap();
+        std::io::Write::write_all(&mut file, &[b'x'; 5_000]).unwrap();
+        run.write("go", "");
+        ended(run);
+        for name in NAMES {
+            run.note(name, run.read(name));
+        }
+    });
+}

@@ -1,10 +1,11 @@
 //! Every kind of stream and every way to write to it: full, drained, and with its reader gone.
 
 use super::*;
-use nix::fcntl::OFlag;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{OFlag, open};
 use nix::pty::openpty;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{pipe2, read};
 use std::sync::mpsc;
@@ -30,6 +31,9 @@ fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
         _ => panic!("{kind}"),
     }
 }
+
+/// The tests need no time to pass.
+const NOW: Mono = Mono(0);
 
 /// What `Stream` chooses by itself, or a way that it is forced to.
 type Force = Option<fn() -> How>;
@@ -86,7 +90,7 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
     each_way(|kind, force| {
         let (reader, ours) = pair(kind);
         let mut stream = stream(&ours, force);
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         let mut sent = Vec::new();
         for length in (1..).map(|nth: usize| nth * 37 % 3_000) {
             // Newlines, alone and in rows: a terminal makes two bytes of each.
@@ -94,7 +98,7 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
                 if (at / 500).is_multiple_of(3) || at.is_multiple_of(7) { b'\n' } else { b'a' + (at % 23) as u8 }
             };
             let chunk: Vec<u8> = (sent.len()..sent.len() + length).map(byte).collect();
-            stream.write(&chunk, &mut troubles);
+            stream.write(&chunk, NOW, &mut errors);
             sent.extend(chunk);
             assert!(is_blocking(&ours), "the shared description stays as it was");
             if stream.is_full() {
@@ -112,22 +116,22 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
                 let count = read(&reader, &mut buffer).unwrap();
                 got.extend(buffer[..count].iter().filter(|byte| **byte != b'\r'));
             }
-            stream.flush(&mut troubles);
+            stream.flush(NOW, &mut errors);
         }
         assert!(got == sent);
         assert!(stream.wants_write().is_none());
-        assert!(stream.flush(&mut troubles));
+        assert!(stream.flush(NOW, &mut errors));
         assert!(is_blocking(&ours));
-        assert_eq!(troubles, []);
+        assert_eq!(errors, []);
     });
 }
 
 /// Tries until something is wrong: a child that another test is about to start holds the reading end for a moment.
-fn until_gone(troubles: &mut Vec<Trouble>, mut attempt: impl FnMut(&mut Vec<Trouble>)) {
+fn until_gone(errors: &mut Vec<SinkError>, mut attempt: impl FnMut(&mut Vec<SinkError>)) {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while troubles.is_empty() {
+    while errors.is_empty() {
         assert!(std::time::Instant::now() < deadline);
-        attempt(troubles);
+        attempt(errors);
     }
 }
 
@@ -136,19 +140,19 @@ fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
     each_way(|kind, force| {
         let (reader, ours) = pair(kind);
         let mut stream = stream(&ours, force);
-        let mut troubles = Vec::new();
-        stream.write(b"hello", &mut troubles);
-        assert_eq!(troubles, []);
+        let mut errors = Vec::new();
+        stream.write(b"hello", NOW, &mut errors);
+        assert_eq!(errors, []);
         drop(reader);
-        until_gone(&mut troubles, |troubles| stream.write(b"x", troubles));
-        let before = stream.lost;
+        until_gone(&mut errors, |errors| stream.write(b"x", NOW, errors));
+        assert!(stream.outage.take_lost().is_some());
         for _ in 0..100_000 {
-            stream.write(b"1234567890", &mut troubles);
+            stream.write(b"1234567890", NOW, &mut errors);
         }
         assert!(!stream.is_full() && stream.wants_write().is_none());
         let why = if kind.ends_with("terminal") { Errno::EIO } else { Errno::EPIPE };
-        assert_eq!(troubles, [Trouble::Gone("it".to_owned(), why)]);
-        assert_eq!(stream.give_up(), Some(Trouble::Dropped("it".to_owned(), before + 1_000_000)));
+        assert_eq!(errors, [SinkError::Closed("it".to_owned(), why)]);
+        assert_eq!(stream.give_up(), Some(SinkError::Dropped("it".to_owned(), 1_000_000)));
         assert_eq!(stream.give_up(), None);
     });
 }
@@ -158,17 +162,17 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
     each_way(|kind, force| {
         let (reader, ours) = pair(kind);
         let mut stream = stream(&ours, force);
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         while !stream.is_full() {
-            stream.write(&[b'x'; 1_000], &mut troubles);
+            stream.write(&[b'x'; 1_000], NOW, &mut errors);
         }
         drop(reader);
         let mut room = false;
-        until_gone(&mut troubles, |troubles| room = stream.flush(troubles));
+        until_gone(&mut errors, |errors| room = stream.flush(NOW, errors));
         assert!(room, "who waits for it may go on");
         assert!(stream.wants_write().is_none());
-        assert!(matches!(&troubles[..], [Trouble::Gone(..)]), "{troubles:?}");
-        assert!(matches!(stream.give_up(), Some(Trouble::Dropped(_, 1..))));
+        assert!(matches!(&errors[..], [SinkError::Closed(..)]), "{errors:?}");
+        assert!(matches!(stream.give_up(), Some(SinkError::Dropped(_, 1..))));
     });
 }
 
@@ -180,15 +184,51 @@ fn a_pipe_that_is_full_before_is_full_for_each_way() {
             write(&ours, &[b'.'; 4_096]).unwrap();
         }
         let mut stream = stream(&ours, force);
-        let mut troubles = Vec::new();
-        stream.write(b"late", &mut troubles);
+        let mut errors = Vec::new();
+        stream.write(b"late", NOW, &mut errors);
         assert_eq!(stream.queue.len(), 4);
         let mut buffer = [0; 65_536];
         assert_eq!(read(&reader, &mut buffer), Ok(65_536));
-        assert!(stream.flush(&mut troubles));
+        assert!(stream.flush(NOW, &mut errors));
         assert_eq!(read(&reader, &mut buffer), Ok(4));
         assert_eq!(&buffer[..4], b"late");
-        assert_eq!(troubles, []);
+        assert_eq!(errors, []);
+    }
+}
+
+#[test]
+fn a_fifos_reader_may_be_replaced_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    for (nth, force) in
+        [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(Method::Pipe))].into_iter().enumerate()
+    {
+        let path = folder.path().join(nth.to_string());
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let reader = || open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        let first = reader();
+        let ours = open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        let mut stream = stream(&ours, force);
+        let mut errors = Vec::new();
+        while !stream.is_full() {
+            stream.write(&[b'x'; 1_000], NOW, &mut errors);
+        }
+        drop(first);
+        until_gone(&mut errors, |errors| _ = stream.flush(NOW, errors));
+        assert!(stream.wants_write().is_none(), "nothing to wait for: an idle rsup does not wake up");
+        stream.write(b"lost", NOW, &mut errors);
+        assert_eq!(errors, [SinkError::Unwritable("it".to_owned(), Errno::EPIPE)], "said once");
+        let next = reader();
+        stream.write(b"next", NOW, &mut errors);
+        // What the first reader left in the FIFO comes before it.
+        let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
+        while let Ok(count @ 1..) = read(&next, &mut buffer) {
+            got.extend_from_slice(&buffer[..count]);
+            stream.flush(NOW, &mut errors);
+        }
+        assert!(got.ends_with(b"next"), "{nth}: {:?}", String::from_utf8_lossy(&got));
+        let [_, SinkError::Writable(name, lost)] = &errors[..] else { panic!("{errors:?}") };
+        assert!(name == "it" && *lost > 4, "{errors:?}");
+        assert!(!stream.is_stale());
     }
 }
 

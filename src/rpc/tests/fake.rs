@@ -1,6 +1,7 @@
 //! A daemon for tests: the real brain, whose children are told what to do.
 
 use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
+use crate::logs::tail::LogSource;
 use crate::posix::Exit;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::supervision::{
@@ -8,7 +9,7 @@ use crate::supervision::{
 };
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// A program that does as its name says: `missing` has no command, `unspawnable` cannot be forked, `stubborn` does not
@@ -130,16 +131,16 @@ impl Host for Fake {
         self.input(Input::Reload);
         Ok(())
     }
-    fn main_log(&self) -> Option<PathBuf> {
-        self.main_log.clone()
+    fn main_log(&self) -> Option<LogSource> {
+        self.main_log.clone().map(LogSource::File)
     }
     fn clear_main_log(&mut self) -> Result<(), Fault> {
         if self.main_log.take().is_some() { Ok(()) } else { Err(Fault::new(FaultCode::NoFile, "")) }
     }
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<&Path> {
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
         let config = &self.supervision.process(id)?.config;
         let channel = if channel == Channel::Stdout { &config.stdout } else { &config.stderr };
-        if let ChildLog::File(path) = &channel.logfile { Some(path) } else { None }
+        if let ChildLog::File(path) = &channel.logfile { Some(LogSource::File(path.clone())) } else { None }
     }
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
         self.cleared.push(id);
