@@ -148,34 +148,99 @@ fn links_lead_somewhere() {
 
 #[test]
 fn the_readmes_commands_are_there() {
-    let readme = text("README.md");
-    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
-    assert!(lines.len() > 5, "{lines:?}");
+    // The commands of the first block are run by tests/docker/guide.rs.
+    let commands = harness::block("README.md", "sh", 1);
     let rsup = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rsup")).args(args).output().unwrap();
-    for line in lines {
+    assert!(commands.lines().count() > 5, "{commands}");
+    for line in commands.lines() {
         let mut words = line.split_whitespace();
-        let command = words.next().unwrap();
-        let mode = |path: &str| std::os::unix::fs::MetadataExt::mode(&fs::metadata(root().join(path)).unwrap());
-        match (command, words.next()) {
+        match (words.next().unwrap(), words.next()) {
             ("rsup", Some("--")) => assert_eq!(rsup(&["--", "true"]).status.code(), Some(0)),
+            ("rsup", Some("-c")) => assert_eq!(rsup(&["--help"]).status.code(), Some(0)),
             ("rsup", Some(word)) => {
                 let help = rsup(&[word, "--help"]);
-                let said = String::from_utf8_lossy(&help.stdout).into_owned();
-                assert!(help.status.success() && said.contains(&format!("rsup {word}")), "{line}: {help:?}");
+                let text = String::from_utf8_lossy(&help.stdout).into_owned();
+                assert!(help.status.success() && text.contains(&format!("rsup {word}")), "{line}: {help:?}");
             }
             ("rsupctl", Some(_)) => {
-                let help =
-                    String::from_utf8_lossy(&rsup(&["ctl", "-s", "http://127.0.0.1:1", "help"]).stdout).into_owned();
+                let help = rsup(&["ctl", "-s", "http://127.0.0.1:1", "help"]).stdout;
+                let help = String::from_utf8_lossy(&help).into_owned();
                 let commands = line.split("# and ").nth(1).unwrap_or_default().split(", ").filter(|word| *word != "…");
                 for word in commands.chain(["status"]) {
                     assert!(help.split_whitespace().any(|known| known == word), "{word}: {help}");
                 }
             }
             ("pidproxy", _) => assert_eq!(rsup(&["pidproxy"]).status.code(), Some(1)),
-            (path, _) => assert!(mode(path) & 0o111 != 0, "{path} cannot be run"),
+            other => panic!("{other:?} is no command of rsup"),
         }
     }
+}
+
+/// Runs rsup with a configuration that a document shows, until it ends or `until` is in its output. Gives output and exit code.
+fn run_shown(conf: &str, files: &[(&str, String)], until: &str) -> (String, Option<i32>) {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().to_str().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let output = fs::File::create(dir.path().join("output")).unwrap();
+    let conf = format!("[unix_http_server]\nfile={here}/s\n[supervisord]\nchildlogdir={here}\n{conf}")
+        .replace("/app/", &format!("{here}/"));
+    fs::write(dir.path().join("x.conf"), conf).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rsup"));
+    command.arg("-c").arg(dir.path().join("x.conf")).current_dir(here);
+    command.stdin(std::process::Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    let mut rsup = command.spawn().unwrap();
+    let read = || fs::read_to_string(dir.path().join("output")).unwrap();
+    let mut code = None;
+    harness::wait_for(until, || {
+        code = rsup.try_wait().unwrap();
+        (code.is_some() || read().contains(until)).then_some(())
+    });
+    let _ =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(rsup.id().try_into().unwrap()), nix::sys::signal::SIGTERM);
+    rsup.wait().unwrap();
+    (read(), code.and_then(|status| status.code()))
+}
+
+#[test]
+fn the_guide_to_exit_codes_is_right() {
+    let page = "docs/guide/exit-code.md";
+    let (output, code) = run_shown(&harness::block(page, "ini", 0), &[], "no such text");
+    assert_eq!(code, Some(7), "{output}");
+    let last = harness::block(page, "text", 0);
+    assert!(output.lines().any(|line| line == last.trim()), "{output}");
+    assert!(text("README.md").contains("autorestart=false\nessential=true\n"));
+    // Without autorestart=false it goes on, as the page says.
+    let restarts = harness::block(page, "ini", 0).replacen("autorestart=false\n", "", 1);
+    let (output, code) = run_shown(&restarts.replace("sleep 1; ", "sleep 1.2; "), &[], "exited: app");
+    assert!(code.is_none(), "{output}");
+}
+
+#[test]
+fn the_guide_to_starts_that_fail_is_right() {
+    let page = "docs/guide/does-not-start.md";
+    let conf = harness::block(page, "ini", 0);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("app.conf"), &conf).unwrap();
+    let check = Command::new(env!("CARGO_BIN_EXE_rsup"))
+        .args(["check", "-c"])
+        .arg(dir.path().join("app.conf"))
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
+    let shown = harness::block(page, "text", 0);
+    assert!(output.contains(&format!(":4: {}", shown.trim())), "{output}");
+    let (output, _) = run_shown(&conf, &[], "FATAL");
+    assert!(output.contains("can't find command '/no/such/program'"), "{output}");
+}
+
+#[test]
+fn the_guide_to_event_listeners_is_right() {
+    let page = "docs/guide/event-listener.md";
+    let files = [("notify", harness::block(page, "sh", 0))];
+    let (output, _) = run_shown(&harness::block(page, "ini", 0), &files, "event: processname:app");
+    assert!(output.contains("event: processname:app groupname:app from_state:RUNNING expected:0"), "{output}");
 }
 
 #[test]

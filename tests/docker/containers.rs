@@ -1,6 +1,6 @@
 //! How people start containers: from scratch, read-only, as any user, without capabilities, with a terminal, with a stalled reader.
 
-use crate::harness::{skip, wait_for};
+use crate::harness::wait_for;
 use crate::{Container, build, docker, images};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -17,45 +17,6 @@ fn with_conf(name: &str, conf: &str) -> String {
 }
 
 const ONE: &str = "[program:web]\ncommand=/bin/busybox sleep 1000\n";
-
-/// The first Dockerfile of the README, FROM scratch, as it stands there; its program is busybox here.
-#[test]
-fn the_readmes_dockerfile() {
-    if !images(&["rsup", "rsup-base-busybox"]) {
-        return;
-    }
-    let readme = fs::read_to_string("README.md").unwrap_or_default();
-    let Some(dockerfile) = readme
-        .split("```")
-        .find(|block| block.trim_start_matches("dockerfile").trim_start().starts_with("FROM scratch"))
-    else {
-        return skip("README.md has no Dockerfile FROM scratch yet");
-    };
-    let dockerfile = dockerfile.trim_start_matches("dockerfile").trim();
-    assert!(dockerfile.lines().count() <= 10, "{dockerfile}");
-    let temp = tempfile::tempdir().unwrap();
-    fs::write(temp.path().join("Dockerfile"), dockerfile).unwrap();
-    // What the Dockerfile copies from its own directory is made here: each file is a busybox under that name, but for a configuration.
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| fs::exists(path).unwrap()).unwrap();
-    for line in dockerfile.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from=")) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        for file in &words[1..words.len() - 1] {
-            let to = temp.path().join(file);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            if file.ends_with(".conf") {
-                fs::write(&to, "[program:app]\ncommand=/app/busybox sleep 1000\n").unwrap();
-            } else {
-                fs::copy(busybox, &to).unwrap();
-            }
-        }
-    }
-    let image = build("readme", temp.path().to_str().unwrap(), None);
-    let container = Container::start(&[&image]);
-    wait_for("health", || (container.exec(&["rsup", "health"]).code == 0).then_some(()));
-    let status = container.exec(&["rsupctl", "status"]);
-    assert!(status.code == 0 && status.out.contains(" RUNNING "), "{status:?}");
-    assert_eq!(container.stop(), 0);
-}
 
 #[test]
 fn the_client_finds_a_configuration_at_its_own_place() {

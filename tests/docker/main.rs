@@ -16,6 +16,7 @@ mod harness;
 
 mod containers;
 mod examples;
+mod guide;
 mod migrating;
 
 use harness::{Ran, run, skip, wait_for};

@@ -53,14 +53,29 @@ pub fn rsup() -> PathBuf {
     std::env::var_os("RSUP_STATIC").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rsup")), PathBuf::from)
 }
 
-/// Notes that the running test cannot run here, for the list at the end of `tests/run`.
+/// Where skipped tests are listed: `$RSUP_SKIPS`, or a file that belongs to the `cargo test` that started this process, which
+/// `tests/zz_skipped.rs` prints at the end.
+pub fn skips() -> PathBuf {
+    let of_cargo =
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skips.{}", std::os::unix::process::parent_id()));
+    std::env::var_os("RSUP_SKIPS").map_or_else(of_cargo, PathBuf::from)
+}
+
+/// Lists the running test as skipped, with the reason.
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     eprintln!("skipped: {name}: {reason}");
-    if let Some(list) = std::env::var_os("RSUP_SKIPS") {
-        let mut list = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(list, "{name}: {reason}").unwrap();
-    }
+    let mut list = fs::OpenOptions::new().append(true).create(true).open(skips()).unwrap();
+    writeln!(list, "{name}: {reason}").unwrap();
+}
+
+/// The n-th block of a document with this language, from 0: what stands between ```` ```LANGUAGE ```` and the next fence.
+pub fn block(document: &str, language: &str, n: usize) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{document}: {why}"));
+    let fence = format!("\n```{language}\n");
+    let rest = text.split(&fence).nth(n + 1).unwrap_or_else(|| panic!("{document} has no block {n} of {language}"));
+    rest.split("```").next().unwrap().to_owned()
 }
 
 /// Adds a line to one of the lists that `tests/run` shows at its end: `$RSUP_REPORT/KIND`.
