@@ -30,7 +30,7 @@ use crate::server::Server;
 use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalResult, Supervision};
 use crate::sys::poll::{Interest, Poll, Ready, pause};
 use crate::sys::signals::{self, Signals};
-use crate::sys::{Pid, clock, errno};
+use crate::sys::{Pid, clock, errno, memory};
 use crate::time::{Mono, Now};
 use children::Children;
 use environment::Surroundings;
@@ -118,6 +118,8 @@ struct Daemon {
     server_calls: VecDeque<host::ServerCall>,
     /// The server acts on us: `server` is empty meanwhile.
     is_server_busy: bool,
+    /// Allocations failed in the last turn, and that is logged.
+    is_memory_short: bool,
     /// Waiting for events fails, and that is logged.
     is_poll_failing: bool,
     are_signals_watched: bool,
@@ -494,6 +496,11 @@ impl Daemon {
         for trouble in self.sinks.take_errors() {
             self.log(LogLevel::Warn, &trouble.to_string());
         }
+        let is_short = memory::was_short();
+        if is_short && !std::mem::replace(&mut self.is_memory_short, is_short) {
+            self.log(LogLevel::Critical, "memory is short: allocations fail, and wait until there is memory again");
+        }
+        self.is_memory_short = is_short;
         // One line for many, and no timer for it: the next wake-up after a second of silence brings it.
         if self.orphans.count > 0 && self.now.mono >= self.orphans.quiet_until {
             let Orphans { count, last, .. } = std::mem::take(&mut self.orphans);

@@ -15,7 +15,7 @@ use crate::sys::background::{self, Birth, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, ignore_broken_pipes};
-use crate::sys::{clock, errno, output, pid1};
+use crate::sys::{clock, errno, memory, output, pid1};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
@@ -122,7 +122,11 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Err(error) => return fail(name, &format!("cannot go to the background: {error}")),
     };
     match Daemon::start(settings, loaded, signals, birth) {
-        Ok(mut daemon) => daemon.live(),
+        Ok(mut daemon) => {
+            // All that must fit is there; from here on the end would be worse than waiting for memory.
+            memory::be_patient();
+            daemon.live()
+        }
         Err(why) => fail(name, &why),
     }
 }
@@ -204,6 +208,7 @@ impl Daemon {
             forks: super::ForkQueue::default(),
             server_calls: std::collections::VecDeque::new(),
             is_server_busy: false,
+            is_memory_short: false,
             is_poll_failing: false,
             are_signals_watched: true,
             is_stream_unwatched: false,

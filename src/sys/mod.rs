@@ -9,6 +9,7 @@ pub mod clock;
 pub mod errno;
 pub mod fds;
 pub mod hosts;
+pub mod memory;
 pub mod output;
 pub mod pid1;
 pub mod poll;

@@ -2,14 +2,14 @@
 //! that fail.
 
 use super::rsup;
-use crate::harness::{Beside, Sandbox, Subject, code_of, wait_for};
+use crate::harness::{Beside, Sandbox, Subject, code_of, run, skip, wait_for};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, write};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// What nobody reads, full: both ends.
 fn full(kind: &str) -> (OwnedFd, OwnedFd) {
@@ -174,5 +174,52 @@ fn pipes_that_are_left_open_in_the_background_do_not_pile_up() {
         kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     }
     wait_for("closed pipes", || (descriptors() <= after_ten - 15).then_some(()));
+    assert_eq!(sandbox.stop(), 0);
+}
+
+/// Sets the soft limit of the address space of a running process; whether that worked.
+fn limit_address_space(pid: i32, bytes: &str) -> bool {
+    run(Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--as={bytes}:unlimited")])).code == 0
+}
+
+#[test]
+fn memory_that_cannot_be_had_ends_nothing_and_all_goes_on_when_it_is_back() {
+    if run(Command::new("prlimit").arg("--version")).code != 0 {
+        return skip("no prlimit");
+    }
+    let mut sandbox = rsup(
+        "[program:crash]\ncommand=sleep 0.2\nstartsecs=0\nautorestart=true\n[program:loud]\ncommand=sh -c 'while echo x; do sleep 0.01; done'\n\
+         [program:many]\ncommand=sleep 1000\nnumprocs=100\nprocess_name=%(program_name)s_%(process_num)d\n",
+    );
+    sandbox.until("many:many_99", "RUNNING");
+    let pid = sandbox.pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(limit_address_space(pid, &(size * 1024).to_string()));
+    // Clients that ask for much at once, and read nothing.
+    let body = "<methodCall><methodName>supervisor.getAllProcessInfo</methodName></methodCall>";
+    let request = format!(
+        "POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let clients: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
+            std::io::Write::write_all(&mut client, request.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    // It says so, or stands still until there is memory, which shows in its system call.
+    wait_for("a want of memory", || {
+        let is_asleep = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap().contains("nanosleep");
+        (is_asleep || sandbox.log().contains("memory is short")).then_some(())
+    });
+    assert!(limit_address_space(pid, "unlimited"));
+    drop(clients);
+    sandbox.until_log("memory is short", 1);
+    sandbox.until("many:many_99", "RUNNING");
+    let spawned = sandbox.log().matches("spawned: 'crash'").count();
+    sandbox.until_log("spawned: 'crash'", spawned + 2);
     assert_eq!(sandbox.stop(), 0);
 }

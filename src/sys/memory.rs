@@ -1,0 +1,249 @@
+//! The allocator: memory that cannot be had must not end PID 1.
+//!
+//! Rust aborts the process when an allocation fails. Here a failed allocation (malloc(3): ENOMEM, for RLIMIT_AS or a full memory) is
+//! served from a reserve; when that is used up too, the process waits until there is memory again, once [`be_patient`] was called.
+//! Until then it aborts as usual: a start that does not fit must fail, not hang.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::poll::pause;
+
+/// Ample for some turns of the loop. It costs nothing until it is used: pages that were never written to are not in memory.
+const RESERVE_BYTES: usize = 512 * 1024;
+
+/// How long to wait before memory is asked for again, in milliseconds.
+const WAIT_MS: u16 = 20;
+
+#[global_allocator]
+static ALLOCATOR: Reserving<System, RESERVE_BYTES> = Reserving::new(System);
+
+/// From now on an allocation that fails waits for memory, however long that takes. To be called once all that must fit is there.
+pub fn be_patient() {
+    ALLOCATOR.is_patient.store(true, Ordering::Relaxed);
+}
+
+/// Whether an allocation has failed since this was last asked.
+pub fn was_short() -> bool {
+    ALLOCATOR.was_short.swap(false, Ordering::Relaxed)
+}
+
+/// An allocator with a reserve of `BYTES` for when it fails.
+struct Reserving<A, const BYTES: usize> {
+    inner: A,
+    reserve: UnsafeCell<MaybeUninit<[u8; BYTES]>>,
+    marks: Mutex<Marks>,
+    is_patient: AtomicBool,
+    was_short: AtomicBool,
+}
+
+/// How much of the reserve is in use: blocks follow one another, and only the last one, or all together, can be freed.
+struct Marks {
+    /// Where the next block may begin.
+    used: usize,
+    blocks: usize,
+}
+
+// SAFETY: the reserve is only handed out in parts, each to one owner, under the lock of `marks`.
+unsafe impl<A: Sync, const BYTES: usize> Sync for Reserving<A, BYTES> {}
+
+impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
+    const fn new(inner: A) -> Self {
+        Self {
+            inner,
+            reserve: UnsafeCell::new(MaybeUninit::uninit()),
+            marks: Mutex::new(Marks { used: 0, blocks: 0 }),
+            is_patient: AtomicBool::new(false),
+            was_short: AtomicBool::new(false),
+        }
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.reserve.get().cast()
+    }
+
+    /// Where in the reserve a block is; `None`: it is not of the reserve.
+    fn offset(&self, block: *mut u8) -> Option<usize> {
+        block.addr().checked_sub(self.base().addr()).filter(|&offset| offset < BYTES)
+    }
+
+    /// A block of the reserve, if there is room.
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = self.base().addr();
+        let begin = base.checked_add(marks.used)?.checked_next_multiple_of(layout.align())?.checked_sub(base)?;
+        let end = begin.checked_add(layout.size()).filter(|&end| end <= BYTES)?;
+        *marks = Marks { used: end, blocks: marks.blocks.checked_add(1)? };
+        Some(self.base().wrapping_add(begin))
+    }
+
+    fn give_back(&self, offset: usize, size: usize) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.blocks = marks.blocks.saturating_sub(1);
+        if marks.blocks == 0 {
+            marks.used = 0;
+        } else if offset.checked_add(size) == Some(marks.used) {
+            marks.used = offset;
+        }
+    }
+
+    /// A block although the allocator has just failed; null only where it is not patient.
+    #[cold]
+    fn in_need(&self, layout: Layout) -> *mut u8 {
+        self.was_short.store(true, Ordering::Relaxed);
+        loop {
+            if let Some(block) = self.take(layout) {
+                return block;
+            }
+            if !self.is_patient.load(Ordering::Relaxed) {
+                return ptr::null_mut();
+            }
+            pause(WAIT_MS);
+            // SAFETY: the layout is the caller's.
+            let block = unsafe { self.inner.alloc(layout) };
+            if !block.is_null() {
+                return block;
+            }
+        }
+    }
+}
+
+// SAFETY: each block is the inner allocator's or a part of the reserve that no other block overlaps; it goes back where it came from.
+unsafe impl<A: GlobalAlloc, const BYTES: usize> GlobalAlloc for Reserving<A, BYTES> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller has promised to us.
+        let block = unsafe { self.inner.alloc(layout) };
+        if block.is_null() { self.in_need(layout) } else { block }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller has promised to us.
+        let block = unsafe { self.inner.alloc_zeroed(layout) };
+        if !block.is_null() {
+            return block;
+        }
+        let block = self.in_need(layout);
+        if !block.is_null() {
+            // SAFETY: a new block of this size.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match self.offset(block) {
+            Some(offset) => self.give_back(offset, layout.size()),
+            // SAFETY: not of the reserve, so the inner allocator's.
+            None => unsafe { self.inner.dealloc(block, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if self.offset(block).is_none() {
+            // SAFETY: the inner allocator's block; the rest is the caller's promise.
+            let moved = unsafe { self.inner.realloc(block, layout, size) };
+            if !moved.is_null() {
+                return moved;
+            }
+        }
+        // SAFETY: the caller's promise: the size is not 0 and does not overflow with this alignment.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: as above.
+        let moved = unsafe { self.alloc(wanted) };
+        if !moved.is_null() {
+            // SAFETY: both blocks are there, have at least so many bytes, and do not overlap.
+            unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
+            // SAFETY: the caller's block, which is not used any more.
+            unsafe { self.dealloc(block, layout) };
+        }
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails while it is told to.
+    struct Failing(AtomicBool);
+
+    // SAFETY: the system's allocator, or a failure.
+    unsafe impl GlobalAlloc for Failing {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: the caller's promise.
+            if self.0.load(Ordering::Relaxed) { ptr::null_mut() } else { unsafe { System.alloc(layout) } }
+        }
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            // SAFETY: the caller's promise.
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    #[test]
+    fn a_failure_is_served_from_the_reserve_which_is_whole_again_when_all_is_freed() {
+        let allocator: Reserving<_, 1024> = Reserving::new(Failing(AtomicBool::new(true)));
+        for _ in 0..3 {
+            // SAFETY: blocks are used within their sizes and freed once, with their layouts.
+            unsafe {
+                let a = allocator.alloc(layout(100, 1));
+                let b = allocator.alloc_zeroed(layout(100, 64));
+                assert!(!a.is_null() && !b.is_null());
+                assert_eq!(b.addr() % 64, 0);
+                assert!((0..100).all(|n| *b.add(n) == 0));
+                a.write_bytes(7, 100);
+                b.write_bytes(8, 100);
+                let a = allocator.realloc(a, layout(100, 1), 300);
+                assert!((0..100).all(|n| *a.add(n) == 7 && *b.add(n) == 8));
+                assert!(allocator.alloc(layout(1000, 1)).is_null(), "no room, and not patient");
+                allocator.dealloc(b, layout(100, 64));
+                allocator.dealloc(a, layout(300, 1));
+                let all = allocator.alloc(layout(1024, 1));
+                assert!(!all.is_null());
+                allocator.dealloc(all, layout(1024, 1));
+            }
+        }
+        assert!(allocator.was_short.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_block_of_the_reserve_moves_back_into_memory_that_is_there_again() {
+        let allocator: Reserving<_, 1024> = Reserving::new(Failing(AtomicBool::new(true)));
+        // SAFETY: as above.
+        unsafe {
+            let block = allocator.alloc(layout(10, 1));
+            block.write_bytes(5, 10);
+            allocator.inner.0.store(false, Ordering::Relaxed);
+            let block = allocator.realloc(block, layout(10, 1), 20);
+            assert!(allocator.offset(block).is_none());
+            assert_eq!(*block.add(9), 5);
+            allocator.dealloc(block, layout(20, 1));
+        }
+        assert_eq!(allocator.marks.lock().unwrap().blocks, 0);
+    }
+
+    #[test]
+    fn a_patient_one_waits_until_there_is_memory() {
+        let allocator: Reserving<_, 64> = Reserving::new(Failing(AtomicBool::new(true)));
+        allocator.is_patient.store(true, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pause(3 * WAIT_MS);
+                allocator.inner.0.store(false, Ordering::Relaxed);
+            });
+            // SAFETY: as above.
+            unsafe {
+                let block = allocator.alloc(layout(100, 1));
+                assert!(!block.is_null());
+                allocator.dealloc(block, layout(100, 1));
+            }
+        });
+    }
+}
