@@ -175,9 +175,7 @@ impl Daemon {
         let limits = raise_limits(&loaded.config, &mut lines)?;
         let mut sinks = Sinks::new();
         let _ = fds::close_on_exec_from_3();
-        let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
-        poll.add(signals.fd(), Token::Signals.encode(), Interest::Read)
-            .map_err(|error| format!("cannot watch signals: {error}"))?;
+        let poll = new_poll(&signals)?;
         let around = Surroundings {
             environment: std::env::vars_os().collect(),
             server_environment: Vec::new(),
@@ -449,6 +447,14 @@ fn repr(path: &Path) -> String {
 /// Where AUTO logs are made: `childlogdir`, else the temporary directory.
 pub(super) fn auto_log_dir(config: &Config) -> PathBuf {
     config.server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
+}
+
+/// An empty poll that watches the signals.
+fn new_poll(signals: &Signals) -> Result<Poll, String> {
+    let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
+    poll.add(signals.fd(), Token::Signals.encode(), Interest::Read)
+        .map_err(|error| format!("cannot watch signals: {error}"))?;
+    Ok(poll)
 }
 
 fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {
