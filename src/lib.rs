@@ -20,7 +20,7 @@
 //! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix |
 //! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys |
 //! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, wire::json, wire::xmlrpc |
-//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, stdout, sys::errno, sys::hosts, wire |
+//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, stdout, sys::errno, sys::hosts, wire |
 //! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, sys |
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command line as a shell would, for `init` and `pidproxy` | sys |

@@ -3,6 +3,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// The first words that are no option.
+const VERBS: [&str; 7] = ["check", "ctl", "health", "help", "pidproxy", "sample-config", "version"];
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().map_or(OsStr::new("rsup"), OsString::as_os_str);
@@ -21,6 +24,9 @@ fn main() -> ExitCode {
         (_, Some("ctl")) => rsup::ctl::main(&format!("{program} ctl"), rest),
         (_, Some("check")) => rsup::check::main(&format!("{program} check"), rest),
         (_, Some("health")) => rsup::ctl::health::main(&format!("{program} health"), rest),
+        ("supervisord", _) => rsup::daemon::main(&program, all),
+        (_, Some("help")) => rsup::daemon::main(&program, &["-h".into()]),
+        (_, Some(word)) if !word.starts_with('-') => rsup::ctl::unknown_verb(&program, word, &VERBS),
         _ => rsup::daemon::main(&program, all),
     };
     ExitCode::from(code)

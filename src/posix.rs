@@ -80,6 +80,11 @@ impl fmt::Display for SignalName {
     }
 }
 
+/// The names of all signals, without `SIG`.
+pub fn signal_names() -> impl Iterator<Item = &'static str> {
+    SIGNALS.into_iter().chain(OTHERS.map(|(name, _)| name))
+}
+
 /// The number of a signal's name, with or without `SIG`, in any case.
 #[must_use]
 pub fn signal_number(name: &str) -> Option<i32> {

@@ -3,7 +3,8 @@
 use super::client::Error;
 use super::follow;
 use super::format::{self, Harmless, RUNNING, namespec_of, number, text};
-use super::session::{Known, Session, exit, object};
+use super::session::{Known, Session, Wording, exit, object};
+use super::suggest;
 use crate::fault::FaultCode;
 use crate::wire::xmlrpc::Value;
 
@@ -35,6 +36,8 @@ pub enum Takes {
     Groups,
     /// Processes, and `group:*`.
     Processes,
+    /// A signal, then processes.
+    SignalAndProcesses,
 }
 
 /// How many words a command takes, and what to say otherwise.
@@ -68,7 +71,7 @@ const fn direct(name: &'static str, takes: Takes, words: Words, run: Run, forms:
     Command { checks_up: false, ..checked(name, takes, words, run, forms) }
 }
 
-use Takes::{Commands, Groups, Other, Processes};
+use Takes::{Commands, Groups, Other, Processes, SignalAndProcesses};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -95,7 +98,7 @@ const COMMANDS: &[Command] = &[
         &[("<name>...", "Stop processes, then start them; the configuration is not read again (see update)"),
           ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
     direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and end the supervisor")]),
-    checked("signal", Processes, least(2, "Error: signal requires a signal name and a process name"), signal,
+    checked("signal", SignalAndProcesses, least(2, "Error: signal requires a signal name and a process name"), signal,
         &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
           ("<signal> all", "Send it to all processes")]),
     checked("start", Processes, Words { exit: exit::INVALID_ARGUMENTS, ..least(1, "Error: start requires a process name") },
@@ -190,7 +193,13 @@ impl Session {
         let is_end = matches!(name, "exit" | "quit" | "EOF");
         match find_command(if is_end { "quit" } else { name }) {
             Some(command) => self.told(command, &arguments),
-            None => self.fail(&format!("*** Unknown syntax: {line}")),
+            None if self.wording == Wording::Supervisor => self.fail(&format!("*** Unknown syntax: {line}")),
+            None => {
+                let word = line.split_whitespace().next().unwrap_or(&line);
+                let meant = suggest::did_you_mean(&suggest::nearest(word, names()));
+                let meant = meant.unwrap_or_else(|| "help lists the commands".into());
+                self.fail(&format!("unknown command '{word}'; {meant}"));
+            }
         }
         self.out.flush();
         is_end
@@ -283,8 +292,14 @@ impl Session {
                     let line = format!("{group}: ERROR (no such group)");
                     self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
                     self.exit = verb.no_group_exit;
+                    self.suggest_process(name)?;
                 }
-                Err(Error::Fault(fault)) if !is_group => self.result(verb, &spec, fault.code, &fault.text)?,
+                Err(Error::Fault(fault)) if !is_group => {
+                    self.result(verb, &spec, fault.code, &fault.text)?;
+                    if fault.code == FaultCode::BadName as i64 {
+                        self.suggest_process(name)?;
+                    }
+                }
                 Err(other) => return Err(other),
             }
         }
@@ -475,6 +490,12 @@ fn help(session: &mut Session, words: &[&str]) -> Result<(), Error> {
         let topic = words.join(" ");
         let text = find_command(&topic).map_or_else(|| format!("*** No help on {topic}"), Command::help_text);
         session.out.line(&text);
+        if session.wording == Wording::Rsup
+            && find_command(&topic).is_none()
+            && let Some(meant) = suggest::did_you_mean(&suggest::nearest(&topic, names()))
+        {
+            session.out.line(&meant);
+        }
     }
     Ok(())
 }
@@ -525,7 +546,10 @@ pub fn unknown_name(name: &str) -> String {
 fn status(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let all = session.call("getAllProcessInfo", &[])?;
     let (infos, unknown) = matching(all.as_array().unwrap_or_default(), names);
-    unknown.iter().for_each(|name| session.out.line(&unknown_name(name)));
+    for name in &unknown {
+        session.out.line(&unknown_name(name));
+        session.suggest_process(name)?;
+    }
     let value = Value::Array(infos.iter().map(|info| (*info).clone()).collect());
     session.out.whole(&format::status_table(&infos), value);
     if !unknown.is_empty() {
@@ -739,6 +763,7 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Error> {
             let is_repeated = only.iter().take(at).any(|earlier| earlier == name);
             if !known && !is_repeated {
                 session.fail(&format!("ERROR: no such group: {name}"));
+                session.suggest_group(name)?;
             }
         }
     }

@@ -18,6 +18,7 @@ use super::client::Client;
 use super::commands::{self, Takes};
 use super::format::{namespec_of, text};
 use super::session::Line;
+use crate::posix::signal_names;
 use crate::wire::xmlrpc::Value;
 
 /// How many lines are remembered.
@@ -103,15 +104,17 @@ impl Helper for Names {}
 fn completions(line: &str, infos: impl FnOnce() -> Vec<Value>) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at.saturating_add(1));
     let (before, word) = line.split_at_checked(start).unwrap_or((line, ""));
-    let takes = match before.split_whitespace().next() {
+    let mut words_before = before.split_whitespace();
+    let takes = match words_before.next() {
         None => Takes::Commands,
         Some(name) => commands::find_command(name).map_or(Takes::Other, |command| command.takes),
     };
     let mut words: Vec<String> = match takes {
+        Takes::SignalAndProcesses if words_before.next().is_none() => signal_names().map(str::to_owned).collect(),
         Takes::Other => Vec::new(),
         Takes::Commands => commands::names().map(str::to_owned).collect(),
         Takes::Groups => infos().iter().map(|info| text(info, "group").to_owned()).collect(),
-        Takes::Processes => {
+        Takes::Processes | Takes::SignalAndProcesses => {
             let infos = infos();
             // A process alone in its group is known by its short name, until a colon is typed.
             let is_short = |info: &&Value| text(info, "name") == text(info, "group") && !word.contains(':');
@@ -143,6 +146,8 @@ mod tests {
             ("start ", 6, "cat |web:* |web:a |web:b "),
             ("stop cat we", 9, "web:* |web:a |web:b "),
             ("signal HUP ca", 11, "cat "),
+            ("signal US", 7, "USR1 |USR2 "),
+            ("signal us", 7, ""),
             ("pid cat:", 4, "cat:* |cat:cat "),
             ("tail -f web:b", 8, "web:b "),
             ("update ", 7, "cat |web "),

@@ -6,6 +6,7 @@ use super::client::Error;
 use super::commands::{matching, no_namespace, unknown_name};
 use super::format::{RUNNING, namespec_of, number, text, truth};
 use super::session::exit;
+use super::suggest;
 use crate::fault::FaultCode;
 use crate::stdout;
 use crate::wire::xmlrpc::Value;
@@ -62,9 +63,11 @@ fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String
     let fails = |why: &str| Err(Error::Exit(why.trim_end().to_owned(), exit::FAILED));
     let infos = call("getAllProcessInfo")?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (infos, unknown) = matching(infos.as_array().unwrap_or_default(), &names);
+    let all = infos.as_array().unwrap_or_default();
+    let (infos, unknown) = matching(all, &names);
     if let Some(name) = unknown.first() {
-        return fails(&unknown_name(name));
+        let meant = suggest::for_process(name, all).map_or_else(String::new, |meant| format!("\n{meant}"));
+        return fails(&format!("{}{meant}", unknown_name(name)));
     }
     let mut configs = None;
     for info in infos {

@@ -11,12 +11,13 @@ pub mod health;
 mod interrupts;
 mod session;
 mod shell;
+mod suggest;
 mod transport;
 
 use crate::getopt::{self, Flag, flag};
 use crate::stdout;
 use find::{Found, Wanted};
-use session::{Session, exit};
+use session::{Session, Wording, exit};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -60,7 +61,8 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         Ok(begun) => begun,
         Err(code) => return code,
     };
-    let session = Session::new(found.client, asked.interactive || asked.words.is_empty(), asked.json);
+    let mut session = Session::new(found.client, asked.interactive || asked.words.is_empty(), asked.json);
+    session.wording = Wording::of(program);
     if asked.words.is_empty() {
         return shell::run(session, &format!("{}> ", found.prompt), found.history_file.as_deref());
     }
@@ -69,6 +71,22 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         session::to_stderr(&format!("{message}\n"));
     }
     code
+}
+
+/// `rsup WORD` where no verb has this name: says what was meant; the exit code is that of a bad command line. `verbs`: the
+/// names of all verbs.
+#[must_use]
+pub fn unknown_verb(program: &str, word: &str, verbs: &[&str]) -> u8 {
+    let meant = if commands::find_command(word).is_some() {
+        format!("; did you mean {program} ctl {word}?")
+    } else if word.ends_with(".conf") {
+        format!("; to run the programs of a configuration, write {program} -c {word}")
+    } else if let Some(meant) = suggest::did_you_mean(&suggest::nearest(word, verbs.iter().copied())) {
+        format!("; {meant}")
+    } else {
+        format!("; to run one program, write {program} -- {word}")
+    };
+    getopt::misused(program, &format!("unknown command '{word}'{meant}"))
 }
 
 /// Reads the command line and finds the server, waiting `timeout` for any part of an answer (`None`: for ever). An error is

@@ -13,6 +13,7 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use super::client::{Client, Error};
 use super::format::{self, Harmless, number, text};
 use super::interrupts::{Hold, Interrupts};
+use super::suggest;
 use crate::fault::FaultCode;
 use crate::stdout;
 use crate::sys::errno;
@@ -233,6 +234,23 @@ pub mod exit {
     pub const NOT_RUNNING: u8 = 7;
 }
 
+/// Whose texts a client prints where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording {
+    /// Supervisor's to the letter: called `supervisorctl`.
+    Supervisor,
+    /// rsupctl's, with what was meant by a word that means nothing.
+    Rsup,
+}
+
+impl Wording {
+    /// That of a client called by this name.
+    #[must_use]
+    pub fn of(program: &str) -> Self {
+        if program.ends_with("supervisorctl") { Self::Supervisor } else { Self::Rsup }
+    }
+}
+
 /// A fault that a command knows: its code, the line that answers it, whether it fails the command.
 pub type Known = (FaultCode, &'static str, bool);
 
@@ -250,6 +268,8 @@ pub struct Session {
     pub interactive: bool,
     /// Everything as JSON.
     pub json: bool,
+    /// Whose texts are printed.
+    pub wording: Wording,
     /// Ctrl-C, once something has been started that it is to interrupt.
     interrupts: Option<Rc<Interrupts>>,
 }
@@ -259,7 +279,8 @@ impl Session {
     #[must_use]
     pub fn new(client: Client, interactive: bool, json: bool) -> Self {
         let (out, input) = (Output::stdout(), Input::default());
-        Self { client, out, input, exit: exit::OK, interactive, json, interrupts: None }
+        let (exit, wording) = (exit::OK, Wording::Rsup);
+        Self { client, out, input, exit, interactive, json, wording, interrupts: None }
     }
 
     /// Ctrl-C, from now on only noted until the [`Hold`] is dropped.
@@ -327,9 +348,43 @@ impl Session {
                 let line = line.replace("{name}", name).replace("{text}", &fault.text);
                 self.out.item(&line, &[("name", name.into()), ("error", line.as_str().into())]);
                 self.exit = if *fails { exit::FAILED } else { self.exit };
+                if fault.code == FaultCode::BadName as i64 {
+                    // Methods of this name take groups.
+                    if method.ends_with("ProcessGroup") {
+                        self.suggest_group(name)?
+                    } else {
+                        self.suggest_process(name)?
+                    };
+                }
                 Ok(None)
             }
             answer => answer.map(Some),
+        }
+    }
+
+    /// Says what was meant by the name of a process or group that the server does not know.
+    pub fn suggest_process(&mut self, name: &str) -> Result<(), Error> {
+        self.suggest("getAllProcessInfo", |infos| suggest::for_process(name, infos))
+    }
+
+    /// Says what was meant by the name of a group that the configuration does not have.
+    pub fn suggest_group(&mut self, name: &str) -> Result<(), Error> {
+        self.suggest("getAllConfigInfo", |infos| suggest::for_group(name, infos.iter().map(|info| text(info, "group"))))
+    }
+
+    fn suggest(&mut self, method: &str, meant: impl FnOnce(&[Value]) -> Option<String>) -> Result<(), Error> {
+        if self.wording == Wording::Supervisor || self.out.is_json() {
+            return Ok(());
+        }
+        match self.call(method, &[]) {
+            Ok(infos) => {
+                if let Some(line) = meant(infos.as_array().unwrap_or_default()) {
+                    self.out.line(&line);
+                }
+                Ok(())
+            }
+            Err(Error::Fault(_)) => Ok(()),
+            Err(other) => Err(other),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::fake::{Answer, Fake};
 use crate::harness::terminal::Terminal;
 use crate::harness::{PATIENCE, Sandbox, Subject, compared, oracle, run, skip, wait_for};
-use crate::{in_no_place, rsupctl, with_input};
+use crate::{called_supervisorctl, in_no_place, rsupctl, with_input};
 use rsup::wire::xmlrpc::Value;
 use std::io::Read as _;
 use std::process::Command;
@@ -54,7 +54,7 @@ fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
         let sandbox = server(subject);
         let words = ["-c", "{dir}/supervisord.conf"].into_iter().chain(args.split_whitespace());
         let words: Vec<String> = words.map(|word| sandbox.fill(word)).collect();
-        let mut terminal = begin(&if is_ours { rsupctl() } else { supervisorctl() }, &words, steps);
+        let mut terminal = begin(&if is_ours { called_supervisorctl() } else { supervisorctl() }, &words, steps);
         let (code, text) = if args == "fg cat" && !is_ours {
             // It takes up to half a minute to end.
             terminal.until("Exiting foreground\r\n");
@@ -306,7 +306,7 @@ fn lines_may_come_from_no_terminal() {
     }
     let input = "pid nobody\n\nversion\nhelp nothing\n!x\nshutdown\nno\nopen unix:///none\nstart cat\nEOF\nversion\n";
     let [theirs, ours] =
-        [(supervisorctl(), Subject::Supervisor), (rsupctl(), Subject::Rsup)].map(|(client, subject)| {
+        [(supervisorctl(), Subject::Supervisor), (called_supervisorctl(), Subject::Rsup)].map(|(client, subject)| {
             let sandbox = server(subject);
             let mut command = in_no_place(Command::new(client.get_program()));
             command.args(client.get_args()).args(["-c", &sandbox.fill("{dir}/supervisord.conf")]);

@@ -32,6 +32,16 @@ pub fn rsupctl() -> Command {
     command
 }
 
+/// The same, called `supervisorctl`: its texts are Supervisor's.
+pub fn called_supervisorctl() -> Command {
+    static LINK: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(|| {
+        let dir = tempfile::Builder::new().prefix("rl").tempdir_in("/tmp").unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rsup"), dir.path().join("supervisorctl")).unwrap();
+        dir
+    });
+    in_no_place(Command::new(LINK.path().join("supervisorctl")))
+}
+
 pub fn in_no_place(mut command: Command) -> Command {
     command.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").current_dir("/proc/self");
     command
@@ -67,7 +77,7 @@ fn theirs(lines: &[Vec<String>]) -> Vec<Ran> {
 
 /// What ours says to them.
 fn ours(lines: &[Vec<String>]) -> Vec<Ran> {
-    lines.iter().map(|args| run(rsupctl().args(args))).collect()
+    lines.iter().map(|args| run(called_supervisorctl().args(args))).collect()
 }
 
 /// Each of `lines` as a command line for the server at `url`.
@@ -638,6 +648,67 @@ fn a_spawn_error_is_followed_by_its_reason() {
     sandbox.rpc("supervisor.reloadConfig", json!([])).unwrap();
     std::fs::remove_dir(sandbox.dir.join("gone")).unwrap();
     assert_eq!(says("add log"), (0, format!("log: added process group\nlog: ERROR (spawn error)\nlog: {reason}")));
+}
+
+#[test]
+fn what_was_meant_is_said() {
+    let mut sandbox = Sandbox::new(Subject::Rsup, PROGRAMS);
+    sandbox.start();
+    sandbox.until("g:one", "RUNNING");
+    let url = sandbox.fill("unix://{dir}/sock");
+    let a_group = "g is a group: write g:* for all of its processes, or one of them, such as g:one";
+    for (line, code, wanted) in [
+        ("sttaus", 1, "unknown command 'sttaus'; did you mean status?".to_owned()),
+        ("restrat up", 1, "unknown command 'restrat'; did you mean restart?".into()),
+        ("bogus", 1, "unknown command 'bogus'; help lists the commands".into()),
+        ("help stat", 0, "*** No help on stat\ndid you mean status?".into()),
+        ("status g", 4, format!("g: ERROR (no such process)\n{a_group}")),
+        ("status dwon", 4, "dwon: ERROR (no such process)\ndid you mean down?".into()),
+        ("status nobody", 4, "nobody: ERROR (no such process)".into()),
+        ("start g", 1, format!("g: ERROR (no such process)\n{a_group}")),
+        ("stop g:oen", 1, "g:oen: ERROR (no such process)\ndid you mean g:one?".into()),
+        ("stop gg:*", 1, "gg: ERROR (no such group)\ndid you mean g:*?".into()),
+        ("signal HUP g", 1, format!("g: ERROR (no such process)\n{a_group}")),
+        ("clear g", 1, format!("g: ERROR (no such process)\n{a_group}")),
+        ("pid g", 1, format!("No such process g\n{a_group}")),
+        ("tail upp", 1, "upp: ERROR (no such process name)\ndid you mean up?".into()),
+        ("fg upp", 1, "ERROR: bad process name supplied\ndid you mean up?".into()),
+        ("remove g:*", 1, "ERROR: no such process/group: g:*\nwrite the group alone: g".into()),
+        ("add dwon", 1, "ERROR: no such process/group: dwon\ndid you mean down?".into()),
+        ("update dwon", 1, "ERROR: no such group: dwon\ndid you mean down?".into()),
+    ] {
+        let ran = run(rsupctl().args(["-s", &url, line]));
+        assert_eq!((ran.code, ran.out, ran.err), (code, format!("{wanted}\n"), String::new()), "{line}");
+        // Called supervisorctl it is as there, and so are the exit codes.
+        let as_there = run(called_supervisorctl().args(["-s", &url, line]));
+        let first = if code == 1 && wanted.starts_with("unknown") {
+            "*** Unknown syntax: "
+        } else {
+            wanted.lines().next().unwrap()
+        };
+        assert!(as_there.code == code && as_there.out.starts_with(first), "{as_there:?}");
+        assert_eq!(as_there.out.lines().count(), 1, "{as_there:?}");
+    }
+    let ran = run(rsupctl().args(["-s", &url, "--json", "stop", "g"]));
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+}
+
+#[test]
+fn a_verb_that_there_is_not_says_what_was_meant() {
+    let rsup = env!("CARGO_BIN_EXE_rsup");
+    let ran = |words: &[&str]| run(in_no_place(Command::new(rsup)).args(words));
+    for (word, wanted) in [
+        ("chekc", "did you mean check?".to_owned()),
+        ("status", format!("did you mean {rsup} ctl status?")),
+        ("x.conf", format!("to run the programs of a configuration, write {rsup} -c x.conf")),
+        ("foo", format!("to run one program, write {rsup} -- foo")),
+    ] {
+        let ran = ran(&[word, "more"]);
+        let wanted = format!("Error: unknown command '{word}'; {wanted}\nFor help, use {rsup} -h\n");
+        assert_eq!((ran.code, ran.out.as_str(), ran.err), (2, "", wanted));
+    }
+    let (help, option) = (ran(&["help"]), ran(&["-h"]));
+    assert!(help.code == 0 && help.out.starts_with("usage: ") && help == option, "{help:?}");
 }
 
 #[test]
