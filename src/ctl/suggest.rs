@@ -51,6 +51,9 @@ pub fn for_process(name: &str, infos: &[Value]) -> Option<String> {
         None => format!("{}:*", text(info, "group")),
     };
     let known: Vec<String> = infos.iter().map(full_name).collect();
+    if known.iter().any(|known| known == name) {
+        return process.is_none().then(|| "this command takes single processes, or all".into());
+    }
     did_you_mean(&nearest(name, known.iter().map(String::as_str)))
 }
 
@@ -134,6 +137,8 @@ mod tests {
         for (name, wanted) in [
             ("web", Some("web is a group: write web:* for all of its processes, or one of them, such as web:one")),
             ("web:ona", Some("did you mean web:one?")),
+            ("web:*", Some("this command takes single processes, or all")),
+            ("web:one", None),
             ("wbe:*", Some("did you mean web:*?")),
             ("cta", Some("did you mean cat?")),
             ("nothing", None),

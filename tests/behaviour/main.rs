@@ -13,6 +13,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod clients;
 mod differences;
 mod ending;
 mod failing_calls;
