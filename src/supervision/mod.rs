@@ -47,6 +47,8 @@ pub enum Input {
     Exited(ProcId, Exit, bool),
     /// The swept group of this process is empty.
     GroupEmpty(ProcId),
+    /// The supervisor itself restarts this process, without a client: stop it if it lives, then start it.
+    Restart(ProcId),
     /// Answer to `Effect::Probe`.
     Probed(ProcId, Result<(), Fault>),
     /// Answer to `Effect::Signal`.
@@ -197,10 +199,10 @@ impl Process {
         is_listener(&self.group)
     }
 
-    /// An automatic restart is due, or what it left is being swept: a stop has something to do.
+    /// A start is to come without a request, or remains are being swept: a stop has something to do.
     #[must_use]
     fn is_held(&self) -> bool {
-        self.core.remains.is_some() || self.is_held_restart()
+        self.core.remains.is_some() || self.core.is_restarting() || self.is_held_restart()
     }
 
     /// A restart of its own accord is due.
@@ -307,6 +309,8 @@ impl Supervision {
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
             Input::GroupEmpty(id) => self.swept(id, Event::GroupEmpty, now),
+            Input::Restart(id) if self.mood == Mood::Running => self.step(id, Event::Restart, now),
+            Input::Restart(_) => {}
             Input::Probed(id, result) => self.probed(id, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),
@@ -334,7 +338,7 @@ impl Supervision {
         let timer = self.timers.first().map(|&(at, _)| at);
         let shutdown = self.shutdown.as_ref().map(mood::Shutdown::deadline);
         let waits = self.waits.iter().filter_map(waits::Wait::deadline).min();
-        [timer, shutdown, waits, self.ended.done_at].into_iter().flatten().min()
+        [timer, shutdown, waits].into_iter().flatten().min()
     }
 
     /// The supervisor's own state.
@@ -494,7 +498,6 @@ impl Supervision {
             self.step(id, Event::Woke, now);
         }
         self.remind_waits(now);
-        self.look_at_end(now);
     }
 
     /// The one way in which a process changes: decide, then carry the actions over into effects.

@@ -96,12 +96,7 @@ pub(super) struct Ended {
     first_failure: Option<u8>,
     /// The exit code of the essential program that ended everything.
     essential: Option<u8>,
-    /// A stop by request may have ended the last program: when to see whether it was a restart.
-    pub(super) done_at: Option<Mono>,
 }
-
-/// Between the stop and the start of a restart by request, `exit_when=all_done` ends nothing.
-const RESTART_GAP: Duration = Duration::from_secs(5);
 
 /// So long, at the most, listeners may take the last events before they are told to end.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -244,16 +239,11 @@ impl Supervision {
         let Some(process) = self.process(id) else { return };
         let for_good = match to {
             // The step may have gone on from there.
-            State::Fatal | State::Exited | State::Stopped => process.state() == to && !process.is_held_restart(),
+            State::Fatal | State::Exited => process.state() == to && !process.is_held_restart(),
+            // A stop by request is not an end: a client's restart is one, and a start.
             _ => false,
         };
         if self.mood != Mood::Running || !for_good || is_listener(&process.group) {
-            return;
-        }
-        if to == State::Stopped {
-            if self.parsed.server.exit_when_all_done && self.all_done() {
-                self.ended.done_at = Some(now.mono.after(RESTART_GAP));
-            }
             return;
         }
         let code = process.exit_code();
@@ -266,13 +256,6 @@ impl Supervision {
             self.ended.essential = Some(code);
             self.begin_shutdown(Mood::ShuttingDown, format!("{name}, which is essential, ended ({how})"), now);
         } else {
-            self.end_if_all_done(now);
-        }
-    }
-
-    /// A stop by request has stayed one.
-    pub(super) fn look_at_end(&mut self, now: Now) {
-        if self.ended.done_at.take_if(|at| now.mono >= *at).is_some() {
             self.end_if_all_done(now);
         }
     }

@@ -16,7 +16,7 @@
 //!
 //! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds, and
 //! failure number `startretries` + 1 is FATAL. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
-//! A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
+//! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
 //! With `sweep` a dead leader may leave *remains*: live members of its process group. They are told to end (TERM, then
 //! KILL after `stopwaitsecs`); until the group is empty the process neither starts again nor counts as stopped.
@@ -118,23 +118,19 @@ impl From<&ProcessConfig> for Policy {
     }
 }
 
-/// Where a process is, with what is valid there only.
+/// Where a process is, with the data that is valid only there. A phase of several steps names the one that it is in: what
+/// a process may one day wait for besides (a dependency, a hook) is a step more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// STOPPED
     Stopped,
-    /// STARTING; no pid until the fork is done, or while remains of its forerunner are being swept.
-    Starting {
-        /// The child.
-        pid: Option<Pid>,
-        /// When the attempt began.
-        since: Mono,
-    },
+    /// STARTING
+    Starting(StartStep),
     /// RUNNING
     Running {
         /// The child.
         pid: Pid,
-        /// When the attempt began.
+        /// When it was forked.
         since: Mono,
     },
     /// BACKOFF; `None`: no more tries, the supervisor is stopping.
@@ -142,12 +138,12 @@ pub enum Phase {
         /// When the next try is due.
         retry_at: Option<Mono>,
     },
-    /// STOPPING; no pid when only remains are left.
+    /// STOPPING
     Stopping {
-        /// The child.
-        pid: Option<Pid>,
-        /// The KILL that ends it.
-        kill: KillTimer,
+        /// How far it has come.
+        step: StopStep,
+        /// What comes after it.
+        then: AfterStop,
     },
     /// EXITED
     Exited {
@@ -161,6 +157,45 @@ pub enum Phase {
         /// The child.
         pid: Pid,
     },
+}
+
+/// The steps of STARTING, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StartStep {
+    /// The group of the last child is being swept: the fork is asked for when it is empty.
+    WaitingForSweep,
+    /// The fork was asked for.
+    WaitingForFork,
+    /// The child lives, but not yet for `startsecs`.
+    Up {
+        /// The child.
+        pid: Pid,
+        /// When it was forked.
+        since: Mono,
+    },
+}
+
+/// The steps of STOPPING, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopStep {
+    /// The child has its stop signal, or KILL.
+    WaitingForExit {
+        /// The child.
+        pid: Pid,
+        /// The KILL that ends it.
+        kill: KillTimer,
+    },
+    /// The child is dead, and its group is being swept.
+    WaitingForSweep,
+}
+
+/// What follows a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AfterStop {
+    /// It stays stopped.
+    Stay,
+    /// It was a restart: the process starts.
+    Start,
 }
 
 /// Live members of a dead leader's process group.
@@ -228,6 +263,8 @@ pub enum Event {
     },
     /// An accepted stop request.
     Stop,
+    /// Stop it if it lives, then start it. A stop that is under way, or comes later, outranks it.
+    Restart,
     /// Its turn in the supervisor's own shutdown; KILL no later than the given time.
     ShutDown {
         /// Its share of the stop budget.
@@ -325,7 +362,7 @@ impl Core {
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Stopped => State::Stopped,
-            Phase::Starting { .. } => State::Starting,
+            Phase::Starting(_) => State::Starting,
             Phase::Running { .. } => State::Running,
             Phase::Backoff { .. } => State::Backoff,
             Phase::Stopping { .. } => State::Stopping,
@@ -339,16 +376,29 @@ impl Core {
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         match self.phase {
-            Phase::Starting { pid, .. } | Phase::Stopping { pid, .. } => pid,
-            Phase::Running { pid, .. } | Phase::Unknown { pid } => Some(pid),
-            Phase::Stopped | Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Fatal => None,
+            Phase::Starting(StartStep::Up { pid, .. })
+            | Phase::Running { pid, .. }
+            | Phase::Stopping { step: StopStep::WaitingForExit { pid, .. }, .. }
+            | Phase::Unknown { pid } => Some(pid),
+            Phase::Starting(StartStep::WaitingForSweep | StartStep::WaitingForFork)
+            | Phase::Stopping { step: StopStep::WaitingForSweep, .. }
+            | Phase::Stopped
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Fatal => None,
         }
     }
 
-    /// A fork is what it waits for. Between the wish for it and its turn a stop may have come.
+    /// Whether it waits for its fork. A stop may have come since the fork was asked for.
     #[must_use]
     pub fn wants_fork(&self) -> bool {
-        matches!(self.phase, Phase::Starting { pid: None, .. }) && self.remains.is_none()
+        self.phase == Phase::Starting(StartStep::WaitingForFork)
+    }
+
+    /// Whether its stop is the first half of a restart.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { then: AfterStop::Start, .. })
     }
 
     /// Nothing of it lives, or nothing that could be signalled (UNKNOWN); and nothing will start by itself.
@@ -365,10 +415,10 @@ impl Core {
     #[must_use]
     pub fn deadline(&self, policy: &Policy) -> Option<Mono> {
         let phase = match self.phase {
-            Phase::Starting { pid: Some(_), since } => Some(since.after(policy.startsecs)),
+            Phase::Starting(StartStep::Up { since, .. }) => Some(since.after(policy.startsecs)),
             // While remains live, their end decides.
             Phase::Backoff { retry_at: at } | Phase::Exited { restart_at: at } if self.remains.is_none() => at,
-            Phase::Stopping { pid: Some(_), kill } => Some(kill.at()),
+            Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } => Some(kill.at()),
             _ => None,
         };
         let remains = self.remains.map(|remains| remains.kill.at().min(remains.look_at));
@@ -380,22 +430,27 @@ impl Core {
 
     /// Decides what `event` does, at `now`, under `policy`; actions are appended to `out`.
     pub fn step(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+        use StartStep::{Up, WaitingForFork, WaitingForSweep};
+        use StopStep::WaitingForExit;
         use {Event as E, Phase as P};
-        self.halted |= matches!(event, E::Halt | E::ShutDown { .. } | E::Hurry);
+        if matches!(event, E::Halt | E::ShutDown { .. } | E::Hurry) {
+            self.halted = true;
+            self.stay_stopped();
+        }
         match (self.phase, event) {
             // ---- starting
-            (P::Stopped | P::Exited { .. } | P::Fatal, E::Start) => {
-                // Differs from Supervisor: a start by request counts its tries anew (census §12, 8).
+            (P::Stopped | P::Exited { .. } | P::Fatal, E::Start | E::Restart) => {
+                // Differs from Supervisor: a start by request counts its tries from the first (census §12, 8).
                 self.backoff = 0;
-                self.attempt(now, out);
+                self.attempt(out);
             }
-            (P::Starting { pid: None, .. }, E::Spawned(pid)) => {
-                self.phase = P::Starting { pid: Some(pid), since: now };
+            (P::Starting(WaitingForFork), E::Spawned(pid)) => {
+                self.phase = P::Starting(Up { pid, since: now });
                 self.woke(now, policy, out);
             }
-            (P::Starting { pid: None, .. }, E::SpawnFailed) => self.failed(now, policy, out),
+            (P::Starting(WaitingForFork), E::SpawnFailed) => self.failed(now, policy, out),
             // ---- the child's end
-            (P::Starting { pid: Some(pid), since }, E::Exited { exit, remains }) => {
+            (P::Starting(Up { pid, since }), E::Exited { exit, remains }) => {
                 if now < since.after(policy.startsecs) {
                     out.push(Action::Ended { exit, kind: Ending::TooQuick });
                     self.left_behind(remains.then_some(pid), now, policy, out);
@@ -409,24 +464,13 @@ impl Core {
             (P::Running { pid, since }, E::Exited { exit, remains }) => {
                 self.exited(pid, since, exit, remains, now, policy, out);
             }
-            (P::Stopping { pid: Some(pid), kill }, E::Exited { exit, remains }) => {
+            (P::Stopping { step: WaitingForExit { pid, kill }, then }, E::Exited { exit, remains }) => {
                 out.push(Action::Ended { exit, kind: Ending::Stopped });
                 if remains {
-                    self.phase = P::Stopping { pid: None, kill };
-                    // The group has no more time than its leader would have had.
-                    match kill {
-                        KillTimer::Due(at) => {
-                            self.left_behind(Some(pid), now, policy, out);
-                            self.kill_remains_by(at);
-                        }
-                        KillTimer::Sent(_) => {
-                            let kill = KillTimer::Sent(policy.kill_again_at(now));
-                            self.remains = Some(Remains { pgid: pid, kill, look_at: now.after(LOOK_EVERY) });
-                            out.push(Action::Sweep { pgid: pid, kill: true });
-                        }
-                    }
+                    self.phase = P::Stopping { step: StopStep::WaitingForSweep, then };
+                    self.left_behind_in_stop(pid, kill, now, policy, out);
                 } else {
-                    self.go(P::Stopped, out);
+                    self.stopped(then, out);
                 }
             }
             // Differs from Supervisor: UNKNOWN ends when the process does (there an assertion fails).
@@ -436,46 +480,40 @@ impl Core {
                 self.go(P::Stopped, out);
             }
             // ---- stopping
-            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid }, E::Stop) => {
-                self.stop(pid, now.after(policy.stopwaitsecs), out);
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Stop) => {
+                self.stop(pid, now.after(policy.stopwaitsecs), AfterStop::Stay, out);
             }
-            (
-                P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid },
-                E::ShutDown { kill_by },
-            ) => {
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Restart) => {
+                self.stop(pid, now.after(policy.stopwaitsecs), AfterStop::Start, out);
+            }
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::ShutDown { kill_by }) => {
                 let wait_over = now.after(policy.stopwaitsecs);
                 let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
-                self.stop(pid, kill_at, out);
+                self.stop(pid, kill_at, AfterStop::Stay, out);
             }
-            (P::Starting { pid: Some(pid), .. } | P::Running { pid, .. } | P::Unknown { pid }, E::Hurry) => {
-                self.go(P::Stopping { pid: Some(pid), kill: KillTimer::Due(now) }, out);
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Hurry) => {
+                let step = WaitingForExit { pid, kill: KillTimer::Due(now) };
+                self.go(P::Stopping { step, then: AfterStop::Stay }, out);
                 self.woke(now, policy, out);
             }
-            // The fork was waiting, for its turn or for a sweep: it will not come.
-            (P::Starting { pid: None, .. }, E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
-                self.go(P::Stopping { pid: None, kill: KillTimer::Due(now) }, out);
-                if self.remains.is_some() {
-                    self.hasten(event, now, policy, out);
-                } else {
-                    self.go(P::Stopped, out);
-                }
+            // The fork will not come.
+            (P::Starting(WaitingForFork), E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
+                self.wait_for_sweep(AfterStop::Stay, out);
+                self.stopped(AfterStop::Stay, out);
             }
-            (P::Stopping { pid, mut kill }, E::ShutDown { kill_by: Some(by) }) => {
-                kill.bring_forward(by);
-                self.phase = P::Stopping { pid, kill };
-                self.kill_remains_by(by);
+            (P::Starting(WaitingForSweep), E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
+                self.wait_for_sweep(AfterStop::Stay, out);
+                self.hasten(event, now, policy, out);
             }
-            (P::Stopping { pid, mut kill }, E::Hurry) => {
-                kill.bring_forward(now);
-                self.phase = P::Stopping { pid, kill };
-                self.kill_remains_by(now);
-                self.woke(now, policy, out);
+            (P::Stopping { .. }, E::Stop) => self.stay_stopped(),
+            (P::Stopping { .. }, E::ShutDown { .. } | E::Hurry) => self.hasten(event, now, policy, out),
+            (P::Stopping { step: WaitingForExit { pid, .. }, .. }, E::SignalFailed) => {
+                self.go(P::Unknown { pid }, out);
             }
-            (P::Stopping { pid: Some(pid), .. }, E::SignalFailed) => self.go(P::Unknown { pid }, out),
-            (P::Backoff { .. }, E::Stop) if self.remains.is_some() => {
-                self.go(P::Stopping { pid: None, kill: KillTimer::Due(now) }, out);
-            }
-            (P::Backoff { .. }, E::Stop) => self.go(P::Stopped, out),
+            (P::Backoff { .. }, E::Stop) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Stay, out),
+            (P::Backoff { .. }, E::Restart) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Start, out),
+            (P::Backoff { .. }, E::Stop) => self.stopped(AfterStop::Stay, out),
+            (P::Backoff { .. }, E::Restart) => self.stopped(AfterStop::Start, out),
             (P::Backoff { .. }, E::ShutDown { .. } | E::Hurry) => {
                 self.backoff = 0;
                 self.go(P::Fatal, out);
@@ -498,21 +536,24 @@ impl Core {
                     self.swept(now, policy, out);
                 }
             }
-            // ---- all else changes nothing: requests that the command layer refuses, and news that came too late
+            // ---- all else changes nothing: requests that the command layer refuses, and events that come too late
             (P::Stopped | P::Fatal, E::Stop | E::Halt)
             | (
                 P::Stopped | P::Fatal | P::Exited { .. } | P::Backoff { .. },
                 E::Spawned(_) | E::SpawnFailed | E::Exited { .. } | E::SignalFailed,
             )
-            | (P::Backoff { .. } | P::Starting { .. } | P::Running { .. } | P::Stopping { .. }, E::Start)
-            | (P::Starting { pid: Some(_), .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Starting { .. }, E::SignalFailed)
-            | (P::Starting { pid: Some(_), .. }, E::Halt)
+            | (P::Backoff { .. } | P::Running { .. }, E::Start)
+            | (P::Starting(_) | P::Stopping { .. }, E::Start)
+            // A process that has still to be forked starts with all that a restart would give it.
+            | (P::Starting(WaitingForSweep | WaitingForFork) | P::Stopping { .. }, E::Restart)
+            | (P::Starting(WaitingForSweep | Up { .. }), E::Spawned(_) | E::SpawnFailed)
+            | (P::Starting(_), E::SignalFailed)
+            | (P::Starting(Up { .. }), E::Halt)
             | (P::Running { .. }, E::SignalFailed | E::Halt)
-            | (P::Starting { pid: None, .. }, E::Exited { .. })
+            | (P::Starting(WaitingForSweep | WaitingForFork), E::Exited { .. })
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Stopping { .. }, E::Stop | E::ShutDown { kill_by: None } | E::Halt)
-            | (P::Stopping { pid: None, .. }, E::Exited { .. } | E::SignalFailed)
+            | (P::Stopping { .. }, E::Halt)
+            | (P::Stopping { step: StopStep::WaitingForSweep, .. }, E::Exited { .. } | E::SignalFailed)
             | (P::Unknown { .. }, E::Start | E::Halt | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
             | (_, E::GroupEmpty) => {}
         }
@@ -528,11 +569,12 @@ impl Core {
     }
 
     /// Begins an attempt; while remains live the fork waits for their end.
-    fn attempt(&mut self, now: Mono, out: &mut Vec<Action>) {
-        self.go(Phase::Starting { pid: None, since: now }, out);
-        if self.remains.is_none() {
-            out.push(Action::Spawn);
+    fn attempt(&mut self, out: &mut Vec<Action>) {
+        if self.remains.is_some() {
+            return self.go(Phase::Starting(StartStep::WaitingForSweep), out);
         }
+        self.go(Phase::Starting(StartStep::WaitingForFork), out);
+        out.push(Action::Spawn);
     }
 
     /// An attempt failed: wait for the next, or give up.
@@ -573,9 +615,30 @@ impl Core {
         self.woke(now, policy, out);
     }
 
-    fn stop(&mut self, pid: Pid, kill_at: Mono, out: &mut Vec<Action>) {
-        self.go(Phase::Stopping { pid: Some(pid), kill: KillTimer::Due(kill_at) }, out);
+    fn stop(&mut self, pid: Pid, kill_at: Mono, then: AfterStop, out: &mut Vec<Action>) {
+        let step = StopStep::WaitingForExit { pid, kill: KillTimer::Due(kill_at) };
+        self.go(Phase::Stopping { step, then }, out);
         out.push(Action::StopSignal(pid));
+    }
+
+    fn wait_for_sweep(&mut self, then: AfterStop, out: &mut Vec<Action>) {
+        self.go(Phase::Stopping { step: StopStep::WaitingForSweep, then }, out);
+    }
+
+    /// Nothing of it lives: the stop is over.
+    fn stopped(&mut self, then: AfterStop, out: &mut Vec<Action>) {
+        self.go(Phase::Stopped, out);
+        if then == AfterStop::Start {
+            self.backoff = 0;
+            self.attempt(out);
+        }
+    }
+
+    /// A restart under way becomes a stop.
+    fn stay_stopped(&mut self) {
+        if let Phase::Stopping { then, .. } = &mut self.phase {
+            *then = AfterStop::Stay;
+        }
     }
 
     /// Begins to sweep the group of a dead leader, if it has live members.
@@ -587,18 +650,37 @@ impl Core {
         }
     }
 
-    fn kill_remains_by(&mut self, by: Mono) {
+    /// The same in a stop: the group has no more time than its leader, whose KILL this is.
+    fn left_behind_in_stop(&mut self, pgid: Pid, kill: KillTimer, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+        match kill {
+            KillTimer::Due(at) => {
+                self.left_behind(Some(pgid), now, policy, out);
+                self.kill_by(at);
+            }
+            KillTimer::Sent(_) => {
+                let kill = KillTimer::Sent(policy.kill_again_at(now));
+                self.remains = Some(Remains { pgid, kill, look_at: now.after(LOOK_EVERY) });
+                out.push(Action::Sweep { pgid, kill: true });
+            }
+        }
+    }
+
+    /// Moves each KILL that was not sent yet forward: that of a child being stopped, and that of remains.
+    fn kill_by(&mut self, by: Mono) {
+        if let Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } = &mut self.phase {
+            kill.bring_forward(by);
+        }
         if let Some(remains) = &mut self.remains {
             remains.kill.bring_forward(by);
         }
     }
 
-    /// A shutdown shortens the time of remains too.
+    /// A shutdown shortens the time of what is being ended already.
     fn hasten(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         match event {
-            Event::ShutDown { kill_by: Some(by) } => self.kill_remains_by(by),
+            Event::ShutDown { kill_by: Some(by) } => self.kill_by(by),
             Event::Hurry => {
-                self.kill_remains_by(now);
+                self.kill_by(now);
                 self.woke(now, policy, out);
             }
             _ => {}
@@ -607,15 +689,25 @@ impl Core {
 
     /// The last member of the swept group is gone.
     fn swept(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        if let Phase::Stopping { pid: None, .. } = self.phase {
-            self.go(Phase::Stopped, out);
-        }
-        self.remains = None;
-        if let Phase::Starting { pid: None, .. } = self.phase {
-            self.phase = Phase::Starting { pid: None, since: now };
-            out.push(Action::Spawn);
-        } else {
-            self.woke(now, policy, out);
+        match self.phase {
+            Phase::Stopping { step: StopStep::WaitingForSweep, then } => {
+                // The stop is over before the remains are forgotten: its event names their process group.
+                self.go(Phase::Stopped, out);
+                self.remains = None;
+                if then == AfterStop::Start {
+                    self.backoff = 0;
+                    self.attempt(out);
+                }
+            }
+            Phase::Starting(StartStep::WaitingForSweep) => {
+                self.remains = None;
+                self.phase = Phase::Starting(StartStep::WaitingForFork);
+                out.push(Action::Spawn);
+            }
+            _ => {
+                self.remains = None;
+                self.woke(now, policy, out);
+            }
         }
     }
 
@@ -623,17 +715,18 @@ impl Core {
     fn woke(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         let again_at = policy.kill_again_at(now);
         match self.phase {
-            Phase::Starting { pid: Some(pid), since } if now >= since.after(policy.startsecs) => {
+            Phase::Starting(StartStep::Up { pid, since }) if now >= since.after(policy.startsecs) => {
                 self.backoff = 0;
                 self.go(Phase::Running { pid, since }, out);
             }
             Phase::Backoff { retry_at: Some(at) } | Phase::Exited { restart_at: Some(at) }
                 if now >= at && self.remains.is_none() =>
             {
-                self.attempt(now, out);
+                self.attempt(out);
             }
-            Phase::Stopping { pid: Some(pid), kill } if now >= kill.at() => {
-                self.phase = Phase::Stopping { pid: Some(pid), kill: KillTimer::Sent(again_at) };
+            Phase::Stopping { step: StopStep::WaitingForExit { pid, kill }, then } if now >= kill.at() => {
+                let step = StopStep::WaitingForExit { pid, kill: KillTimer::Sent(again_at) };
+                self.phase = Phase::Stopping { step, then };
                 out.push(Action::Kill(pid));
             }
             _ => {}

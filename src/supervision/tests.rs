@@ -564,15 +564,38 @@ fn the_exit_code_comes_from_where_it_is_said() {
 }
 
 #[test]
-fn when_the_last_program_was_stopped_by_request_all_is_done_unless_it_is_started_again() {
+fn a_stop_by_request_ends_nothing_and_counts_as_done_when_another_program_ends() {
     let never = |p: &mut ProcessConfig| p.autorestart = AutoRestart::Never;
     let groups = vec![program("job", never), program("web", |_| {})];
     let done = |server: &mut ServerConfig| server.exit_when_all_done = true;
-    let mut world = World::new(config(groups, done), &[("job", fails(2000, 0))]).boot();
-    world.run_until(10_000).stop(1, "web").run_until(14_000).start(2, "web").run_until(30_000);
-    assert_eq!((world.ended(), world.state("web")), (None, State::Running), "that was a restart");
-    world.stop(3, "web").run_until(60_000);
-    assert_eq!(world.ended(), Some((35_000, 0)));
+    let mut world = World::new(config(groups.clone(), done), &[("job", fails(2000, 0))]).boot();
+    // A client's restart is a stop and, at any time later, a start.
+    world.run_until(10_000).stop(1, "web").run_until(60_000).start(2, "web").run_until(70_000);
+    assert_eq!((world.ended(), world.state("web")), (None, State::Running));
+    let mut world = World::new(config(groups, done), &[("job", fails(20_000, 0))]).boot();
+    world.run_until(10_000).stop(1, "web").run_until(60_000);
+    assert_eq!(world.ended(), Some((20_000, 0)));
+}
+
+#[test]
+fn a_restart_needs_no_client_and_ends_nothing() {
+    let groups = vec![program("web", |p| p.essential = true)];
+    let done = |server: &mut ServerConfig| server.exit_when_all_done = true;
+    let mut world = World::new(config(groups, done), &[("web", slow(300))]).boot();
+    let id = world.supervision.find("web", "web").unwrap();
+    world.run_until(5000).input(Input::Restart(id));
+    world.run_until(5300);
+    assert_eq!((world.told(15), world.state("web")), (vec![(5000, "web")], State::Starting));
+    world.run_until(60_000);
+    assert_eq!((world.ended(), world.state("web"), world.next_pid), (None, State::Running, 102));
+    // A client's stop in the middle of it outranks it, and is answered when the program is stopped.
+    world.input(Input::Restart(id));
+    world.stop(1, "web").run_until(70_000);
+    assert_eq!((world.replies.get(&1), world.state("web")), (Some(&Reply::True), State::Stopped));
+    // Nothing restarts in a shutdown.
+    world.start(2, "web").run_until(80_000).terminate().input(Input::Restart(id));
+    world.run_until(90_000);
+    assert_eq!((world.ended(), world.next_pid), (Some((80_300, 0)), 103));
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Supervision {
                     (Goal::Start { wait: true }, State::Starting) => return None,
                     (Goal::Start { .. }, _) if failed => Some(Fault::new(FaultCode::SpawnError, name)),
                     (Goal::Start { .. }, _) => Some(Fault::new(FaultCode::AbnormalTermination, name)),
-                    // The signal is still to be sent.
+                    // The signal was not sent yet.
                     (Goal::Stop { wait: false, .. }, State::Stopping) if process.pid().is_some() => return None,
                     (Goal::Stop { wait: false, .. }, _) => None,
                     (Goal::Stop { .. }, state) if state.is_stopped() && process.core.remains.is_none() => None,

@@ -36,10 +36,12 @@ fn relative(core: Core, now: Mono) -> Core {
         KillTimer::Sent(at) => KillTimer::Sent(due(at)),
     };
     let phase = match core.phase {
-        Phase::Starting { pid, since } => Phase::Starting { pid, since: begun(since) },
+        Phase::Starting(StartStep::Up { pid, since }) => Phase::Starting(StartStep::Up { pid, since: begun(since) }),
         Phase::Running { pid, since } => Phase::Running { pid, since: begun(since) },
         Phase::Backoff { retry_at } => Phase::Backoff { retry_at: retry_at.map(due) },
-        Phase::Stopping { pid, kill } => Phase::Stopping { pid, kill: timer(kill) },
+        Phase::Stopping { step: StopStep::WaitingForExit { pid, kill }, then } => {
+            Phase::Stopping { step: StopStep::WaitingForExit { pid, kill: timer(kill) }, then }
+        }
         Phase::Exited { restart_at } => Phase::Exited { restart_at: restart_at.map(due) },
         other => other,
     };
@@ -90,7 +92,7 @@ fn explore(policy: &Policy, tally: &mut Tally) {
 
 /// What the world may do next.
 fn events(core: &Core, world: World) -> Vec<Event> {
-    let mut events = vec![Event::Start, Event::Stop, Event::Hurry, Event::Woke];
+    let mut events = vec![Event::Start, Event::Stop, Event::Restart, Event::Hurry, Event::Woke];
     if world.due && core.wants_fork() {
         events.extend([Event::Spawned(PID), Event::SpawnFailed]);
     }
@@ -110,7 +112,7 @@ fn events(core: &Core, world: World) -> Vec<Event> {
     }
     // A supervisor that shuts down accepts no requests, and shuts each process down only after halting all.
     events.retain(|event| match event {
-        Event::Start | Event::Stop => !world.halted,
+        Event::Start | Event::Stop | Event::Restart => !world.halted,
         Event::ShutDown { .. } => world.halted,
         _ => true,
     });
@@ -130,9 +132,17 @@ fn apply(
     let context = || format!("{before:?} {event:?} {policy:?}");
     match event {
         Event::Start => world.wanted = true,
-        Event::Stop if before.state().is_running() || matches!(before.phase, Phase::Exited { .. }) => {
+        // A stop under way stays one.
+        Event::Restart => world.wanted |= before.state() != State::Stopping,
+        Event::Stop
+            if before.state().is_running()
+                || before.is_restarting()
+                || matches!(before.phase, Phase::Exited { .. } | Phase::Unknown { .. }) =>
+        {
             world.wanted = false;
         }
+        // What cannot be stopped is not restarted.
+        Event::SignalFailed => world.wanted = false,
         Event::Halt | Event::ShutDown { .. } | Event::Hurry => {
             world.wanted = false;
             world.halted = true;
@@ -157,7 +167,7 @@ fn apply(
         match *action {
             Action::Became { from, to, pid, .. } => {
                 let has_none = [State::Stopped, State::Starting, State::Backoff, State::Fatal].contains(&to)
-                    || matches!(before.phase, Phase::Starting { pid: None, .. });
+                    || matches!(before.phase, Phase::Starting(StartStep::WaitingForSweep | StartStep::WaitingForFork));
                 assert!(has_none || pid == PID, "listeners are told which child it was: {}", context());
                 assert_eq!(from, shown, "the transitions form a chain: {}", context());
                 assert_ne!(from, to, "{}", context());
@@ -212,9 +222,17 @@ fn invariants(core: &Core, world: World, now: Mono, policy: &Policy) {
             "nothing starts by itself in a shutdown: {context}"
         );
     }
-    if let Phase::Starting { pid: None, .. } = core.phase {
-        assert!(core.remains.is_some() || world.due, "a start that waits for nothing: {context}");
+    match core.phase {
+        Phase::Starting(StartStep::WaitingForFork) => {
+            assert!(world.due && core.remains.is_none(), "a start that waits for nothing: {context}");
+        }
+        Phase::Starting(StartStep::WaitingForSweep) | Phase::Stopping { step: StopStep::WaitingForSweep, .. } => {
+            assert!(core.remains.is_some(), "a sweep of nothing: {context}");
+        }
+        _ => {}
     }
+    assert!(!(world.halted && core.is_restarting()), "a restart during shutdown: {context}");
+    assert!(!core.is_restarting() || world.wanted, "a restart against a later stop: {context}");
     // No busy loop: after Woke at any time the next deadline is in the future.
     let (mut woken, mut out) = (*core, Vec::new());
     woken.step(Event::Woke, now, policy, &mut out);
@@ -482,6 +500,40 @@ fn what_is_unknown_can_be_stopped_again() {
     let mut case = Case::new(|_| {});
     case.spawn().after(10).event(Event::Stop).event(Event::SignalFailed).out.clear();
     assert_eq!(case.event(Event::Hurry).out.last(), Some(&Action::Kill(PID)));
+}
+
+#[test]
+fn a_restart_is_a_stop_and_then_a_start() {
+    use State::*;
+    let exit = |remains| Event::Exited { exit: Exit::Signal { number: 15, core: false }, remains };
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).event(Event::Restart);
+    assert_eq!(case.out.last(), Some(&Action::StopSignal(PID)));
+    assert_eq!(case.event(exit(false)).states(), [Starting, Running, Stopping, Stopped, Starting]);
+    assert!(case.core.wants_fork());
+    // With a sweep the start waits for its end.
+    let mut case = Case::new(|_| {});
+    case.spawn().after(10).event(Event::Restart).event(exit(true)).states();
+    assert_eq!(case.core.state(), Stopping);
+    assert_eq!(case.event(Event::GroupEmpty).states(), [Stopped, Starting]);
+    // A process that does not live is started; one that waits for its next try does not wait any more.
+    assert_eq!(Case::new(|_| {}).event(Event::Restart).states(), [Starting]);
+    let mut case = Case::new(|_| {});
+    case.event(Event::Start).event(Event::SpawnFailed).states();
+    assert_eq!(case.event(Event::Restart).states(), [Stopped, Starting]);
+    assert_eq!(case.core.backoff, 0);
+    // One that waits for its fork has all that a restart would give it.
+    let mut case = Case::new(|_| {});
+    assert_eq!(case.event(Event::Start).event(Event::Restart).states(), [Starting]);
+}
+
+#[test]
+fn a_stop_outranks_a_restart() {
+    for events in [[Event::Restart, Event::Stop], [Event::Stop, Event::Restart], [Event::Restart, Event::Halt]] {
+        let mut case = Case::new(|_| {});
+        case.spawn().after(10).event(events[0]).event(events[1]).states();
+        assert_eq!(case.exit(0).after(100).states(), [State::Stopped], "{events:?}");
+    }
 }
 
 #[test]
