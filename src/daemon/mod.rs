@@ -250,9 +250,9 @@ impl Daemon {
                 self.forks.push(id);
                 None
             }
-            Effect::Probe(id) => {
+            Effect::Probe(item, id) => {
                 let process = self.supervision.process(id)?;
-                Some(Input::Probed(id, children::probe(&process.config, &self.around)))
+                Some(Input::Probed(item, children::probe(&process.config, &self.around)))
             }
             Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
             Effect::Abandon(pgid) => {

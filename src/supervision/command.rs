@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Event, State};
-use super::waits::{Goal, Reply, Status, Verdict, Wait};
-use super::{Effect, Group, Mood, ProcId, Process, Purpose, SignalResult, Supervision, Ticket, report};
+use super::waits::{Decided, Done, Goal, Item, Reply, Status, Wait};
+use super::{Effect, Group, ItemId, Mood, ProcId, Process, Purpose, SignalResult, Supervision, Ticket, report};
 use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
 use crate::time::Now;
@@ -146,18 +146,17 @@ impl Supervision {
                 continue;
             }
             let name = self.name_given(target, id);
-            waiting.items.push((id, Goal::Probe { wait }, name));
+            let item = self.new_item(id, Goal::Probe { wait }, name);
             // The command is looked at before the state (census §4.4).
-            self.effects.push_back(Effect::Probe(id));
+            self.effects.push_back(Effect::Probe(item.item, id));
+            waiting.items.push(item);
         }
         self.add_wait(waiting);
     }
 
     /// The command was looked at: start it, or say why not.
-    pub(super) fn probed(&mut self, id: ProcId, result: Result<(), Fault>, now: Now) {
-        let goal = |goal: &Goal| matches!(goal, Goal::Probe { .. });
-        let Some((place, name)) = self.waiting_item(id, goal) else { return };
-        let Some(Goal::Probe { wait }) = self.goal(place) else { return };
+    pub(super) fn probed(&mut self, item: ItemId, result: Result<(), Fault>, now: Now) {
+        let Some(Item { process: id, goal: Goal::Probe { wait }, name, .. }) = self.item(item).cloned() else { return };
         let outcome = result.and_then(|()| match self.process(id).map(Process::state) {
             None => Err(Fault::new(FaultCode::BadName, &name)),
             Some(State::Unknown) => {
@@ -172,14 +171,14 @@ impl Supervision {
         });
         match outcome {
             Ok(()) => {
-                self.set_goal(place, Goal::Start { wait });
+                self.set_goal(item, Goal::Start { wait });
                 self.step(id, Event::Start, now);
             }
             Err(fault) => {
                 if fault.code == FaultCode::AbnormalTermination {
                     self.log(LogLevel::Warn, format!("process '{name}' already running"));
                 }
-                self.settle_item(place, Some(fault));
+                self.settle_item(item, Some(fault));
             }
         }
     }
@@ -206,7 +205,7 @@ impl Supervision {
 
     fn stop_these(&mut self, mut waiting: Wait, ids: Vec<(ProcId, String)>, wait: bool, now: Now) {
         for (id, name) in &ids {
-            waiting.items.push((*id, Goal::Stop { wait, remind_at: now.mono }, name.clone()));
+            waiting.items.push(self.new_item(*id, Goal::Stop { wait, remind_at: now.mono }, name.clone()));
         }
         self.add_wait(waiting);
         for (id, _) in ids {
@@ -236,8 +235,9 @@ impl Supervision {
                     if let Some(line) = self.process(id).map(|process| report::sending(&process.config, pid, signal)) {
                         self.log(LogLevel::Debug, line);
                     }
-                    waiting.items.push((id, Goal::Signal, name));
-                    let purpose = Purpose::Request(ticket);
+                    let item = self.new_item(id, Goal::Signal, name);
+                    let purpose = Purpose::Request(item.item);
+                    waiting.items.push(item);
                     self.effects.push_back(Effect::Signal { id, pid, signal, group: false, purpose });
                     continue;
                 }
@@ -246,7 +246,7 @@ impl Supervision {
                 return self.refuse(ticket, fault);
             }
             let status = self.status(id, Some(fault));
-            waiting.done.extend(status.map(|status| (id, Verdict::AtOnce, status)));
+            waiting.done.extend(status.map(|status| Done { process: id, decided: Decided::AtOnce, status }));
         }
         self.add_wait(waiting);
     }
@@ -267,7 +267,7 @@ impl Supervision {
                 self.told_to_stop(id, &|_| true, Some(Fault::new(FaultCode::Failed, line)));
                 self.step(id, Event::SignalFailed, now);
             }
-            (Purpose::Request(_), result) => {
+            (Purpose::Request(item), result) => {
                 let fault = match result {
                     SignalResult::Sent | SignalResult::Gone => None,
                     SignalResult::Failed(why) => {
@@ -276,9 +276,7 @@ impl Supervision {
                         Some(Fault::new(FaultCode::Failed, line))
                     }
                 };
-                if let Some((place, _)) = self.waiting_item(id, |goal| matches!(goal, Goal::Signal)) {
-                    self.settle_item(place, fault);
-                }
+                self.settle_item(item, fault);
             }
             (Purpose::Sweep { kill }, result) => {
                 let Some(remains) = remains else { return };
@@ -299,8 +297,8 @@ impl Supervision {
     /// The stop signal of a process was sent, or could not be: answers the requests of this patience that asked for it.
     fn told_to_stop(&mut self, id: ProcId, is: &dyn Fn(bool) -> bool, fault: Option<Fault>) {
         let is_meant = |goal: &Goal| matches!(goal, Goal::Stop { wait, .. } if is(*wait));
-        while let Some((place, _)) = self.waiting_item(id, is_meant) {
-            self.settle_item(place, fault.clone());
+        while let Some(item) = self.item_of(id, is_meant) {
+            self.settle_item(item, fault.clone());
         }
     }
 
@@ -336,8 +334,7 @@ impl Supervision {
     /// Takes processes out of the table that are in no group any more.
     fn forget(&mut self, ids: Vec<ProcId>) {
         for &id in &ids {
-            let slot = usize::try_from(id).ok().and_then(|place| self.processes.get_mut(place));
-            if let Some(armed) = slot.and_then(Option::take).and_then(|process| process.armed) {
+            if let Some(armed) = self.processes.remove(&id).and_then(|process| process.armed) {
                 self.timers.remove(&(armed, id));
             }
             self.forget_process(id);

@@ -26,8 +26,12 @@ use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-/// A process's place in the table; valid until its group is removed.
+/// A process of the table. No other process ever has the same number, not even after this one has left the table.
 pub type ProcId = u32;
+
+/// One process in one request: what a look at its command, or a client's signal, is answered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemId(u64);
 
 /// Whom a [`Reply`] is for; the daemon's own number.
 pub type Ticket = u64;
@@ -50,7 +54,7 @@ pub enum Input {
     /// The supervisor itself restarts this process, without a client: stop it if it lives, then start it.
     Restart(ProcId),
     /// Answer to `Effect::Probe`.
-    Probed(ProcId, Result<(), Fault>),
+    Probed(ItemId, Result<(), Fault>),
     /// Answer to `Effect::Signal`.
     Signalled(ProcId, Purpose, SignalResult),
     /// A client asks.
@@ -72,7 +76,7 @@ pub enum Effect {
     /// `SpawnFailed`.
     Spawn(ProcId),
     /// See whether the command could be run; answer with `Probed`.
-    Probe(ProcId),
+    Probe(ItemId, ProcId),
     /// kill(2); answer with `Signalled`.
     Signal {
         /// Whose.
@@ -137,7 +141,7 @@ pub enum Purpose {
         kill: bool,
     },
     /// A client asked.
-    Request(Ticket),
+    Request(ItemId),
 }
 
 /// What kill(2) answered.
@@ -247,7 +251,11 @@ pub struct Supervision {
     parsed: Config,
     groups: BTreeMap<String, Group>,
     added: u32,
-    processes: Vec<Option<Box<Process>>>,
+    processes: BTreeMap<ProcId, Box<Process>>,
+    /// The number of the next process.
+    next_process: ProcId,
+    /// The number of the next item of a request.
+    next_item: u64,
     timers: BTreeSet<(Mono, ProcId)>,
     effects: VecDeque<Effect>,
     waits: Vec<waits::Wait>,
@@ -268,7 +276,9 @@ impl Supervision {
             parsed: Config::default(),
             groups: BTreeMap::new(),
             added: 0,
-            processes: Vec::new(),
+            processes: BTreeMap::new(),
+            next_process: 0,
+            next_item: 0,
             timers: BTreeSet::new(),
             effects: VecDeque::new(),
             waits: Vec::new(),
@@ -311,7 +321,7 @@ impl Supervision {
             Input::GroupEmpty(id) => self.swept(id, Event::GroupEmpty, now),
             Input::Restart(id) if self.mood == Mood::Running => self.step(id, Event::Restart, now),
             Input::Restart(_) => {}
-            Input::Probed(id, result) => self.probed(id, result, now),
+            Input::Probed(item, result) => self.probed(item, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),
             Input::Forget(ticket) => self.waits.retain(|wait| wait.ticket != ticket),
@@ -356,7 +366,7 @@ impl Supervision {
     /// One process.
     #[must_use]
     pub fn process(&self, id: ProcId) -> Option<&Process> {
-        self.processes.get(usize::try_from(id).ok()?)?.as_deref()
+        self.processes.get(&id).map(|process| &**process)
     }
 
     /// Whether this process still waits for its fork.
@@ -445,17 +455,14 @@ impl Supervision {
             last_exit: None,
             spawnerr: Box::default(),
         });
-        let free = self.processes.iter().rposition(Option::is_none);
-        let place = free.unwrap_or(self.processes.len());
-        match self.processes.get_mut(place) {
-            Some(slot) => *slot = Some(process),
-            None => self.processes.push(Some(process)),
-        }
-        ProcId::try_from(place).unwrap_or(ProcId::MAX)
+        let id = self.next_process;
+        self.next_process = id.saturating_add(1);
+        self.processes.insert(id, process);
+        id
     }
 
     fn process_mut(&mut self, id: ProcId) -> Option<&mut Process> {
-        self.processes.get_mut(usize::try_from(id).ok()?)?.as_deref_mut()
+        self.processes.get_mut(&id).map(|process| &mut **process)
     }
 
     /// Processes in starting order: groups by priority (ties: order added), then process priority.

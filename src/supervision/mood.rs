@@ -305,12 +305,12 @@ impl Supervision {
     }
 
     fn unstopped(&self) -> impl Iterator<Item = &Process> {
-        self.processes.iter().flatten().map(|process| &**process).filter(|process| !process.core.is_at_rest())
+        self.processes.values().map(|process| &**process).filter(|process| !process.core.is_at_rest())
     }
 
     /// The same, and processes that live but could not be signalled: their stop is tried again.
     fn to_stop(&self) -> impl Iterator<Item = &Process> {
-        let all = self.processes.iter().flatten().map(|process| &**process);
+        let all = self.processes.values().map(|process| &**process);
         all.filter(|process| !process.core.is_at_rest() || process.state() == State::Unknown)
     }
 

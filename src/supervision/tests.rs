@@ -152,11 +152,11 @@ impl World {
                 self.children.insert(self.next_pid, Child { id, script, due });
                 Some(Input::Spawned(id, self.next_pid))
             }
-            Effect::Probe(id) => {
+            Effect::Probe(item, id) => {
                 let name = self.supervision.process(id).unwrap().config.name.clone();
                 let missing = self.scripts.get(&name).is_some_and(|script| script.unspawnable);
                 let result = if missing { Err(Fault::new(FaultCode::NoFile, name)) } else { Ok(()) };
-                Some(Input::Probed(id, result))
+                Some(Input::Probed(item, result))
             }
             Effect::Signal { id, pid, signal, purpose, .. } => {
                 let name = self.supervision.process(id).unwrap().config.name.clone();
@@ -779,10 +779,52 @@ fn a_group_can_be_removed_only_when_stopped_and_added_again() {
         [Some(FaultCode::StillRunning), None, None, Some(FaultCode::BadName), None, Some(FaultCode::AlreadyAdded)]
     );
     assert_eq!(world.state("a"), State::Starting);
+    assert_eq!(world.supervision.find("a", "a"), Some(1), "a number is never used again");
     // What the file has no more cannot be added, whether it is in use or not.
     world.supervision.reread(config(vec![], |_| {}));
     world.ask(7, Command::AddGroup("a".into()));
     assert_eq!(world.fault(7), Some(FaultCode::BadName));
+}
+
+#[test]
+fn an_answer_belongs_to_the_request_that_asked() {
+    let groups = vec![program("a", |p| p.autostart = false)];
+    let mut world = World::new(config(groups, |_| {}), &[]).boot();
+    let now = world.now();
+    let probes = [1, 2].map(|ticket| {
+        let command = Command::Start { target: Target::Name("a".into()), wait: false };
+        world.supervision.handle(Input::Command(ticket, command), now);
+        match world.supervision.next_effect() {
+            Some(Effect::Probe(item, _)) => item,
+            other => panic!("{other:?}"),
+        }
+    });
+    // The first client has gone before its command was looked at: the answer to it means nothing.
+    world.input(Input::Forget(1));
+    let missing = Err(Fault::new(FaultCode::NoFile, "a"));
+    world.input(Input::Probed(probes[0], missing));
+    assert!(world.replies.is_empty() && world.state("a") == State::Stopped);
+    world.input(Input::Probed(probes[1], Ok(())));
+    assert_eq!((world.replies.get(&2), world.state("a")), (Some(&Reply::True), State::Starting));
+    // The same for signals: a late failure of the one is not the other's.
+    let signals = [3, 4].map(|ticket| {
+        let signal = ("HUP".to_owned(), Some(1));
+        world.supervision.handle(Input::Command(ticket, Command::Signal { target: Target::All, signal }), now);
+        std::iter::from_fn(|| world.supervision.next_effect())
+            .find_map(|effect| match effect {
+                Effect::Signal { id, purpose, .. } => Some((id, purpose)),
+                _ => None,
+            })
+            .unwrap()
+    });
+    world.input(Input::Signalled(signals[1].0, signals[1].1, refused()));
+    assert_eq!((world.replies.contains_key(&3), world.replies.contains_key(&4)), (false, true));
+    world.input(Input::Signalled(signals[0].0, signals[0].1, SignalResult::Sent));
+    let faults = [3, 4].map(|ticket| match world.replies.get(&ticket) {
+        Some(Reply::Statuses(list)) => list.iter().filter_map(|status| status.fault.clone()).count(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(faults, [0, 1]);
 }
 
 #[test]

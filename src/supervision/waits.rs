@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::State;
-use super::{Effect, ProcId, Supervision, Ticket};
+use super::{Effect, ItemId, ProcId, Process, Supervision, Ticket};
 use crate::config::model::LogLevel;
 use crate::fault::{Fault, FaultCode};
 use crate::time::{Mono, Now};
@@ -45,29 +45,43 @@ pub(super) enum Goal {
     Signal,
 }
 
-/// One request.
-#[derive(Debug)]
-pub(super) struct Wait {
-    pub(super) ticket: Ticket,
-    pub(super) is_array: bool,
-    /// What is still open: process, goal, the name that the client gave.
-    pub(super) items: Vec<(ProcId, Goal, String)>,
-    pub(super) done: Vec<(ProcId, Verdict, Status)>,
-    fault: Option<Fault>,
-    /// Of a request for many: whom it was for.
-    order: Vec<ProcId>,
+/// One process of a request for which its answer is still open.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) item: ItemId,
+    pub(super) process: ProcId,
+    pub(super) goal: Goal,
+    /// The name that the client gave.
+    pub(super) name: String,
 }
 
-/// When it was known what becomes of a process, in the order in which it is told.
+/// One process of a request for which its answer is known.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) process: ProcId,
+    pub(super) decided: Decided,
+    pub(super) status: Status,
+}
+
+/// When it was known what becomes of a process, in the order of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum Decided {
     AtOnce,
     FailedLater,
     DoneLater,
 }
 
-/// A place in the table: wait, item.
-pub(super) type Place = (usize, usize);
+/// One request.
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) ticket: Ticket,
+    pub(super) is_array: bool,
+    pub(super) items: Vec<Item>,
+    pub(super) done: Vec<Done>,
+    fault: Option<Fault>,
+    /// Of a request for many: its processes in their order.
+    order: Vec<ProcId>,
+}
 
 /// How often a waiting stop says so (census §6.2).
 const REMIND_EVERY: Duration = Duration::from_secs(2);
@@ -85,12 +99,12 @@ impl Wait {
     fn statuses(self) -> Vec<Status> {
         let place: BTreeMap<ProcId, usize> = self.order.iter().copied().zip(0..).collect();
         let mut done = self.done;
-        done.sort_by_key(|(id, verdict, _)| (*verdict, place.get(id)));
-        done.into_iter().map(|(_, _, status)| status).collect()
+        done.sort_by_key(|done| (done.decided, place.get(&done.process)));
+        done.into_iter().map(|done| done.status).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let times = self.items.iter().filter_map(|(_, goal, _)| match *goal {
+        let times = self.items.iter().filter_map(|item| match item.goal {
             Goal::Stop { wait: true, remind_at } => Some(remind_at),
             _ => None,
         });
@@ -101,98 +115,89 @@ impl Wait {
 impl Supervision {
     pub(super) fn add_wait(&mut self, mut wait: Wait) {
         if wait.is_array {
-            let decided = wait.done.iter().map(|(id, _, _)| *id);
-            wait.order = decided.chain(wait.items.iter().map(|(id, _, _)| *id)).collect();
+            let decided = wait.done.iter().map(|done| done.process);
+            wait.order = decided.chain(wait.items.iter().map(|item| item.process)).collect();
         }
         self.waits.push(wait);
         self.answer_finished();
     }
 
+    pub(super) fn new_item(&mut self, process: ProcId, goal: Goal, name: String) -> Item {
+        let item = ItemId(self.next_item);
+        self.next_item = self.next_item.saturating_add(1);
+        Item { item, process, goal, name }
+    }
+
+    /// The open item of this number; none when its client, or its process, has gone.
+    pub(super) fn item(&self, id: ItemId) -> Option<&Item> {
+        self.waits.iter().flat_map(|wait| &wait.items).find(|item| item.item == id)
+    }
+
     /// The first open item of this process with such a goal.
-    pub(super) fn waiting_item(&self, id: ProcId, is: impl Fn(&Goal) -> bool) -> Option<(Place, String)> {
-        self.waits.iter().enumerate().find_map(|(w, wait)| {
-            let item = wait.items.iter().position(|(of, goal, _)| *of == id && is(goal))?;
-            let (_, _, name) = wait.items.get(item)?;
-            Some(((w, item), name.clone()))
-        })
+    pub(super) fn item_of(&self, process: ProcId, is: impl Fn(&Goal) -> bool) -> Option<ItemId> {
+        let mut items = self.waits.iter().flat_map(|wait| &wait.items);
+        items.find(|item| item.process == process && is(&item.goal)).map(|item| item.item)
     }
 
-    pub(super) fn goal(&self, (wait, item): Place) -> Option<Goal> {
-        self.waits.get(wait)?.items.get(item).map(|(_, goal, _)| *goal)
-    }
-
-    pub(super) fn set_goal(&mut self, (wait, item): Place, goal: Goal) {
-        if let Some(item) = self.waits.get_mut(wait).and_then(|wait| wait.items.get_mut(item)) {
-            item.1 = goal;
+    pub(super) fn set_goal(&mut self, id: ItemId, goal: Goal) {
+        let mut items = self.waits.iter_mut().flat_map(|wait| &mut wait.items);
+        if let Some(item) = items.find(|item| item.item == id) {
+            item.goal = goal;
         }
     }
 
     /// Closes one item, and answers the request if that was the last.
-    pub(super) fn settle_item(&mut self, (wait, item): Place, fault: Option<Fault>) {
-        let Some(id) = self.waits.get(wait).and_then(|wait| wait.items.get(item)).map(|item| item.0) else { return };
-        let status = self.status(id, fault.clone());
-        if let Some(wait) = self.waits.get_mut(wait) {
-            wait.items.remove(item);
-            let verdict = match &fault {
-                _ if !self.is_late => Verdict::AtOnce,
-                Some(_) => Verdict::FailedLater,
-                None => Verdict::DoneLater,
-            };
-            wait.done.extend(status.map(|status| (id, verdict, status)));
+    pub(super) fn settle_item(&mut self, id: ItemId, fault: Option<Fault>) {
+        let Some(process) = self.item(id).map(|item| item.process) else { return };
+        let status = self.status(process, fault.clone());
+        let decided = match &fault {
+            _ if !self.is_late => Decided::AtOnce,
+            Some(_) => Decided::FailedLater,
+            None => Decided::DoneLater,
+        };
+        if let Some(wait) = self.waits.iter_mut().find(|wait| wait.items.iter().any(|item| item.item == id)) {
+            wait.items.retain(|item| item.item != id);
+            wait.done.extend(status.map(|status| Done { process, decided, status }));
             wait.fault = fault;
         }
         self.answer_finished();
     }
 
-    /// The process may have reached what somebody waits for.
+    /// The process may have reached what a request waits for.
     pub(super) fn look_at_waits(&mut self, id: ProcId) {
-        while let Some((place, fault)) = self.reached(id) {
-            self.settle_item(place, fault);
+        while let Some((item, fault)) = self.reached(id) {
+            self.settle_item(item, fault);
         }
     }
 
-    fn reached(&self, id: ProcId) -> Option<(Place, Option<Fault>)> {
+    fn reached(&self, id: ProcId) -> Option<(ItemId, Option<Fault>)> {
         if self.waits.is_empty() {
             return None;
         }
         let process = self.process(id)?;
-        let (state, failed) = (process.state(), !process.spawnerr.is_empty());
-        self.waits.iter().enumerate().find_map(|(w, wait)| {
-            wait.items.iter().enumerate().filter(|(_, (of, _, _))| *of == id).find_map(|(i, (_, goal, name))| {
-                let outcome = match (goal, state) {
-                    (Goal::Start { .. }, State::Running) => None,
-                    // The fork is still to come.
-                    (Goal::Start { .. }, State::Starting) if process.pid().is_none() => return None,
-                    (Goal::Start { wait: false }, State::Starting) => None,
-                    (Goal::Start { wait: true }, State::Starting) => return None,
-                    (Goal::Start { .. }, _) if failed => Some(Fault::new(FaultCode::SpawnError, name)),
-                    (Goal::Start { .. }, _) => Some(Fault::new(FaultCode::AbnormalTermination, name)),
-                    // The signal was not sent yet.
-                    (Goal::Stop { wait: false, .. }, State::Stopping) if process.pid().is_some() => return None,
-                    (Goal::Stop { wait: false, .. }, _) => None,
-                    (Goal::Stop { .. }, state) if state.is_stopped() && process.core.remains.is_none() => None,
-                    (Goal::Stop { .. } | Goal::Probe { .. } | Goal::Signal, _) => return None,
-                };
-                Some(((w, i), outcome))
-            })
+        let mut items = self.waits.iter().flat_map(|wait| &wait.items).filter(|item| item.process == id);
+        items.find_map(|item| match outcome(item, process) {
+            Outcome::Open => None,
+            Outcome::Done => Some((item.item, None)),
+            Outcome::Failed(code) => Some((item.item, Some(Fault::new(code, &item.name)))),
         })
     }
 
     /// A process left the table.
     pub(super) fn forget_process(&mut self, id: ProcId) {
         for wait in &mut self.waits {
-            wait.items.retain(|(of, _, _)| *of != id);
+            wait.items.retain(|item| item.process != id);
         }
         self.answer_finished();
     }
 
     pub(super) fn remind_waits(&mut self, now: Now) {
         let mut waited_for = Vec::new();
-        for (id, goal, _) in self.waits.iter_mut().flat_map(|wait| &mut wait.items) {
-            match goal {
+        for item in self.waits.iter_mut().flat_map(|wait| &mut wait.items) {
+            match &mut item.goal {
                 Goal::Stop { wait: true, remind_at } if now.mono >= *remind_at => {
                     *remind_at = now.mono.after(REMIND_EVERY);
-                    waited_for.push(*id);
+                    waited_for.push(item.process);
                 }
                 _ => {}
             }
@@ -216,5 +221,30 @@ impl Supervision {
             };
             self.effects.push_back(Effect::Reply(ticket, reply));
         }
+    }
+}
+
+/// What has become of an item of a request.
+enum Outcome {
+    Open,
+    Done,
+    Failed(FaultCode),
+}
+
+fn outcome(item: &Item, process: &Process) -> Outcome {
+    use Outcome::{Done, Failed, Open};
+    match (item.goal, process.state()) {
+        (Goal::Start { .. }, State::Running) => Done,
+        // The fork is still to come.
+        (Goal::Start { .. }, State::Starting) if process.pid().is_none() => Open,
+        (Goal::Start { wait: false }, State::Starting) => Done,
+        (Goal::Start { wait: true }, State::Starting) => Open,
+        (Goal::Start { .. }, _) if !process.spawnerr.is_empty() => Failed(FaultCode::SpawnError),
+        (Goal::Start { .. }, _) => Failed(FaultCode::AbnormalTermination),
+        // The signal was not sent yet.
+        (Goal::Stop { wait: false, .. }, State::Stopping) if process.pid().is_some() => Open,
+        (Goal::Stop { wait: false, .. }, _) => Done,
+        (Goal::Stop { .. }, state) if state.is_stopped() && process.core.remains.is_none() => Done,
+        (Goal::Stop { .. } | Goal::Probe { .. } | Goal::Signal, _) => Open,
     }
 }

@@ -75,10 +75,10 @@ impl Fake {
         Some(match effect {
             Effect::Spawn(id) if name(id) == "unspawnable" => Input::SpawnFailed(id, "no room".into()),
             Effect::Spawn(id) => Input::Spawned(id, 1000 + i32::try_from(id).unwrap()),
-            Effect::Probe(id) if name(id) == "missing" => {
-                Input::Probed(id, Err(Fault::new(FaultCode::NoFile, "can't find command '/bin/missing'")))
+            Effect::Probe(item, id) if name(id) == "missing" => {
+                Input::Probed(item, Err(Fault::new(FaultCode::NoFile, "can't find command '/bin/missing'")))
             }
-            Effect::Probe(id) => Input::Probed(id, Ok(())),
+            Effect::Probe(item, _) => Input::Probed(item, Ok(())),
             Effect::Signal { id, purpose: Purpose::Stop, .. } if name(id) != "stubborn" => {
                 Input::Exited(id, Exit::Signal { number: 15, core: false }, false)
             }
