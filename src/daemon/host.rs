@@ -9,7 +9,7 @@ use crate::logs::{ChildLog, Format, Limits, Spec, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
-use crate::supervision::{Command, Fault, FaultCode, Input, ProcId, Supervision, Ticket};
+use crate::supervision::{Command, Fault, FaultCode, GroupChanges, Input, ProcId, Supervision, Ticket};
 use crate::sys::errno;
 use crate::time::Now;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Host for Daemon {
     }
 
     fn identifier(&self) -> &str {
-        &self.supervision.parsed().server.identifier
+        &self.supervision.server().identifier
     }
 
     fn submit(&mut self, ticket: Ticket, command: Command) {
@@ -47,7 +47,7 @@ impl Host for Daemon {
         config::processes(program, group, options, &self.settings.config_file, &Real)
     }
 
-    fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
+    fn reread(&mut self) -> Result<GroupChanges, String> {
         let loaded = self.settings.reload()?;
         self.around.server_environment.clone_from(&loaded.config.server.environment);
         Ok(self.supervision.reread(loaded.config))
@@ -174,8 +174,8 @@ impl Daemon {
         for &id in ids {
             let Some(process) = self.supervision.process(id) else { continue };
             let config = Rc::clone(&process.config);
-            let folder = startup::auto_log_dir(self.supervision.parsed());
-            let identifier = &self.supervision.parsed().server.identifier;
+            let folder = startup::auto_log_dir(self.supervision.server());
+            let identifier = &self.supervision.server().identifier;
             let mut make = |channel: &ChannelConfig, name: &str| {
                 if channel.logfile != LogPlace::Auto {
                     return None;
@@ -189,7 +189,7 @@ impl Daemon {
             }
         }
         if let Some(errno) = refused.filter(|_| !std::mem::replace(&mut self.said_no_auto_logs, true)) {
-            let folder = startup::auto_log_dir(self.supervision.parsed());
+            let folder = startup::auto_log_dir(self.supervision.server());
             let line = format!(
                 "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",
                 folder.display(),
@@ -203,7 +203,7 @@ impl Daemon {
     pub(super) fn open_logs(&mut self, id: ProcId) -> Result<[Option<ChildLog>; 2], String> {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
         let (config, is_listener) = (Rc::clone(&process.config), process.is_listener());
-        let strip_ansi = self.supervision.parsed().server.strip_ansi;
+        let strip_ansi = self.supervision.server().strip_ansi;
         let paths = [Channel::Stdout, Channel::Stderr].map(|channel| self.log_path(id, channel).map(Path::to_path_buf));
         let sinks = &mut self.sinks;
         let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {

@@ -4,7 +4,7 @@ use super::environment::{Surroundings, automatic_server_url};
 use super::token::Token;
 use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, Options, Request};
-use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, User};
+use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, ServerConfig, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::{self, Real};
@@ -363,7 +363,7 @@ impl Daemon {
         if config.server.nocleanup {
             return;
         }
-        match auto::clean(&auto_log_dir(config), &config.server.identifier) {
+        match auto::clean(&auto_log_dir(&config.server), &config.server.identifier) {
             Ok(left) => {
                 for path in left {
                     self.log(LogLevel::Warn, &format!("Failed to clean up '{}'", path.display()));
@@ -421,7 +421,7 @@ impl Daemon {
         let line = format!(
             "no program logs to the container's stdout: output goes to the programs' log files (AUTO: {}); \
              for `docker logs` set stdout_logfile=/dev/stdout",
-            auto_log_dir(config).display()
+            auto_log_dir(&config.server).display()
         );
         self.log(LogLevel::Info, &line);
     }
@@ -431,7 +431,7 @@ impl Daemon {
         let line = format!("rsup: {reason}; exit code {code}");
         output::to_termination_log(&line);
         // Supervisor itself says nothing, and has no other exit code than 0.
-        let server = &self.supervision.parsed().server;
+        let server = self.supervision.server();
         let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
         if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
             let _ = output::to_stderr(&format!("{line}\n"));
@@ -445,8 +445,8 @@ fn repr(path: &Path) -> String {
 }
 
 /// Where AUTO logs are made: `childlogdir`, else the temporary directory.
-pub(super) fn auto_log_dir(config: &Config) -> PathBuf {
-    config.server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
+pub(super) fn auto_log_dir(server: &ServerConfig) -> PathBuf {
+    server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
 }
 
 /// An empty poll that watches the signals.

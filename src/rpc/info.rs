@@ -164,7 +164,7 @@ fn moment(secs: i64) -> String {
 
 /// getAllConfigInfo: of the last configuration that was read well, sorted by process name.
 pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
-    let groups = &host.supervision().parsed().groups;
+    let groups = &host.supervision().last_read().groups;
     let mut all: Vec<(&GroupConfig, &ProcessConfig)> =
         groups.iter().flat_map(|group| group.processes.iter().map(|process| (&**group, &**process))).collect();
     all.sort_by_key(|(_, process)| &process.name);

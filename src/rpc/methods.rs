@@ -229,7 +229,7 @@ pub(super) fn invoke(
         return Err(Fault::new(FaultCode::ShutdownState, ""));
     }
     if namespace(name) == "twiddler"
-        && let Some(listed) = host.supervision().parsed().twiddler.as_ref().filter(|listed| !listed.is_empty())
+        && let Some(listed) = host.supervision().twiddler().filter(|listed| !listed.is_empty())
         && let Some((_, short)) = name.split_once('.').filter(|(_, short)| !listed.iter().any(|own| own == short))
     {
         return Err(Fault::new(FaultCode::Unknown, short));
@@ -418,9 +418,10 @@ fn restart(call: &mut Invocation<'_>) -> Outcome {
 }
 
 fn reload_config(call: &mut Invocation<'_>) -> Outcome {
-    let diff = call.host.reread().map_err(|why| Fault::new(FaultCode::CantReread, why))?;
+    let changes = call.host.reread().map_err(|why| Fault::new(FaultCode::CantReread, why))?;
     let names = |names: Vec<String>| Value::Array(names.into_iter().map(Value::from).collect());
-    call.value(&Value::Array(vec![Value::Array(diff.map(names).into())]))
+    let changes = [changes.added, changes.changed, changes.removed].map(names);
+    call.value(&Value::Array(vec![Value::Array(changes.into())]))
 }
 
 fn send_stdin(call: &mut Invocation<'_>) -> Outcome {

@@ -13,7 +13,7 @@ pub use info::description;
 
 use crate::config::model::{LogLevel, ProcessConfig};
 use crate::logs::tail::{LogSource, Part};
-use crate::supervision::{Command, Fault, FaultCode, ProcId, Reply, Supervision, Ticket};
+use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
 use std::rc::Rc;
@@ -56,7 +56,7 @@ pub trait Host {
     /// Makes the processes of a program of these options, or says what is wrong with them.
     fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String>;
     /// Reads the configuration anew: names added, changed, removed; or why it is bad (`reloadConfig`).
-    fn reread(&mut self) -> Result<[Vec<String>; 3], String>;
+    fn reread(&mut self) -> Result<GroupChanges, String>;
     /// Checks the configuration and begins a restart (`restart`), or says why it is bad and changes nothing.
     fn restart(&mut self) -> Result<(), String>;
     /// The main log's file, if it has one.

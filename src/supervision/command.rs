@@ -303,7 +303,7 @@ impl Supervision {
     }
 
     fn add(&mut self, ticket: Ticket, name: &str, now: Now) {
-        let Some(config) = self.parsed.groups.iter().find(|group| group.name == name).map(Rc::clone) else {
+        let Some(config) = self.last_read.groups.iter().find(|group| group.name == name).map(Rc::clone) else {
             return self.refuse(ticket, Fault::new(FaultCode::BadName, name));
         };
         if self.has_group(name) {

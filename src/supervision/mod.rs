@@ -19,7 +19,7 @@ pub use command::{Command, Target, split_namespec};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 
-use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
+use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig, ServerConfig};
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
@@ -155,6 +155,17 @@ pub enum SignalResult {
     Failed(String),
 }
 
+/// What a reread found: the names of groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupChanges {
+    /// Not in use yet, in configuration order.
+    pub added: Vec<String>,
+    /// In use with other settings, in configuration order.
+    pub changed: Vec<String>,
+    /// In use, and not in the configuration any more, in the order in which they were added.
+    pub removed: Vec<String>,
+}
+
 /// One process of the table.
 #[derive(Debug)]
 pub struct Process {
@@ -247,8 +258,12 @@ struct Group {
 #[derive(Debug)]
 pub struct Supervision {
     mood: Mood,
-    /// The last configuration that was read well: what `add` and `avail` go by.
-    parsed: Config,
+    /// The settings of the supervisor itself that are in force: those that it began with. A reread does not change them.
+    server: ServerConfig,
+    /// The methods of `[rpcinterface:twiddler]` in force; see [`Config::twiddler`].
+    twiddler: Option<Vec<String>>,
+    /// The last configuration that was read without a mistake: what `add` and `avail` go by.
+    last_read: Config,
     groups: BTreeMap<String, Group>,
     added: u32,
     processes: BTreeMap<ProcId, Box<Process>>,
@@ -273,7 +288,9 @@ impl Supervision {
     pub fn new(config: Config) -> Self {
         let mut new = Supervision {
             mood: Mood::Running,
-            parsed: Config::default(),
+            server: config.server.clone(),
+            twiddler: config.twiddler.clone(),
+            last_read: Config::default(),
             groups: BTreeMap::new(),
             added: 0,
             processes: BTreeMap::new(),
@@ -292,7 +309,7 @@ impl Supervision {
         }
         // Built anew from what is sorted, the tree has no room left over.
         new.groups = std::mem::take(&mut new.groups).into_iter().collect();
-        new.parsed = config;
+        new.last_read = config;
         new
     }
 
@@ -330,6 +347,27 @@ impl Supervision {
             Input::Reload => self.begin_shutdown(Mood::Restarting, String::new(), now),
         }
         self.settle_shutdown(now);
+        debug_assert_eq!(self.broken_invariant(), None);
+    }
+
+    /// The first of the rules that does not hold. All of them hold at the end of every turn.
+    fn broken_invariant(&self) -> Option<String> {
+        for (id, process) in &self.processes {
+            let deadline = process.core.deadline(&Policy::from(&*process.config));
+            if process.armed != deadline || deadline.is_some_and(|at| !self.timers.contains(&(at, *id))) {
+                return Some(format!("the timer is not the deadline {deadline:?}: {process:?}"));
+            }
+            if process.core.is_at_rest() && process.pid().is_some() && process.state() != State::Unknown {
+                return Some(format!("at rest with a live child: {process:?}"));
+            }
+            if !self.groups.get(&process.group.name).is_some_and(|group| group.members.contains(id)) {
+                return Some(format!("in no group: {process:?}"));
+            }
+        }
+        if self.timers.len() != self.processes.values().filter(|process| process.armed.is_some()).count() {
+            return Some(format!("a timer of no process: {:?}", self.timers));
+        }
+        self.waits.iter().find_map(|wait| wait.broken_invariant(self))
     }
 
     /// The next thing to do.
@@ -357,10 +395,23 @@ impl Supervision {
         self.mood
     }
 
-    /// The last configuration that was read well.
+    /// The settings of `[supervisord]` in force. A reread changes none of them, a reload all.
     #[must_use]
-    pub fn parsed(&self) -> &Config {
-        &self.parsed
+    pub fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    /// The methods of `[rpcinterface:twiddler]` in force; see [`Config::twiddler`].
+    #[must_use]
+    pub fn twiddler(&self) -> Option<&[String]> {
+        self.twiddler.as_deref()
+    }
+
+    /// The last configuration that was read without a mistake. Only its groups mean something before a reload: they are
+    /// those that can be added.
+    #[must_use]
+    pub fn last_read(&self) -> &Config {
+        &self.last_read
     }
 
     /// One process.
@@ -403,24 +454,22 @@ impl Supervision {
         by_name.get(by_name.binary_search_by(named).ok()?).copied()
     }
 
-    /// Takes a new configuration as the parsed one and says which groups it adds, changes and removes
-    /// (`reloadConfig`; nothing is started or stopped).
-    pub fn reread(&mut self, config: Config) -> [Vec<String>; 3] {
-        let active = |name: &str| self.groups.get(name);
-        let names = |groups: Vec<&Rc<GroupConfig>>| groups.into_iter().map(|group| group.name.clone()).collect();
-        let added = config.groups.iter().filter(|group| active(&group.name).is_none()).collect();
-        let changed = config
-            .groups
-            .iter()
-            .filter(|group| active(&group.name).is_some_and(|old| !report::same_group(&old.config, group)))
-            .collect();
+    /// Takes `config` as the one last read and compares its groups with those in use (`reloadConfig`). Nothing is started
+    /// or stopped, and no setting in force changes.
+    pub fn reread(&mut self, config: Config) -> GroupChanges {
+        let mut changes = GroupChanges::default();
+        for group in &config.groups {
+            match self.groups.get(&group.name) {
+                None => changes.added.push(group.name.clone()),
+                Some(old) if !report::same_group(&old.config, group) => changes.changed.push(group.name.clone()),
+                Some(_) => {}
+            }
+        }
         let kept: BTreeSet<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
-        let mut gone: Vec<&Group> = self.groups.values().filter(|g| !kept.contains(g.config.name.as_str())).collect();
-        gone.sort_by_key(|group| group.serial);
-        let removed = gone.into_iter().map(|group| &group.config).collect();
-        let diff = [names(added), names(changed), names(removed)];
-        self.parsed = config;
-        diff
+        let in_use = self.group_names().into_iter();
+        changes.removed = in_use.filter(|name| !kept.contains(name)).map(str::to_owned).collect();
+        self.last_read = config;
+        changes
     }
 
     /// Puts a group into use; its processes start with `autostart` at the next step.

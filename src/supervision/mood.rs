@@ -139,7 +139,7 @@ impl Supervision {
         if self.shutdown.is_none() {
             self.effects.push_back(Effect::Mood(mood));
         }
-        let budget = self.parsed.server.stop_budget_ms;
+        let budget = self.server.stop_budget_ms;
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),
             told: None,
@@ -261,7 +261,7 @@ impl Supervision {
     }
 
     fn end_if_all_done(&mut self, now: Now) {
-        if self.mood == Mood::Running && self.parsed.server.exit_when_all_done && self.all_done() {
+        if self.mood == Mood::Running && self.server.exit_when_all_done && self.all_done() {
             self.begin_shutdown(Mood::ShuttingDown, "all programs are done".into(), now);
         }
     }
@@ -290,7 +290,7 @@ impl Supervision {
     }
 
     fn exit_code(&self) -> u8 {
-        let code = match &self.parsed.server.exit_code_from {
+        let code = match &self.server.exit_code_from {
             ExitCodeFrom::Zero | ExitCodeFrom::Essential => self.ended.essential,
             ExitCodeFrom::FirstFailure => self.ended.first_failure,
             ExitCodeFrom::Program(name) => {
@@ -388,13 +388,13 @@ impl Supervision {
     }
 }
 
-/// The share of the time until `end` that belongs to `priority`, in milliseconds: in proportion to its `stopwaitsecs`. It
-/// is no shorter than that where the time is enough for all `levels`.
+/// The share of the time until `end` that belongs to `priority`, in milliseconds: in proportion to its `stopwaitsecs`, or
+/// to [`GRACE`] where that is longer. It is no shorter than that where the time is enough for all `levels`.
 fn share(end: Mono, levels: &BTreeMap<i32, u64>, priority: i32, now: Mono) -> u64 {
-    let left = u64::try_from(end.since(now).as_millis()).unwrap_or(u64::MAX);
-    let wanted = levels.values().fold(0_u64, |sum, wait| sum.saturating_add(*wait));
-    let own = levels.get(&priority).copied().unwrap_or(0);
-    // Without any stopwaitsecs nothing is waited for.
-    let part = u128::from(left).saturating_mul(u128::from(own)).checked_div(u128::from(wanted)).unwrap_or(0);
-    u64::try_from(part).unwrap_or(u64::MAX)
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let weight = |wait: &u64| (*wait).max(millis(GRACE));
+    let all = levels.values().map(weight).fold(0, u64::saturating_add);
+    let own = levels.get(&priority).map_or(0, weight);
+    let part = u128::from(millis(end.since(now))).saturating_mul(u128::from(own)).checked_div(u128::from(all));
+    part.and_then(|part| u64::try_from(part).ok()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,8 @@
 
 use super::process::{Pid, State};
 use super::{
-    Command, Effect, Fault, FaultCode, Finish, Input, Purpose, Reply, SignalResult, Supervision, Target, Ticket,
+    Command, Effect, Fault, FaultCode, Finish, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision, Target,
+    Ticket,
 };
 use crate::config::model::{
     AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
@@ -11,6 +12,7 @@ use crate::config::model::{
 use crate::posix::Exit;
 use crate::time::{Mono, Now, Wall};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -450,8 +452,8 @@ fn with_a_budget_a_program_that_outlives_kill_does_not_keep_others_from_their_st
         (10_000, [3, 1, 1], [4000, 2000, 0], [None, Some(3000), Some(1000)]),
         // Less than they want.
         (4_000, [6, 1, 1], [1185, 600, 0], [None, Some(1085), Some(500)]),
-        // Without stopwaitsecs KILL comes at once, and a moment to die of it stays.
-        (4_000, [0, 0, 0], [200, 100, 0], [Some(200), Some(100), Some(0)]),
+        // Without stopwaitsecs KILL comes at once; the shares are equal.
+        (4_000, [0, 0, 0], [2666, 1333, 0], [Some(2666), Some(1333), Some(0)]),
     ] {
         let config = config(groups(waits), |server| server.stop_budget_ms = Some(budget));
         let mut world = World::new(config, &scripts).boot();
@@ -840,9 +842,29 @@ fn reread_tells_the_difference_and_changes_nothing() {
     let mut world = World::new(config(before, |_| {}), &[]).boot();
     let after = vec![program("same", |_| {}), program("changed", |p| p.startsecs = 5), program("new", |_| {})];
     let diff = world.supervision.reread(config(after, |_| {}));
-    assert_eq!(diff, [vec!["new".to_owned()], vec!["changed".into()], vec!["gone".into()]]);
+    let [added, changed, removed] = ["new", "changed", "gone"].map(|name| vec![name.to_owned()]);
+    assert_eq!(diff, GroupChanges { added, changed, removed });
     assert_eq!(world.state("gone"), State::Starting);
     assert!(!world.supervision.has_group("new"));
+}
+
+#[test]
+fn a_reread_changes_no_setting_in_force() {
+    let groups = || vec![program("a", |p| p.autorestart = AutoRestart::Never), program("b", |_| {})];
+    let server = |server: &mut ServerConfig| {
+        (server.stop_budget_ms, server.strip_ansi) = (Some(1000), true);
+        (server.exit_code_from, server.exit_when_all_done) = (ExitCodeFrom::FirstFailure, false);
+    };
+    let mut world = World::new(config(groups(), server), &[("a", fails(2000, 7)), ("b", DEAF)]).boot();
+    let before = world.supervision.server().clone();
+    let mut other = config(groups(), |server| server.exit_when_all_done = true);
+    other.twiddler = Some(vec!["log".into()]);
+    world.supervision.reread(other.clone());
+    assert_eq!((world.supervision.server(), world.supervision.twiddler()), (&before, None));
+    assert_eq!(world.supervision.last_read(), &other);
+    // The exit contract and the stop budget are those of the start.
+    world.run_until(5000).terminate().run_until(60_000);
+    assert_eq!(world.ended(), Some((6000, 7)));
 }
 
 #[test]
@@ -889,67 +911,152 @@ fn what_a_dead_program_left_is_swept_before_it_starts_again() {
     assert_eq!(world.state("web"), State::Starting);
 }
 
+/// One program of a history: its options, and by `kind` what it does.
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    priority: i32,
+    startsecs: i64,
+    startretries: i64,
+    stopwaitsecs: i64,
+    kind: u8,
+    autostart: bool,
+    sweep: bool,
+    autorestart: AutoRestart,
+}
+
+impl Subject {
+    /// `outlives_kill`: the last kind does not end at all.
+    fn script(&self, outlives_kill: bool) -> Script {
+        let leaves = self.sweep.then_some(Some(150));
+        match self.kind {
+            0 => WELL,
+            1 => Script { leaves, ..fails(200, 1) },
+            2 => Script { leaves, ..fails(1500, 0) },
+            3 => DEAF,
+            4 => Script { unspawnable: true, ..WELL },
+            5 => Script { leaves: self.sweep.then_some(None), ..slow(700) },
+            _ => Script { immortal: outlives_kill, ..DEAF },
+        }
+    }
+}
+
+/// What a client asks for, of the n-th program (or of none), and how many milliseconds pass before the next request.
+type Request = (usize, u8, u64);
+
+/// Whatever the programs do and clients ask, a TERM ends it all: in time with a budget, nothing alive, nothing started
+/// after it. A request has its answer, or waits for a process that has still to change; when all is `quiet` before the
+/// end, each has its answer.
+fn check_history(programs: &[Subject], requests: &[Request], budget: Option<u64>, quiet: bool) -> TestCaseResult {
+    let names: Vec<String> = (0..programs.len()).map(|n| format!("p{n}")).collect();
+    let group = |(name, subject): (&String, &Subject)| {
+        program(name, |p| {
+            (p.priority, p.startsecs, p.startretries) = (subject.priority, subject.startsecs, subject.startretries);
+            (p.stopwaitsecs, p.autostart, p.sweep) = (subject.stopwaitsecs, subject.autostart, subject.sweep);
+            p.autorestart = subject.autorestart;
+        })
+    };
+    let groups = names.iter().zip(programs).map(group).collect();
+    let immortal = budget.is_some() && !quiet;
+    let scripts: Vec<_> = names.iter().map(String::as_str).zip(programs.iter().map(|p| p.script(immortal))).collect();
+    let mut world = World::new(config(groups, |s| s.stop_budget_ms = budget), &scripts).boot();
+    let mut millis = 0;
+    for (ticket, (whom, what, after)) in (1..).zip(requests) {
+        let name = names.get(*whom).cloned().unwrap_or_else(|| "nobody".into());
+        let target = Target::Name(name.clone());
+        let command = match what {
+            0 => Some(Command::Start { target, wait: true }),
+            1 => Some(Command::Stop { target, wait: true }),
+            2 => Some(Command::Signal { target, signal: ("TERM".into(), Some(15)) }),
+            3 => Some(Command::RemoveGroup(name.clone())),
+            _ => None,
+        };
+        match (command, world.supervision.find(&name, &name)) {
+            (Some(command), _) => _ = world.ask(ticket, command),
+            // The supervisor's own restart has no answer.
+            (None, id) => {
+                id.into_iter().for_each(|id| world.input(Input::Restart(id)));
+                world.replies.insert(ticket, Reply::True);
+            }
+        }
+        millis += after;
+        world.run_until(millis);
+    }
+    if quiet {
+        millis += 60_000;
+        world.run_until(millis);
+    }
+    let open: Vec<Ticket> = world.supervision.waits.iter().map(|wait| wait.ticket).collect();
+    let asked = 1..=requests.len() as u64;
+    let unanswered: Vec<Ticket> = asked.filter(|ticket| !world.replies.contains_key(ticket)).collect();
+    prop_assert_eq!(&open, &unanswered, "a request has its answer, or waits for it");
+    prop_assert!(!quiet || open.is_empty(), "requests that nothing will answer: {:?}", world.supervision.waits);
+
+    let spawned = |world: &World| world.log.iter().filter(|line| line.starts_with("spawned")).count();
+    let before = spawned(&world);
+    let up = |child: &Child| {
+        let process = world.supervision.process(child.id).unwrap();
+        let is_up = [State::Starting, State::Running].contains(&process.state());
+        is_up.then(|| process.config.name.clone())
+    };
+    let alive: Vec<String> = world.children.values().filter_map(up).collect();
+    let begun = world.millis;
+    world.terminate().run_until(millis + 120_000);
+    let (at, _) = world.finish.clone().expect("a TERM ends everything");
+    prop_assert!(world.children.values().all(|child| child.script.immortal), "nothing is left alive");
+    prop_assert_eq!(before, spawned(&world), "nothing starts during a shutdown");
+    // Too short a budget is shorter than the milliseconds of this clock.
+    if budget.is_none_or(|budget| budget >= 1000) {
+        for name in alive {
+            let asked = |(when, whom, signal): &(u64, String, i32)| *when >= begun && *whom == name && *signal == 15;
+            let ended = world.log.iter().any(|line| line.starts_with(&format!("exited: {name} ")));
+            prop_assert!(ended || world.signals.iter().any(asked), "{} was never asked: {:?}", name, world.signals);
+        }
+    }
+    let mut levels: BTreeMap<i32, i64> = BTreeMap::new();
+    for program in programs {
+        let longest = levels.entry(program.priority).or_default();
+        *longest = program.stopwaitsecs.max(*longest);
+    }
+    let all: i64 = levels.values().sum();
+    // A leader's own time, then as much for what it left; and looks at a group every 50 ms.
+    let limit = budget.map_or(all as u64 * 2000 + 1500, |budget| budget + 200);
+    prop_assert!(at - begun <= limit, "{} ms of {limit}", at - begun);
+    Ok(())
+}
+
+#[test]
+fn histories_that_once_failed_end_in_order() {
+    let subject = |priority, stopwaitsecs, kind| Subject {
+        priority,
+        startsecs: 0,
+        startretries: 0,
+        stopwaitsecs,
+        kind,
+        autostart: true,
+        sweep: kind == 5,
+        autorestart: AutoRestart::Never,
+    };
+    check_history(&[subject(1, 3, 5)], &[], Some(2050), false).unwrap();
+    // A program without stopwaitsecs has a share of the budget too.
+    check_history(&[subject(1, 0, 0), subject(2, 3, 6)], &[], Some(1000), false).unwrap();
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    let options = (1..4_i32, 0..3_i64, -1..3_i64, 0..4_i64, 0..7_u8, any::<bool>(), any::<bool>(), 0..3_usize);
+    options.prop_map(|(priority, startsecs, startretries, stopwaitsecs, kind, autostart, sweep, restart)| {
+        let autorestart = [AutoRestart::Never, AutoRestart::Unexpected, AutoRestart::Always][restart];
+        Subject { priority, startsecs, startretries, stopwaitsecs, kind, autostart, sweep, autorestart }
+    })
+}
+
 proptest! {
-    /// Whatever the programs do and clients ask, a TERM ends it all: in time with a budget, nothing alive, nothing
-    /// started after it; and every question has had its answer by then but for those that the end cut off.
     #[test]
     fn every_history_ends_in_order(
-        programs in prop::collection::vec(
-            (1..4_i32, 0..3_i64, -1..3_i64, 0..4_i64, 0..6_u8, any::<bool>(), any::<bool>(), 0..3_u8), 1..6),
-        requests in prop::collection::vec((0..6_usize, 0..4_u8, 0..3000_u64), 0..20),
+        programs in prop::collection::vec(subject(), 1..6),
+        requests in prop::collection::vec((0..6_usize, 0..5_u8, 0..3000_u64), 0..20),
         budget in prop::option::of(0..6000_u64),
+        quiet in any::<bool>(),
     ) {
-        let mut groups = Vec::new();
-        let mut scripts = Vec::new();
-        let names: Vec<String> = (0..programs.len()).map(|n| format!("p{n}")).collect();
-        for (name, (priority, startsecs, retries, stopwait, kind, autostart, sweep, restart)) in names.iter().zip(&programs) {
-            groups.push(program(name, |p| {
-                (p.priority, p.startsecs, p.startretries, p.stopwaitsecs) = (*priority, *startsecs, *retries, *stopwait);
-                (p.autostart, p.sweep) = (*autostart, *sweep);
-                p.autorestart = [AutoRestart::Never, AutoRestart::Unexpected, AutoRestart::Always][usize::from(*restart)];
-            }));
-            let leaves = sweep.then_some(Some(150));
-            scripts.push((name.as_str(), match kind {
-                0 => WELL,
-                1 => Script { leaves, ..fails(200, 1) },
-                2 => Script { leaves, ..fails(1500, 0) },
-                3 => DEAF,
-                4 => Script { unspawnable: true, ..WELL },
-                _ => Script { leaves: sweep.then_some(None), ..slow(700) },
-            }));
-        }
-        let mut world = World::new(config(groups, |s| s.stop_budget_ms = budget), &scripts).boot();
-        let mut millis = 0;
-        let mut asked = 0;
-        for (whom, what, after) in requests {
-            let name = names.get(whom).cloned().unwrap_or_else(|| "nobody".into());
-            let target = Target::Name(name.clone());
-            asked += 1;
-            world.ask(asked, match what {
-                0 => Command::Start { target, wait: true },
-                1 => Command::Stop { target, wait: true },
-                2 => Command::Signal { target, signal: ("TERM".into(), Some(15)) },
-                _ => Command::RemoveGroup(name),
-            });
-            millis += after;
-            world.run_until(millis);
-        }
-        let levels: BTreeMap<i32, i64> = programs.iter().fold(BTreeMap::new(), |mut levels, p| {
-            let longest: &mut i64 = levels.entry(p.0).or_default();
-            *longest = (*longest).max(p.3);
-            levels
-        });
-        let spawned = |world: &World| world.log.iter().filter(|line| line.starts_with("spawned")).count();
-        let before = spawned(&world);
-        world.terminate();
-        let begun = world.millis;
-        world.run_until(millis + 120_000);
-        let (at, _) = world.finish.clone().expect("a TERM ends everything");
-        prop_assert!(world.children.is_empty(), "nothing is left alive");
-        prop_assert_eq!(before, spawned(&world), "nothing starts during a shutdown");
-        let all: i64 = levels.values().sum();
-        // A leader's own time, then as much for what it left; and looks at a group every 50 ms.
-        let limit = budget.map_or(all as u64 * 2000 + 1500, |budget| budget + 200);
-        prop_assert!(at - begun <= limit, "{} ms of {limit}", at - begun);
+        check_history(&programs, &requests, budget, quiet)?;
     }
 }

@@ -103,6 +103,15 @@ impl Wait {
         done.into_iter().map(|done| done.status).collect()
     }
 
+    /// A request waits for something, and only for what can still come.
+    pub(super) fn broken_invariant(&self, supervision: &Supervision) -> Option<String> {
+        let is_open = |item: &Item| {
+            supervision.process(item.process).is_some_and(|process| matches!(outcome(item, process), Outcome::Open))
+        };
+        let holds = !self.items.is_empty() && self.items.iter().all(is_open);
+        (!holds).then(|| format!("a request that waits for nothing: {self:?}"))
+    }
+
     pub(super) fn deadline(&self) -> Option<Mono> {
         let times = self.items.iter().filter_map(|item| match item.goal {
             Goal::Stop { wait: true, remind_at } => Some(remind_at),

@@ -5,7 +5,7 @@ use crate::logs::tail::LogSource;
 use crate::posix::Exit;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::supervision::{
-    Command, Effect, Fault, FaultCode, Input, ProcId, Purpose, Reply, SignalResult, Supervision, Ticket,
+    Command, Effect, Fault, FaultCode, GroupChanges, Input, ProcId, Purpose, Reply, SignalResult, Supervision, Ticket,
 };
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
@@ -123,7 +123,7 @@ impl Host for Fake {
     fn processes(&self, program: &str, _: &str, _: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {
         Ok(vec![process(program, |_| {})])
     }
-    fn reread(&mut self) -> Result<[Vec<String>; 3], String> {
+    fn reread(&mut self) -> Result<GroupChanges, String> {
         Ok(self.supervision.reread(self.next.clone()?))
     }
     fn restart(&mut self) -> Result<(), String> {
