@@ -1,7 +1,7 @@
 //! docs/migrating.md, step by step, where Debian's own package of Supervisor has run, and where pip's has.
 
 use crate::harness::{Sandbox, Subject, oracle, rsup, run, skip, wait_for};
-use crate::{Container, docker, images};
+use crate::{Container, build, docker, images};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +10,26 @@ fn commands(heading: &str) -> String {
     let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/migrating.md")).unwrap();
     let below = manual.split(&format!("## {heading}\n")).nth(1).unwrap();
     below.split("```").nth(1).unwrap().trim().to_owned()
+}
+
+/// The image of a merged-/usr distribution stays whole.
+#[test]
+fn the_lines_for_an_image() {
+    if !images(&["rsup", "rsup-base-supervisor"]) {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let lines = crate::harness::block("docs/migrating.md", "dockerfile", 0);
+    std::fs::write(temp.path().join("Dockerfile"), format!("FROM rsup-base-supervisor\n{lines}")).unwrap();
+    let image = build("migrating", temp.path().to_str().unwrap(), None);
+    let conf = "[program:app]\ncommand=/bin/sleep 100000\n";
+    std::fs::write(temp.path().join("app.conf"), conf).unwrap();
+    let mount = format!("{}:/etc/supervisor/conf.d:ro", temp.path().display());
+    let container = Container::start(&["-v", &mount, &image]);
+    container.until_running("app", "");
+    assert_eq!(container.exec(&["readlink", "/sbin"]).out, "usr/sbin\n", "/sbin is still a link");
+    assert_eq!(container.exec(&["supervisorctl", "status", "app"]).code, 0, "the package's own client");
+    assert_eq!(container.stop(), 0);
 }
 
 #[test]
@@ -34,7 +54,7 @@ fn after_debians_package() {
 
     let copied = docker(&["cp", rsup().to_str().unwrap(), &format!("{}:/sbin/rsup", container.0)]);
     assert_eq!(copied.code, 0, "{copied:?}");
-    let ran = sh(&commands("Supervisor came by apt").replace("apt-get remove", "apt-get remove -y"));
+    let ran = sh(&commands("Supervisor was installed with apt").replace("apt-get remove", "apt-get remove -y"));
     assert!(ran.out.contains("app "), "{ran:?}");
     running("the program under rsup");
     assert_eq!(sh("supervisorctl version").out, "4.3.0\n");
@@ -95,7 +115,7 @@ fn after_pip() {
     assert_eq!(sh("supervisorctl shutdown").code, 0);
     ended("Supervisor's end");
 
-    let ran = sh(&commands("Supervisor came by pip").replace("/sbin/rsup", rsup().to_str().unwrap()));
+    let ran = sh(&commands("Supervisor was installed with pip").replace("/sbin/rsup", rsup().to_str().unwrap()));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_ne!(sh("python -c 'import supervisor'").code, 0, "it has gone");
     let started = sh("supervisord");
@@ -109,4 +129,37 @@ fn after_pip() {
     assert_eq!(sh("pidproxy").code, 1);
     assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
     ended("rsup's end");
+}
+
+/// A listener in Python that imports `supervisor.childutils` goes on working, with the package kept.
+#[test]
+fn a_python_listener_keeps_its_package() {
+    let Some(oracle) = oracle() else { return skip("no real Supervisor (tests/run makes build/oracle)") };
+    let sandbox = Sandbox::bare(Subject::Rsup);
+    environment(&oracle, &sandbox.dir.join("env"));
+    let listener = "import sys\nfrom supervisor import childutils\n\
+                    while True:\n    headers, payload = childutils.listener.wait()\n    \
+                    print(headers['eventname'], payload.strip(), file=sys.stderr, flush=True)\n    childutils.listener.ok()\n";
+    sandbox.write("listener.py", listener);
+    std::fs::create_dir(sandbox.dir.join("env/etc")).unwrap();
+    let conf = "[eventlistener:watch]\ncommand={dir}/env/bin/python {dir}/listener.py\nevents=PROCESS_STATE_EXITED\n\
+                stderr_logfile={dir}/watch.log\n\
+                [program:app]\ncommand=/bin/sh -c \"sleep 1.5; exit 3\"\nautorestart=false\n";
+    sandbox.write("env/etc/supervisord.conf", &sandbox.fill(&format!("{}{conf}", sandbox.common())));
+    let sh = |script: &str| {
+        let plain = sandbox.command("rsup");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir("/").env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(command.env("PATH", sandbox.fill("{dir}/env/bin:/usr/bin:/bin")))
+    };
+    let ran = sh(&commands("Event listeners in Python").replace("/sbin/rsup", rsup().to_str().unwrap()));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let started = sh("supervisord");
+    assert_eq!(started.code, 0, "{started:?}");
+    sandbox.until_file("watch.log", "PROCESS_STATE_EXITED processname:app groupname:app");
+    let daemon = sh("readlink /proc/$(supervisorctl pid)/exe").out;
+    assert!(daemon.ends_with("rsup\n"), "{daemon}");
+    assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
+    wait_for("rsup's end", || (!sandbox.dir.join("supervisord.pid").exists()).then_some(()));
 }
