@@ -1,4 +1,4 @@
-//! rsup in real containers: the examples, the README's image, and the ways in which people start containers.
+//! rsup in real containers: the examples, the README and the guides, and the ways in which people start containers.
 //!
 //! Needs a Docker daemon, the image `rsup` (`docker/build`) and the base images (`docker/base`); `tests/run` makes all three.
 //! No container has a network: requests are made inside, on its loopback.
@@ -28,16 +28,31 @@ pub fn docker(args: &[&str]) -> Ran {
     run(Command::new("docker").args(args).env("DOCKER_BUILDKIT", "0"))
 }
 
-/// Whether these images are there; if not, notes why the test cannot run.
+/// Whether a program is in PATH.
+fn which(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Whether these images exist; if not, lists the test as skipped, with the reason.
 pub fn images(names: &[&str]) -> bool {
-    let said = std::panic::catch_unwind(|| docker(&["version"])).map(|ran| ran.code);
-    if !matches!(said, Ok(0)) {
-        skip("no Docker daemon answers (tests/run --install brings and starts one)");
+    if !which("docker") {
+        skip("no docker command (tests/run --install installs it)");
+        return false;
+    }
+    if docker(&["version"]).code != 0 {
+        skip("no Docker daemon answers (tests/run starts one, as root)");
         return false;
     }
     for name in names {
         if docker(&["image", "inspect", name]).code != 0 {
-            skip(&format!("no image {name} (docker/build and docker/base make them)"));
+            let reason = match *name {
+                "rsup" => "docker/build makes it",
+                "rsup-base-busybox" => "docker/base makes it from Debian's busybox-static",
+                _ if which("mmdebstrap") => "docker/base makes it",
+                _ => "docker/base makes it with mmdebstrap, which is not installed (tests/run --install)",
+            };
+            skip(&format!("no image {name}: {reason}"));
             return false;
         }
     }
