@@ -448,3 +448,17 @@ fn the_changelog_has_the_version_and_what_is_unreleased() {
         assert!(kinds.contains(&kind), "{kind} is not a heading of Keep a Changelog");
     }
 }
+
+#[test]
+fn the_tests_readme_names_every_test() {
+    let listed: BTreeSet<String> =
+        quoted(&text("tests/README.md")).into_iter().map(|name| name.trim_end_matches('/').to_owned()).collect();
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !["README.md", "run"].contains(&name.as_str()) && !listed.contains(&name) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "tests/README.md does not name {missing:?}");
+}
