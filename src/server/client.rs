@@ -28,6 +28,26 @@ const PIECE: (usize, usize) = (4096, 64 * 1024);
 /// Buffers beyond this size, in bytes, are given back when they are empty.
 const KEPT_BYTES: usize = 16 * 1024;
 
+/// What answers the requests for some paths (supervisor-behaviour §7.2).
+struct Route {
+    /// How these paths begin.
+    path: &'static str,
+    /// Any other method is 400.
+    methods: &'static [&'static str],
+    /// Begins to answer; `false`: nothing has this name.
+    answer: fn(&mut Client, &Request, &Server, u32, &mut dyn Host) -> bool,
+}
+
+/// The first route whose path fits answers.
+const ROUTES: [Route; 4] = [
+    Route { path: "/RPC2", methods: &["POST"], answer: Client::call },
+    Route { path: "/logtail", methods: &["GET"], answer: Client::follow },
+    Route { path: "/mainlogtail", methods: &["GET"], answer: Client::follow },
+    Route { path: PAGES, methods: &["GET", "HEAD", "POST"], answer: Client::page },
+];
+/// Every other path may be that of a page.
+const PAGES: &str = "";
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -325,31 +345,31 @@ impl Client {
         (!request.is_authorized((user, password))).then(|| Response::error(401))
     }
 
-    /// Which part of us answers what (census §7.2).
+    /// Answers a request, as the routes say.
     fn answer(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
         if let Some(refusal) = self.refusal(request, server) {
             return self.say(refusal, request.framing, host.now());
         }
         let path = request.path();
-        let is_rpc = path.starts_with("/RPC2");
-        let is_log = path.starts_with("/logtail") || path.starts_with("/mainlogtail");
-        let status = match request.method.as_str() {
-            "POST" if is_rpc => return self.call(request, server, n, host),
-            "GET" if is_log => return self.follow(&path, request.framing, host),
-            "GET" | "HEAD" | "POST" if self.page(request, server, n, host) => return,
-            "GET" | "HEAD" if !is_rpc && !is_log => 404,
-            _ => 400,
-        };
-        self.say(Response::error(status), request.framing, host.now());
+        let method = request.method.as_str();
+        let route = ROUTES.iter().find(|route| path.starts_with(route.path));
+        let allowed = route.filter(|route| route.methods.contains(&method));
+        if allowed.is_some_and(|route| (route.answer)(self, request, server, n, host)) {
+            return;
+        }
+        let is_missing = matches!(method, "GET" | "HEAD") && route.is_none_or(|route| route.path == PAGES);
+        self.say(Response::error(if is_missing { 404 } else { 400 }), request.framing, host.now());
     }
 
     /// `/logtail/NAME`, `/logtail/NAME/stderr`, `/mainlogtail`: the answer has no end.
     // Differs from Supervisor: `/logtail` alone is 404 (there 500), and so is a log that is no regular file.
-    fn follow(&mut self, path: &str, framing: Framing, host: &mut dyn Host) {
+    fn follow(&mut self, request: &Request, _: &Server, _: u32, host: &mut dyn Host) -> bool {
+        let (path, framing) = (request.path(), request.framing);
         let is_main = path.starts_with("/mainlogtail");
-        let log = if is_main { host.main_log() } else { followed(path, host) };
+        let log = if is_main { host.main_log() } else { followed(&path, host) };
         let Some((follow, modified)) = log.and_then(Follow::begin) else {
-            return self.say(Response::error(404), framing, host.now());
+            self.say(Response::error(404), framing, host.now());
+            return true;
         };
         let modified = modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut fields = vec![("Last-Modified", http::http_date(modified))];
@@ -358,9 +378,11 @@ impl Client {
         self.say(response, framing, host.now());
         self.is_last = false;
         self.doing = Doing::Following(follow, framing);
+        true
     }
 
-    fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) {
+    /// `/RPC2`
+    fn call(&mut self, request: &Request, server: &Server, n: u32, host: &mut dyn Host) -> bool {
         let mut call = Call::new(request, server, n, None);
         let service = at(&server.services, self.service);
         // Whoever can start a new command must at least have a password.
@@ -370,6 +392,7 @@ impl Client {
             Ok(progress) => self.answered(progress, call, host.now()),
             Err(_) => self.say(Response::error(400), request.framing, host.now()),
         }
+        true
     }
 
     /// A page for browsers; `false`: there is none of this name.
