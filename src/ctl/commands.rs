@@ -2,10 +2,11 @@
 //! supervisorctl's (census §1.4 and §8).
 use super::client::Error;
 use super::follow;
-use super::format::{self, Harmless, RUNNING, namespec_of, number, text};
+use super::format::{self, Harmless, namespec_of, number, state, text};
 use super::session::{Known, Session, Wording, exit, object};
 use super::suggest;
 use crate::fault::FaultCode;
+use crate::protocol::{API_VERSION, SUCCESS, State, namespec, split_namespec};
 use crate::wire::xmlrpc::Value;
 
 /// A command.
@@ -156,12 +157,6 @@ impl Command {
 /// How Supervisor begins the spawn error of a program that was started and ended by itself.
 const ENDED_TOO_SOON: &str = "Exited too quickly";
 
-/// What takes the place of a fault's code where nothing failed.
-const SUCCESS: i64 = 80;
-
-/// The interface that we speak (getVersion).
-const API_VERSION: &str = "3.0";
-
 /// What to say to a server that lacks the methods that we use.
 pub fn no_namespace(url: &str) -> String {
     format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
@@ -279,15 +274,15 @@ impl Session {
             return self.results(verb, &results);
         }
         for name in names {
-            let (group, process) = format::split_namespec(name);
+            let (group, process) = split_namespec(name);
             let (method, is_group) = match (process, verb.group) {
                 (None, Some(method)) => (method, true),
                 _ => (verb.one, false),
             };
-            let spec = process.map_or_else(|| (*name).to_owned(), |process| format::namespec(group, process));
+            let spec = process.map_or_else(|| (*name).to_owned(), |process| namespec(group, process));
             match self.call(method, &[&[Value::from(if is_group { group } else { name })], extra].concat()) {
                 Ok(results) if is_group => self.results(verb, &results)?,
-                Ok(_) => self.result(verb, &spec, SUCCESS, "")?,
+                Ok(_) => self.result(verb, &spec, SUCCESS.into(), "")?,
                 Err(error) if is_group && error.is(FaultCode::BadName) => {
                     let line = format!("{group}: ERROR (no such group)");
                     self.out.item(&line, &[("name", (*name).into()), ("error", "no such group".into())]);
@@ -315,7 +310,7 @@ impl Session {
     }
 
     fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Error> {
-        if code == SUCCESS {
+        if code == i64::from(SUCCESS) {
             self.done(spec, verb.done);
             return Ok(());
         }
@@ -510,11 +505,6 @@ fn restart(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     session.each(&START, &[], names)
 }
 
-/// Whether a process is in a state that Supervisor counts as stopped: STOPPED, EXITED, FATAL, UNKNOWN.
-fn is_stopped(info: &Value) -> bool {
-    matches!(number(info, "state"), 0 | 100 | 200 | 1000)
-}
-
 /// The infos that `names` mean, in their order, and the names that mean none.
 pub fn matching<'a, 'n>(infos: &'a [Value], names: &[&'n str]) -> (Vec<&'a Value>, Vec<&'n str>) {
     if names.is_empty() || names.contains(&"all") {
@@ -522,7 +512,7 @@ pub fn matching<'a, 'n>(infos: &'a [Value], names: &[&'n str]) -> (Vec<&'a Value
     }
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for name in names {
-        let (group, process) = format::split_namespec(name);
+        let (group, process) = split_namespec(name);
         let before = found.len();
         found.extend(infos.iter().filter(|info| {
             text(info, "group") == group && process.is_none_or(|process| text(info, "name") == process)
@@ -537,7 +527,7 @@ pub fn matching<'a, 'n>(infos: &'a [Value], names: &[&'n str]) -> (Vec<&'a Value
 /// What `status` and `rsup health` say of a name that means nothing.
 #[must_use]
 pub fn unknown_name(name: &str) -> String {
-    match format::split_namespec(name) {
+    match split_namespec(name) {
         (group, None) => format!("{group}: ERROR (no such group)"),
         _ => format!("{name}: ERROR (no such process)"),
     }
@@ -555,7 +545,7 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     if !unknown.is_empty() {
         session.exit = exit::UNKNOWN;
     }
-    if infos.iter().any(|info| is_stopped(info)) {
+    if infos.iter().any(|info| state(info).is_some_and(State::is_stopped)) {
         session.exit = exit::NOT_THERE;
     }
     Ok(())
@@ -665,7 +655,7 @@ fn fg(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     let [name] = names else { return failed("ERROR: too many process names supplied") };
     let known = [(FaultCode::BadName, "ERROR: bad process name supplied", true)];
     match session.ask("getProcessInfo", &[Value::from(*name)], name, &known) {
-        Ok(Some(info)) if number(&info, "state") == RUNNING => follow::foreground(session, name, &info),
+        Ok(Some(info)) if state(&info) == Some(State::Running) => follow::foreground(session, name, &info),
         Ok(Some(_)) => failed("ERROR: process not running"),
         Ok(None) => Ok(()),
         Err(Error::Fault(fault)) => {

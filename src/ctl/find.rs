@@ -12,9 +12,8 @@ use crate::config::model::Client as Said;
 use crate::config::model::SocketAddress;
 use crate::config::{self, command_line};
 use crate::machine::{self, Real};
+use crate::protocol::DEFAULT_SOCKETS;
 
-/// Where rsup listens when no server section says otherwise, in the order in which it tries to.
-pub const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
 /// Supervisor's own last resort.
 const DEFAULT_URL: &str = "http://localhost:9001";
 

@@ -8,25 +8,23 @@ use std::os::fd::AsFd as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::client::{Error, LogStream};
-use super::format::{Harmless, RUNNING, number, text};
+use super::format::{Harmless, state, text};
 use super::interrupts::Interrupts;
 use super::session::{Session, object, to_stderr};
 use crate::fault::FaultCode;
+use crate::protocol::State;
+use crate::wire::http::percent_encoded;
 use crate::wire::xmlrpc::{Fault, Value};
 
 /// How often `fg` looks whether its process still runs, in milliseconds.
 const LOOK_MS: u16 = 1000;
 
+/// What stays as it is in a path, beside unreserved characters (RFC 3986 §3.3).
+const PATH_CHARACTERS: &str = "/!$&'()*+,;=:@";
+
 /// The place of a process's log on the server.
 pub fn log_path(name: &str, channel: &str) -> String {
-    let mut path = String::from("/logtail/");
-    for byte in name.bytes() {
-        match byte {
-            b'%' | b'?' | b'#' | ..=b' ' | 0x7f.. => path.push_str(&format!("%{byte:02X}")),
-            _ => path.push(char::from(byte)),
-        }
-    }
-    format!("{path}/{channel}")
+    format!("/logtail/{}/{channel}", percent_encoded(name, PATH_CHARACTERS))
 }
 
 /// A fault where Supervisor prints the object itself.
@@ -181,5 +179,5 @@ fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>,
 }
 
 fn runs(session: &mut Session, process: &str) -> Result<bool, Error> {
-    Ok(number(&session.call("getProcessInfo", &[process.into()])?, "state") == RUNNING)
+    Ok(state(&session.call("getProcessInfo", &[process.into()])?) == Some(State::Running))
 }

@@ -4,26 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::protocol::{State, namespec};
 use crate::wire::xmlrpc::Value;
-
-/// `group:name`, or just the name where both are equal.
-#[must_use]
-pub fn namespec(group: &str, name: &str) -> String {
-    if group == name { name.to_owned() } else { format!("{group}:{name}") }
-}
-
-/// `group:name` → both; `group:*` and `group:` → no name, so all of the group; `name` is short for `name:name`.
-#[must_use]
-pub fn split_namespec(spec: &str) -> (&str, Option<&str>) {
-    match spec.split_once(':') {
-        Some((group, "" | "*")) => (group, None),
-        Some((group, name)) => (group, Some(name)),
-        None => (spec, Some(spec)),
-    }
-}
-
-/// The state of a process that runs (census §4.1).
-pub const RUNNING: i64 = 20;
 
 /// A text member of a struct; empty if it has none.
 #[must_use]
@@ -35,6 +17,12 @@ pub fn text<'a>(info: &'a Value, member: &str) -> &'a str {
 #[must_use]
 pub fn number(info: &Value, member: &str) -> i64 {
     info.member(member).and_then(Value::as_int).unwrap_or_default()
+}
+
+/// The state of a process info; `None`: one that no version of the interface has.
+#[must_use]
+pub fn state(info: &Value) -> Option<State> {
+    State::of_code(number(info, "state"))
 }
 
 /// A truth value of a struct, also as the number 1; false if it has none.
@@ -159,21 +147,6 @@ pub fn columns(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_split_and_joined_as_supervisor_does() {
-        for (spec, parts) in [
-            ("a", ("a", Some("a"))),
-            ("a:b", ("a", Some("b"))),
-            ("a:*", ("a", None)),
-            ("a:", ("a", None)),
-            ("a:b:c", ("a", Some("b:c"))),
-            (":b", ("", Some("b"))),
-        ] {
-            assert_eq!(split_namespec(spec), parts);
-        }
-        assert_eq!((namespec("a", "a"), namespec("a", "b")), ("a".into(), "a:b".into()));
-    }
 
     #[test]
     fn the_table_is_as_wide_as_its_longest_name() {

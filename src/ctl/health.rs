@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::client::Error;
 use super::commands::{matching, no_namespace, unknown_name};
-use super::format::{RUNNING, namespec_of, number, text, truth};
+use super::format::{namespec_of, number, state, text, truth};
 use super::session::exit;
 use super::suggest;
 use crate::fault::FaultCode;
+use crate::protocol::State;
 use crate::stdout;
 use crate::wire::xmlrpc::Value;
 
@@ -71,10 +72,10 @@ fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String
     }
     let mut configs = None;
     for info in infos {
-        let is_fine = match (number(info, "state"), number(info, "start")) {
-            (RUNNING | STOPPING, _) => true,
-            (STOPPED, start) if start != 0 => true,
-            (state @ (STOPPED | EXITED), _) => {
+        let is_fine = match (state(info), number(info, "start")) {
+            (Some(State::Running | State::Stopping), _) => true,
+            (Some(State::Stopped), start) if start != 0 => true,
+            (Some(state @ (State::Stopped | State::Exited)), _) => {
                 if configs.is_none() {
                     configs = Some(call("getAllConfigInfo")?);
                 }
@@ -83,7 +84,7 @@ fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String
                 let config = all.iter().find(same);
                 // A process that the configuration no longer has does not have to run.
                 let autostarts = config.is_some_and(|config| truth(config, "autostart"));
-                if state == STOPPED { !autostarts } else { is_expected(config, number(info, "exitstatus")) }
+                if state == State::Stopped { !autostarts } else { is_expected(config, number(info, "exitstatus")) }
             }
             _ => false,
         };
@@ -94,11 +95,6 @@ fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String
     }
     Ok(())
 }
-
-// Process states (census §4.1).
-const STOPPED: i64 = 0;
-const STOPPING: i64 = 40;
-const EXITED: i64 = 100;
 
 fn is_expected(config: Option<&Value>, exitstatus: i64) -> bool {
     let codes = config.and_then(|config| config.member("exitcodes")?.as_array());

@@ -11,10 +11,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::client::{Client, Error};
-use super::format::{self, Harmless, number, text};
+use super::format::{self, Harmless, state, text};
 use super::interrupts::{Hold, Interrupts};
 use super::suggest;
 use crate::fault::FaultCode;
+use crate::protocol::State;
 use crate::stdout;
 use crate::sys::errno;
 use crate::wire::json::json;
@@ -463,8 +464,8 @@ fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
 
 /// A line on the processes that are on their way, for a terminal; empty if none is.
 fn waiting_for(infos: &[Value]) -> String {
-    // STARTING, BACKOFF, STOPPING (census §4.1).
-    let moving = infos.iter().filter(|info| matches!(number(info, "state"), 10 | 30 | 40));
+    let is_moving = |info: &&Value| matches!(state(info), Some(State::Starting | State::Backoff | State::Stopping));
+    let moving = infos.iter().filter(is_moving);
     let mut states: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     moving.for_each(|info| states.entry(text(info, "statename")).or_default().push(format::namespec_of(info)));
     let states = states.iter().map(|(state, names)| format!("{} {state} ({})", names.len(), names.join(" ")));

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::format::{namespec, split_namespec, text};
+use super::format::text;
+use crate::protocol::{namespec, split_namespec};
 use crate::wire::xmlrpc::Value;
 
 /// Most names that are suggested at once.

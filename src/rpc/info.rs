@@ -4,7 +4,7 @@
 use super::{Channel, Host};
 use crate::config::model::{ChannelConfig, ChildLog, GroupConfig, ProcessConfig, ServerUrl};
 use crate::posix::Exit;
-use crate::supervision::process::State;
+use crate::protocol::{SUCCESS, State};
 use crate::supervision::{ProcId, Process, Status};
 use crate::sys::clock;
 use crate::time::Wall;
@@ -66,9 +66,6 @@ pub(super) fn write_statuses(statuses: &[Status], out: &mut String) {
         }
     });
 }
-
-/// The status of what went well.
-const SUCCESS: i32 = 80;
 
 /// What a process takes in getAllProcessInfo, in bytes, more or less.
 const INFO_BYTES: usize = 1200;

@@ -6,6 +6,7 @@ use super::{Channel, Host, Served};
 use crate::config::model::LogLevel;
 use crate::config::values;
 use crate::logs::tail::{LogSource, Part, ReadError};
+use crate::protocol::API_VERSION;
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, Mood, ProcId, Process, Target, Ticket, split_namespec};
 use crate::wire::xmlrpc::{Value, write_text, write_value};
@@ -14,8 +15,6 @@ use crate::wire::xmlrpc::{Value, write_text, write_value};
 pub(super) const MULTICALL: &str = "system.multicall";
 /// The one method of Supervisor's that is served while the supervisor is stopping.
 const ALWAYS_SERVED: &str = "supervisor.sendRemoteCommEvent";
-/// The version of Supervisor's RPC interface.
-const API_VERSION: &str = "3.0";
 /// The Supervisor that rsup is compatible with.
 pub const SUPERVISOR_VERSION: &str = "4.3.0";
 

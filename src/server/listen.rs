@@ -2,13 +2,11 @@
 
 use super::Said;
 use crate::config::model::{HttpServerConfig, LogLevel, SocketAddress};
+use crate::protocol::DEFAULT_SOCKETS;
 use crate::sys::errno;
 use crate::sys::sockets::{self, Access, ListenError, Listener};
 use nix::errno::Errno;
 use std::path::Path;
-
-/// Where the control socket is when the file has no server section: the first that can be made.
-const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
 
 /// Binds the socket of one section; the problem in Supervisor's words (census §7.1), and whose it is.
 pub(super) fn listen(section: &HttpServerConfig) -> Result<Listener, String> {

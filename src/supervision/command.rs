@@ -6,6 +6,7 @@ use super::waits::{Decided, Done, Goal, Item, Reply, Status, Wait};
 use super::{Effect, Group, ItemId, Mood, ProcId, Process, Purpose, SignalResult, Supervision, Ticket, report};
 use crate::config::model::{GroupConfig, LogLevel, ProcessConfig};
 use crate::fault::{Fault, FaultCode};
+use crate::protocol::split_namespec;
 use crate::time::Now;
 use std::rc::Rc;
 
@@ -54,16 +55,6 @@ pub enum Target {
     Group(String),
     /// Everybody.
     All,
-}
-
-/// Splits `group:name`; a bare name is its own group; `None` as name means the whole group (census §8.1).
-#[must_use]
-pub fn split_namespec(namespec: &str) -> (&str, Option<&str>) {
-    match namespec.split_once(':') {
-        Some((group, "" | "*")) => (group, None),
-        Some((group, name)) => (group, Some(name)),
-        None => (namespec, Some(namespec)),
-    }
 }
 
 /// Whom a target turned out to mean.
@@ -131,7 +122,7 @@ impl Supervision {
 
     fn name_given(&self, target: &Target, id: ProcId) -> String {
         match target {
-            Target::Name(name) if !matches!(super::command::split_namespec(name), (_, None)) => name.clone(),
+            Target::Name(name) if !matches!(split_namespec(name), (_, None)) => name.clone(),
             _ => self.process(id).map(|process| process.config.name.clone()).unwrap_or_default(),
         }
     }

@@ -15,7 +15,9 @@ mod report;
 mod waits;
 
 pub use crate::fault::{Fault, FaultCode};
-pub use command::{Command, Target, split_namespec};
+use crate::protocol::namespec;
+pub use crate::protocol::split_namespec;
+pub use command::{Command, Target};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 
@@ -201,11 +203,7 @@ impl Process {
     /// `group:name`, or the name alone where both are equal.
     #[must_use]
     pub fn namespec(&self) -> String {
-        if self.group.name == self.config.name {
-            self.config.name.clone()
-        } else {
-            format!("{}:{}", self.group.name, self.config.name)
-        }
+        namespec(&self.group.name, &self.config.name)
     }
 
     /// Whether it serves the supervisor, not the user.

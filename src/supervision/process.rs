@@ -33,55 +33,7 @@ use std::time::Duration;
 /// A process id as the kernel gives it; always > 1.
 pub type Pid = i32;
 
-/// The states that users see, with Supervisor's codes (census §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Not running, by request or never started.
-    Stopped = 0,
-    /// Spawned (or about to be), not yet up for `startsecs`.
-    Starting = 10,
-    /// Up.
-    Running = 20,
-    /// Failed to start; waits for its next try.
-    Backoff = 30,
-    /// Told to stop, not dead yet.
-    Stopping = 40,
-    /// Ended by itself after it had been RUNNING.
-    Exited = 100,
-    /// Failed too often.
-    Fatal = 200,
-    /// It could not be signalled.
-    Unknown = 1000,
-}
-
-impl State {
-    /// The name that users see.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Stopped => "STOPPED",
-            State::Starting => "STARTING",
-            State::Running => "RUNNING",
-            State::Backoff => "BACKOFF",
-            State::Stopping => "STOPPING",
-            State::Exited => "EXITED",
-            State::Fatal => "FATAL",
-            State::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// Supervisor's "stopped" class: what `remove` wants and a waiting stop waits for.
-    #[must_use]
-    pub fn is_stopped(self) -> bool {
-        matches!(self, State::Stopped | State::Exited | State::Fatal | State::Unknown)
-    }
-
-    /// Supervisor's "running" class: what start refuses and stop accepts.
-    #[must_use]
-    pub fn is_running(self) -> bool {
-        matches!(self, State::Starting | State::Running | State::Backoff)
-    }
-}
+pub use crate::protocol::State;
 
 /// The part of a configuration that transitions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

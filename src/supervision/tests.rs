@@ -274,7 +274,7 @@ impl World {
     }
 
     fn state(&self, name: &str) -> State {
-        let (group, name) = super::command::split_namespec(name);
+        let (group, name) = crate::protocol::split_namespec(name);
         let id = self.supervision.find(group, name.unwrap()).unwrap();
         self.supervision.process(id).unwrap().state()
     }

@@ -9,11 +9,10 @@ use crate::supervision::process::State;
 use crate::supervision::{FaultCode, Process, split_namespec};
 use crate::sys::clock;
 use crate::time::Wall;
-use crate::wire::http::{Request, Response, form_fields};
+use crate::wire::http::{Request, Response, form_fields, percent_encoded};
 use crate::wire::xmlrpc::{self, Value};
 use askama::Template;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The least that `tail.html` shows, and what it shows if it is not told how much, in bytes (Supervisor's number).
@@ -191,7 +190,7 @@ fn index(
     let is_ours = is_post && field("token") == token.0;
     if !is_ours && (!is_vouched_for || is_post && by_browser) && !methods.is_empty() {
         // A link in a mail, another site's picture, a page of an earlier run: one click on our own page does it.
-        let asked = (format!("processname={}&action={wanted}", percent_encoded(name)), format!("{wanted} {name}"));
+        let asked = (format!("processname={}&action={wanted}", percent_encoded(name, "")), format!("{wanted} {name}"));
         let said = "Nothing was done yet: what asked for this may not have come from this page.";
         return Answer::Ready(Response { status: 403, ..status(said, Some(asked), host, token) });
     }
@@ -290,11 +289,11 @@ fn row(process: &Process, now: i64) -> Row {
         _ => "nominal",
     };
     let description = rpc::description(process, now);
-    Row { link: percent_encoded(&name), name, class, state: state.name().to_lowercase(), description, actions }
+    Row { link: percent_encoded(&name, ""), name, class, state: state.name().to_lowercase(), description, actions }
 }
 
 fn tail_page(name: &str, limit: i64, text: &str) -> Response {
-    rendered(&Tail { name, link: &percent_encoded(name), limit, text })
+    rendered(&Tail { name, link: &percent_encoded(name, ""), limit, text })
 }
 
 /// Rendering fails only without memory, as writing to a string does.
@@ -315,22 +314,8 @@ fn page(status: u16, content_type: &'static str, body: String) -> Response {
 // Differs from Supervisor: it answers 301, which browsers keep for ever, to an address that it makes of the Host header.
 fn back(message: &str) -> Response {
     let mut response = message_page(303, message);
-    response.fields.push(("Location", format!("./?message={}", percent_encoded(message))));
+    response.fields.push(("Location", format!("./?message={}", percent_encoded(message, ""))));
     response
-}
-
-/// Everything but unreserved characters (RFC 3986 §2.3) as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]

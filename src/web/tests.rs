@@ -208,7 +208,7 @@ fn nothing_of_others_is_loaded_and_there_is_nothing_else() {
 proptest! {
     #[test]
     fn no_field_ends_up_as_markup(value in "\\PC*") {
-        let encoded = percent_encoded(&value);
+        let encoded = percent_encoded(&value, "");
         prop_assert_eq!(&crate::wire::http::percent_decoded(&encoded), &value);
         let mut host = host();
         let page = text(&response(&mut host, &get(&format!("/?message={encoded}"))));

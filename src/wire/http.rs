@@ -4,6 +4,7 @@
 //! Parsing starts from the front of a buffer each time and keeps nothing: a longer buffer never changes what a shorter
 //! one already decided, so it does not matter how the bytes were split on their way.
 use std::fmt;
+use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -193,6 +194,21 @@ pub fn percent_decoded(text: &str) -> String {
         rest = if value.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Every character but the unreserved ones (RFC 3986 §2.3) and those of `kept` as `%XX`.
+#[must_use]
+pub fn percent_encoded(text: &str, kept: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.as_bytes().contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 /// The fields of a query, or of a form's body (application/x-www-form-urlencoded).
