@@ -76,29 +76,29 @@ use Takes::{Commands, Groups, Other, Processes, SignalAndProcesses};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    direct("add", Groups, ANY, add, &[("<group>...", "Take groups into use that the configuration has gained")]),
-    direct("avail", Other, NONE, avail, &[("", "List what is configured, in use or not")]),
+    direct("add", Groups, ANY, add, &[("<group>...", "Activate groups that were added to the configuration")]),
+    direct("avail", Other, NONE, avail, &[("", "List all configured processes, active or not")]),
     checked("clear", Processes, least(1, "Error: clear requires a process name"), |s, names| s.each(&CLEAR, &[], names),
         &[("<name>...", "Empty the logs of processes"), ("all", "Empty the logs of all processes")]),
     direct("exit", Other, ANY, quit, &[("", "Leave the shell")]),
     checked("fg", Processes, least(1, "ERROR: no process name supplied"), fg,
-        &[("<name>", "See the output of a process and type its input; Ctrl-C leaves it running")]),
+        &[("<name>", "Show the output of a process and send it what you type; Ctrl-C leaves it running")]),
     direct("help", Commands, ANY, help, &[("", "List the commands"), ("<command>", "Explain a command")]),
     checked("maintail", Other, Words { most: 1, ..ANY }, maintail,
         &[("", "Show the last 1600 bytes of the supervisor's own log"), ("-<bytes>", "Show as many bytes"),
-          ("-f", "Show what comes, until Ctrl-C")]),
-    direct("open", Other, ANY, open, &[("<url>", "Talk to another server from now on: http://host:port or unix:///path")]),
+          ("-f", "Follow it until Ctrl-C")]),
+    direct("open", Other, ANY, open, &[("<url>", "Use another server from now on: http://host:port or unix:///path")]),
     checked("pid", Processes, ANY, pid,
         &[("", "Show the pid of the supervisor"), ("<name>...", "Show the pids of processes"),
           ("all", "Show the pids of all processes")]),
     direct("quit", Other, ANY, quit, &[("", "Leave the shell")]),
-    direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all, read the configuration, start again")]),
-    direct("remove", Groups, ANY, remove, &[("<group>...", "Take stopped groups out of use")]),
-    direct("reread", Other, NONE, reread, &[("", "Read the configuration and say what has changed, without acting on it")]),
+    direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all processes, read the configuration, start again")]),
+    direct("remove", Groups, ANY, remove, &[("<group>...", "Deactivate stopped groups")]),
+    direct("reread", Other, NONE, reread, &[("", "Read the configuration and show what has changed, without applying it")]),
     checked("restart", Processes, least(1, "Error: restart requires a process name"), restart,
         &[("<name>...", "Stop processes, then start them; the configuration is not read again (see update)"),
           ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
-    direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and end the supervisor")]),
+    direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and the supervisor")]),
     checked("signal", SignalAndProcesses, least(2, "Error: signal requires a signal name and a process name"), signal,
         &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
           ("<signal> all", "Send it to all processes")]),
@@ -106,17 +106,17 @@ const COMMANDS: &[Command] = &[
         |s, names| s.each(&START, &[], names),
         &[("<name>...", "Start processes"), ("<group>:*...", "Start all processes of groups"), ("all", "Start all processes")]),
     checked("status", Processes, ANY, status,
-        &[("", "Show states, pids and uptimes of all processes"), ("<name>...", "Show those of some"),
-          ("<group>:*...", "Show those of groups")]),
+        &[("", "Show states, pids and uptimes of all processes"), ("<name>...", "The same for some processes"),
+          ("<group>:*...", "The same for all processes of groups")]),
     checked("stop", Processes, least(1, "Error: stop requires a process name"), |s, names| s.each(&STOP, &[], names),
         &[("<name>...", "Stop processes"), ("<group>:*...", "Stop all processes of groups"), ("all", "Stop all processes")]),
     checked("tail", Processes, Words { most: 3, ..least(1, "Error: too few arguments") }, tail,
-        &[("<name> [stdout|stderr]", "Show the last 1600 bytes of a process's log (stdout if not said)"),
+        &[("<name> [stdout|stderr]", "Show the last 1600 bytes of a process's log, stdout by default"),
           ("-<bytes> <name> [stdout|stderr]", "Show as many bytes"),
-          ("-f <name> [stdout|stderr]", "Show what comes, until Ctrl-C")]),
+          ("-f <name> [stdout|stderr]", "Follow the log until Ctrl-C")]),
     direct("update", Groups, ANY, update,
-        &[("", "Read the configuration and act on what has changed; changed programs restart"), ("all", "The same"),
-          ("<group>...", "Act on the changes of these groups only")]),
+        &[("", "Read the configuration and apply what has changed; changed programs restart"), ("all", "The same"),
+          ("<group>...", "Apply the changes of these groups only")]),
     checked("version", Other, NONE, version, &[("", "Show the version of the supervisor")]),
 ];
 
@@ -159,7 +159,7 @@ const ENDED_TOO_SOON: &str = "Exited too quickly";
 
 /// What to say to a server that lacks the methods that we use.
 pub fn no_namespace(url: &str) -> String {
-    format!("{url} does not know the supervisor methods: has it a section [rpcinterface:supervisor]?")
+    format!("{url} has no supervisor methods: its configuration needs a section [rpcinterface:supervisor]")
 }
 
 /// How much of a log `tail` shows, in bytes.

@@ -18,21 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const USAGE: &str = "\
 Usage: {program} [options] [name... | group:*...]
 
-Exits with 0 when all that should run runs, with 1 when something does not (its name, state and
-description are printed), with 2 when the supervisor does not answer within 5 seconds.
-Without names all processes count.
+Exits with 0 if every process that should run is running, with 1 if one is not (prints its name,
+state and description), and with 2 if the supervisor does not answer within 5 seconds.
+Without names, checks all processes.
 
-Does not run:  FATAL, BACKOFF, UNKNOWN; EXITED with a code that is not in exitcodes, or by a signal;
-               STARTING: it has not yet been up for startsecs; STOPPED before its first start,
-               though autostart is on.
-Is fine:       RUNNING; STOPPING or STOPPED because somebody asked for it, or because autostart is
-               off; EXITED with a code in exitcodes.
+Unhealthy: FATAL, BACKOFF, UNKNOWN; EXITED with a code that is not in exitcodes, or by a signal;
+           STARTING (not yet up for startsecs); STOPPED before the first start, with autostart on.
+Healthy:   RUNNING; STOPPING or STOPPED by request, or STOPPED with autostart off; EXITED with a
+           code in exitcodes.
 
-So a container becomes healthy only when all its programs are up (give the time that this takes with
---start-period or a startupProbe), and a restart shows as unhealthy for startsecs: let a probe fail
-more than once before something acts on it (--retries, failureThreshold).
+A container becomes healthy only when all its programs are up: allow for this with --start-period or
+a startupProbe. A restart shows as unhealthy for startsecs: let a probe fail more than once before
+something acts on it (--retries, failureThreshold).
 
-Options: -c FILE, -s URL, -u NAME, -p TEXT as of rsupctl; the server is found in the same ways.
+Options: -c FILE, -s URL, -u NAME, -p TEXT, as for rsupctl; the server is found in the same ways.
 ";
 
 /// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.

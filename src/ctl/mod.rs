@@ -36,20 +36,21 @@ const FLAGS: &[Flag] = &[
 const USAGE: &str = "\
 Usage: {program} [options] [action [arguments]]
 
-Without an action, asks for actions line by line.
+Without an action, reads actions line by line.
 
 Options:
   -c, --configuration FILE   read this configuration (searched for if not given)
   -s, --serverurl URL        where the server listens: unix:///path or http://host:port
   -u, --username NAME        user for the server
   -p, --password TEXT        password for the server
-  -i, --interactive          ask before shutdown and reload, and for a password that is wanted
-  -r, --history_file FILE    keep the lines that were typed here
+  -i, --interactive          ask before shutdown and reload, and for a password if the server needs one
+  -r, --history_file FILE    keep the history of the shell here
       --json                 print JSON; also behind an action
   -h, --help                 print this and exit
 
-Without -s and without a configuration that names a server, it is the one that PID 1 was
-started with, or the one that listens on /run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
+Without -s, the server is the one of the configuration. If no configuration defines one, it is the
+server of the configuration that PID 1 was started with, or the one that listens on
+/run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
 
 Actions:
 ";

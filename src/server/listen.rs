@@ -47,7 +47,7 @@ pub(super) fn listen_by_default(said: &mut Said) -> Option<Listener> {
             Err(error) => reasons.push(format!("{path}: {}", name_of(error))),
         }
     }
-    said.push((LogLevel::Warn, format!("no control socket, so no rsupctl: {}", reasons.join(", "))));
+    said.push((LogLevel::Warn, format!("no control socket, so rsupctl cannot be used: {}", reasons.join(", "))));
     None
 }
 
@@ -77,7 +77,8 @@ pub(super) fn announce(
     match &section.address {
         _ if section.credentials.is_some() => {}
         SocketAddress::Tcp(_, port) if section.is_open_to_others() => {
-            let line = format!("{unguarded}: whoever can reach port {port} can run what it likes here; set a password");
+            let line =
+                format!("{unguarded}: anyone who can reach port {port} can run arbitrary commands; set a password");
             said.push((LogLevel::Critical, line));
         }
         // Differs from Supervisor: in a container a socket file with its mode is nothing to be frightened of.
