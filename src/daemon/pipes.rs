@@ -222,6 +222,8 @@ impl Reader {
             self.take(&rest, observed, io.sinks, io.now);
         }
         self.log.close(io.sinks, io.now);
+        // Before it is closed: as long as another copy of the descriptor is there, its readiness would be reported again and again.
+        self.unwatch(io.poll);
     }
 
     /// Stops reading until the sink has room. The watch ends: a pipe without a writer would be ready again and again.
@@ -454,7 +456,6 @@ impl Pipes {
             return;
         };
         oldest.close(&mut self.observed, io);
-        oldest.unwatch(io.poll);
         self.observed.warnings.push(format!(
             "closed the {} of '{}' that former process {} has left open in the background: too many are open; \
              a process that still writes to it gets SIGPIPE",

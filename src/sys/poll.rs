@@ -116,7 +116,7 @@ impl Poll {
 /// Sleeps for `millis` milliseconds, whatever is ready: for where waiting itself fails.
 pub fn pause(millis: u16) {
     let nanos = libc::c_long::from(millis % 1000).saturating_mul(1_000_000);
-    let wanted = libc::timespec { tv_sec: libc::time_t::from(millis / 1000), tv_nsec: nanos };
+    let wanted = libc::timespec { tv_sec: (millis / 1000).into(), tv_nsec: nanos };
     // SAFETY: the pointer is to a live timespec; what is left after an interruption is not asked for.
     unsafe { libc::nanosleep(&raw const wanted, std::ptr::null_mut()) };
 }

@@ -14,10 +14,10 @@ const FAILING: Duration = Duration::from_secs(2);
 const CALLS_MAX: usize = 300;
 
 /// Lets `calls` of the running supervisor fail with `error` until it is dropped; the calls are traced to `{dir}/trace`.
-fn inject(sandbox: &Sandbox, calls: &str, error: &str) -> Option<Beside> {
+pub(super) fn inject(sandbox: &Sandbox, calls: &str, error: &str) -> Option<Beside> {
     let mut strace = Command::new("strace");
     strace.args(["-p", &sandbox.pid().to_string(), "-o"]).arg(sandbox.dir.join("trace"));
-    strace.args(["-e", "trace=accept4,epoll_ctl,epoll_wait,epoll_pwait,recvfrom,sendto"]);
+    strace.args(["-e", &format!("trace=accept4,epoll_ctl,epoll_wait,epoll_pwait,recvfrom,sendto,{calls}")]);
     strace.args(["-e", &format!("inject={calls}:error={error}")]).stdin(Stdio::null()).stderr(Stdio::piped());
     let Ok(child) = strace.spawn() else {
         skip("no strace");

@@ -1,6 +1,7 @@
 //! What must not end, stall or silence it: a stderr that nobody reads, pipes that outlive their program, system calls and memory
 //! that fail.
 
+use super::failing_calls::inject;
 use super::rsup;
 use crate::harness::{Beside, Sandbox, Subject, code_of, run, skip, wait_for};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -221,5 +222,35 @@ fn memory_that_cannot_be_had_ends_nothing_and_all_goes_on_when_it_is_back() {
     sandbox.until("many:many_99", "RUNNING");
     let spawned = sandbox.log().matches("spawned: 'crash'").count();
     sandbox.until_log("spawned: 'crash'", spawned + 2);
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn pipes_that_cannot_be_read_or_watched_are_neither_closed_nor_tried_without_end() {
+    let mut sandbox =
+        rsup("[program:loud]\ncommand=sh -c 'while echo x; do sleep 0.05; done'\nstdout_logfile={dir}/loud.log\n");
+    sandbox.until("loud", "RUNNING");
+    let (pid, mut warnings) = (sandbox.pid_of("loud"), 0);
+    for (calls, error, warning) in [
+        ("read", "EIO", "cannot read the stdout of 'loud': EIO; trying again every second"),
+        ("read", "ENOMEM", "cannot read the stdout of 'loud': ENOMEM; trying again every second"),
+        ("epoll_wait,epoll_pwait", "ENOMEM", "cannot wait for events: "),
+    ] {
+        let Some(mut strace) = inject(&sandbox, calls, error) else { return };
+        wait_for(warning, || sandbox.log().contains(warning).then_some(()));
+        // Two more tries: the calls go on to fail.
+        let failed = || sandbox.read("trace").matches("(INJECTED)").count();
+        let before = failed();
+        wait_for("more tries", || (failed() > before + 2).then_some(()));
+        let traced = sandbox.read("trace").lines().count();
+        assert!(traced < 1000, "{calls} {error}: {traced} calls");
+        kill(Pid::from_raw(strace.0.id() as i32), Signal::SIGINT).unwrap();
+        wait_for("strace's end", || strace.0.try_wait().unwrap());
+        let size = || fs::metadata(sandbox.dir.join("loud.log")).unwrap().len();
+        let before = size();
+        wait_for("output after the failure", || (size() > before + 10).then_some(()));
+        warnings += 1;
+    }
+    assert_eq!((sandbox.pid_of("loud"), warnings), (pid, 3));
     assert_eq!(sandbox.stop(), 0);
 }
