@@ -2,7 +2,8 @@
 
 use super::ansi::Ansi;
 use super::file::Limits;
-use super::sinks::{Label, SinkId, Sinks, Writer};
+use super::framing::Framing;
+use super::sinks::{SinkId, Sinks, Writer};
 use crate::time::Now;
 use nix::errno::Errno;
 use std::path::Path;
@@ -15,6 +16,8 @@ pub enum Format {
     Raw,
     /// `2026-11-21 10:15:42,123 web stdout | text` (Supervisor's issue 553).
     Prefix,
+    /// `web stdout | text`.
+    Label,
 }
 
 /// What the configuration says about a channel.
@@ -50,9 +53,9 @@ pub struct ChildLog {
     /// `None`: discarded, or closed.
     sink: Option<(SinkId, Writer)>,
     /// syslog, and what its messages begin with.
-    syslog: Option<Box<(SinkId, Writer, Label)>>,
+    syslog: Option<Box<(SinkId, Writer, Framing)>>,
     ansi: Option<Ansi>,
-    label: Label,
+    framing: Framing,
 }
 
 impl ChildLog {
@@ -62,14 +65,15 @@ impl ChildLog {
             Some(path) => sinks.open(path, spec.limits)?,
             None => None,
         };
-        let label = match spec.format {
-            Format::Prefix if sink.is_some() => Some(format!(" {} | ", spec.label).into_bytes().into()),
-            _ => None,
+        let framing = match spec.format {
+            Format::Prefix if sink.is_some() => Framing::text(Framing::Prefix, format!(" {} | ", spec.label)),
+            Format::Label if sink.is_some() => Framing::text(Framing::Label, format!("{} | ", spec.label)),
+            _ => Framing::Raw,
         };
-        let mut log = Self { sink, syslog: None, ansi: spec.strip_ansi.then(Ansi::default), label };
+        let mut log = Self { sink, syslog: None, ansi: spec.strip_ansi.then(Ansi::default), framing };
         if let Some((path, program)) = spec.syslog {
             let (at, writer) = sinks.open_syslog(path).inspect_err(|_| log.close(sinks, Now::default()))?;
-            log.syslog = Some(Box::new((at, writer, Some(format!("{program} ").into_bytes().into()))));
+            log.syslog = Some(Box::new((at, writer, Framing::text(Framing::Syslog, format!("{program} ")))));
         }
         Ok(log)
     }
@@ -98,10 +102,18 @@ impl ChildLog {
 
     fn put(&self, bytes: &[u8], sinks: &mut Sinks, now: Now) {
         if let Some((at, writer)) = self.sink {
-            sinks.write(at, writer, &self.label, bytes, now);
+            sinks.write(at, writer, &self.framing, bytes, now);
         }
-        if let Some((at, writer, label)) = self.syslog.as_deref() {
-            sinks.write(*at, *writer, label, bytes, now);
+        if let Some((at, writer, framing)) = self.syslog.as_deref() {
+            sinks.write(*at, *writer, framing, bytes, now);
+        }
+    }
+
+    /// Takes bytes whose source cannot be made to wait. If a stream has no room for them, their lines are counted, and the
+    /// count is written once it has.
+    pub fn write_or_count(&mut self, bytes: &[u8], sinks: &mut Sinks, now: Now) {
+        if !self.sink.is_some_and(|(at, _)| sinks.is_lost(at, bytes)) {
+            self.write(bytes, sinks, now);
         }
     }
 

@@ -8,7 +8,7 @@
 //!
 //! The shortest way is one write(2) for what one read(2) gave: nothing is copied or looked at unless an option or a
 //! shared sink asks for it. Two channels that name the same file or stream share one sink, found by its inode.
-//! Nothing here waits, and nothing here reads a clock: time is an argument.
+//! Nothing here waits or reads a clock, except `Sinks::finish` at rsup's end: time is an argument.
 #![forbid(unsafe_code)]
 
 pub mod auto;
@@ -17,7 +17,9 @@ pub mod tail;
 mod ansi;
 mod child;
 mod file;
+mod framing;
 mod journal;
+mod labelled;
 mod outage;
 mod sinks;
 mod stamp;
@@ -26,6 +28,7 @@ mod stream;
 pub use child::{ChildLog, Flow, Format, Spec};
 pub use file::Limits;
 pub use journal::{Journal, Level};
+pub use labelled::LabelledStdout;
 pub use nix::errno::Errno;
 pub use sinks::{SinkId, Sinks};
 

@@ -7,6 +7,7 @@
 
 use super::SinkError;
 use super::file::{self, Inode, Limits, LogFile};
+use super::framing::{Context, Framing};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
 use super::tail::LogSource;
@@ -28,9 +29,6 @@ pub struct SinkId(pub u32);
 /// Names a writer: a `ChildLog` or the journal. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Writer(u64);
-
-/// What is put before each line, after the time.
-pub(super) type Label = Option<Rc<[u8]>>;
 
 /// Every open log file and stream.
 #[derive(Debug, Default)]
@@ -55,7 +53,7 @@ pub struct Sinks {
     ident: Box<str>,
     writers: u64,
     stamp: Stamp,
-    /// Prefixed lines under construction.
+    /// Framed lines under construction.
     lines: Vec<u8>,
     /// What `strip_ansi` left of a chunk.
     pub(super) stripped: Vec<u8>,
@@ -83,7 +81,7 @@ enum To {
 #[derive(Debug)]
 struct Part {
     at: SinkId,
-    label: Label,
+    framing: Framing,
     bytes: Vec<u8>,
     /// When it is written as it is; `None`: when its full stream has room again.
     due: Option<Mono>,
@@ -321,10 +319,10 @@ impl Sinks {
     }
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
-    pub(super) fn write(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
+    pub(super) fn write(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
         let shared = self.sink(at).is_some_and(|sink| sink.writers > 1) || self.is_syslog(at);
         if !shared && !self.parts.contains_key(&writer) {
-            return self.emit(at, writer, label, bytes, now);
+            return self.emit(at, writer, framing, bytes, now);
         }
         let (mut lines, rest) = split_after(bytes, memchr::memrchr(b'\n', bytes));
         if !lines.is_empty()
@@ -332,12 +330,12 @@ impl Sinks {
         {
             let (first, others) = split_after(lines, memchr::memchr(b'\n', lines));
             part.bytes.extend_from_slice(first);
-            self.emit(at, writer, label, &part.bytes, now);
+            self.emit(at, writer, framing, &part.bytes, now);
             lines = others;
         }
-        self.emit(at, writer, label, lines, now);
+        self.emit(at, writer, framing, lines, now);
         if !rest.is_empty() {
-            self.hold(at, writer, label, rest, now);
+            self.hold(at, writer, framing, rest, now);
         }
     }
 
@@ -346,13 +344,20 @@ impl Sinks {
         self.stream(at).is_some_and(Stream::is_full)
     }
 
+    /// Counts the lines of `bytes` as lost if the stream has no room for them; returns whether it has not.
+    pub(super) fn is_lost(&mut self, at: SinkId, bytes: &[u8]) -> bool {
+        let Some(stream) = self.stream_mut(at).filter(|stream| stream.is_full_for_journal()) else { return false };
+        let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
+        stream.lost_lines = stream.lost_lines.saturating_add(lines.max(1));
+        true
+    }
+
     /// Writes a line of the journal; a stream that has no room for it counts it instead.
     pub(super) fn journal(&mut self, at: SinkId, writer: Writer, line: &[u8], now: Now) {
         // There, each line begins as a message does.
-        let label = self.is_syslog(at).then(|| Rc::from([]));
-        match self.stream_mut(at).filter(|stream| stream.is_full_for_journal()) {
-            Some(stream) => stream.lost_lines = stream.lost_lines.saturating_add(1),
-            None => self.emit(at, writer, &label, line, now),
+        let framing = if self.is_syslog(at) { Framing::Syslog(Rc::from([])) } else { Framing::Raw };
+        if !self.is_lost(at, b"") {
+            self.emit(at, writer, &framing, line, now);
         }
     }
 
@@ -440,11 +445,11 @@ impl Sinks {
 
     // Lines.
 
-    fn hold(&mut self, at: SinkId, writer: Writer, label: &Label, bytes: &[u8], now: Now) {
+    fn hold(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
         let due = now.mono.after_ms(HOLD_MS);
         let part = self.parts.entry(writer).or_insert_with(|| {
             self.due.push_back((due, writer));
-            Part { at, label: label.clone(), bytes: Vec::new(), due: Some(due) }
+            Part { at, framing: framing.clone(), bytes: Vec::new(), due: Some(due) }
         });
         part.bytes.extend_from_slice(bytes);
         if part.bytes.len() >= HOLD_BYTES {
@@ -463,36 +468,20 @@ impl Sinks {
 
     fn write_part(&mut self, writer: Writer, now: Now) {
         if let Some(part) = self.parts.remove(&writer) {
-            self.emit(part.at, writer, &part.label, &part.bytes, now);
+            self.emit(part.at, writer, &part.framing, &part.bytes, now);
         }
     }
 
-    /// Puts the prefix before each line, if there is one, and writes.
-    fn emit(&mut self, at: SinkId, writer: Writer, label: &Label, mut bytes: &[u8], now: Now) {
-        let Some(label) = label else { return self.put(at, writer, bytes, now.mono) };
-        let is_syslog = self.is_syslog(at);
-        let mut goes_on = self.sink(at).is_some_and(|sink| sink.mid_line == Some(writer));
+    /// Frames each line and writes.
+    fn emit(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
+        if *framing == Framing::Raw {
+            return self.put(at, writer, bytes, now.mono);
+        }
+        let goes_on = self.sink(at).is_some_and(|sink| sink.mid_line == Some(writer));
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        let message;
-        let stamp = if is_syslog {
-            let ident = if self.ident.is_empty() { "rsup" } else { &*self.ident };
-            message = self.stamp.syslog(now.wall) + ident + ": ";
-            message.as_bytes()
-        } else {
-            self.stamp.text(now.wall)
-        };
-        while !bytes.is_empty() {
-            let (line, rest) = split_after(bytes, memchr::memchr(b'\n', bytes).or(Some(bytes.len())));
-            if !std::mem::take(&mut goes_on) {
-                lines.extend_from_slice(stamp);
-                lines.extend_from_slice(label);
-            }
-            lines.extend_from_slice(line);
-            bytes = rest;
-        }
-        // A part of a line is a message too, since it cannot be added to.
-        lines.extend((is_syslog && lines.last().is_some_and(|&last| last != b'\n')).then_some(b'\n'));
+        let mut context = Context { stamp: &mut self.stamp, now: now.wall, ident: &self.ident };
+        framing.frame(bytes, goes_on, &mut context, &mut lines);
         self.put(at, writer, &lines, now.mono);
         self.lines = lines;
     }

@@ -1,0 +1,66 @@
+//! How lines look where they are written: the only place that puts anything before or after a line.
+
+use super::stamp::Stamp;
+use crate::time::Wall;
+use memchr::memchr;
+use std::rc::Rc;
+
+/// How the lines of one writer are framed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Framing {
+    /// As they are.
+    #[default]
+    Raw,
+    /// A text before each.
+    Label(Rc<[u8]>),
+    /// The time and a text before each.
+    Prefix(Rc<[u8]>),
+    /// A message of syslog(3) for each: priority, time, our name, a text.
+    Syslog(Rc<[u8]>),
+}
+
+/// What a frame may say besides the line.
+pub(super) struct Context<'a> {
+    pub(super) stamp: &'a mut Stamp,
+    pub(super) now: Wall,
+    /// The name by which syslog knows us; empty: `rsup`.
+    pub(super) ident: &'a str,
+}
+
+impl Framing {
+    /// The framing with this text: `Framing::text(Framing::Prefix, "web stdout | ")`.
+    pub(super) fn text(framing: fn(Rc<[u8]>) -> Self, text: String) -> Self {
+        framing(text.into_bytes().into())
+    }
+
+    /// Appends `bytes` to `out`, line by line. If `goes_on`, the first one continues a line that has its frame already.
+    pub(super) fn frame(&self, mut bytes: &[u8], mut goes_on: bool, context: &mut Context<'_>, out: &mut Vec<u8>) {
+        let begin = self.begin(context);
+        while !bytes.is_empty() {
+            let end = memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline.saturating_add(1));
+            let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+            if !std::mem::take(&mut goes_on) {
+                out.extend_from_slice(&begin);
+            }
+            out.extend_from_slice(line);
+            bytes = rest;
+        }
+        // A part of a line is a message too, since a message cannot be added to.
+        if matches!(self, Self::Syslog(_)) && out.last().is_some_and(|&last| last != b'\n') {
+            out.push(b'\n');
+        }
+    }
+
+    /// What comes before each line.
+    fn begin(&self, context: &mut Context<'_>) -> Vec<u8> {
+        match self {
+            Self::Raw => Vec::new(),
+            Self::Label(text) => text.to_vec(),
+            Self::Prefix(text) => [context.stamp.text(context.now), &**text].concat(),
+            Self::Syslog(text) => {
+                let ident = if context.ident.is_empty() { "rsup" } else { context.ident };
+                [context.stamp.syslog(context.now).as_bytes(), ident.as_bytes(), b": ", text].concat()
+            }
+        }
+    }
+}

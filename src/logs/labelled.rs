@@ -1,0 +1,51 @@
+//! The output of many programs on stdout, each line with its program's name before it.
+
+use super::child::{ChildLog, Format, Spec};
+use super::file::Limits;
+use super::sinks::Sinks;
+use crate::time::Now;
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A writer for each label.
+#[derive(Debug, Default)]
+pub struct LabelledStdout {
+    writers: BTreeMap<Box<str>, ChildLog>,
+}
+
+/// More labels than this at a time are not kept apart.
+const MAX_LABELS: usize = 1024;
+
+impl LabelledStdout {
+    /// Writes `bytes` with `LABEL | ` before each line, in whole lines. It never waits: what a full stdout has no room for is
+    /// counted there.
+    pub fn write(&mut self, label: &str, bytes: &[u8], sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+        if let Some(writer) = self.writers.get_mut(label) {
+            writer.write_or_count(bytes, sinks, now);
+            return Ok(());
+        }
+        if self.writers.len() >= MAX_LABELS {
+            self.close(sinks, now);
+        }
+        let spec = Spec {
+            path: Some(Path::new("/dev/stdout")),
+            syslog: None,
+            limits: Limits::default(),
+            strip_ansi: false,
+            format: Format::Label,
+            label,
+        };
+        let mut writer = ChildLog::open(&spec, sinks)?;
+        writer.write_or_count(bytes, sinks, now);
+        self.writers.insert(label.into(), writer);
+        Ok(())
+    }
+
+    /// Writes what is held, and forgets the labels.
+    pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
+        for mut writer in std::mem::take(&mut self.writers).into_values() {
+            writer.close(sinks, now);
+        }
+    }
+}
