@@ -1,7 +1,7 @@
 //! Capture mode and the listeners' protocol: no way of cutting the bytes makes a difference, and nothing is lost.
 
 use super::pieces;
-use rsup::events::{Capture, Deed, Events};
+use rsup::events::{Capture, Deed, Events, ResultHandler};
 use rsup::time::{Mono, Now};
 
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
@@ -145,7 +145,7 @@ impl Pool {
     fn new() -> Self {
         let mut events = Events::default();
         events.begin("fuzz", Now::default());
-        events.add_pool("p", &["SUPERVISOR_STATE_CHANGE".into()], 2, vec![(1, "l".into())]);
+        events.add_pool("p", &["SUPERVISOR_STATE_CHANGE".into()], 2, ResultHandler::Default, vec![(1, "l".into())]);
         Self { events, now: Now::default(), notified: 0, processed: 0, dropped: 0 }
     }
 
@@ -172,6 +172,7 @@ impl Pool {
         let (mut log, mut sent) = (Vec::new(), 0);
         while let Some(deed) = self.events.next_deed() {
             match deed {
+                Deed::Print(output) => panic!("only the other handler prints: {output:?}"),
                 Deed::Send(..) => sent += 1,
                 Deed::Debug(line) => log.push(format!("debug {line}")),
                 Deed::Warn(line) => log.push(format!("warn {line}")),

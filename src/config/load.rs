@@ -455,7 +455,7 @@ impl<'m> Reader<'m> {
             self.error(section, "buffer_size", format!("[{title}] section sets invalid buffer_size ({buffer_size})"));
         }
         let result_handler = draft.result_handler.take().unwrap_or_else(|| options::DEFAULT_HANDLER.into());
-        if result_handler != options::DEFAULT_HANDLER {
+        if ![options::DEFAULT_HANDLER, options::STDOUT_HANDLER].contains(&&*result_handler) {
             let why = format!("the Python plug-in {result_handler} cannot be loaded: the default handler is used");
             self.warn(section, "result_handler", why);
         }

@@ -160,7 +160,7 @@ pub struct ListenerConfig {
     pub events: Vec<String>,
     /// How many events are kept while no listener is ready; at least 1.
     pub buffer_size: u32,
-    /// Python entry point; anything but the default is warned of and ignored.
+    /// Python entry point; one that is not built in is warned of, and the default is used.
     pub result_handler: String,
 }
 

@@ -298,7 +298,7 @@ pub(super) const LISTENER: &[Opt<Draft>] = &[
     opt("priority", INT, "-1", "10", Here, "Low starts first and stops last", set!(?priority, small)),
     opt("buffer_size", INT, "10", "100", Here, "Events kept while no process is ready", set!(?buffer_size, v::int)),
     opt("events", LIST, "", "PROCESS_STATE,TICK_60", Here, "Event types that it hears; required", set!(events, |t: &str| list(&t.to_uppercase()))),
-    opt("result_handler", TEXT, DEFAULT_HANDLER, DEFAULT_HANDLER, Here, "Python plug-in; only the default", set!(?result_handler, text)),
+    opt("result_handler", TEXT, DEFAULT_HANDLER, DEFAULT_HANDLER, Here, "What reads results: the default, or `supervisor_stdout:event_handler`", set!(?result_handler, text)),
 ];
 
 /// What `[fcgi-program:x]` has more than `[program:x]`.
@@ -475,6 +475,9 @@ fn history_file(value: &str, machine: &dyn Machine) -> Option<PathBuf> {
 
 /// The only `result_handler` that needs no Python.
 pub(super) const DEFAULT_HANDLER: Str = "supervisor.dispatchers:default_handler";
+
+/// The `result_handler` of the Python package supervisor-stdout, which is built in.
+pub const STDOUT_HANDLER: &str = "supervisor_stdout:event_handler";
 
 /// The factory of the `supervisor.*` methods.
 pub const MAIN_RPC_FACTORY: &str = "supervisor.rpcinterface:make_main_rpcinterface";

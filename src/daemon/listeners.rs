@@ -4,11 +4,13 @@ use super::Daemon;
 use super::pipes::{Heard, What};
 use super::token::ChildId;
 use crate::config::model::{GroupConfig, GroupKind, LogLevel};
+use crate::config::options::STDOUT_HANDLER;
 use crate::config::values::repr;
-use crate::events::{Deed, python_bytes, text_of};
+use crate::events::{Deed, ResultHandler, python_bytes, text_of};
 use crate::rpc::Channel;
 use crate::supervision::process::State;
 use crate::supervision::{Change, Mood, ProcId};
+use crate::sys::errno;
 
 impl Daemon {
     /// A group has come into use, or has gone.
@@ -16,7 +18,8 @@ impl Daemon {
         if let (GroupKind::Listeners(pool), true) = (&group.kind, is_added) {
             let names = group.processes.iter().map(|process| process.name.clone());
             let members = names.filter_map(|name| Some((self.supervision.find(&group.name, &name)?, name))).collect();
-            self.events.add_pool(&group.name, &pool.events, pool.buffer_size, members);
+            let handler = result_handler(&pool.result_handler);
+            self.events.add_pool(&group.name, &pool.events, pool.buffer_size, handler, members);
         } else if !is_added {
             self.events.remove_pool(&group.name);
         }
@@ -105,10 +108,25 @@ impl Daemon {
                         self.events.refused(id);
                     }
                 }
+                Deed::Print(output) => {
+                    let label = format!("{} {}", output.process, output.channel);
+                    let printed = self.labelled.write(&label, &output.bytes, &mut self.sinks, self.now);
+                    if let Err(errno) = printed {
+                        let name = errno::Name(errno as i32);
+                        self.log(
+                            LogLevel::Warn,
+                            &format!("cannot print output of '{}' on stdout: {name}", output.process),
+                        );
+                    }
+                }
                 Deed::Debug(line) => self.log(LogLevel::Debug, &line),
                 Deed::Warn(line) => self.log(LogLevel::Warn, &line),
                 Deed::Error(line) => self.log(LogLevel::Error, &line),
             }
         }
     }
+}
+
+fn result_handler(name: &str) -> ResultHandler {
+    if name == STDOUT_HANDLER { ResultHandler::Stdout } else { ResultHandler::Default }
 }

@@ -24,7 +24,7 @@ pub use startup::{main, print_version};
 use crate::config::Loaded;
 use crate::config::model::{HttpServerConfig, LogLevel};
 use crate::events::Events;
-use crate::logs::{Journal, Level, SinkId, Sinks};
+use crate::logs::{Journal, LabelledStdout, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
 use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalResult, Supervision};
@@ -100,6 +100,8 @@ struct Daemon {
     signals: Signals,
     sinks: Sinks,
     journal: Journal,
+    /// What `result_handler=supervisor_stdout:event_handler` prints.
+    labelled: LabelledStdout,
     /// Streams that are watched for room, by number.
     watched: BTreeSet<(u32, i32)>,
     orphans: Orphans,

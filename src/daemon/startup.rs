@@ -194,6 +194,7 @@ impl Daemon {
             poll: std::rc::Rc::new(poll),
             signals,
             sinks,
+            labelled: crate::logs::LabelledStdout::default(),
             journal: Journal::new(super::journal_level(loaded.config.server.loglevel)),
             watched: std::collections::BTreeSet::new(),
             orphans: super::Orphans::default(),
@@ -257,6 +258,7 @@ impl Daemon {
         self.said_no_auto_logs = false;
         self.children.forget_processes(&mut io!(self));
         self.go_to_background(&config);
+        self.labelled.close(&mut self.sinks, self.now);
         self.events.begin(&config.server.identifier, self.now);
         self.write_pidfile(&config);
         self.say_what_has_no_effect(&config);

@@ -5,6 +5,8 @@
 //!       └────── anything else ───┴─────── no such line ───────┴──► UNKNOWN, until it is started again
 //! ```
 
+use super::handler::{Output, ResultHandler, Verdict};
+
 /// What a listener is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
@@ -32,10 +34,14 @@ impl State {
 /// What it has said, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Its result is OK.
+    /// Its result is good.
     Processed,
-    /// Its result is something else.
+    /// Its result is not.
     Rejected,
+    /// Its result is good, and this is to be printed.
+    Output(Output),
+    /// The result handler cannot read its result.
+    Unreadable,
     /// This line should have been a result's first.
     NoResult(Vec<u8>),
     /// Its state changed.
@@ -50,10 +56,19 @@ pub(super) struct Listener {
     pending: Vec<u8>,
     /// How much of a result's body is still to come.
     missing: Option<u64>,
+    handler: ResultHandler,
+    /// The payload of the event that it has, if its length in characters is another than in bytes.
+    echo: Option<Echo>,
+}
+
+/// The length of an event's payload. A listener that returns the payload as text counts characters, and more bytes come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Echo {
+    characters: u64,
+    bytes: u64,
 }
 
 const READY: &[u8] = b"READY\n";
-const OK: &[u8] = b"OK";
 /// The length of `RESULT `: what stands there is not looked at, as under Supervisor.
 const RESULT_BYTES: usize = 7;
 /// A line of a result is not longer than this.
@@ -61,14 +76,26 @@ const LINE_MAX_BYTES: usize = 64 * 1024;
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { state: State::Acknowledged, pending: Vec::new(), missing: None }
+        Self::new(ResultHandler::Default)
     }
 }
 
 impl Listener {
-    /// An event is on its way to it.
-    pub(super) fn sent(&mut self) {
+    pub(super) fn new(handler: ResultHandler) -> Self {
+        Self { state: State::Acknowledged, pending: Vec::new(), missing: None, handler, echo: None }
+    }
+
+    /// An event with this payload is on its way to it.
+    pub(super) fn sent(&mut self, payload: &str) {
         self.state = State::Busy;
+        let (characters, bytes) = (payload.chars().count() as u64, payload.len() as u64);
+        self.echo = Some(Echo { characters, bytes }).filter(|_| self.handler == ResultHandler::Stdout);
+    }
+
+    /// How many bytes a result has that is announced with this length.
+    // Differs from Supervisor: there a listener that returns text with other letters than ASCII's breaks the protocol.
+    fn result_bytes(&self, length: u64) -> u64 {
+        self.echo.filter(|echo| echo.characters == length).map_or(length, |echo| echo.bytes)
     }
 
     /// Takes what it has written.
@@ -86,7 +113,7 @@ impl Listener {
 
     fn go(&mut self, to: State, said: &mut Vec<Said>) {
         said.push(Said::Became(self.state, to));
-        *self = Self { state: to, ..Self::default() };
+        *self = Self { state: to, ..Self::new(self.handler) };
     }
 
     fn hear_ready<'b>(&mut self, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
@@ -111,7 +138,7 @@ impl Listener {
         match self.pending.get(RESULT_BYTES..).and_then(length) {
             Some(length) if end.is_some() => {
                 self.pending.clear();
-                self.missing = Some(length);
+                self.missing = Some(self.result_bytes(length));
                 if length == 0 {
                     self.decide(said);
                 }
@@ -127,8 +154,7 @@ impl Listener {
     fn hear_body<'b>(&mut self, missing: u64, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
         let taken = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
         let (head, rest) = bytes.split_at_checked(taken).unwrap_or_default();
-        // One byte more than OK has, and it is something else.
-        let wanted = OK.len().saturating_add(1).saturating_sub(self.pending.len()).min(head.len());
+        let wanted = self.handler.wanted_bytes().saturating_sub(self.pending.len()).min(head.len());
         self.pending.extend_from_slice(head.get(..wanted).unwrap_or_default());
         let left = missing.saturating_sub(taken as u64);
         self.missing = Some(left);
@@ -139,8 +165,14 @@ impl Listener {
     }
 
     fn decide(&mut self, said: &mut Vec<Said>) {
-        said.push(if self.pending == OK { Said::Processed } else { Said::Rejected });
-        self.go(State::Acknowledged, said);
+        let (word, state) = match self.handler.judge(&self.pending) {
+            Verdict::Processed => (Said::Processed, State::Acknowledged),
+            Verdict::Rejected => (Said::Rejected, State::Acknowledged),
+            Verdict::Print(output) => (Said::Output(output), State::Acknowledged),
+            Verdict::Failed => (Said::Unreadable, State::Unknown),
+        };
+        said.push(word);
+        self.go(state, said);
     }
 }
 
@@ -165,7 +197,7 @@ mod tests {
             if *piece != EVENT {
                 listener.hear(piece, &mut said);
             } else if listener.state == State::Ready {
-                listener.sent();
+                listener.sent("");
             }
         }
         (listener, said)
@@ -204,6 +236,33 @@ mod tests {
         assert_eq!(state(&[b"READY\n", EVENT, &endless]), State::Unknown);
     }
 
+    #[test]
+    fn a_result_that_counts_characters_is_as_long_as_the_payload() {
+        let payload = "processname:x channel:stdout\nä€😀\n";
+        let announced = [payload.chars().count(), payload.len()];
+        for length in announced {
+            let mut listener = Listener::new(ResultHandler::Stdout);
+            let mut said = Vec::new();
+            listener.hear(READY, &mut said);
+            listener.sent(payload);
+            listener.hear(format!("RESULT {length}\n{payload}READY\n").as_bytes(), &mut said);
+            let bytes = "ä€😀\n".as_bytes().to_vec();
+            let output = Output { process: "x".into(), channel: "stdout".into(), bytes };
+            assert_eq!(said[1], Said::Output(output), "{length}");
+            assert_eq!(listener.state, State::Ready);
+        }
+    }
+
+    #[test]
+    fn a_result_that_its_handler_cannot_read_ends_the_protocol() {
+        let mut listener = Listener::new(ResultHandler::Stdout);
+        let mut said = Vec::new();
+        listener.hear(READY, &mut said);
+        listener.sent("x");
+        listener.hear(b"RESULT 2\nOK", &mut said);
+        assert_eq!(said[1..], [Said::Unreadable, Said::Became(State::Busy, State::Unknown)]);
+    }
+
     /// All that can be reached with a small alphabet: nothing is forgotten, nothing grows.
     #[test]
     fn every_state_takes_every_word() {
@@ -221,7 +280,7 @@ mod tests {
                 if word != EVENT {
                     next.hear(word, &mut said);
                 } else if next.state == State::Ready {
-                    next.sent();
+                    next.sent("");
                 }
                 let results = said.iter().filter(|said| !matches!(said, Said::Became(..))).count();
                 let left_busy = said.iter().filter(|said| matches!(said, Said::Became(State::Busy, _))).count();

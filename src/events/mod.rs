@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod capture;
+mod handler;
 mod listener;
 mod pools;
 mod types;
 
 pub use capture::{Capture, Piece};
+pub use handler::{Output, ResultHandler};
 pub use pools::{Deed, Events};
 pub use types::{TYPES, Type, names, python_bytes, text_of};

@@ -1,5 +1,6 @@
 //! Pools of listeners: who subscribes to what, the buffers, the serials, and who gets which event when.
 
+use super::handler::{Output, ResultHandler};
 use super::listener::{Listener, Said, State};
 use super::types::{Type, text_of};
 use crate::time::{Mono, Now, Wall};
@@ -15,6 +16,8 @@ type Id = u32;
 pub enum Deed {
     /// Write this to the stdin of a listener, whatever its length; if that is closed, say so by [`Events::refused`].
     Send(Id, Vec<u8>),
+    /// Print this on stdout.
+    Print(Output),
     /// A line for the log, at level debug.
     Debug(String),
     /// At level warn.
@@ -50,6 +53,7 @@ struct Pool {
     discarded: u64,
     /// Results in a row that were not OK.
     rejections: u32,
+    handler: ResultHandler,
     /// Nothing is sent before this time.
     hold_until: Mono,
 }
@@ -99,13 +103,20 @@ impl Events {
     }
 
     /// Puts a pool into use; its members are in configuration order.
-    pub fn add_pool(&mut self, name: &str, types: &[String], buffer_size: u32, members: Vec<(Id, String)>) {
+    pub fn add_pool(
+        &mut self,
+        name: &str,
+        types: &[String],
+        buffer_size: u32,
+        handler: ResultHandler,
+        members: Vec<(Id, String)>,
+    ) {
         let member = |(id, name)| Member {
             id,
             name,
             is_running: false,
             is_deaf: false,
-            listener: Listener::default(),
+            listener: Listener::new(handler),
             event: None,
         };
         self.pools.push(Pool {
@@ -117,6 +128,7 @@ impl Events {
             members: members.into_iter().map(member).collect(),
             discarded: 0,
             rejections: 0,
+            handler,
             hold_until: Mono::default(),
         });
         self.note_ticks();
@@ -211,7 +223,7 @@ impl Events {
     pub fn restarted(&mut self, id: Id) {
         self.with_member(id, |pool, place, deeds| {
             let Some(member) = pool.members.get_mut(place) else { return };
-            (member.listener, member.is_deaf) = (Listener::default(), false);
+            (member.listener, member.is_deaf) = (Listener::new(pool.handler), false);
             if let Some(event) = member.event.take() {
                 pool.put_back(event, deeds);
             }
@@ -320,7 +332,7 @@ impl Pool {
             );
             deeds.push_back(Deed::Send(member.id, envelope.into_bytes()));
             deeds.push_back(Deed::Debug(format!("event {serial} sent to listener {}", member.name)));
-            member.listener.sent();
+            member.listener.sent(payload);
             member.event = Some(sent);
         }
     }
@@ -335,6 +347,15 @@ impl Pool {
                 Said::Processed => {
                     (self.rejections, event) = (0, None);
                     deeds.push_back(Deed::Debug(format!("{name}: event was processed")));
+                }
+                Said::Output(output) => {
+                    (self.rejections, event) = (0, None);
+                    deeds.push_back(Deed::Print(output));
+                    deeds.push_back(Deed::Debug(format!("{name}: event was processed")));
+                }
+                Said::Unreadable => {
+                    returned = event.take();
+                    deeds.push_back(Deed::Warn(format!("{name}: event caused an error")));
                 }
                 Said::Rejected => {
                     returned = event.take();

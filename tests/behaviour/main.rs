@@ -21,6 +21,7 @@ mod faults;
 mod loads;
 mod logs;
 mod network;
+mod supervisor_stdout;
 
 use harness::{Sandbox, Subject, run, skip, wait_for};
 use nix::sys::signal::{Signal, kill};

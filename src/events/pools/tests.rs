@@ -30,7 +30,8 @@ impl Rig {
     /// A pool of the processes `ids`, named `l<id>`.
     fn pool(mut self, name: &str, types: &[&str], buffer_size: u32, ids: &[Id]) -> Rig {
         let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
-        self.events.add_pool(name, &types, buffer_size, ids.iter().map(|id| (*id, format!("l{id}"))).collect());
+        let members = ids.iter().map(|id| (*id, format!("l{id}"))).collect();
+        self.events.add_pool(name, &types, buffer_size, ResultHandler::Default, members);
         self
     }
 
@@ -55,6 +56,7 @@ impl Rig {
         while let Some(deed) = self.events.next_deed() {
             match deed {
                 Deed::Send(id, bytes) => outcome.sent.push((id, String::from_utf8(bytes).unwrap())),
+                Deed::Print(output) => panic!("{output:?}"),
                 Deed::Debug(line) | Deed::Warn(line) | Deed::Error(line) => outcome.log.push(line),
             }
         }
