@@ -121,6 +121,7 @@ mod tests {
         let begin: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
         let end: &[u8] = b"<!--XSUPERVISOR:END-->";
         assert_eq!(captured(&[begin, b"12345678", b"abcd", end]), "5678abcd");
+        assert_eq!(captured(&[begin, b"12345678", b"ab", end]), "12345678ab", "just as much as is allowed");
         assert_eq!(captured(&[begin, b"0123456789abcdef", end]), "0123456789abcdef", "one piece is kept whole");
     }
 

@@ -229,6 +229,9 @@ mod tests {
             assert_eq!(said[2], Said::Became(State::Busy, State::Unknown));
             assert_eq!(said.len(), 3);
         }
+        // A line may be long.
+        let long = [b"RESULT ", &*vec![b' '; 60_000], b"2\nOK"].concat();
+        assert_eq!(state(&[b"READY\n", EVENT, &long]), State::Acknowledged);
         // A line that is too long is so in one piece as well.
         let endless = [&*vec![b' '; LINE_MAX_BYTES + 1], b"2\nOK"].concat();
         let (head, tail) = endless.split_at(100);
