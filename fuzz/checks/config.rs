@@ -151,7 +151,7 @@ fn dumps(source: &Source, config: &Config) {
 /// What the options of a `[program:prog]` in group `grp` come to.
 fn process(options: &[(&str, &str)]) -> Result<rsup::config::model::ProcessConfig, String> {
     let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let processes = processes("prog", "grp", &options, Path::new(MAIN), &Source::default())?;
+    let processes = processes("prog", "grp", &options, &[], Path::new(MAIN), &Source::default())?;
     Ok((*processes[0]).clone())
 }
 

@@ -20,6 +20,9 @@ use std::rc::Rc;
 /// More processes than this in one section are a mistake, and would not fit in memory.
 const NUMPROCS_MAX: i64 = 65_536;
 
+/// The sections that describe processes, by how their names begin.
+const PROGRAM_SECTIONS: [&str; 3] = ["program:", "eventlistener:", "fcgi-program:"];
+
 /// Reads a configuration and all its includes; never fails, but the result may hold errors.
 pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let mut reader = Reader::open(main_file, true, machine);
@@ -28,17 +31,20 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
     let groups = reader.groups().iter().map(|group| Rc::new(apart(group))).collect();
     let twiddler = reader.twiddler(&rpc_interfaces);
-    let config = Config { server, http, rpc_interfaces, twiddler, groups };
+    let has_server_section = reader.sections.section("supervisord").is_some();
+    let config = Config { server, has_server_section, groups, http, rpc_interfaces, twiddler };
+    reader.says_nothing(&config);
     reader.exit_code_from(&config);
     lint::unknown(&reader.sections, reader.problems.get_mut());
     Loaded { config, problems: reader.problems() }
 }
 
-/// The processes of one `[program:x]` that no file has, but a client: `options` as they would stand in the section.
+/// The processes of a `[program:x]` that a client describes: `options` as they would stand in the section.
 pub fn processes(
     program: &str,
     group: &str,
     options: &[(String, String)],
+    server_environment: &[(String, String)],
     main_file: &Path,
     machine: &dyn Machine,
 ) -> Result<Vec<Rc<ProcessConfig>>, String> {
@@ -46,7 +52,8 @@ pub fn processes(
         |(key, value): &(String, String)| Entry { key: key.to_lowercase(), value: value.clone(), at: At::default() };
     let entries = options.iter().map(entry).collect();
     let section = Section { name: format!("program:{program}"), at: At::default(), entries };
-    let reader = Reader::empty(main_file, machine);
+    let mut reader = Reader::empty(main_file, machine);
+    reader.server_environment = Rc::new(server_environment.to_vec());
     let processes = reader.processes(&section, group);
     let error = reader.problems().into_iter().find(|problem| problem.severity == Severity::Error);
     error.map_or(Ok(processes), |problem| Err(problem.message))
@@ -88,6 +95,8 @@ pub(super) struct Reader<'m> {
     environment: BTreeMap<String, String>,
     /// Whom `user=` named before: a thousand programs have one user.
     users: options::Users,
+    /// `[supervisord] environment`, which each process holds.
+    server_environment: Rc<Vec<(String, String)>>,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -100,6 +109,7 @@ impl<'m> Reader<'m> {
             host: machine.host_node_name(),
             environment: machine.environment().into_iter().collect(),
             users: options::Users::default(),
+            server_environment: Rc::default(),
             problems: RefCell::default(),
         }
     }
@@ -261,6 +271,7 @@ impl<'m> Reader<'m> {
         let section = self.sections.section("supervisord").unwrap_or(&missing);
         let server = self.read(section, options::SERVER);
         self.environment.extend(server.environment.iter().cloned());
+        self.server_environment = Rc::new(server.environment.clone());
         server
     }
 
@@ -344,7 +355,7 @@ impl<'m> Reader<'m> {
         for (section, name) in self.sections.of_kind("group:") {
             groups.extend(self.mixed_group(section, name, &mut members).map(|group| (group, section)));
         }
-        for prefix in ["program:", "eventlistener:", "fcgi-program:"] {
+        for prefix in PROGRAM_SECTIONS {
             for (section, name) in
                 self.sections.of_kind(prefix).filter(|(section, _)| !members.contains(&*section.name))
             {
@@ -533,6 +544,7 @@ impl<'m> Reader<'m> {
             self.error(section, "process_name", why);
         }
         let process = &mut draft.process;
+        process.server_environment = Rc::clone(&self.server_environment);
         process.killasgroup = draft.killasgroup.unwrap_or(process.stopasgroup);
         if process.stopasgroup && !process.killasgroup {
             self.error(section, "killasgroup", "Cannot set stopasgroup=true and killasgroup=false");
@@ -600,6 +612,21 @@ impl<'m> Reader<'m> {
         process.name = draft.process_name.unwrap_or_else(|| who.program.into());
         process.environment = own;
         draft.process
+    }
+
+    /// A file without `[supervisord]` and without a program is broken: an emptied file, a template that failed.
+    fn says_nothing(&mut self, config: &Config) {
+        let main = self.sections.files.first().cloned();
+        let is_section_of_programs =
+            |section: &Section| PROGRAM_SECTIONS.iter().any(|prefix| section.name.starts_with(prefix));
+        if config.has_server_section || self.sections.list.iter().any(is_section_of_programs) {
+            return;
+        }
+        // A file that could not be read or cut into sections has its error already.
+        if let Some(main) = main.filter(|_| self.problems.borrow().iter().all(|p| p.severity != Severity::Error)) {
+            let why = "the file has neither a [supervisord] section nor a program; an empty [supervisord] would do";
+            self.problems.get_mut().push(Problem::new(Severity::Error, &main, 0, "", "", why));
+        }
     }
 
     /// The program whose exit code is to become ours must be one.

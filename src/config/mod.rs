@@ -5,6 +5,7 @@
 
 mod client;
 pub mod command_line;
+pub mod compare;
 mod dialect;
 mod dump;
 mod expand;

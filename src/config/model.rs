@@ -29,6 +29,8 @@ macro_rules! with_defaults {
 pub struct Config {
     /// `[supervisord]`.
     pub server: ServerConfig,
+    /// Whether the file has a `[supervisord]`. A file that lost it while it was in use is broken.
+    pub has_server_section: bool,
     /// Every group, sorted by (priority, name): heterogeneous `[group:x]`, and one for each program, listener and
     /// fcgi-program that is in no group.
     pub groups: Vec<Rc<GroupConfig>>,
@@ -234,14 +236,23 @@ with_defaults! {
         stdout: ChannelConfig = ChannelConfig::default(),
         /// stderr's log.
         stderr: ChannelConfig = ChannelConfig::default(),
-        /// Own environment, in file order; merged over the daemon's and `[supervisord]`'s.
+        /// Its own `environment`, in file order.
         environment: Vec<(String, String)> = Vec::new(),
+        /// `[supervisord] environment` of the file that the process was read from; its own variables replace these.
+        server_environment: Rc<Vec<(String, String)>> = Rc::default(),
         /// SUPERVISOR_SERVER_URL.
         serverurl: ServerUrl = ServerUrl::Auto,
         /// rsup: when this ends for good, all is stopped and rsup exits.
         essential: bool = false,
         /// rsup: end what the dead program left in its process group.
         sweep: bool = false,
+    }
+}
+
+impl ProcessConfig {
+    /// The variables that the file gives the process; of two with one name the later one counts.
+    pub fn variables(&self) -> impl DoubleEndedIterator<Item = &(String, String)> {
+        self.server_environment.iter().chain(&self.environment)
     }
 }
 

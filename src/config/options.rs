@@ -199,9 +199,9 @@ pub const SERVER: &[Opt<ServerConfig>] = &[
     flag('a', "minfds", INT, "1024", "256", "Descriptors that must be available", set!(minfds, limit)),
     flag(' ', "minprocs", INT, "200", "50", "Processes that must be available", set!(minprocs, limit)),
     flag('k', "nocleanup", BOOL, "false", "true", "Keep AUTO logs of an earlier run", set!(nocleanup, v::boolean)),
-    flag('q', "childlogdir", DIR, "", "/tmp", "Where AUTO logs are made; unset: the temporary directory", set!(@childlogdir, v::existing_dir)),
+    flag('q', "childlogdir", DIR, "", "/tmp", "Where AUTO logs are made; unset: the temporary directory", set!(@childlogdir, directory)),
     flag('u', "user", USER, "", "root", "Drop to this user at start", set!(@user, v::user)),
-    flag('d', "directory", DIR, "", "/", "Change to it when going to the background", set!(@directory, v::existing_dir)),
+    flag('d', "directory", DIR, "", "/", "Change to it when going to the background", set!(@directory, directory)),
     flag('t', "strip_ansi", BOOL, "false", "true", "Remove terminal escapes from child logs", set!(strip_ansi, v::boolean)),
     opt("environment", PAIRS, "", "LANG=\"C.UTF-8\",STAGE=\"test\"", Here, "For every program, and for `%(ENV_x)s`", set!(environment, v::environment)),
     flag('i', "identifier", TEXT, "supervisor", "shop", "Name of this supervisor in events and AUTO logs", set!(identifier, text)),
@@ -406,6 +406,11 @@ fn main_log(value: &str, machine: &dyn Machine) -> Result<MainLog, String> {
 fn absolute(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = v::path_in_existing_dir(value, machine)?;
     Ok(v::absolute(&path.to_string_lossy(), machine).into())
+}
+
+/// A directory that exists, absolute, so that a later chdir(2) changes nothing.
+fn directory(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
+    Ok(v::absolute(&v::existing_dir(value, machine)?.to_string_lossy(), machine).into())
 }
 
 fn exit_code_from(value: &str) -> Result<ExitCodeFrom, String> {

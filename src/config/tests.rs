@@ -490,7 +490,8 @@ proptest! {
 
 /// What is said about one file, without its name.
 fn said(text: &str) -> Vec<String> {
-    let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
+    let text = format!("{text}\n[supervisord]");
+    let fake = Fake::new(&[("/work/x.conf", &text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
     let problems = load(Path::new("x.conf"), &fake).problems;
     problems.iter().map(|problem| format!("{problem:#}").replacen("x.conf:", "", 1)).collect()
 }
@@ -680,12 +681,38 @@ fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
 }
 
 #[test]
-fn a_missing_supervisord_section_is_an_empty_one() {
-    let defaults = "[DEFAULT]\nenvironment=A=\"1\"\n";
+fn a_missing_supervisord_section_is_an_empty_one_where_there_is_a_program() {
+    let defaults = "[DEFAULT]\nenvironment=A=\"1\"\n[program:x]\ncommand=x\n";
     let config = loaded(defaults);
-    assert_eq!(config, loaded(&format!("{defaults}[supervisord]")));
+    let written = loaded(&format!("{defaults}[supervisord]"));
+    assert!(written.has_server_section && !config.has_server_section);
+    let config = super::model::Config { has_server_section: true, ..config };
+    assert_eq!(config, written);
     let dump = super::dump(Path::new("x.conf"), &Fake::new(&[("/work/x.conf", defaults)]), None).unwrap();
     assert_eq!(config, loaded(&dump));
+}
+
+#[test]
+fn a_file_that_says_nothing_is_broken() {
+    let neither = "error: the file has neither a [supervisord] section nor a program; an empty [supervisord] would do";
+    let said = |text: &str| {
+        let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
+        let problems = load(Path::new("x.conf"), &fake).problems;
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+        errors.map(|problem| format!("{problem:#}")).collect::<Vec<_>>()
+    };
+    let others = "[unix_http_server]\nfile=/tmp/s\n[supervisorctl]\n[group:g]\nprograms=\n[include]\nfiles=none/*";
+    for text in ["", "\n\n", "; a comment\n# another\n", "[DEFAULT]\na=b", "[unknown]", others] {
+        assert_eq!(said(text), [format!("x.conf: {neither}")], "{text}");
+    }
+    let programs = ["program:x", "eventlistener:x", "fcgi-program:x"]
+        .map(|name| format!("[{name}]\ncommand=x\nevents=TICK_5\nsocket=tcp://h:1"));
+    let supervisord = ["[supervisord]".to_owned(), "[include]\nfiles=inc/*.conf".to_owned()];
+    for text in programs.iter().chain(&supervisord) {
+        assert_eq!(said(text), Vec::<String>::new(), "{text}");
+    }
+    // Not both: a file that cannot be cut into sections has said why.
+    assert_eq!(said("oops").len(), 1);
 }
 
 #[test]

@@ -16,8 +16,6 @@ use std::os::unix::ffi::OsStrExt;
 pub struct Surroundings {
     /// Our own environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// `[supervisord] environment`.
-    pub server_environment: Vec<(String, String)>,
     /// SUPERVISOR_SERVER_URL of those that leave it to us.
     pub server_url: Option<String>,
     /// Limits that we changed for ourselves, as children are to have them.
@@ -43,7 +41,7 @@ impl Surroundings {
         }
         all.insert(b"SUPERVISOR_PROCESS_NAME", config.name.as_bytes());
         all.insert(b"SUPERVISOR_GROUP_NAME", process.group.name.as_bytes());
-        for (name, value) in self.server_environment.iter().chain(&config.environment) {
+        for (name, value) in config.variables() {
             all.insert(name.as_bytes(), value.as_bytes());
         }
         let mut words = Words::default();
@@ -55,7 +53,7 @@ impl Surroundings {
 
     /// Where the command is looked for: the PATH of its own or `[supervisord]`'s environment=, else ours.
     pub fn path_of<'a>(&'a self, config: &'a ProcessConfig) -> Option<&'a OsStr> {
-        let given = self.server_environment.iter().chain(&config.environment).rev().find(|(name, _)| name == "PATH");
+        let given = config.variables().rev().find(|(name, _)| name == "PATH");
         let ours = || self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
         given.map(|(_, value)| OsStr::new(value)).or_else(ours)
     }

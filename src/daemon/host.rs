@@ -44,17 +44,17 @@ impl Host for Daemon {
     }
 
     fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {
-        config::processes(program, group, options, &self.settings.config_file, &Real)
+        let environment = &self.supervision.last_read().server.environment;
+        config::processes(program, group, options, environment, &self.settings.config_file, &Real)
     }
 
     fn reread(&mut self) -> Result<GroupChanges, String> {
-        let loaded = self.settings.reload()?;
-        self.around.server_environment.clone_from(&loaded.config.server.environment);
+        let loaded = self.settings.reload(self.supervision.last_read())?;
         Ok(self.supervision.reread(loaded.config))
     }
 
     fn restart(&mut self) -> Result<(), String> {
-        let loaded = self.settings.reload()?;
+        let loaded = self.settings.reload(self.supervision.last_read())?;
         self.next_config = Some(Box::new(loaded));
         self.supervision.handle(Input::Reload, self.now);
         Ok(())

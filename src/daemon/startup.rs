@@ -35,6 +35,8 @@ pub(super) struct Settings {
     pub(super) is_pid1: bool,
     /// Options that win over the file.
     pub(super) options: Options,
+    /// Where AUTO logs are made unless `childlogdir` says otherwise; absolute, as `config_file`.
+    temporary_directory: PathBuf,
 }
 
 impl Settings {
@@ -45,7 +47,10 @@ impl Settings {
             None => machine::search(name).map_err(|missing| missing.to_string())?,
         };
         let config_file = std::path::absolute(&found).map_err(|error| format!("{}: {error}", found.display()))?;
-        Ok(Self { name: name.into(), config_file, as_supervisord, is_pid1: pid1::is_pid1(), options })
+        let temporary_directory = std::env::temp_dir();
+        let temporary_directory = std::path::absolute(&temporary_directory).unwrap_or(temporary_directory);
+        let is_pid1 = pid1::is_pid1();
+        Ok(Self { name: name.into(), config_file, as_supervisord, is_pid1, options, temporary_directory })
     }
 
     /// Whether it goes to the background: PID 1 never does, and under its own name rsup does only where the file says so.
@@ -59,17 +64,22 @@ impl Settings {
         let mut loaded = config::load(&self.config_file, &Real);
         let mut errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
         errors.extend(self.options.apply(&mut loaded.config.server, &Real).err());
+        loaded.config.server.childlogdir.get_or_insert_with(|| self.temporary_directory.clone());
         if errors.is_empty() { Ok(loaded) } else { Err(errors.join("\n")) }
     }
 
-    /// The same while programs run: what cannot be read twice is not waited for.
-    pub(super) fn reload(&self) -> Result<Loaded, String> {
-        match fs::metadata(&self.config_file) {
-            Ok(found) if !found.is_file() => {
-                Err(format!("{}: only a regular file can be read again", self.config_file.display()))
-            }
-            _ => self.load(),
+    /// The same while programs run with the configuration `in_use`. A file that can be read once only is not waited for,
+    /// and one that has lost its `[supervisord]` (it was emptied, its mount is gone, a template failed) is broken.
+    pub(super) fn reload(&self, in_use: &Config) -> Result<Loaded, String> {
+        let file = self.config_file.display();
+        if fs::metadata(&self.config_file).is_ok_and(|found| !found.is_file()) {
+            return Err(format!("{file}: only a regular file can be read again"));
         }
+        let loaded = self.load()?;
+        if in_use.has_server_section && !loaded.config.has_server_section {
+            return Err(format!("{file}: .ini file does not include supervisord section, which it had before"));
+        }
+        Ok(loaded)
     }
 }
 
@@ -178,7 +188,6 @@ impl Daemon {
         let poll = new_poll(&signals)?;
         let around = Surroundings {
             environment: std::env::vars_os().collect(),
-            server_environment: Vec::new(),
             server_url: None,
             limits,
             mask: signals.original_mask(),
@@ -244,7 +253,6 @@ impl Daemon {
             Ok(()) => {}
         }
         let (server, said) = self.open_server(&mut config)?;
-        self.around.server_environment.clone_from(&config.server.environment);
         self.around.server_url = automatic_server_url(&config);
         for (level, line) in said {
             self.log(level, &line);

@@ -21,6 +21,7 @@ pub use command::{Command, Target};
 pub use mood::{Finish, Mood};
 pub use waits::{Reply, Status};
 
+use crate::config::compare;
 use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig, ServerConfig};
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
@@ -459,7 +460,7 @@ impl Supervision {
         for group in &config.groups {
             match self.groups.get(&group.name) {
                 None => changes.added.push(group.name.clone()),
-                Some(old) if !report::same_group(&old.config, group) => changes.changed.push(group.name.clone()),
+                Some(old) if !compare::same_group(&old.config, group) => changes.changed.push(group.name.clone()),
                 Some(_) => {}
             }
         }

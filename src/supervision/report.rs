@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Ending, Pid, State};
-use crate::config::model::{ChildLog, GroupConfig, LogLevel, ProcessConfig, ServerUrl};
+use crate::config::model::{LogLevel, ProcessConfig};
 use crate::posix::{Exit, SignalName};
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
@@ -59,29 +59,4 @@ pub(super) fn sweeping(config: &ProcessConfig, pgid: Pid, kill: bool, why: Optio
         (Some(why), false) => (LogLevel::Warn, format!("cannot sweep {left}: {why}")),
         (Some(_), true) => (LogLevel::Error, format!("giving up on {left}: it is left alone from now on")),
     }
-}
-
-/// Whether an update would change nothing: every field counts, but AUTO on either side, and of a FastCGI socket
-/// only its address (census §3.3).
-pub(super) fn same_group(old: &GroupConfig, new: &GroupConfig) -> bool {
-    old.priority == new.priority
-        && old.kind == new.kind
-        && old.processes.len() == new.processes.len()
-        && old.processes.iter().zip(&new.processes).all(|(a, b)| same_process(a, b))
-}
-
-fn same_process(old: &ProcessConfig, new: &ProcessConfig) -> bool {
-    if old == new {
-        return true;
-    }
-    let mut old = old.clone();
-    for (a, b) in [(&mut old.stdout, &new.stdout), (&mut old.stderr, &new.stderr)] {
-        if a.logfile == ChildLog::Auto || b.logfile == ChildLog::Auto {
-            a.logfile = b.logfile.clone();
-        }
-    }
-    if old.serverurl == ServerUrl::Auto || new.serverurl == ServerUrl::Auto {
-        old.serverurl = new.serverurl.clone();
-    }
-    old == *new
 }

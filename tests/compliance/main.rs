@@ -35,6 +35,7 @@ mod multivisor;
 mod nagios;
 mod options;
 mod pidproxy;
+mod reread;
 mod rpc;
 mod signals;
 mod spawning;

@@ -1,0 +1,416 @@
+//! Compares a configuration in use with one that was read later, field by field. Census §3.3, "Option changes".
+//!
+//! Every struct is taken apart without `..`, so that a new field does not compile until it is decided here how it compares.
+//! What a change takes to come into effect stands in the table of options.
+#![forbid(unsafe_code)]
+
+use super::model::{
+    ChannelConfig, ChildLog, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// What differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// The kind of a group: a program has become an event listener, say.
+    Kind,
+    /// Which processes a group has, or their order: `numprocs`, `process_name`, `programs`.
+    Members,
+    /// An option of `[supervisord]`, of a server or of a group.
+    Option(&'static str),
+    /// An option of the named process.
+    OfProcess(String, String),
+    /// A section of a server or of an RPC interface, by its title or name.
+    Section(String),
+}
+
+/// Whether `update` would leave a group as it is: the answer of Supervisor's `reloadConfig`.
+#[must_use]
+pub fn same_group(in_use: &GroupConfig, new: &GroupConfig) -> bool {
+    group(in_use, new).is_empty()
+}
+
+/// What differs between a group in use and the group of that name in a later configuration.
+#[must_use]
+pub fn group(in_use: &GroupConfig, new: &GroupConfig) -> Vec<Changed> {
+    let mut changes = Vec::new();
+    // Groups are paired by name.
+    let GroupConfig { name: _, priority, kind, processes } = new;
+    note(&mut changes, "priority", in_use.priority == *priority);
+    match (&in_use.kind, kind) {
+        (GroupKind::Programs, GroupKind::Programs) => {}
+        (GroupKind::Listeners(in_use), GroupKind::Listeners(new)) => listener(in_use, new, &mut changes),
+        (GroupKind::FastCgi(in_use), GroupKind::FastCgi(new)) => fast_cgi(in_use, new, &mut changes),
+        (GroupKind::Programs | GroupKind::Listeners(_) | GroupKind::FastCgi(_), _) => changes.push(Changed::Kind),
+    }
+    if in_use.processes.iter().map(|process| &process.name).ne(processes.iter().map(|process| &process.name)) {
+        changes.push(Changed::Members);
+    }
+    for new in processes {
+        for in_use in in_use.processes.iter().filter(|in_use| in_use.name == new.name) {
+            process(in_use, new, &mut changes);
+        }
+    }
+    changes
+}
+
+fn note(changes: &mut Vec<Changed>, option: &'static str, is_same: bool) {
+    if !is_same {
+        changes.push(Changed::Option(option));
+    }
+}
+
+fn listener(in_use: &ListenerConfig, new: &ListenerConfig, changes: &mut Vec<Changed>) {
+    let ListenerConfig { events, buffer_size, result_handler } = new;
+    let set = |events: &[String]| events.iter().cloned().collect::<BTreeSet<_>>();
+    note(changes, "events", in_use.events == *events || set(&in_use.events) == set(events));
+    note(changes, "buffer_size", in_use.buffer_size == *buffer_size);
+    note(changes, "result_handler", in_use.result_handler == *result_handler);
+}
+
+fn fast_cgi(in_use: &FastCgiConfig, new: &FastCgiConfig, changes: &mut Vec<Changed>) {
+    // As Supervisor, which compares the address alone.
+    let FastCgiConfig { socket, backlog: _, owner: _, mode: _ } = new;
+    note(changes, "socket", in_use.socket == *socket);
+}
+
+fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Changed>) {
+    let ProcessConfig {
+        name,
+        command,
+        directory,
+        umask,
+        priority,
+        autostart,
+        autorestart,
+        startsecs,
+        startretries,
+        exitcodes,
+        stopsignal,
+        stopwaitsecs,
+        stopasgroup,
+        killasgroup,
+        user,
+        redirect_stderr,
+        stdout,
+        stderr,
+        environment: _,
+        server_environment: _,
+        serverurl,
+        essential,
+        sweep,
+    } = new;
+    let mut note = |option: &str, is_same: bool| {
+        if !is_same {
+            changes.push(Changed::OfProcess(name.clone(), option.into()));
+        }
+    };
+    let uid = |user: &Option<std::rc::Rc<super::model::User>>| user.as_ref().map(|user| user.uid);
+    note("command", in_use.command == *command);
+    note("directory", same_text(in_use.directory.as_ref(), directory.as_ref()));
+    note("umask", in_use.umask == *umask);
+    note("priority", in_use.priority == *priority);
+    note("autostart", in_use.autostart == *autostart);
+    note("autorestart", in_use.autorestart == *autorestart);
+    note("startsecs", in_use.startsecs == *startsecs);
+    note("startretries", in_use.startretries == *startretries);
+    note("exitcodes", in_use.exitcodes == *exitcodes);
+    note("stopsignal", in_use.stopsignal == *stopsignal);
+    note("stopwaitsecs", in_use.stopwaitsecs == *stopwaitsecs);
+    note("stopasgroup", in_use.stopasgroup == *stopasgroup);
+    note("killasgroup", in_use.killasgroup == *killasgroup);
+    // Not its name: it may be written as a number too.
+    note("user", uid(&in_use.user) == uid(user));
+    note("redirect_stderr", in_use.redirect_stderr == *redirect_stderr);
+    note("environment", same_variables(in_use, new));
+    note("serverurl", in_use.serverurl == *serverurl);
+    note("essential", in_use.essential == *essential);
+    note("sweep", in_use.sweep == *sweep);
+    for (prefix, in_use, new) in [("stdout", &in_use.stdout, stdout), ("stderr", &in_use.stderr, stderr)] {
+        channel(in_use, new, &mut |option, is_same| note(&format!("{prefix}_{option}"), is_same));
+    }
+}
+
+/// The options of stdout or stderr, by their names without `stdout_` or `stderr_`.
+fn channel(in_use: &ChannelConfig, new: &ChannelConfig, note: &mut dyn FnMut(&str, bool)) {
+    let ChannelConfig { logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format } = new;
+    note("logfile", same_log(&in_use.logfile, logfile));
+    note("logfile_maxbytes", in_use.maxbytes == *maxbytes);
+    note("logfile_backups", in_use.backups == *backups);
+    note("capture_maxbytes", in_use.capture_maxbytes == *capture_maxbytes);
+    note("events_enabled", in_use.events_enabled == *events_enabled);
+    note("syslog", in_use.syslog == *syslog);
+    note("format", in_use.format == *format);
+}
+
+/// A log that is AUTO in the new configuration is no change, whatever is in use: so does Supervisor.
+fn same_log(in_use: &ChildLog, new: &ChildLog) -> bool {
+    match (in_use, new) {
+        (_, ChildLog::Auto) | (ChildLog::None, ChildLog::None) => true,
+        (ChildLog::File(in_use), ChildLog::File(new)) => same_text(Some(in_use), Some(new)),
+        (ChildLog::None | ChildLog::Auto | ChildLog::File(_), ChildLog::None | ChildLog::File(_)) => false,
+    }
+}
+
+/// As written: `PathBuf` itself takes `/tmp` and `/tmp/` for the same.
+fn same_text(in_use: Option<&PathBuf>, new: Option<&PathBuf>) -> bool {
+    in_use.map(|path| path.as_os_str()) == new.map(|path| path.as_os_str())
+}
+
+/// The variables that the file gives a process: `[supervisord]`'s and its own. Their order is of no account, nor which of
+/// the two sections a variable stands in.
+fn same_variables(in_use: &ProcessConfig, new: &ProcessConfig) -> bool {
+    let map = |process: &ProcessConfig| process.variables().cloned().collect::<BTreeMap<_, _>>();
+    in_use.variables().eq(new.variables()) || map(in_use) == map(new)
+}
+
+/// What differs outside of the groups: `[supervisord]`, the servers, the RPC interfaces.
+#[must_use]
+pub fn supervisor(in_use: &Config, new: &Config) -> Vec<Changed> {
+    let Config { server: new_server, has_server_section: _, groups: _, http, rpc_interfaces, twiddler } = new;
+    let mut changes = server(&in_use.server, new_server);
+    for server in in_use.http.iter().filter(|server| !http.contains(server)) {
+        changes.push(Changed::Section(server.section.clone()));
+    }
+    for server in http.iter().filter(|new| in_use.http.iter().all(|in_use| in_use.section != new.section)) {
+        changes.push(Changed::Section(server.section.clone()));
+    }
+    if in_use.rpc_interfaces != *rpc_interfaces || in_use.twiddler != *twiddler {
+        changes.push(Changed::Section("rpcinterface".into()));
+    }
+    changes
+}
+
+fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
+    let ServerConfig {
+        logfile,
+        logfile_maxbytes,
+        logfile_backups,
+        loglevel,
+        pidfile,
+        umask,
+        nodaemon,
+        silent,
+        minfds,
+        minprocs,
+        nocleanup,
+        childlogdir,
+        user,
+        directory,
+        strip_ansi,
+        environment,
+        identifier,
+        exit_code_from,
+        exit_when_all_done,
+        stop_budget_ms,
+    } = new;
+    let mut changes = Vec::new();
+    let mut note = |option, is_same| note(&mut changes, option, is_same);
+    let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
+    note("logfile", in_use.logfile == *logfile);
+    note("logfile_maxbytes", in_use.logfile_maxbytes == *logfile_maxbytes);
+    note("logfile_backups", in_use.logfile_backups == *logfile_backups);
+    note("loglevel", in_use.loglevel == *loglevel);
+    note("pidfile", in_use.pidfile == *pidfile);
+    note("umask", in_use.umask == *umask);
+    note("nodaemon", in_use.nodaemon == *nodaemon);
+    note("silent", in_use.silent == *silent);
+    note("minfds", in_use.minfds == *minfds);
+    note("minprocs", in_use.minprocs == *minprocs);
+    note("nocleanup", in_use.nocleanup == *nocleanup);
+    note("childlogdir", in_use.childlogdir == *childlogdir);
+    note("user", in_use.user.as_ref().map(|user| user.uid) == user.as_ref().map(|user| user.uid));
+    note("directory", in_use.directory == *directory);
+    note("strip_ansi", in_use.strip_ansi == *strip_ansi);
+    note("environment", map(&in_use.environment) == map(environment));
+    note("identifier", in_use.identifier == *identifier);
+    note("exit_code_from", in_use.exit_code_from == *exit_code_from);
+    note("exit_when", in_use.exit_when_all_done == *exit_when_all_done);
+    note("stop_budget", in_use.stop_budget_ms == *stop_budget_ms);
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::options::{self, KINDS, Kind};
+    use crate::config::tests::fake::Fake;
+    use crate::config::{Severity, load};
+    use std::path::Path;
+
+    fn read(text: &str) -> Config {
+        let fake = Fake::new(&[("/work/x.conf", text), ("/dev/stdout", "")]);
+        let loaded = load(Path::new("x.conf"), &fake);
+        let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+        assert!(errors.is_empty(), "{text}: {errors:?}");
+        loaded.config
+    }
+
+    /// What differs between the first groups of two files.
+    fn changes(in_use: &str, new: &str) -> Vec<Changed> {
+        group(&read(in_use).groups[0], &read(new).groups[0])
+    }
+
+    fn of_x(options: &[&str]) -> Vec<Changed> {
+        options.iter().map(|option| Changed::OfProcess("x".into(), (*option).into())).collect()
+    }
+
+    /// What makes a section of each kind complete.
+    fn section(kind: &Kind) -> (&'static str, &'static str) {
+        match kind.title {
+            "program:x" => ("program:x", "command=a"),
+            "eventlistener:x" => ("eventlistener:x", "command=a\nevents=TICK_5"),
+            "fcgi-program:x" => ("fcgi-program:x", "command=a\nsocket=unix:///tmp/a"),
+            "group:x" => ("group:x", "programs=p"),
+            other => (other, ""),
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_group_and_its_processes_is_compared() {
+        let kinds = KINDS.iter().filter(|kind| kind.title.ends_with(":x"));
+        for kind in kinds.filter(|kind| !["rpcinterface:x", "ctlplugin:x"].contains(&kind.title)) {
+            let (title, needed) = section(kind);
+            let programs = "[program:p]\ncommand=b\n[program:web]\ncommand=b\n[program:worker]\ncommand=b\n";
+            let programs = if kind.title == "group:x" { programs } else { "" };
+            let file = |more: &str| format!("{programs}[{title}]\n{needed}\n{more}");
+            let find = |config: &Config| config.groups.iter().find(|group| group.name == "x").unwrap().clone();
+            for row in (kind.rows)() {
+                let (before, after) = match row.key {
+                    // What they need beside them.
+                    "redirect_stderr" if kind.title == "eventlistener:x" => continue,
+                    "numprocs" => ("process_name=%(process_num)d", "process_name=%(process_num)d\nnumprocs=2"),
+                    "process_name" => ("", "process_name=y"),
+                    "numprocs_start" => {
+                        ("process_name=%(process_num)d", "process_name=%(process_num)d\nnumprocs_start=1")
+                    }
+                    "redirect_stderr" => ("stderr_logfile=NONE", "stderr_logfile=NONE\nredirect_stderr=true"),
+                    "stopasgroup" => ("killasgroup=true", "killasgroup=true\nstopasgroup=true"),
+                    "result_handler" => ("", "result_handler=a:b"),
+                    key => ("", &*format!("{key}={}", row.example)),
+                };
+                let found = group(&find(&read(&file(before))), &find(&read(&file(after))));
+                let seen = |change: &Changed| match change {
+                    Changed::Option(key) => *key == row.key,
+                    Changed::OfProcess(_, key) => key == row.key,
+                    Changed::Members => matches!(row.key, "numprocs" | "numprocs_start" | "process_name" | "programs"),
+                    Changed::Kind | Changed::Section(_) => false,
+                };
+                // Supervisor compares a FastCGI socket by its address.
+                let unseen = ["socket_backlog", "socket_owner", "socket_mode"].contains(&row.key);
+                assert_eq!(found.iter().any(seen), !unseen, "[{title}] {}: {found:?}", row.key);
+                assert!(found.iter().all(seen), "[{title}] {}: {found:?}", row.key);
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_supervisor_is_compared() {
+        for row in options::SERVER {
+            let after = read(&format!("[supervisord]\n{}={}\n[program:p]\ncommand=a\n", row.key, row.example));
+            let before = read("[supervisord]\n[program:p]\ncommand=a\n");
+            assert_eq!(supervisor(&before, &after), [Changed::Option(row.key)], "{}", row.key);
+            assert_eq!(supervisor(&after, &after), [], "{}", row.key);
+        }
+        let file = |http: &str| read(&format!("[supervisord]\n[inet_http_server]\n{http}"));
+        let changed = vec![Changed::Section("inet_http_server".into())];
+        assert_eq!(supervisor(&file("port=1"), &file("port=2")), changed);
+        assert_eq!(supervisor(&file("port=1"), &read("[supervisord]")), changed);
+        assert_eq!(supervisor(&read("[supervisord]"), &file("port=1")), changed);
+        let rpc = read(&format!(
+            "[supervisord]\n[rpcinterface:s]\nsupervisor.rpcinterface_factory={}",
+            options::MAIN_RPC_FACTORY
+        ));
+        assert_eq!(supervisor(&read("[supervisord]"), &rpc), [Changed::Section("rpcinterface".into())]);
+    }
+
+    #[test]
+    fn an_order_that_means_nothing_is_no_change() {
+        let program = |more: &str| format!("[program:x]\ncommand=a\n{more}");
+        let pairs = [
+            (program("environment=A=\"1\",B=\"2\""), program("environment=B=\"2\",A=\"1\"")),
+            (program("exitcodes=0,2"), program("exitcodes=2,0,2")),
+            (program("user=root"), program("user=0")),
+            (program("stopsignal=TERM"), program("stopsignal=15")),
+            (program("[supervisord]\nenvironment=A=1,B=2"), program("[supervisord]\nenvironment=B=2,A=1")),
+            // In either section.
+            (program("[supervisord]\nenvironment=A=1"), program("environment=A=1\n[supervisord]\n")),
+            (
+                "[eventlistener:x]\ncommand=a\nevents=TICK_60,TICK_3600\nenvironment=A=1,B=2".into(),
+                "[eventlistener:x]\ncommand=a\nevents=TICK_3600,TICK_60\nenvironment=B=2,A=1".into(),
+            ),
+            (
+                "[fcgi-program:x]\ncommand=a\nsocket=tcp://Host:1\nenvironment=A=1,B=2".into(),
+                "[fcgi-program:x]\ncommand=a\nsocket=tcp://host:1\nenvironment=B=2,A=1".into(),
+            ),
+            (
+                "[group:x]\nprograms=p\n[program:p]\ncommand=a\nenvironment=A=1,B=2".into(),
+                "[group:x]\nprograms=p\n[program:p]\ncommand=a\nenvironment=B=2,A=1".into(),
+            ),
+        ];
+        for (in_use, new) in pairs {
+            assert_eq!(changes(&in_use, &new), [], "{new}");
+        }
+    }
+
+    #[test]
+    fn the_supervisors_environment_is_part_of_each_process() {
+        let file = |server: &str, own: &str| {
+            format!("[supervisord]\nenvironment={server}\n[program:x]\ncommand=a\nenvironment={own}")
+        };
+        for (before, after) in [("G=one", "G=two"), ("", "G=one"), ("G=one", ""), ("G=one", "G=one,H=1")] {
+            assert_eq!(changes(&file(before, ""), &file(after, "")), of_x(&["environment"]), "{before} {after}");
+        }
+        assert_eq!(changes(&file("G=one", "G=own"), &file("G=two", "G=own")), []);
+        for section in ["eventlistener:x]\nevents=TICK_5", "fcgi-program:x]\nsocket=tcp://h:1", "group:x]\nprograms=p"]
+        {
+            let file =
+                |value| format!("[supervisord]\nenvironment=G={value}\n[program:p]\ncommand=b\n[{section}\ncommand=a");
+            let find = |config: Config| config.groups.into_iter().find(|group| group.name == "x").unwrap();
+            let [before, after] = ["one", "two"].map(|value| find(read(&file(value))));
+            assert!(!same_group(&before, &after), "{section}");
+        }
+    }
+
+    #[test]
+    fn automatic_logs_and_server_urls_compare_as_by_supervisor() {
+        let program = |more: &str| format!("[program:x]\ncommand=a\n{more}");
+        for (in_use, new, option) in [
+            ("", "stdout_logfile=/tmp/a", "stdout_logfile"),
+            ("", "stdout_logfile=NONE", "stdout_logfile"),
+            ("stderr_logfile=AUTO", "stderr_logfile=/tmp/a", "stderr_logfile"),
+            ("stderr_logfile=NONE", "stderr_logfile=/tmp/a", "stderr_logfile"),
+            ("stdout_logfile=/tmp/a", "stdout_logfile=NONE", "stdout_logfile"),
+            ("stdout_logfile=/tmp/a", "stdout_logfile=/tmp/b", "stdout_logfile"),
+            ("", "serverurl=http://127.0.0.1:8", "serverurl"),
+            ("serverurl=http://127.0.0.1:8", "", "serverurl"),
+            ("serverurl=http://127.0.0.1:8", "serverurl=auto", "serverurl"),
+            ("serverurl=", "", "serverurl"),
+            ("directory=/tmp", "directory=/tmp/", "directory"),
+        ] {
+            assert_eq!(changes(&program(in_use), &program(new)), of_x(&[option]), "{in_use} {new}");
+        }
+        for (in_use, new) in [
+            ("stdout_logfile=/tmp/a", "stdout_logfile=AUTO"),
+            ("stderr_logfile=NONE", ""),
+            ("serverurl=AUTO", ""),
+            ("", "serverurl= auto "),
+        ] {
+            assert_eq!(changes(&program(in_use), &program(new)), [], "{in_use} {new}");
+        }
+    }
+
+    #[test]
+    fn another_kind_or_other_members_are_a_change() {
+        let program = "[program:x]\ncommand=a\n";
+        let fcgi = "[fcgi-program:x]\ncommand=a\nsocket=tcp://h:1";
+        let listener = "[eventlistener:x]\ncommand=a\nevents=TICK_5\npriority=999";
+        for (in_use, new) in [(program, fcgi), (fcgi, program), (fcgi, listener), (listener, program)] {
+            assert_eq!(changes(in_use, new), [Changed::Kind], "{new}");
+        }
+        let group =
+            |programs: &str| format!("[group:x]\nprograms={programs}\n[program:p]\ncommand=a\n[program:q]\ncommand=a");
+        assert_eq!(changes(&group("p,q"), &group("q,p")), [Changed::Members]);
+    }
+}
