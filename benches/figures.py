@@ -1,4 +1,4 @@
-"""The figures: what is done, what is measured, and what was aimed at (docs/performance.md)."""
+"""The figures: how each is measured, and its target (docs/performance.md)."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 class Results:
-    """Values by figure and peer, and the table of them."""
+    """Values by figure and peer, and their table."""
 
     ROWS = [
         # figure, unit, divisor, digits, target: its text; its limits, each (peer, factor), or ("=figure", factor) for rsup's own,
@@ -129,7 +129,7 @@ def start(results, short):
 
 
 def thousand(results, short):
-    """Starts 1,000 programs; everything that is measured among 1,000 is measured there."""
+    """Starts 1,000 programs, and measures everything that needs 1,000."""
     for n in range(1 if short else 5):
         for kind in installed(Rsup, Bare, Runit, S6, Supervisord):
             if kind in (Runit, S6, Supervisord) and n >= 1:
@@ -166,7 +166,7 @@ def among_thousand(results, kind, peer, is_first):
 
 
 def kills(peer, pids, pause=0.0):
-    """Kills each of these programs; nanoseconds to the first instruction of the next one."""
+    """Kills each of these programs. Returns the nanoseconds to the first instruction of its successor."""
     for pid in pids:
         known = len(peer.marks.all())
         begin = time.monotonic_ns()
@@ -189,7 +189,7 @@ def restart(results, short):
 
 
 class InNamespace:
-    """Runs a peer as process number 1 of a PID namespace of its own."""
+    """Runs a peer as PID 1 of a new PID namespace."""
 
     def __init__(self, peer):
         peer.command = ["/usr/bin/unshare", "--pid", "--fork", "--kill-child", *peer.command]
@@ -226,7 +226,7 @@ def orphans(results, short):
 
 
 def settle(pids):
-    """Waits until these have had nothing to do for a while."""
+    """Waits until these processes have been idle for a while."""
     while True:
         before = cpu(pids)
         time.sleep(1.2)
@@ -335,7 +335,7 @@ class Canned(Peer):
 
 
 def ask(peer, method, count, gap=200, manner="new"):
-    """The median of so many calls, in nanoseconds."""
+    """The median of this many calls, in nanoseconds."""
     for _ in range(200):
         if os.path.exists(peer.socket()):
             break

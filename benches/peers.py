@@ -1,4 +1,4 @@
-"""The supervisors that are measured: how each is set up, started, watched and ended."""
+"""The supervisors that are measured: how to set up, start, watch and stop each."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _count = 0
 def ready(bare, rsup, oracle, scratch):
     global BARE, RSUP, ORACLE, SCRATCH
     BARE, RSUP, ORACLE, SCRATCH = bare, rsup, oracle, scratch
-    # Whatever a peer leaves behind becomes our child, so that it can be ended.
+    # Processes that a peer leaves behind become children of this process, so that they can be killed.
     ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
 
 
@@ -23,7 +23,7 @@ def bare(name, *words):
     return [str(BARE / name), *map(str, words)]
 
 
-# What the kernel says of a process.
+# Values of /proc for a process.
 
 
 def stat_fields(pid):
@@ -38,7 +38,7 @@ def children(pid):
 
 
 def cpu(pids):
-    """Nanoseconds on a processor."""
+    """CPU time in nanoseconds."""
     return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids)
 
 
@@ -48,7 +48,7 @@ def status(pid, key):
 
 
 def resident(pids):
-    """Bytes."""
+    """Resident memory in bytes."""
     return sum(status(pid, "VmRSS") for pid in pids) * 1024
 
 
@@ -56,7 +56,7 @@ def switches(pids):
     return sum(status(pid, "voluntary_ctxt_switches") for pid in pids)
 
 
-# What programs say: lines of "pid nanoseconds" in a file.
+# Programs write lines of "pid nanoseconds" to a file.
 
 
 class Marks:
@@ -71,7 +71,7 @@ class Marks:
         return [tuple(map(int, line.split())) for line in text.splitlines() if " " in line]
 
     def wait(self, count, seconds=120):
-        """The first lines; at least so many."""
+        """Waits for at least this many lines, and returns them."""
         end = time.monotonic() + seconds
         least = count * 4
         while time.monotonic() < end:
@@ -121,7 +121,7 @@ class Peer:
         return [pid for pid, _ in self.marks.all() if pid]
 
     def terminate(self, seconds=120):
-        """TERM; nanoseconds until the supervisor has ended."""
+        """Sends SIGTERM. Returns the nanoseconds until the supervisor has exited."""
         begin = time.monotonic_ns()
         os.kill(self.process.pid, signal.SIGTERM)
         self.process.wait(seconds)
@@ -220,7 +220,7 @@ class Supervisord(Rsup):
 
 
 class Scanned(Peer):
-    """One directory a program, and one supervising process a program under one that scans."""
+    """One directory and one supervising process for each program, under one process that scans."""
 
     def prepare(self):
         scan = self.folder / "scan"
@@ -279,12 +279,12 @@ class RunitSingle(Runit):
 
 
 def installed(*kinds):
-    """Those of these kinds that are here."""
+    """The peers of these kinds that are installed."""
     there = {"tini": shutil.which("tini"), "s6": shutil.which("s6-svscan"), "runit": shutil.which("runsvdir"), "supervisord": ORACLE}
     return [kind for kind in kinds if there.get(kind.name, True)]
 
 
-# Ending: only what this process has started, found as its descendants.
+# Stopping: only descendants of this process are killed.
 
 
 def is_alive(pid):
@@ -306,7 +306,7 @@ def end_tree(pid):
 
 
 def reap_rest(but=None):
-    """Reaps adopted children that have ended; those that Popen objects know are left to them."""
+    """Reaps adopted children. Children of Popen objects are left to those."""
     for pid in children(os.getpid()):
         if pid != but and not is_alive(pid):
             try:

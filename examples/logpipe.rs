@@ -1,7 +1,7 @@
-//! Copies its input to a log as rsup's daemon would: for measuring the log path, and for trying it as another user.
+//! Copies its input to a log as the daemon would, to measure the log path, or to test it as another user.
 //!
-//! `logpipe PATH [MAXBYTES [BACKUPS [raw|prefix]]] <input`. Says `blocked` on stderr when the log takes no more for the
-//! first time, and at the end what went wrong.
+//! `logpipe PATH [MAXBYTES [BACKUPS [raw|prefix]]] <input`. Writes `blocked` to stderr when the log first accepts no more
+//! bytes, and the errors at the end.
 #![allow(clippy::unwrap_used)]
 
 use rsup::logs::{ChildLog, Errno, Flow, Format, Limits, Sinks, Spec};
