@@ -369,7 +369,7 @@ fn what_is_no_regular_file_is_not_read() {
             continue;
         }
         assert_eq!(read(path, 0, 0), Err(tail::ReadError::Failed), "{path:?}");
-        assert_eq!(tail::tail(path, 3, 10), tail::Tail { text: String::new(), offset: 3, overflow: false });
+        assert_eq!(tail::tail(path, 3, 10), tail::TailAnswer { text: String::new(), offset: 3, overflow: false });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Capture mode and the listeners' protocol: no way of cutting the bytes makes a difference, and nothing is lost.
 
 use super::pieces;
-use rsup::events::{Capture, Deed, Events, ResultHandler};
+use rsup::events::{Capture, Events, ListenerAction, ResultHandler};
 use rsup::time::{Mono, Now};
 
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
@@ -153,30 +153,30 @@ impl Pool {
     fn happen(&mut self) -> (Vec<String>, usize) {
         self.events.notify("SUPERVISOR_STATE_CHANGE_RUNNING", &|_| String::new(), b"");
         self.notified += 1;
-        self.deeds()
+        self.actions()
     }
 
     /// What is said of these pieces, and how many events are sent after them.
     fn hear(&mut self, pieces: &[&[u8]]) -> (Vec<String>, usize) {
         // Else a cut behind READY would let an event in.
         self.events.set_running(1, false);
-        pieces.iter().for_each(|piece| self.events.hear(1, piece));
+        pieces.iter().for_each(|piece| self.events.receive(1, piece));
         self.events.set_running(1, true);
         // Rejections hold the next event back for a while.
         self.now.mono = Mono(self.now.mono.0 + 2_000_000_000);
         self.events.on_time(self.now);
-        self.deeds()
+        self.actions()
     }
 
-    fn deeds(&mut self) -> (Vec<String>, usize) {
+    fn actions(&mut self) -> (Vec<String>, usize) {
         let (mut log, mut sent) = (Vec::new(), 0);
-        while let Some(deed) = self.events.next_deed() {
-            match deed {
-                Deed::Print(output) => panic!("only the other handler prints: {output:?}"),
-                Deed::Send(..) => sent += 1,
-                Deed::Debug(line) => log.push(format!("debug {line}")),
-                Deed::Warn(line) => log.push(format!("warn {line}")),
-                Deed::Error(line) => log.push(format!("error {line}")),
+        while let Some(action) = self.events.next_action() {
+            match action {
+                ListenerAction::Print(output) => panic!("only the other handler prints: {output:?}"),
+                ListenerAction::Send(..) => sent += 1,
+                ListenerAction::Debug(line) => log.push(format!("debug {line}")),
+                ListenerAction::Warn(line) => log.push(format!("warn {line}")),
+                ListenerAction::Error(line) => log.push(format!("error {line}")),
             }
         }
         let count = |start: &str| log.iter().filter(|line| line.starts_with(start)).count();

@@ -102,7 +102,7 @@ impl Host for Daemon {
     }
 
     fn send_remote_event(&mut self, kind: &str, data: &str) {
-        self.tell_of_remote(kind, data);
+        self.notify_remote(kind, data);
     }
 }
 

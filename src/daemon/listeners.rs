@@ -1,4 +1,4 @@
-//! What event listeners are told, and what they say: between the brain, the programs' output, and [`crate::events`].
+//! Event listeners: turns state changes and output into events, and carries out what [`crate::events`] decides.
 
 use super::Daemon;
 use super::pipes::{Heard, What};
@@ -6,15 +6,15 @@ use super::token::ChildId;
 use crate::config::model::{GroupConfig, GroupKind, LogLevel};
 use crate::config::options::STDOUT_HANDLER;
 use crate::config::values::repr;
-use crate::events::{Deed, ResultHandler, python_bytes, text_of};
+use crate::events::{ListenerAction, ResultHandler, python_bytes, text_of};
 use crate::rpc::Channel;
 use crate::supervision::process::State;
 use crate::supervision::{Change, Mood, ProcId};
 use crate::sys::errno;
 
 impl Daemon {
-    /// A group has come into use, or has gone.
-    pub(super) fn tell_of_group(&mut self, group: &GroupConfig, is_added: bool) {
+    /// Reports that a group was added or removed; a group of listeners is a pool.
+    pub(super) fn notify_group(&mut self, group: &GroupConfig, is_added: bool) {
         if let (GroupKind::Listeners(pool), true) = (&group.kind, is_added) {
             let names = group.processes.iter().map(|process| process.name.clone());
             let members = names.filter_map(|name| Some((self.supervision.find(&group.name, &name)?, name))).collect();
@@ -27,15 +27,15 @@ impl Daemon {
         self.events.notify(name, &|_| group.name.clone(), b"");
     }
 
-    /// The supervisor's own state is another now.
-    pub(super) fn tell_of_mood(&mut self, mood: Mood) {
+    /// Reports the supervisor's new state.
+    pub(super) fn notify_supervisor_state(&mut self, mood: Mood) {
         let is_up = mood == Mood::Running;
         let name = if is_up { "SUPERVISOR_STATE_CHANGE_RUNNING" } else { "SUPERVISOR_STATE_CHANGE_STOPPING" };
         self.events.notify(name, &|_| String::new(), b"");
     }
 
-    /// A process's state is another now.
-    pub(super) fn tell_of_change(&mut self, id: ProcId, change: Change) {
+    /// Reports a process's new state.
+    pub(super) fn notify_process_state(&mut self, id: ProcId, change: Change) {
         if self.events.is_idle() {
             return;
         }
@@ -52,24 +52,24 @@ impl Daemon {
         self.events.set_running(id, change.to == State::Running);
     }
 
-    /// A client has something to say.
-    pub(super) fn tell_of_remote(&mut self, kind: &str, data: &str) {
+    /// Reports a `sendRemoteCommEvent` of a client.
+    pub(super) fn notify_remote(&mut self, kind: &str, data: &str) {
         self.events.notify("REMOTE_COMMUNICATION", &|_| kind.to_owned(), data.as_bytes());
     }
 
-    /// What programs have written goes to those who want to know of it.
-    pub(super) fn hear(&mut self) {
+    /// Hands what programs have written to listeners and to the debug log.
+    pub(super) fn handle_output(&mut self) {
         let observed = self.children.observed();
         let (all, warnings) = (std::mem::take(&mut observed.heard), std::mem::take(&mut observed.warnings));
-        for heard in all {
-            self.hear_one(&heard);
+        for output in all {
+            self.handle_one(&output);
         }
         for line in warnings {
             self.log(LogLevel::Warn, &line);
         }
     }
 
-    fn hear_one(&mut self, Heard { id, pid, channel, what, bytes }: &Heard) {
+    fn handle_one(&mut self, Heard { id, pid, channel, what, bytes }: &Heard) {
         let Some(process) = self.supervision.process(*id) else { return };
         let (name, group) = (process.config.name.clone(), process.group.name.clone());
         let channel_name = channel.name();
@@ -89,7 +89,7 @@ impl Daemon {
             _ => pid.to_string(),
         };
         let event = match (what, channel) {
-            (What::Protocol, _) => return self.events.hear(*id, bytes),
+            (What::Protocol, _) => return self.events.receive(*id, bytes),
             (What::Output { has_events: false }, _) => return,
             (What::Output { .. }, Channel::Stdout) => "PROCESS_LOG_STDOUT",
             (What::Output { .. }, Channel::Stderr) => "PROCESS_LOG_STDERR",
@@ -101,14 +101,14 @@ impl Daemon {
 
     /// Carries out what the pools have decided.
     pub(super) fn serve_listeners(&mut self) {
-        while let Some(deed) = self.events.next_deed() {
-            match deed {
-                Deed::Send(id, event) => {
+        while let Some(action) = self.events.next_action() {
+            match action {
+                ListenerAction::Send(id, event) => {
                     if self.children.send(ChildId::program(id), &event, &self.poll, self.now).is_err() {
                         self.events.refused(id);
                     }
                 }
-                Deed::Print(output) => {
+                ListenerAction::Print(output) => {
                     let label = format!("{} {}", output.process, output.channel);
                     let printed = self.labelled.write(&label, &output.bytes, &mut self.sinks, self.now);
                     if let Err(errno) = printed {
@@ -119,9 +119,9 @@ impl Daemon {
                         );
                     }
                 }
-                Deed::Debug(line) => self.log(LogLevel::Debug, &line),
-                Deed::Warn(line) => self.log(LogLevel::Warn, &line),
-                Deed::Error(line) => self.log(LogLevel::Error, &line),
+                ListenerAction::Debug(line) => self.log(LogLevel::Debug, &line),
+                ListenerAction::Warn(line) => self.log(LogLevel::Warn, &line),
+                ListenerAction::Error(line) => self.log(LogLevel::Error, &line),
             }
         }
     }

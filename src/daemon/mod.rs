@@ -239,7 +239,7 @@ impl Daemon {
                 }
             }
             self.serve_listeners();
-            if !self.supervision.waits_for_listeners() || self.events.is_anything_unheard() {
+            if !self.supervision.waits_for_listeners() || self.events.has_undelivered() {
                 return;
             }
             self.supervision.handle(Input::Heard, self.now);
@@ -271,11 +271,11 @@ impl Daemon {
                 None
             }
             Effect::Became(id, change) => {
-                self.tell_of_change(id, change);
+                self.notify_process_state(id, change);
                 None
             }
             Effect::Mood(mood) => {
-                self.tell_of_mood(mood);
+                self.notify_supervisor_state(mood);
                 None
             }
             Effect::Added(ids) => {
@@ -284,7 +284,7 @@ impl Daemon {
                 None
             }
             Effect::Group(group, is_added) => {
-                self.tell_of_group(&group, is_added);
+                self.notify_group(&group, is_added);
                 None
             }
             Effect::Removed(ids) => {
@@ -399,14 +399,14 @@ impl Daemon {
             Token::Signals => self.take_signals(),
             Token::Stdout(_) | Token::Stderr(_) | Token::Orphaned(_) => {
                 self.children.read(token, &mut io!(self));
-                self.hear();
+                self.handle_output();
             }
             Token::Stdin(id) => drop(self.children.flush_stdin(id, &self.poll, self.now)),
             Token::Stream(n) => {
                 for token in self.sinks.flush(SinkId(n), self.now).into_iter().filter_map(Token::decode) {
                     self.children.resume(token, &mut io!(self));
                 }
-                self.hear();
+                self.handle_output();
             }
             Token::Listener(n) => self.with_server(move |server, daemon| server.accept(n, daemon.now)),
             Token::Connection(n) => self.with_server(move |server, daemon| server.serve(n, ready, daemon)),
@@ -481,7 +481,7 @@ impl Daemon {
                 continue;
             };
             self.children.finish_child(death.pid, &mut io!(self));
-            self.hear();
+            self.handle_output();
             match id.role {
                 Role::Program => {
                     self.supervision.handle(Input::Exited(id.process, death.exit, death.remains), self.now);

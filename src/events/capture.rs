@@ -1,4 +1,4 @@
-//! Capture mode: what a program writes between two tokens is for listeners, not for its log (census §6.6).
+//! Capture mode: bytes that a program writes between two tokens go to listeners, not to its log (census §6.6).
 
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
 const END: &[u8] = b"<!--XSUPERVISOR:END-->";
@@ -18,7 +18,7 @@ pub struct Capture {
 pub struct Piece {
     /// May be empty.
     pub text: Vec<u8>,
-    /// It stood between the tokens: `keep` it.
+    /// It is from between the tokens: `keep` it.
     pub is_inside: bool,
     /// The closing token followed: `take` all that was kept.
     pub is_last: bool,
@@ -62,7 +62,7 @@ impl Capture {
         if self.is_inside { Vec::new() } else { held }
     }
 
-    /// Adds text from between the tokens. Supervisor's rule for what is too much: as much as comes is dropped at the beginning.
+    /// Adds text from between the tokens. Supervisor's rule for too much text: the oldest bytes are dropped, as many as are added.
     pub fn keep(&mut self, text: &[u8]) {
         if self.captured.len().saturating_add(text.len()) > self.max_bytes {
             self.captured.drain(..text.len().min(self.captured.len()));
@@ -70,7 +70,7 @@ impl Capture {
         self.captured.extend_from_slice(text);
     }
 
-    /// All that was kept.
+    /// Takes all kept text.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.captured)
     }

@@ -1,4 +1,4 @@
-//! One listener's side of the protocol: what it says on its stdout, however it is cut (census §9.4).
+//! The protocol of one listener: what the bytes on its stdout mean, however they are cut (census §9.4).
 //!
 //! ```text
 //! ACKNOWLEDGED ── READY\n ──► READY ── an event is sent ──► BUSY ── RESULT 2\nOK ──► ACKNOWLEDGED
@@ -10,13 +10,13 @@ use super::handler::{Output, ResultHandler, Verdict};
 /// What a listener is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
-    /// It has yet to say READY.
+    /// It has not written READY yet.
     Acknowledged,
     /// It waits for an event.
     Ready,
     /// It has one.
     Busy,
-    /// It broke the protocol: nothing it says counts any more.
+    /// It broke the protocol: its output is ignored.
     Unknown,
 }
 
@@ -31,9 +31,9 @@ impl State {
     }
 }
 
-/// What it has said, in order.
+/// What was found in its output, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ProtocolEvent {
     /// Its result is good.
     Processed,
     /// Its result is not.
@@ -43,12 +43,12 @@ pub(super) enum Said {
     /// The result handler cannot read its result.
     Unreadable,
     /// This line should have been a result's first.
-    NoResult(Vec<u8>),
+    BadResultLine(Vec<u8>),
     /// Its state changed.
-    Became(State, State),
+    StateChanged(State, State),
 }
 
-/// A listener's state, and what of its words has no meaning yet.
+/// A listener's state, and output that is not complete yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
     pub(super) state: State,
@@ -69,7 +69,7 @@ struct Echo {
 }
 
 const READY: &[u8] = b"READY\n";
-/// The length of `RESULT `: what stands there is not looked at, as under Supervisor.
+/// The length of `RESULT `. These bytes are not checked, as under Supervisor.
 const RESULT_BYTES: usize = 7;
 /// A line of a result is not longer than this.
 const LINE_MAX_BYTES: usize = 64 * 1024;
@@ -98,36 +98,36 @@ impl Listener {
         self.echo.filter(|echo| echo.characters == length).map_or(length, |echo| echo.bytes)
     }
 
-    /// Takes what it has written.
-    pub(super) fn hear(&mut self, mut bytes: &[u8], said: &mut Vec<Said>) {
+    /// Takes output of the listener; `found` gets what it means.
+    pub(super) fn receive(&mut self, mut bytes: &[u8], found: &mut Vec<ProtocolEvent>) {
         while !bytes.is_empty() {
             bytes = match (self.state, self.missing) {
                 (State::Unknown, _) => return,
-                (State::Ready, _) => return self.go(State::Unknown, said),
-                (State::Acknowledged, _) => self.hear_ready(bytes, said),
-                (State::Busy, None) => self.hear_line(bytes, said),
-                (State::Busy, Some(missing)) => self.hear_body(missing, bytes, said),
+                (State::Ready, _) => return self.go(State::Unknown, found),
+                (State::Acknowledged, _) => self.take_ready(bytes, found),
+                (State::Busy, None) => self.take_line(bytes, found),
+                (State::Busy, Some(missing)) => self.take_body(missing, bytes, found),
             };
         }
     }
 
-    fn go(&mut self, to: State, said: &mut Vec<Said>) {
-        said.push(Said::Became(self.state, to));
+    fn go(&mut self, to: State, found: &mut Vec<ProtocolEvent>) {
+        found.push(ProtocolEvent::StateChanged(self.state, to));
         *self = Self { state: to, ..Self::new(self.handler) };
     }
 
-    fn hear_ready<'b>(&mut self, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
+    fn take_ready<'b>(&mut self, bytes: &'b [u8], found: &mut Vec<ProtocolEvent>) -> &'b [u8] {
         let wanted = READY.len().saturating_sub(self.pending.len()).min(bytes.len());
         let (head, rest) = bytes.split_at_checked(wanted).unwrap_or_default();
         self.pending.extend_from_slice(head);
         if self.pending.len() == READY.len() {
             let is_ready = self.pending == READY;
-            self.go(if is_ready { State::Ready } else { State::Unknown }, said);
+            self.go(if is_ready { State::Ready } else { State::Unknown }, found);
         }
         rest
     }
 
-    fn hear_line<'b>(&mut self, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
+    fn take_line<'b>(&mut self, bytes: &'b [u8], found: &mut Vec<ProtocolEvent>) -> &'b [u8] {
         let room = LINE_MAX_BYTES.saturating_sub(self.pending.len()).min(bytes.len());
         let end = memchr::memchr(b'\n', bytes.get(..room).unwrap_or_default());
         let (head, rest) = bytes.split_at_checked(end.unwrap_or(room)).unwrap_or_default();
@@ -140,18 +140,18 @@ impl Listener {
                 self.pending.clear();
                 self.missing = Some(self.result_bytes(length));
                 if length == 0 {
-                    self.decide(said);
+                    self.decide(found);
                 }
             }
             _ => {
-                said.push(Said::NoResult(std::mem::take(&mut self.pending)));
-                self.go(State::Unknown, said);
+                found.push(ProtocolEvent::BadResultLine(std::mem::take(&mut self.pending)));
+                self.go(State::Unknown, found);
             }
         }
         rest.get(1..).unwrap_or_default()
     }
 
-    fn hear_body<'b>(&mut self, missing: u64, bytes: &'b [u8], said: &mut Vec<Said>) -> &'b [u8] {
+    fn take_body<'b>(&mut self, missing: u64, bytes: &'b [u8], found: &mut Vec<ProtocolEvent>) -> &'b [u8] {
         let taken = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
         let (head, rest) = bytes.split_at_checked(taken).unwrap_or_default();
         let wanted = self.handler.wanted_bytes().saturating_sub(self.pending.len()).min(head.len());
@@ -159,20 +159,20 @@ impl Listener {
         let left = missing.saturating_sub(taken as u64);
         self.missing = Some(left);
         if left == 0 {
-            self.decide(said);
+            self.decide(found);
         }
         rest
     }
 
-    fn decide(&mut self, said: &mut Vec<Said>) {
+    fn decide(&mut self, found: &mut Vec<ProtocolEvent>) {
         let (word, state) = match self.handler.judge(&self.pending) {
-            Verdict::Processed => (Said::Processed, State::Acknowledged),
-            Verdict::Rejected => (Said::Rejected, State::Acknowledged),
-            Verdict::Print(output) => (Said::Output(output), State::Acknowledged),
-            Verdict::Failed => (Said::Unreadable, State::Unknown),
+            Verdict::Processed => (ProtocolEvent::Processed, State::Acknowledged),
+            Verdict::Rejected => (ProtocolEvent::Rejected, State::Acknowledged),
+            Verdict::Print(output) => (ProtocolEvent::Output(output), State::Acknowledged),
+            Verdict::Failed => (ProtocolEvent::Unreadable, State::Unknown),
         };
-        said.push(word);
-        self.go(state, said);
+        found.push(word);
+        self.go(state, found);
     }
 }
 
@@ -191,25 +191,27 @@ mod tests {
     const EVENT: &[u8] = b"<event>";
 
     /// Feeds pieces; `EVENT` stands for an event that is sent if it is READY.
-    fn tell(pieces: &[&[u8]]) -> (Listener, Vec<Said>) {
-        let (mut listener, mut said) = (Listener::default(), Vec::new());
+    fn tell(pieces: &[&[u8]]) -> (Listener, Vec<ProtocolEvent>) {
+        let (mut listener, mut found) = (Listener::default(), Vec::new());
         for piece in pieces {
             if *piece != EVENT {
-                listener.hear(piece, &mut said);
+                listener.receive(piece, &mut found);
             } else if listener.state == State::Ready {
                 listener.sent("");
             }
         }
-        (listener, said)
+        (listener, found)
     }
 
     #[test]
     fn the_protocol_goes_round() {
         use State::*;
-        let (listener, said) = tell(&[b"READY\n", EVENT, b"RESULT 2\nOKREADY\n", EVENT, b"RESULT 4\nFAIL"]);
+        let (listener, found) = tell(&[b"READY\n", EVENT, b"RESULT 2\nOKREADY\n", EVENT, b"RESULT 4\nFAIL"]);
         assert_eq!(listener, Listener::default());
-        let round = |end: Said| [Said::Became(Acknowledged, Ready), end, Said::Became(Busy, Acknowledged)];
-        assert_eq!(said, [round(Said::Processed), round(Said::Rejected)].concat());
+        let round = |end: ProtocolEvent| {
+            [ProtocolEvent::StateChanged(Acknowledged, Ready), end, ProtocolEvent::StateChanged(Busy, Acknowledged)]
+        };
+        assert_eq!(found, [round(ProtocolEvent::Processed), round(ProtocolEvent::Rejected)].concat());
     }
 
     #[test]
@@ -217,17 +219,17 @@ mod tests {
         let state = |pieces: &[&[u8]]| tell(pieces).0.state;
         assert_eq!(state(&[b"READ"]), State::Acknowledged);
         assert_eq!(state(&[b"hello\n"]), State::Unknown);
-        assert_eq!(state(&[b"READY\nREADY\n"]), State::Unknown, "READY is the word of whom waits for an event");
+        assert_eq!(state(&[b"READY\nREADY\n"]), State::Unknown, "READY while READY breaks the protocol");
         assert_eq!(state(&[b"READY\n", EVENT, b"anything 2\n"]), State::Unknown);
         // The first seven bytes are not looked at; a length may have blanks.
         assert_eq!(state(&[b"READY\n", EVENT, b"ANYTHIN 2 \nOK"]), State::Acknowledged);
         // A result without a body is decided at once.
-        assert_eq!(tell(&[b"READY\n", EVENT, b"RESULT 0\n"]).1[1], Said::Rejected);
+        assert_eq!(tell(&[b"READY\n", EVENT, b"RESULT 0\n"]).1[1], ProtocolEvent::Rejected);
         for line in ["RESULT x", "RESULT ", "", "RESULT -1", "RESULT 99999999999999999999"] {
-            let (_, said) = tell(&[b"READY\n", EVENT, line.as_bytes(), b"\nREADY\n"]);
-            assert_eq!(said[1], Said::NoResult(line.into()), "{line}");
-            assert_eq!(said[2], Said::Became(State::Busy, State::Unknown));
-            assert_eq!(said.len(), 3);
+            let (_, found) = tell(&[b"READY\n", EVENT, line.as_bytes(), b"\nREADY\n"]);
+            assert_eq!(found[1], ProtocolEvent::BadResultLine(line.into()), "{line}");
+            assert_eq!(found[2], ProtocolEvent::StateChanged(State::Busy, State::Unknown));
+            assert_eq!(found.len(), 3);
         }
         // A line may be long.
         let long = [b"RESULT ", &*vec![b' '; 60_000], b"2\nOK"].concat();
@@ -245,13 +247,13 @@ mod tests {
         let announced = [payload.chars().count(), payload.len()];
         for length in announced {
             let mut listener = Listener::new(ResultHandler::Stdout);
-            let mut said = Vec::new();
-            listener.hear(READY, &mut said);
+            let mut found = Vec::new();
+            listener.receive(READY, &mut found);
             listener.sent(payload);
-            listener.hear(format!("RESULT {length}\n{payload}READY\n").as_bytes(), &mut said);
+            listener.receive(format!("RESULT {length}\n{payload}READY\n").as_bytes(), &mut found);
             let bytes = "ä€😀\n".as_bytes().to_vec();
             let output = Output { process: "x".into(), channel: "stdout".into(), bytes };
-            assert_eq!(said[1], Said::Output(output), "{length}");
+            assert_eq!(found[1], ProtocolEvent::Output(output), "{length}");
             assert_eq!(listener.state, State::Ready);
         }
     }
@@ -259,11 +261,11 @@ mod tests {
     #[test]
     fn a_result_that_its_handler_cannot_read_ends_the_protocol() {
         let mut listener = Listener::new(ResultHandler::Stdout);
-        let mut said = Vec::new();
-        listener.hear(READY, &mut said);
+        let mut found = Vec::new();
+        listener.receive(READY, &mut found);
         listener.sent("x");
-        listener.hear(b"RESULT 2\nOK", &mut said);
-        assert_eq!(said[1..], [Said::Unreadable, Said::Became(State::Busy, State::Unknown)]);
+        listener.receive(b"RESULT 2\nOK", &mut found);
+        assert_eq!(found[1..], [ProtocolEvent::Unreadable, ProtocolEvent::StateChanged(State::Busy, State::Unknown)]);
     }
 
     /// All that can be reached with a small alphabet: nothing is forgotten, nothing grows.
@@ -279,19 +281,20 @@ mod tests {
                 continue;
             }
             for word in words {
-                let (mut next, mut said) = (listener.clone(), Vec::new());
+                let (mut next, mut found) = (listener.clone(), Vec::new());
                 if word != EVENT {
-                    next.hear(word, &mut said);
+                    next.receive(word, &mut found);
                 } else if next.state == State::Ready {
                     next.sent("");
                 }
-                let results = said.iter().filter(|said| !matches!(said, Said::Became(..))).count();
-                let left_busy = said.iter().filter(|said| matches!(said, Said::Became(State::Busy, _))).count();
+                let results = found.iter().filter(|found| !matches!(found, ProtocolEvent::StateChanged(..))).count();
+                let left_busy =
+                    found.iter().filter(|found| matches!(found, ProtocolEvent::StateChanged(State::Busy, _))).count();
                 assert_eq!(results, left_busy, "each event has one result: {listener:?} {word:?}");
                 assert!(next.state == State::Busy || next.missing.is_none());
                 assert!(next.state == State::Acknowledged || next.state == State::Busy || next.pending.is_empty());
-                changes.extend(said.iter().filter_map(|said| match said {
-                    Said::Became(from, to) => Some((*from, *to)),
+                changes.extend(found.iter().filter_map(|found| match found {
+                    ProtocolEvent::StateChanged(from, to) => Some((*from, *to)),
                     _ => None,
                 }));
                 todo.push(next);
@@ -315,17 +318,17 @@ mod tests {
             let (mut whole, mut cut) = (Listener::default(), Listener::default());
             for state in [State::Acknowledged, State::Busy] {
                 (whole.state, cut.state) = (state, state);
-                let (mut said, mut said_cut) = (Vec::new(), Vec::new());
-                whole.hear(&bytes, &mut said);
+                let (mut found, mut said_cut) = (Vec::new(), Vec::new());
+                whole.receive(&bytes, &mut found);
                 let mut rest = &bytes[..];
                 for at in &cuts {
                     let (head, tail) = rest.split_at(at % (rest.len() + 1));
-                    cut.hear(head, &mut said_cut);
+                    cut.receive(head, &mut said_cut);
                     rest = tail;
                 }
-                cut.hear(rest, &mut said_cut);
+                cut.receive(rest, &mut said_cut);
                 prop_assert_eq!(&whole, &cut);
-                prop_assert_eq!(said, said_cut);
+                prop_assert_eq!(found, said_cut);
                 (whole, cut) = (Listener::default(), Listener::default());
             }
         }

@@ -1,11 +1,11 @@
-//! Events and who hears them (census §9): types and payloads, capture mode, the listener protocol, pools with buffers.
+//! Events and their listeners (census §9): types and payloads, capture mode, the listener protocol, pools with buffers.
 //!
 //! ```text
-//! what happened ─► types: name, payload ─► Events: a buffer for each pool ─► Deed::Send, to a listener that is READY
+//! what happened ─► types: name, payload ─► Events: a buffer for each pool ─► ListenerAction::Send, to a listener that is READY
 //! a program's output ─► Capture ─► what is between the tokens              its stdout ─► Listener: READY, RESULT …
 //! ```
 //!
-//! Pure: no clock, no descriptor. The daemon moves the bytes and carries out the [`Deed`]s.
+//! Pure: no clock, no descriptor. The daemon moves the bytes and carries out the [`ListenerAction`]s.
 #![forbid(unsafe_code)]
 
 mod capture;
@@ -16,5 +16,5 @@ mod types;
 
 pub use capture::{Capture, Piece};
 pub use handler::{Output, ResultHandler};
-pub use pools::{Deed, Events};
+pub use pools::{Events, ListenerAction};
 pub use types::{TYPES, Type, names, python_bytes, text_of};

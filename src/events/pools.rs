@@ -1,7 +1,7 @@
-//! Pools of listeners: who subscribes to what, the buffers, the serials, and who gets which event when.
+//! Pools of listeners: subscriptions, buffers and serial numbers; decides which listener gets which event, and when.
 
 use super::handler::{Output, ResultHandler};
-use super::listener::{Listener, Said, State};
+use super::listener::{Listener, ProtocolEvent, State};
 use super::types::{Type, text_of};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// The daemon's number of a process.
 type Id = u32;
 
-/// What the daemon is to do.
+/// What the daemon has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum ListenerAction {
     /// Write this to the stdin of a listener, whatever its length; if that is closed, say so by [`Events::refused`].
     Send(Id, Vec<u8>),
     /// Print this on stdout.
@@ -26,7 +26,7 @@ pub enum Deed {
     Error(String),
 }
 
-/// Every pool of listeners, and what waits for them.
+/// Every pool of listeners, and the actions that wait for the daemon.
 #[derive(Debug, Default)]
 pub struct Events {
     /// `[supervisord] identifier`, for the header.
@@ -34,8 +34,8 @@ pub struct Events {
     /// The next event's; counts on through reloads.
     serial: u64,
     pools: Vec<Pool>,
-    deeds: VecDeque<Deed>,
-    /// For each TICK type somebody subscribes to: its period in seconds, and the last one told.
+    actions: VecDeque<ListenerAction>,
+    /// For each TICK type with a subscriber: its period in seconds, and the last one sent.
     ticks: Vec<(&'static Type, i64, i64)>,
     now: Now,
 }
@@ -46,7 +46,7 @@ struct Pool {
     name: String,
     types: Vec<String>,
     buffer_size: usize,
-    buffer: VecDeque<Sent>,
+    buffer: VecDeque<QueuedEvent>,
     serial: u64,
     members: Vec<Member>,
     /// How many events were thrown away.
@@ -64,16 +64,16 @@ struct Member {
     id: Id,
     name: String,
     is_running: bool,
-    /// It has closed its stdin.
-    is_deaf: bool,
+    /// It gets no more events.
+    has_closed_stdin: bool,
     listener: Listener,
-    /// What it is busy with.
-    event: Option<Sent>,
+    /// The event that it has.
+    event: Option<QueuedEvent>,
 }
 
 /// An event in a pool.
 #[derive(Debug, Clone)]
-struct Sent {
+struct QueuedEvent {
     event: Rc<Event>,
     poolserial: u64,
 }
@@ -92,7 +92,7 @@ const TICKS: [(&str, i64); 3] = [("TICK_5", 5), ("TICK_60", 60), ("TICK_3600", 3
 const HOLD: Duration = Duration::from_secs(1);
 
 impl Events {
-    /// Forgets every pool: a configuration begins.
+    /// Removes every pool: a new configuration is in force.
     pub fn begin(&mut self, identifier: &str, now: Now) {
         self.ticks.clear();
         while let Some(pool) = self.pools.first().map(|pool| pool.name.clone()) {
@@ -102,7 +102,7 @@ impl Events {
         self.now = now;
     }
 
-    /// Puts a pool into use; its members are in configuration order.
+    /// Adds a pool. `members` are in the order of the configuration.
     pub fn add_pool(
         &mut self,
         name: &str,
@@ -115,7 +115,7 @@ impl Events {
             id,
             name,
             is_running: false,
-            is_deaf: false,
+            has_closed_stdin: false,
             listener: Listener::new(handler),
             event: None,
         };
@@ -131,68 +131,68 @@ impl Events {
             handler,
             hold_until: Mono::default(),
         });
-        self.note_ticks();
+        self.update_ticks();
     }
 
-    /// Takes a pool out of use, and says what it has missed.
+    /// Removes a pool, and logs how many events it has missed.
     pub fn remove_pool(&mut self, name: &str) {
         let Some(place) = self.pools.iter().position(|pool| pool.name == name) else { return };
         let pool = self.pools.remove(place);
         if pool.discarded > 0 {
             let line = format!("pool {name} has missed {} events: its buffer was full", pool.discarded);
-            self.deeds.push_back(Deed::Warn(line));
+            self.actions.push_back(ListenerAction::Warn(line));
         }
-        self.note_ticks();
+        self.update_ticks();
     }
 
-    /// Periods that somebody has begun to hear begin now; the others go on.
-    fn note_ticks(&mut self) {
+    /// Starts the periods of newly subscribed TICK types now; the others go on.
+    fn update_ticks(&mut self) {
         let before = std::mem::take(&mut self.ticks);
         for (name, period) in TICKS {
-            let Some(kind) = Type::named(name).filter(|kind| self.is_heard(kind)) else { continue };
+            let Some(kind) = Type::named(name).filter(|kind| self.has_subscriber(kind)) else { continue };
             let last = before.iter().find(|(_, of, _)| *of == period);
             self.ticks.push((kind, period, last.map_or_else(|| slice(self.now.wall, period), |(_, _, last)| *last)));
         }
     }
 
-    /// Whether there is nobody to hear anything.
+    /// Whether there is no pool, so that no event needs to be made.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pools.is_empty()
     }
 
-    /// Whether a listener has an event in hand, or one waits that a listener may still ask for.
+    /// Whether a listener is processing an event, or one is buffered that a listener may still ask for.
     #[must_use]
-    pub fn is_anything_unheard(&self) -> bool {
+    pub fn has_undelivered(&self) -> bool {
         self.pools.iter().any(|pool| {
             pool.members.iter().filter(|member| member.is_running).any(|member| {
-                let may_ask = !member.is_deaf && member.listener.state != State::Unknown;
+                let may_ask = !member.has_closed_stdin && member.listener.state != State::Unknown;
                 member.event.is_some() || (may_ask && !pool.buffer.is_empty())
             })
         })
     }
 
-    fn is_heard(&self, kind: &Type) -> bool {
-        self.pools.iter().any(|pool| pool.hears(kind))
+    fn has_subscriber(&self, kind: &Type) -> bool {
+        self.pools.iter().any(|pool| pool.subscribes_to(kind))
     }
 
-    /// Something has happened: its type's name, the values of the payload's fields, and what was said.
+    /// Buffers an event of the type `name` in each pool that subscribes to it. `value` gives the fields of its payload.
     pub fn notify(&mut self, name: &str, value: &dyn Fn(&str) -> String, data: &[u8]) {
-        let Some(kind) = Type::named(name).filter(|kind| self.is_heard(kind)) else { return };
+        let Some(kind) = Type::named(name).filter(|kind| self.has_subscriber(kind)) else { return };
         let event = Rc::new(Event { kind, serial: self.serial, payload: kind.payload(value, data) });
         self.serial = self.serial.wrapping_add(1);
-        for pool in self.pools.iter_mut().filter(|pool| pool.hears(kind)) {
+        for pool in self.pools.iter_mut().filter(|pool| pool.subscribes_to(kind)) {
             let poolserial = pool.serial;
             pool.serial = pool.serial.wrapping_add(1);
-            pool.make_room(&mut self.deeds);
-            pool.buffer.push_back(Sent { event: Rc::clone(&event), poolserial });
-            pool.dispatch(&self.identifier, self.now.mono, &mut self.deeds);
+            pool.make_room(&mut self.actions);
+            pool.buffer.push_back(QueuedEvent { event: Rc::clone(&event), poolserial });
+            pool.dispatch(&self.identifier, self.now.mono, &mut self.actions);
         }
     }
 
-    /// The next thing to do.
-    pub fn next_deed(&mut self) -> Option<Deed> {
-        self.deeds.pop_front()
+    /// The next action.
+    pub fn next_action(&mut self) -> Option<ListenerAction> {
+        self.actions.pop_front()
     }
 
     /// Whether this process is a listener.
@@ -201,16 +201,16 @@ impl Events {
         self.pools.iter().flat_map(|pool| &pool.members).any(|member| member.id == id)
     }
 
-    fn with_member(&mut self, id: Id, act: impl FnOnce(&mut Pool, usize, &mut VecDeque<Deed>)) {
+    fn with_member(&mut self, id: Id, act: impl FnOnce(&mut Pool, usize, &mut VecDeque<ListenerAction>)) {
         for pool in &mut self.pools {
             if let Some(place) = pool.members.iter().position(|member| member.id == id) {
-                act(pool, place, &mut self.deeds);
-                return pool.dispatch(&self.identifier, self.now.mono, &mut self.deeds);
+                act(pool, place, &mut self.actions);
+                return pool.dispatch(&self.identifier, self.now.mono, &mut self.actions);
             }
         }
     }
 
-    /// A listener is RUNNING now, or not any more.
+    /// A listener has entered or left RUNNING.
     pub fn set_running(&mut self, id: Id, is_running: bool) {
         self.with_member(id, |pool, place, _| {
             if let Some(member) = pool.members.get_mut(place) {
@@ -219,24 +219,24 @@ impl Events {
         });
     }
 
-    /// A listener's process has ended, or a new one begins: it has said nothing yet, and what it had in hand is free.
+    /// A listener's process has ended or starts anew: its protocol state is reset, and its event returns to the buffer.
     pub fn restarted(&mut self, id: Id) {
-        self.with_member(id, |pool, place, deeds| {
+        self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };
-            (member.listener, member.is_deaf) = (Listener::new(pool.handler), false);
+            (member.listener, member.has_closed_stdin) = (Listener::new(pool.handler), false);
             if let Some(event) = member.event.take() {
-                pool.put_back(event, deeds);
+                pool.put_back(event, actions);
             }
         });
     }
 
-    /// A listener has closed its stdin: what was sent goes to another.
+    /// A listener has closed its stdin: the event that was sent to it returns to the buffer.
     pub fn refused(&mut self, id: Id) {
-        self.with_member(id, |pool, place, deeds| {
+        self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };
-            (member.listener.state, member.is_deaf) = (State::Ready, true);
+            (member.listener.state, member.has_closed_stdin) = (State::Ready, true);
             let Some(event) = member.event.take() else { return };
-            deeds.push_back(Deed::Debug(format!(
+            actions.push_back(ListenerAction::Debug(format!(
                 "epipe occurred while sending event {} to listener {}, listener state unchanged",
                 event.event.serial, member.name
             )));
@@ -245,9 +245,9 @@ impl Events {
     }
 
     /// A listener has written this to its stdout.
-    pub fn hear(&mut self, id: Id, bytes: &[u8]) {
+    pub fn receive(&mut self, id: Id, bytes: &[u8]) {
         let now = self.now.mono;
-        self.with_member(id, |pool, place, deeds| pool.hear(place, bytes, now, deeds));
+        self.with_member(id, |pool, place, actions| pool.receive(place, bytes, now, actions));
     }
 
     /// Time has passed.
@@ -262,11 +262,11 @@ impl Events {
             }
         }
         for pool in &mut self.pools {
-            pool.dispatch(&self.identifier, now.mono, &mut self.deeds);
+            pool.dispatch(&self.identifier, now.mono, &mut self.actions);
         }
     }
 
-    /// When `on_time` has something to do; `None` unless somebody hears TICKs or has rejected events.
+    /// When `on_time` has something to do; `None` without a TICK subscriber and a pool that is held back.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let tick = |&(_, period, _): &(_, i64, _)| {
@@ -285,40 +285,41 @@ fn slice(wall: Wall, period: i64) -> i64 {
 }
 
 impl Pool {
-    fn hears(&self, kind: &Type) -> bool {
+    fn subscribes_to(&self, kind: &Type) -> bool {
         // Differs from Supervisor: of overlapping types (TICK,TICK_5) each event comes once.
         self.types.iter().any(|name| kind.is_below(name))
     }
 
-    fn make_room(&mut self, deeds: &mut VecDeque<Deed>) {
+    fn make_room(&mut self, actions: &mut VecDeque<ListenerAction>) {
         if self.buffer.len() >= self.buffer_size
             && let Some(oldest) = self.buffer.pop_front()
         {
             self.discarded = self.discarded.saturating_add(1);
             let line = format!("pool {} event buffer overflowed, discarding event {}", self.name, oldest.event.serial);
-            deeds.push_back(Deed::Error(line));
+            actions.push_back(ListenerAction::Error(line));
         }
     }
 
-    /// An event comes back: it is the first to be sent again.
+    /// Returns an event to the front of the buffer.
     // Differs from Supervisor: to this pool only, not to every one with a process of the same priority.
-    fn put_back(&mut self, event: Sent, deeds: &mut VecDeque<Deed>) {
-        deeds.push_back(Deed::Debug(format!(
+    fn put_back(&mut self, event: QueuedEvent, actions: &mut VecDeque<ListenerAction>) {
+        actions.push_back(ListenerAction::Debug(format!(
             "rebuffering event {} for pool {} (buf size={}, max={})",
             event.event.serial,
             self.name,
             self.buffer.len(),
             self.buffer_size
         )));
-        self.make_room(deeds);
+        self.make_room(actions);
         self.buffer.push_front(event);
     }
 
     /// Sends what it can to members that are ready, the first of them first.
-    fn dispatch(&mut self, identifier: &str, now: Mono, deeds: &mut VecDeque<Deed>) {
+    fn dispatch(&mut self, identifier: &str, now: Mono, actions: &mut VecDeque<ListenerAction>) {
         while now >= self.hold_until && !self.buffer.is_empty() {
-            let ready =
-                |member: &&mut Member| member.is_running && !member.is_deaf && member.listener.state == State::Ready;
+            let ready = |member: &&mut Member| {
+                member.is_running && !member.has_closed_stdin && member.listener.state == State::Ready
+            };
             let Some(member) = self.members.iter_mut().find(ready) else { return };
             let Some(sent) = self.buffer.pop_front() else { return };
             let Event { kind, serial, payload } = &*sent.event;
@@ -330,51 +331,51 @@ impl Pool {
                 kind.name,
                 payload.chars().count()
             );
-            deeds.push_back(Deed::Send(member.id, envelope.into_bytes()));
-            deeds.push_back(Deed::Debug(format!("event {serial} sent to listener {}", member.name)));
+            actions.push_back(ListenerAction::Send(member.id, envelope.into_bytes()));
+            actions.push_back(ListenerAction::Debug(format!("event {serial} sent to listener {}", member.name)));
             member.listener.sent(payload);
             member.event = Some(sent);
         }
     }
 
-    fn hear(&mut self, place: usize, bytes: &[u8], now: Mono, deeds: &mut VecDeque<Deed>) {
+    fn receive(&mut self, place: usize, bytes: &[u8], now: Mono, actions: &mut VecDeque<ListenerAction>) {
         let Some(member) = self.members.get_mut(place) else { return };
-        let mut said = Vec::new();
-        member.listener.hear(bytes, &mut said);
+        let mut found = Vec::new();
+        member.listener.receive(bytes, &mut found);
         let (name, mut event, mut returned) = (member.name.clone(), member.event.take(), None);
-        for said in said {
-            match said {
-                Said::Processed => {
+        for each in found {
+            match each {
+                ProtocolEvent::Processed => {
                     (self.rejections, event) = (0, None);
-                    deeds.push_back(Deed::Debug(format!("{name}: event was processed")));
+                    actions.push_back(ListenerAction::Debug(format!("{name}: event was processed")));
                 }
-                Said::Output(output) => {
+                ProtocolEvent::Output(output) => {
                     (self.rejections, event) = (0, None);
-                    deeds.push_back(Deed::Print(output));
-                    deeds.push_back(Deed::Debug(format!("{name}: event was processed")));
+                    actions.push_back(ListenerAction::Print(output));
+                    actions.push_back(ListenerAction::Debug(format!("{name}: event was processed")));
                 }
-                Said::Unreadable => {
+                ProtocolEvent::Unreadable => {
                     returned = event.take();
-                    deeds.push_back(Deed::Warn(format!("{name}: event caused an error")));
+                    actions.push_back(ListenerAction::Warn(format!("{name}: event caused an error")));
                 }
-                Said::Rejected => {
+                ProtocolEvent::Rejected => {
                     returned = event.take();
-                    deeds.push_back(Deed::Warn(format!("{name}: event was rejected")));
+                    actions.push_back(ListenerAction::Warn(format!("{name}: event was rejected")));
                 }
-                Said::NoResult(line) => {
+                ProtocolEvent::BadResultLine(line) => {
                     returned = event.take();
-                    deeds.push_back(Deed::Warn(format!("{name}: bad result line: '{}'", text_of(&line))));
+                    actions.push_back(ListenerAction::Warn(format!("{name}: bad result line: '{}'", text_of(&line))));
                 }
-                Said::Became(from, to) => {
-                    deeds.push_back(Deed::Debug(format!("{name}: {} -> {}", from.name(), to.name())));
+                ProtocolEvent::StateChanged(from, to) => {
+                    actions.push_back(ListenerAction::Debug(format!("{name}: {} -> {}", from.name(), to.name())));
                     if to == State::Unknown {
-                        deeds.push_back(Deed::Warn(format!(
+                        actions.push_back(ListenerAction::Warn(format!(
                             "{name}: has entered the UNKNOWN state and will no longer receive events, this usually \
                              indicates the process violated the eventlistener protocol"
                         )));
                     }
                     if let Some(event) = returned.take() {
-                        self.reject(event, now, deeds);
+                        self.reject(event, now, actions);
                     }
                 }
             }
@@ -384,13 +385,13 @@ impl Pool {
         }
     }
 
-    /// An event was refused: after several in a row the next waits a while.
-    fn reject(&mut self, event: Sent, now: Mono, deeds: &mut VecDeque<Deed>) {
+    /// Returns a rejected event; after two in a row the pool is held back.
+    fn reject(&mut self, event: QueuedEvent, now: Mono, actions: &mut VecDeque<ListenerAction>) {
         self.rejections = self.rejections.saturating_add(1);
         if self.rejections > 1 {
             self.hold_until = now.after(HOLD);
         }
-        self.put_back(event, deeds);
+        self.put_back(event, actions);
     }
 }
 

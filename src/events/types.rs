@@ -1,4 +1,4 @@
-//! The tree of event types, one row each: name, payload, meaning. Who subscribes to a type hears all below it.
+//! The tree of event types, one row each: name, payload, meaning. A subscription to a type includes all types below it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ pub struct Type {
     pub name: &'static str,
     /// The `key:value` pairs of the payload's first line; `None`: the type only stands for those below it.
     fields: Option<&'static [&'static str]>,
-    /// A line of its own follows: what was said.
+    /// A newline and data follow.
     has_data: bool,
     /// What has happened.
     pub help: &'static str,
@@ -80,14 +80,14 @@ impl Type {
         TYPES.iter().find(|row| row.name == name)
     }
 
-    /// Whether who subscribes to `name` hears of it.
+    /// Whether a subscription to `name` includes it.
     #[must_use]
     pub fn is_below(&self, name: &str) -> bool {
         let rest = self.name.strip_prefix(name);
         name == "EVENT" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
     }
 
-    /// The payload, from the value of each field and what was said.
+    /// The payload, from the value of each field and the data.
     pub(super) fn payload(&self, value: &dyn Fn(&str) -> String, data: &[u8]) -> String {
         let fields = self.fields.unwrap_or_default().iter();
         let mut text = fields.map(|field| format!("{field}:{}", value(field))).collect::<Vec<_>>().join(" ");

@@ -28,7 +28,7 @@ pub enum Level {
     Blather,
 }
 
-/// The log that tells what rsup does.
+/// rsup's own log.
 #[derive(Debug)]
 pub struct Journal {
     level: Level,

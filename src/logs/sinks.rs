@@ -1,4 +1,4 @@
-//! The table of everything that log bytes go to, and the rule for what is shared: whole lines, never torn.
+//! The table of all open log files and streams. A sink that several writers share gets whole lines, never torn ones.
 //!
 //! A sink with one writer takes its chunks as they come. Where several write to one (programs and the journal on the
 //! container's stdout, eight workers with one log file), a part of a line is held per writer until its newline, 64 KiB
@@ -22,11 +22,11 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Names a file or stream of `Sinks`.
+/// The number of a file or stream in `Sinks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SinkId(pub u32);
 
-/// Names a writer: a `ChildLog` or the journal. Never used again.
+/// The number of a writer: a `ChildLog` or the journal. A number is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Writer(u64);
 
@@ -41,15 +41,15 @@ pub struct Sinks {
     inodes: BTreeMap<Inode, SinkId>,
     /// Those of `sinks` that are streams.
     streams: Vec<SinkId>,
-    /// Streams that are done with, open until nobody watches their descriptor any more.
+    /// Streams without a writer, open until the poll no longer watches their descriptors.
     closed: Vec<Sink>,
     /// Held parts of lines, by writer.
     parts: BTreeMap<Writer, Part>,
-    /// When to let go of them, earliest first; an entry whose part has gone, or is another by now, means nothing.
+    /// When to write them, earliest first. An entry whose part was written meanwhile means nothing.
     due: VecDeque<(Mono, Writer)>,
-    /// syslog, while somebody writes to it.
+    /// syslog, while it has a writer.
     syslog: Option<SinkId>,
-    /// By what name syslog knows us; empty: `rsup`.
+    /// The name before our messages in syslog; empty: `rsup`.
     ident: Box<str>,
     writers: u64,
     stamp: Stamp,
@@ -67,7 +67,7 @@ struct Sink {
     /// As it stands in `inodes`.
     inode: Inode,
     writers: u32,
-    /// Who wrote the last byte, if that was not a newline.
+    /// The writer of the last byte, if that was not a newline.
     mid_line: Option<Writer>,
 }
 
@@ -100,7 +100,7 @@ impl Sinks {
         Self { inherited: Inherited::look(), ..Self::default() }
     }
 
-    /// By what name syslog knows us.
+    /// Sets the name before our messages in syslog.
     pub fn set_ident(&mut self, name: &str) {
         self.ident = name.into();
     }
@@ -116,7 +116,7 @@ impl Sinks {
         None
     }
 
-    /// Counts writes, clears and reopenings: whoever follows a log need not look while it stays the same.
+    /// Counts writes, clears and reopenings: while it stays the same, a followed log has nothing new.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
@@ -126,7 +126,7 @@ impl Sinks {
     pub fn on_deadline(&mut self, now: Now) {
         while self.next_deadline().is_some_and(|due| due <= now.mono) {
             if let Some((_, writer)) = self.due.pop_front() {
-                self.let_go(writer, now);
+                self.release_part(writer, now);
             }
         }
     }
@@ -143,7 +143,7 @@ impl Sinks {
         self.closed.clear();
     }
 
-    /// The daemon stops reading a channel that was told `Flow::Blocked(at)`, and gets its `token` back from `flush`.
+    /// Notes that the daemon has stopped reading a channel because of `Flow::Blocked(at)`; `flush` returns its `token`.
     pub fn park(&mut self, at: SinkId, token: u64) {
         if let Some(stream) = self.stream_mut(at) {
             stream.waiting.push_back(token);
@@ -168,7 +168,7 @@ impl Sinks {
         }
         let overdue = self.parts.iter().filter(|(_, part)| part.due.is_none() && part.at == at);
         for writer in overdue.map(|(&writer, _)| writer).collect::<Vec<_>>() {
-            self.let_go(writer, now);
+            self.release_part(writer, now);
         }
         let parked = self.stream_mut(at).map(|stream| std::mem::take(&mut stream.waiting)).unwrap_or_default();
         self.close_unused(at);
@@ -225,7 +225,7 @@ impl Sinks {
         Writer(self.writers)
     }
 
-    /// Opens what `path` means, or joins those who have it open; `None` for what only discards.
+    /// Opens `path`, or joins the writers that have it open; `None` for /dev/null.
     pub(super) fn open(&mut self, path: &Path, limits: Limits) -> Result<Option<(SinkId, Writer)>, Errno> {
         let inherited = stream::inherited_fd(path);
         let fd = match inherited {
@@ -252,7 +252,7 @@ impl Sinks {
         self.add(to).map(Some)
     }
 
-    /// Opens syslog, or joins those who have it open. Nobody needs to listen there yet.
+    /// Opens syslog, or joins the writers that have it open. Its socket need not exist yet.
     pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(SinkId, Writer), Errno> {
         if let Some(at) = self.syslog.filter(|&at| self.is_syslog(at)) {
             return Ok((at, self.join(at, Limits::default())));
@@ -295,7 +295,7 @@ impl Sinks {
         Ok((at, self.new_writer()))
     }
 
-    /// A writer leaves: its part of a line is written, and what nobody else writes to is closed.
+    /// Removes a writer: its part of a line is written, and a sink without another writer is closed.
     pub(super) fn close(&mut self, at: SinkId, writer: Writer, now: Now) {
         self.write_part(writer, now);
         if let Some(sink) = self.sink_mut(at) {
@@ -458,7 +458,7 @@ impl Sinks {
     }
 
     /// Writes a writer's part of a line, unless its stream is full: then it waits for room.
-    fn let_go(&mut self, writer: Writer, now: Now) {
+    fn release_part(&mut self, writer: Writer, now: Now) {
         if self.parts.get(&writer).is_some_and(|part| self.is_full(part.at)) {
             self.parts.entry(writer).and_modify(|part| part.due = None);
         } else {

@@ -28,13 +28,13 @@ pub(super) struct Stream {
     name: Box<str>,
     pub(super) inode: Inode,
     queue: VecDeque<u8>,
-    /// The daemon's tokens of those who were told that the stream is full, first come first.
+    /// The daemon's tokens of the channels that wait for room, first come first.
     pub(super) waiting: VecDeque<u64>,
     /// An error means that it has no reader any more and gets none.
     loses_reader_for_good: bool,
     /// It had such an error.
     is_closed: bool,
-    /// It was inherited, so there is no other that it could be.
+    /// It was inherited: its path never means another stream.
     inherited: bool,
     outage: Outage,
     /// Lines of the journal that found no room.
@@ -47,7 +47,7 @@ enum How {
     File,
     /// As its kind of descriptor needs it.
     Descriptor(Method),
-    /// A datagram for each line, to who listens on this Unix socket by then.
+    /// A datagram for each line, to the process that listens on this Unix socket by then.
     Syslog(UnixAddr),
 }
 

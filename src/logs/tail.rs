@@ -50,7 +50,7 @@ impl LogSource {
 
     /// `tailProcess…Log`: the last `length` bytes. It never fails: without a log there is nothing to show.
     #[must_use]
-    pub fn tail(&self, offset: i64, length: i64) -> Tail {
+    pub fn tail(&self, offset: i64, length: i64) -> TailAnswer {
         match self {
             Self::File(path) => tail(path, offset, length),
         }
@@ -59,7 +59,7 @@ impl LogSource {
 
 /// What `tailProcess…Log` answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tail {
+pub struct TailAnswer {
     /// The text.
     pub text: String,
     /// The offset to ask from next: the size of the file.
@@ -114,8 +114,8 @@ pub fn read(path: &Path, offset: i64, length: i64) -> Result<Part, ReadError> {
 
 /// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
 #[must_use]
-pub fn tail(path: &Path, offset: i64, length: i64) -> Tail {
-    let nothing = |offset| Tail { text: String::new(), offset, overflow: false };
+pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
+    let nothing = |offset| TailAnswer { text: String::new(), offset, overflow: false };
     let (mut file, size) = match open_log(path) {
         Ok(opened) => opened,
         Err(ReadError::NoFile) => return nothing(0),
@@ -127,7 +127,7 @@ pub fn tail(path: &Path, offset: i64, length: i64) -> Tail {
     let length = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
     let start = size.unsigned_abs().saturating_sub(length);
     match bytes(&mut file, start, length) {
-        Ok(bytes) => Tail { text: text(&bytes), offset: size, overflow },
+        Ok(bytes) => TailAnswer { text: text(&bytes), offset: size, overflow },
         Err(_) => nothing(offset),
     }
 }

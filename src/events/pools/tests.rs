@@ -37,7 +37,7 @@ impl Rig {
 
     fn ready(&mut self, id: Id) -> Outcome {
         self.events.set_running(id, true);
-        self.events.hear(id, READY);
+        self.events.receive(id, READY);
         self.outcome()
     }
 
@@ -46,18 +46,20 @@ impl Rig {
         self.outcome()
     }
 
-    fn hear(&mut self, id: Id, words: &[u8]) -> Outcome {
-        self.events.hear(id, words);
+    fn receive(&mut self, id: Id, words: &[u8]) -> Outcome {
+        self.events.receive(id, words);
         self.outcome()
     }
 
     fn outcome(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
-        while let Some(deed) = self.events.next_deed() {
-            match deed {
-                Deed::Send(id, bytes) => outcome.sent.push((id, String::from_utf8(bytes).unwrap())),
-                Deed::Print(output) => panic!("{output:?}"),
-                Deed::Debug(line) | Deed::Warn(line) | Deed::Error(line) => outcome.log.push(line),
+        while let Some(action) = self.events.next_action() {
+            match action {
+                ListenerAction::Send(id, bytes) => outcome.sent.push((id, String::from_utf8(bytes).unwrap())),
+                ListenerAction::Print(output) => panic!("{output:?}"),
+                ListenerAction::Debug(line) | ListenerAction::Warn(line) | ListenerAction::Error(line) => {
+                    outcome.log.push(line)
+                }
             }
         }
         outcome
@@ -81,7 +83,7 @@ fn data(outcome: &Outcome) -> Vec<(Id, &str)> {
 #[test]
 fn an_event_goes_to_the_first_that_is_ready_and_running() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 10, &[1, 2]);
-    rig.events.hear(1, READY);
+    rig.events.receive(1, READY);
     rig.outcome();
     assert_eq!(rig.remote("a").sent, [], "not RUNNING yet");
     rig.events.set_running(1, true);
@@ -92,7 +94,7 @@ fn an_event_goes_to_the_first_that_is_ready_and_running() {
     rig.ready(2);
     assert_eq!(data(&rig.remote("b")), [(2, "b")]);
     assert_eq!(data(&rig.remote("c")), []);
-    let outcome = rig.hear(1, b"RESULT 2\nOKREADY\n");
+    let outcome = rig.receive(1, b"RESULT 2\nOKREADY\n");
     assert_eq!(data(&outcome), [(1, "c")]);
     assert_eq!(outcome.log[..3], ["l1: event was processed", "l1: BUSY -> ACKNOWLEDGED", "l1: ACKNOWLEDGED -> READY"]);
 }
@@ -104,7 +106,7 @@ fn serials_count_what_somebody_hears_and_poolserials_what_the_pool_hears() {
     rig.ready(2);
     rig.events.notify("PROCESS_GROUP_ADDED", &|_| "g".into(), b"");
     assert!(rig.outcome().sent[0].1.starts_with("ver:3.0 server:sup serial:0 pool:b poolserial:0 "));
-    rig.hear(2, &[OK, READY].concat());
+    rig.receive(2, &[OK, READY].concat());
     let sent = rig.remote("x").sent;
     assert!(sent[0].1.starts_with("ver:3.0 server:sup serial:1 pool:a poolserial:0 "), "{sent:?}");
     assert!(sent[1].1.starts_with("ver:3.0 server:sup serial:1 pool:b poolserial:1 "), "{sent:?}");
@@ -139,11 +141,11 @@ fn a_full_buffer_drops_the_oldest_and_counts() {
     assert_eq!(data(&rig.ready(1)), [(1, "b")]);
     rig.remote("d");
     // What comes back needs room too.
-    let log = rig.hear(1, FAIL).log;
+    let log = rig.receive(1, FAIL).log;
     assert_eq!(log[0], "l1: event was rejected");
     assert_eq!(log[2], "rebuffering event 1 for pool p (buf size=2, max=2)");
     assert_eq!(log[3], "pool p event buffer overflowed, discarding event 2");
-    assert_eq!(data(&rig.hear(1, READY)), [(1, "b")], "it is the first again");
+    assert_eq!(data(&rig.receive(1, READY)), [(1, "b")], "it is the first again");
     rig.events.remove_pool("p");
     assert_eq!(rig.outcome().log, ["pool p has missed 2 events: its buffer was full"]);
 }
@@ -157,11 +159,11 @@ fn the_log_tells_the_same_however_a_refusal_is_cut() {
         rig.remote("x");
         rig
     };
-    let whole = busy().hear(1, &words).log;
+    let whole = busy().receive(1, &words).log;
     assert_eq!(whole[2], "rebuffering event 0 for pool p (buf size=0, max=10)");
     for cut in 1..words.len() {
         let (mut rig, (head, tail)) = (busy(), words.split_at(cut));
-        assert_eq!([rig.hear(1, head).log, rig.hear(1, tail).log].concat(), whole);
+        assert_eq!([rig.receive(1, head).log, rig.receive(1, tail).log].concat(), whole);
     }
 }
 
@@ -170,12 +172,12 @@ fn what_is_rejected_again_and_again_waits_a_second() {
     let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
     rig.ready(1);
     rig.remote("a");
-    assert_eq!(data(&rig.hear(1, &[FAIL, READY].concat())), [(1, "a")], "once more at once");
-    assert_eq!(data(&rig.hear(1, &[FAIL, READY].concat())), []);
+    assert_eq!(data(&rig.receive(1, &[FAIL, READY].concat())), [(1, "a")], "once more at once");
+    assert_eq!(data(&rig.receive(1, &[FAIL, READY].concat())), []);
     assert_eq!(rig.events.next_deadline(rig.now), Some(rig.now.mono.after_ms(1000)));
     assert_eq!(data(&rig.pass(999)), []);
     assert_eq!(data(&rig.pass(1)), [(1, "a")]);
-    rig.hear(1, &[OK, READY].concat());
+    rig.receive(1, &[OK, READY].concat());
     assert_eq!(rig.events.next_deadline(rig.now), None);
     assert_eq!(data(&rig.remote("b")), [(1, "b")]);
 }
@@ -185,10 +187,10 @@ fn who_breaks_the_protocol_gets_nothing_until_it_is_started_again() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 10, &[1]);
     rig.ready(1);
     rig.remote("a");
-    let log = rig.hear(1, b"nonsense\n").log;
+    let log = rig.receive(1, b"nonsense\n").log;
     assert_eq!(log[..2], ["l1: bad result line: 'nonsense'", "l1: BUSY -> UNKNOWN"]);
     assert!(log[2].starts_with("l1: has entered the UNKNOWN state and will no longer receive events, this usually"));
-    assert_eq!(rig.hear(1, &[READY, OK].concat()), Outcome::default());
+    assert_eq!(rig.receive(1, &[READY, OK].concat()), Outcome::default());
     rig.events.restarted(1);
     assert_eq!(data(&rig.ready(1)), [(1, "a")]);
 }
@@ -227,10 +229,10 @@ fn ticks_come_at_the_beginning_of_their_period_and_only_for_who_wants_them() {
     assert_eq!(data(&rig.pass(1499)), []);
     let header = "ver:3.0 server:sup serial:0 pool:t poolserial:0 eventname:TICK_5 len:12\n";
     assert_eq!(rig.pass(1).sent, [(2, format!("{header}when:1000005"))]);
-    rig.hear(2, &[OK, READY].concat());
+    rig.receive(2, &[OK, READY].concat());
     // What was missed is not made up; a clock that is set back begins a period too.
     assert_eq!(rig.pass(17_000).sent.len(), 1);
-    rig.hear(2, &[OK, READY].concat());
+    rig.receive(2, &[OK, READY].concat());
     rig.now.wall.secs -= 3600;
     assert_eq!(rig.pass(1).sent.len(), 1);
     rig.events.remove_pool("t");
@@ -250,8 +252,8 @@ proptest! {
                     rig.remote("x");
                 }
                 2 => drop(rig.ready(id)),
-                3 => done += rig.hear(id, OK).log.iter().filter(|line| line.ends_with("event was processed")).count(),
-                4 => drop(rig.hear(id, FAIL)),
+                3 => done += rig.receive(id, OK).log.iter().filter(|line| line.ends_with("event was processed")).count(),
+                4 => drop(rig.receive(id, FAIL)),
                 _ => {
                     rig.events.restarted(id);
                     rig.outcome();
