@@ -8,6 +8,7 @@ use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
 use crate::machine::{self, Real};
 use crate::stdout;
+use crate::text;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 use std::ffi::OsString;
@@ -154,7 +155,7 @@ via! {
     i32: |number| Value::Int((*number).into());
     u32: |number| Value::Int((*number).into());
     u64: |number| Value::Int(i64::try_from(*number).unwrap_or(i64::MAX));
-    String: |text| Value::String(text.clone());
+    String: |text| Value::String(text::shown(text).into_owned());
     PathBuf: |path| Value::String(path.to_string_lossy().into_owned());
     (String, String): |pair| Value::Array(vec![pair.0.shown(), pair.1.shown()]);
     ExitCodes: |codes| Value::Array(codes.iter().map(|code| Value::Int(code.into())).collect());

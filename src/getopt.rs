@@ -2,6 +2,7 @@
 //! at the first other word, short ones cluster, long ones may be cut to a prefix that fits one only.
 #![forbid(unsafe_code)]
 
+use crate::text;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -35,10 +36,10 @@ pub struct Given {
 }
 
 impl Given {
-    /// The argument as text; what is no UTF-8 in it is replaced.
+    /// The argument as text, without loss (see [`text`]).
     #[must_use]
     pub fn text(&self) -> String {
-        self.argument.to_string_lossy().into_owned()
+        text::of_os(&self.argument)
     }
 }
 
@@ -65,7 +66,7 @@ pub fn parse(args: &[OsString], flags: &[Flag]) -> Result<(Vec<Given>, Vec<OsStr
 /// Says on stderr what is wrong with a command line, or with what it names; the exit code for that.
 pub fn misused(program: &str, why: &str) -> u8 {
     // Nobody is left to be told where stderr is closed.
-    let _ = writeln!(io::stderr(), "Error: {why}\nFor help, use {program} -h");
+    let _ = writeln!(io::stderr(), "Error: {}\nFor help, use {} -h", text::shown(why), text::shown(program));
     2
 }
 

@@ -9,28 +9,29 @@
 //!
 //! | module | job | may use |
 //! |---|---|---|
-//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy |
-//! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, time |
+//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy, text |
+//! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, text, time |
 //! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
-//! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, time, wire |
+//! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, text, time, wire |
 //! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, time, wire |
 //! | `events` (pure) | event types, capture mode, listeners and their pools | time |
-//! | `logs` | destinations of log bytes, rotation, rsup's own log | sys, time |
-//! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix |
-//! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys |
-//! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, wire::json, wire::xmlrpc |
-//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, wire |
+//! | `logs` | destinations of log bytes, rotation, rsup's own log | sys, text, time |
+//! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, text |
+//! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys, text |
+//! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, text, wire::json, wire::xmlrpc |
+//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
 //! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, sys |
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command line as a shell would, for `init` and `pidproxy` | sys |
-//! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | |
+//! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server must agree on beside `wire`: states, names, default sockets | |
 //! | `stdout` | writes what a command prints, and reports a failed write | sys |
 //! | `fault` (pure) | Supervisor's fault codes and their texts | |
-//! | `getopt` (pure) | command lines by Python's rules | |
+//! | `getopt` (pure) | command lines by Python's rules | text |
 //! | `posix` (pure) | how processes end, names of signals | |
+//! | `text` (pure) | bytes as text and back, without loss: for paths, arguments and variables | |
 //! | `time` (pure) | points in time, as plain data | |
 #![cfg_attr(
     test,
@@ -63,6 +64,7 @@ pub mod server;
 pub mod stdout;
 pub mod supervision;
 pub mod sys;
+pub mod text;
 pub mod time;
 pub mod web;
 pub mod wire;

@@ -1,12 +1,15 @@
 //! The real machine behind [`config::Machine`].
 
+pub mod glob;
 mod users;
 
 use crate::config::model::{Groups, User};
 use crate::config::{self, FILE_MAX_BYTES, Machine, NotFound};
 use crate::sys::program::find_executable;
+use crate::text;
 use nix::unistd;
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,13 +24,21 @@ pub struct Real;
 ///
 /// # Errors
 /// There is none.
-pub fn search(called: impl AsRef<OsStr>) -> Result<PathBuf, NotFound> {
-    let called = called.as_ref();
+pub fn search(called: &str) -> Result<PathBuf, NotFound> {
+    let called = text::to_os(called);
+    let called = called.as_os_str();
     let word = called.as_bytes().split(|byte| *byte == b' ').next().filter(|word| !word.contains(&b'/'));
     let path = std::env::var_os("PATH");
     let found = word.and_then(|word| find_executable(OsStr::from_bytes(word), path.as_deref()).ok());
     let program = found.as_ref().map_or(called, |path| OsStr::from_bytes(path.as_bytes()));
     config::search(Path::new(program), &Real)
+}
+
+/// The environment that we were started with, in order; of a name that is there twice the first counts, as for getenv(3).
+#[must_use]
+pub fn environment() -> Vec<(OsString, OsString)> {
+    let mut seen = BTreeSet::new();
+    std::env::vars_os().filter(|(name, _)| seen.insert(name.clone())).collect()
 }
 
 /// The users and groups that this machine's files name; read anew for every question.
@@ -67,31 +78,7 @@ impl Machine for Real {
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
-        let options = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-        };
-        // Python takes `**` for `*` and an unclosed `[` for itself; the crate refuses both.
-        let mut pattern = pattern.to_owned();
-        while pattern.contains("**") {
-            pattern = pattern.replace("**", "*");
-        }
-        let paths =
-            glob::glob_with(&pattern, options).or_else(|_| glob::glob_with(&pattern.replace('[', "[[]"), options));
-        let mut found = Vec::new();
-        for path in paths.into_iter().flatten() {
-            match path {
-                Ok(path) => found.push(path),
-                // It has gone since its parent was read.
-                Err(gone) if gone.error().kind() == std::io::ErrorKind::NotFound => {}
-                Err(failed) => {
-                    return Err(format!("cannot read the directory {}: {}", failed.path().display(), failed.error()));
-                }
-            }
-        }
-        found.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        Ok(found)
+        Ok(glob::glob(pattern)?.iter().map(|path| text::to_path(path)).collect())
     }
 
     fn is_dir(&self, path: &Path) -> bool {
@@ -123,7 +110,7 @@ impl Machine for Real {
     }
 
     fn home(&self, user: &str) -> Option<String> {
-        let home = if user.is_empty() { std::env::var("HOME").ok() } else { None };
+        let home = if user.is_empty() { std::env::var_os("HOME").map(text::of_os) } else { None };
         home.or_else(|| {
             let uid = self.uid();
             users::passwd(&USERS.passwd_text().ok()?)
@@ -141,12 +128,11 @@ impl Machine for Real {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        std::env::vars_os().map(|(key, value)| (lossy(key), lossy(value))).collect()
+        environment().into_iter().map(|(name, value)| (text::of_os(name), text::of_os(value))).collect()
     }
 
     fn host_node_name(&self) -> String {
-        unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        unistd::gethostname().map(text::of_os).unwrap_or_default()
     }
 
     fn current_dir(&self) -> PathBuf {

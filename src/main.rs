@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().map_or(OsStr::new("rsup"), OsString::as_os_str);
     let (all, rest) = (words.get(1..).unwrap_or_default(), words.get(2..).unwrap_or_default());
-    let program = called.to_string_lossy();
+    let program = rsup::text::of_os(called);
     let name = Path::new(called).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let code = match (name, all.first().and_then(|word| word.to_str())) {
         ("pidproxy", _) => rsup::pidproxy::main(called, all),

@@ -5,6 +5,7 @@ use super::model::ServerConfig;
 use super::values::repr;
 use super::{Machine, options};
 use crate::getopt::{self, Flag, flag};
+use crate::text;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -64,7 +65,7 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String
     let flags: Vec<Flag> = flags().map(|(flag, _)| flag).collect();
     let (given, rest) = getopt::parse(args, &flags)?;
     if !rest.is_empty() {
-        let rest: Vec<_> = rest.iter().map(|word| repr(&word.to_string_lossy())).collect();
+        let rest: Vec<_> = rest.iter().map(|word| repr(&text::of_os(word))).collect();
         return Err(format!("positional arguments are not supported: [{}]", rest.join(", ")));
     }
     let mut options = Options::default();

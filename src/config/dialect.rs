@@ -5,6 +5,7 @@
 
 use super::values::{is_space, repr};
 use super::{Problem, Severity};
+use crate::text;
 use ini::{Ini, ParseOption};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ impl Sections {
             problems.push(Problem::new(severity, &file, line, section, key, message));
         };
         let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text.replace("\r\n", "\n").replace('\r', "\n"),
+            Ok(_) => text::decode(bytes).replace("\r\n", "\n").replace('\r', "\n"),
             Err(error) => {
                 let at = error.valid_up_to();
                 let line = bytes.get(..at).map_or(0, |b| memchr::memchr_iter(b'\n', b).count());

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::values::{ascii, repr};
+use crate::text;
 use std::collections::BTreeMap;
 
 /// What a name stands for.
@@ -27,14 +28,22 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// A value that a dump could not write as UTF-8 stays as its name there.
+    fn later_unless_plain(&self, value: &'a str) -> Name<'a> {
+        if self.again.is_some() && !text::is_plain(value) { Name::Later } else { Name::Text(value) }
+    }
+
     fn find(&self, name: &str) -> Result<Name<'a>, String> {
         let found = match name.strip_prefix("ENV_") {
             Some(variable) => match self.own.iter().find(|(key, _)| key == variable) {
                 Some(_) if self.again.is_some() => Some(Name::Later),
                 Some((_, value)) => Some(Name::Text(value)),
-                None => self.environment.get(variable).map(|value| Name::Text(value)),
+                None => self.environment.get(variable).map(|value| self.later_unless_plain(value)),
             },
-            None => self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| *value),
+            None => self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| match *value {
+                Name::Text(value) => self.later_unless_plain(value),
+                other => other,
+            }),
         };
         found.ok_or_else(|| {
             // Without the environment's names, which would fill the screen and tell what is in it.
@@ -165,7 +174,8 @@ fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Resu
         (Some(Name::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
         (Some(Name::Number(n)), 'c') => {
             let c = u32::try_from(n).ok().and_then(char::from_u32);
-            c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.into()
+            // Decoded, lest a stand-in be made here for a byte that was never there.
+            text::decode(c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.encode_utf8(&mut [0; 4]).as_bytes())
         }
         (Some(Name::Number(n)), _) => {
             sign.push_str(match n {

@@ -10,7 +10,7 @@ use super::model::{
 use super::options::{self, Draft, Opt, Scope};
 use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
-use crate::events;
+use crate::{events, text};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -48,8 +48,11 @@ pub fn processes(
     main_file: &Path,
     machine: &dyn Machine,
 ) -> Result<Vec<Rc<ProcessConfig>>, String> {
-    let entry =
-        |(key, value): &(String, String)| Entry { key: key.to_lowercase(), value: value.clone(), at: At::default() };
+    let entry = |(key, value): &(String, String)| Entry {
+        key: key.to_lowercase(),
+        value: text::decode(value.as_bytes()),
+        at: At::default(),
+    };
     let entries = options.iter().map(entry).collect();
     let section = Section { name: format!("program:{program}"), at: At::default(), entries };
     let mut reader = Reader::empty(main_file, machine);
@@ -105,7 +108,7 @@ impl<'m> Reader<'m> {
         Self {
             machine,
             sections: Sections::default(),
-            here: values::absolute(values::dirname(&main_file.to_string_lossy()), machine),
+            here: values::absolute(values::dirname(&text::of_os(main_file)), machine),
             host: machine.host_node_name(),
             environment: machine.environment().into_iter().collect(),
             users: options::Users::default(),
@@ -160,7 +163,7 @@ impl<'m> Reader<'m> {
     /// Reads one included file. Supervisor skips those that it cannot open; here only those are skipped that it would skip
     /// each time, so that a passing error does not remove the file's programs.
     fn include_file(&mut self, section: &Section, file: PathBuf) {
-        let path = file.to_string_lossy().into_owned();
+        let path = text::of_os(&file);
         let note = format!("Included extra file \"{path}\" during parsing");
         self.report(Severity::Info, self.at(section, "files"), "include", "files", note);
         match self.machine.read_regular(&file) {

@@ -27,6 +27,7 @@ pub use sample::sample;
 pub use search::{NotFound, search};
 pub use secrets::Secrets;
 
+use crate::text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ pub trait Machine {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
     /// The same for a regular file; anything else is an error, and is not opened in a way that could block.
     fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>>;
-    /// Paths that match an absolute shell pattern by the rules of Python's `glob.glob`, sorted.
+    /// Paths that match an absolute shell pattern (as text, see [`crate::text`]) by the rules of Python's `glob.glob`, sorted.
     ///
     /// # Errors
     /// A directory that exists could not be read; the text names it and says why.
@@ -62,7 +63,7 @@ pub trait Machine {
     fn uid(&self) -> u32;
     /// Our own real group number.
     fn gid(&self) -> u32;
-    /// The environment that we were started with, in order, lossily as text.
+    /// The environment that we were started with, in order, each name once; as text (see [`crate::text`]).
     fn environment(&self) -> Vec<(String, String)>;
     /// `uname -n`.
     fn host_node_name(&self) -> String;
@@ -128,12 +129,12 @@ impl fmt::Display for Problem {
             write!(f, " {}:", self.severity)?;
         }
         if !self.section.is_empty() {
-            write!(f, " [{}]", self.section)?;
+            write!(f, " [{}]", text::shown(&self.section))?;
         }
         if !self.key.is_empty() {
-            write!(f, " {}:", self.key)?;
+            write!(f, " {}:", text::shown(&self.key))?;
         }
-        write!(f, " {}", self.message)
+        write!(f, " {}", text::shown(&self.message))
     }
 }
 

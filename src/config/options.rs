@@ -9,6 +9,7 @@ use super::model::{
     ServerConfig, ServerUrl, SocketAddress, User,
 };
 use super::values::{self as v, is_space};
+use crate::text;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -278,7 +279,7 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt("stderr_syslog", BOOL, "false", "true", Own, "stderr goes to syslog too", set!(process.stderr.syslog, v::boolean)),
     new("stderr_format", FORMAT, "raw", "prefix", Program, "How lines of stderr look in its log", set!(process.stderr.format, format)),
     opt("environment", PAIRS, "", "PORT=\"80%(process_num)02d\"", Process, "Its own variables", set!(process.environment, v::environment)),
-    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, text)),
+    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, path)),
     opt("umask", OCTAL, "", "022", Program, "Of the process; unset: ours", set!(?process.umask, v::octal)),
     opt("serverurl", TEXT, "AUTO", "http://localhost:9001", Program, "SUPERVISOR_SERVER_URL for the process", set!(process.serverurl, server_url)),
     new("essential", BOOL, "false", "true", Program, "When it ends for good, all is stopped and rsup exits", set!(process.essential, v::boolean)),
@@ -381,6 +382,10 @@ const PLUG_IN: &[Opt<()>] = &[
     opt("supervisor.rpcinterface_factory", "module:function", "", MAIN_RPC_FACTORY, Env, "Where its methods come from; required. This example gives all of `supervisor.*`", |_, _, _| Ok(())),
 ];
 
+fn path(value: &str) -> Result<PathBuf, String> {
+    Ok(text::to_path(value))
+}
+
 fn text<T: for<'a> From<&'a str>>(value: &str) -> Result<T, String> {
     Ok(value.into())
 }
@@ -405,12 +410,12 @@ fn main_log(value: &str, machine: &dyn Machine) -> Result<MainLog, String> {
 
 fn absolute(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = v::path_in_existing_dir(value, machine)?;
-    Ok(v::absolute(&path.to_string_lossy(), machine).into())
+    Ok(text::to_path(&v::absolute(&text::of_os(path), machine)))
 }
 
 /// A directory that exists, absolute, so that a later chdir(2) changes nothing.
 fn directory(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
-    Ok(v::absolute(&v::existing_dir(value, machine)?.to_string_lossy(), machine).into())
+    Ok(text::to_path(&v::absolute(&text::of_os(v::existing_dir(value, machine)?), machine)))
 }
 
 fn exit_code_from(value: &str) -> Result<ExitCodeFrom, String> {
@@ -466,7 +471,7 @@ fn mode(value: &str, key: &str) -> Result<u32, String> {
 }
 
 fn unix_address(value: &str, machine: &dyn Machine) -> Result<SocketAddress, String> {
-    Ok(SocketAddress::Unix(v::normalize(value.trim_matches(is_space), machine).into()))
+    Ok(SocketAddress::Unix(text::to_path(&v::normalize(value.trim_matches(is_space), machine))))
 }
 
 fn client_url(value: &str, machine: &dyn Machine) -> String {
@@ -475,7 +480,7 @@ fn client_url(value: &str, machine: &dyn Machine) -> String {
 }
 
 fn history_file(value: &str, machine: &dyn Machine) -> Option<PathBuf> {
-    Some(value).filter(|value| !value.is_empty()).map(|value| v::normalize(value, machine).into())
+    Some(value).filter(|value| !value.is_empty()).map(|value| text::to_path(&v::normalize(value, machine)))
 }
 
 /// The only `result_handler` that needs no Python.

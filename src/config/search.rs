@@ -3,6 +3,7 @@
 
 use super::Machine;
 use super::values::dirname;
+use crate::text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -31,9 +32,8 @@ pub fn search(argv0: &Path, machine: &dyn Machine) -> Result<PathBuf, NotFound> 
 
 /// The six directories where Supervisor looks, each with all names.
 fn places(argv0: &Path, names: &[&str]) -> Vec<PathBuf> {
-    let argv0 = argv0.to_string_lossy();
-    let above = Path::new(dirname(dirname(&argv0)));
-    let dirs = [above.join("etc"), above.into(), "".into(), "etc".into(), "/etc".into(), "/etc/supervisor".into()];
+    let above = text::to_path(dirname(dirname(&text::of_os(argv0))));
+    let dirs = [above.join("etc"), above, "".into(), "etc".into(), "/etc".into(), "/etc/supervisor".into()];
     let mut places: Vec<PathBuf> = Vec::new();
     for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
         if !places.contains(&path) {

@@ -4,7 +4,8 @@
 use super::Machine;
 use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddress, User};
 use crate::posix::signal_number;
-use std::path::{Path, PathBuf};
+use crate::text;
+use std::path::PathBuf;
 
 /// What counts as a blank to Python's `str.strip` and `\s`.
 pub(super) fn is_space(c: char) -> bool {
@@ -22,15 +23,17 @@ pub(super) fn ascii(text: &str) -> String {
     quoted(text, |_| false)
 }
 
-fn quoted(text: &str, printable: impl Fn(char) -> bool) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+fn quoted(value: &str, printable: impl Fn(char) -> bool) -> String {
+    let quote = if value.contains('\'') && !value.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
-    for c in text.chars() {
+    for c in value.chars() {
         match (c, u32::from(c)) {
             ('\n', _) => out.push_str("\\n"),
             ('\r', _) => out.push_str("\\r"),
             ('\t', _) => out.push_str("\\t"),
             _ if c == quote || c == '\\' => out.extend(['\\', c]),
+            // A byte that is not UTF-8 is a surrogate in Python.
+            _ if let Some(byte) = text::stands_for(c) => out.push_str(&format!("\\udc{byte:02x}")),
             (' '..='~', _) => out.push(c),
             (_, 0x80..) if printable(c) => out.push(c),
             (_, n @ ..=0xff) => out.push_str(&format!("\\x{n:02x}")),
@@ -196,7 +199,7 @@ pub(super) fn normalize(path: &str, machine: &dyn Machine) -> String {
 /// As [`normalize`], without `~`.
 pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
     let cwd = machine.current_dir();
-    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", cwd.to_string_lossy()) };
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", text::of_os(cwd)) };
     let mut parts: Vec<&str> = Vec::new();
     for part in joined.split('/') {
         match part {
@@ -211,17 +214,17 @@ pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
 }
 
 /// A directory that is there.
-pub(super) fn existing_dir(text: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
-    let path = PathBuf::from(expand_user(text, machine));
-    if machine.is_dir(&path) { Ok(path) } else { Err(format!("{text} is not an existing directory")) }
+pub(super) fn existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
+    let path = text::to_path(&expand_user(value, machine));
+    if machine.is_dir(&path) { Ok(path) } else { Err(format!("{value} is not an existing directory")) }
 }
 
 /// A path whose directory, if it names one, is there.
-pub(super) fn path_in_existing_dir(text: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
-    let path = expand_user(text, machine);
+pub(super) fn path_in_existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
+    let path = expand_user(value, machine);
     match dirname(&path) {
-        dir if dir.is_empty() || machine.is_dir(Path::new(dir)) => Ok(path.into()),
-        _ => Err(format!("The directory named as part of the path {text} does not exist")),
+        dir if dir.is_empty() || machine.is_dir(&text::to_path(dir)) => Ok(text::to_path(&path)),
+        _ => Err(format!("The directory named as part of the path {value} does not exist")),
     }
 }
 
@@ -256,14 +259,14 @@ fn port_number(text: &str) -> Result<u16, String> {
 }
 
 /// `socket=` of an fcgi-program: `unix:///path` or `tcp://host:port`.
-pub(super) fn fcgi_socket(text: &str, machine: &dyn Machine) -> Result<SocketAddress, String> {
-    if let Some(path) = text.strip_prefix("unix://") {
+pub(super) fn fcgi_socket(value: &str, machine: &dyn Machine) -> Result<SocketAddress, String> {
+    if let Some(path) = value.strip_prefix("unix://") {
         return match path.starts_with('/') {
-            true => Ok(SocketAddress::Unix(normalize(path, machine).into())),
+            true => Ok(SocketAddress::Unix(text::to_path(&normalize(path, machine)))),
             false => Err(format!("Unix socket path {path} is not an absolute path")),
         };
     }
-    let address = text.strip_prefix("tcp://").and_then(|address| address.split_once(':'));
+    let address = value.strip_prefix("tcp://").and_then(|address| address.split_once(':'));
     match address {
         Some((host, port))
             if !host.is_empty()
@@ -273,7 +276,7 @@ pub(super) fn fcgi_socket(text: &str, machine: &dyn Machine) -> Result<SocketAdd
         {
             Ok(SocketAddress::Tcp(host.to_lowercase(), port_number(port)?))
         }
-        _ => Err(format!("Bad socket format {text}; write unix:///path or tcp://host:port")),
+        _ => Err(format!("Bad socket format {value}; write unix:///path or tcp://host:port")),
     }
 }
 

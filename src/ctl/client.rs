@@ -12,6 +12,7 @@ use httparse::Status;
 use super::interrupts::Interrupts;
 use super::transport::{Address, Limits, Transport};
 use crate::fault::FaultCode;
+use crate::text;
 use crate::wire::http::{self, Reply};
 use crate::wire::xmlrpc::{self, Fault, Value};
 
@@ -84,7 +85,7 @@ impl Client {
     /// Connects to the Unix socket at `path`, which no configuration names: in a directory where everyone may write, anyone
     /// could have put it there. So each connection is given up if `trust` objects to the server.
     pub fn of_default_socket(path: &Path, limits: Limits, trust: Trust) -> Result<Self, Error> {
-        let mut client = Self::new(format!("unix://{}", path.display()), None, limits);
+        let mut client = Self::new(format!("unix://{}", text::of_os(path)), None, limits);
         client.trust = Some(trust);
         client.connection = Some(client.connect(&Address::Unix(path.into()))?);
         Ok(client)

@@ -13,6 +13,7 @@ use crate::config::model::SocketAddress;
 use crate::config::{self, command_line};
 use crate::machine::{self, Real};
 use crate::protocol::DEFAULT_SOCKETS;
+use crate::text;
 
 /// Supervisor's own last resort.
 const DEFAULT_URL: &str = "http://localhost:9001";
@@ -88,7 +89,7 @@ impl Wanted {
         }
         let server = said.servers.first()?;
         let url = match &server.address {
-            SocketAddress::Unix(path) => format!("unix://{}", path.display()),
+            SocketAddress::Unix(path) => format!("unix://{}", text::of_os(path)),
             SocketAddress::Tcp(host, port) if host.is_empty() => format!("http://127.0.0.1:{port}"),
             SocketAddress::Tcp(host, port) => format!("http://{host}:{port}"),
         };
@@ -182,7 +183,7 @@ fn configuration_of_init() -> Option<PathBuf> {
     };
     match options.configuration {
         Some(file) => Some(file).filter(|file| entered || file.is_absolute()),
-        None => machine::search(program).ok(),
+        None => machine::search(&text::of_os(program)).ok(),
     }
 }
 

@@ -16,6 +16,7 @@ mod transport;
 
 use crate::getopt::{self, Flag, flag};
 use crate::stdout;
+use crate::text;
 use find::{Found, Wanted};
 use session::{Session, Wording, exit};
 use std::ffi::OsString;
@@ -115,7 +116,7 @@ struct Asked {
 impl Asked {
     fn parse(args: &[OsString]) -> Result<Self, String> {
         let (options, words) = getopt::parse(args, FLAGS)?;
-        let words = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words = words.iter().map(text::of_os).collect();
         let mut asked = Self { words, ..Self::default() };
         let mut given = Vec::new();
         for option in options {

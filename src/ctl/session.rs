@@ -18,6 +18,7 @@ use crate::fault::FaultCode;
 use crate::protocol::State;
 use crate::stdout;
 use crate::sys::errno;
+use crate::text;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 
@@ -56,7 +57,7 @@ impl Output {
             return to_stderr(&format!("{}\n", format::harmless(line)));
         }
         let line = if self.is_terminal { format::harmless(line) } else { line.into() };
-        self.pending.extend_from_slice(line.as_bytes());
+        self.pending.extend_from_slice(&text::encode(&line));
         self.pending.push(b'\n');
     }
 
@@ -200,7 +201,7 @@ impl Input {
         let length = newline.or(Some(self.buffer.len()).filter(|&length| at_end && length > 0))?;
         let line: Vec<u8> = self.buffer.drain(..length).collect();
         self.buffer.drain(..usize::from(newline.is_some()));
-        Some(String::from_utf8_lossy(&line).into_owned())
+        Some(text::decode(&line))
     }
 
     /// Reads once, waiting if it must; `false`: no more will come.
@@ -458,7 +459,7 @@ fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
     let Some(read) = read else { return Line::Interrupted };
     match typed.get(..read.unwrap_or(0)) {
         None | Some([]) => Line::End,
-        Some(line) => Line::Text(String::from_utf8_lossy(line).trim_end_matches('\n').to_owned()),
+        Some(line) => Line::Text(text::decode(line).trim_end_matches('\n').to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 
 use super::interrupts::Interrupts;
 use crate::sys::hosts;
+use crate::text;
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -35,7 +36,7 @@ impl Address {
     /// Reads `unix:///path` or `http://host[:port]`; the port is 80 if not given, as in Supervisor. An error is a message.
     pub fn of_url(url: &str) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("unix://") {
-            return Ok(Self::Unix(path.into()));
+            return Ok(Self::Unix(text::to_path(path)));
         }
         let unknown = || format!("unknown protocol for serverurl {url}: use unix:// or http://");
         let authority =

@@ -20,9 +20,10 @@ use crate::sys::poll::Poll;
 use crate::sys::program::find_program;
 use crate::sys::spawn::{Credentials, SpawnPlan, Words, spawn};
 use crate::sys::{Pid, errno, reap};
+use crate::text;
 use crate::time::{Mono, Now};
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -89,12 +90,13 @@ impl Children {
     pub fn start(
         &self,
         process: &Process,
-        (program, words): &(CString, Vec<String>),
+        (program, words): &(CString, Vec<OsString>),
         around: &Surroundings,
     ) -> Result<Started, String> {
         let config = &*process.config;
         let name = &config.name;
-        let argv = Words::of(words).map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
+        let argv = Words::of(words.iter().map(|word| word.as_bytes()))
+            .map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
         let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
@@ -351,25 +353,28 @@ fn new_child(
 pub fn probe(config: &ProcessConfig, around: &Surroundings) -> Result<(), Fault> {
     use crate::sys::program::FindError;
     let words = words_of(config).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
-    let name = words.first().map(String::as_str).unwrap_or_default();
-    find_program(OsStr::new(name), around.path_of(config)).map(drop).map_err(|error| {
+    let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+    find_program(name, around.path_of(config).as_deref()).map(drop).map_err(|error| {
         let code = if matches!(error, FindError::Missing(_)) { FaultCode::NoFile } else { FaultCode::NotExecutable };
         Fault::new(code, error.to_string())
     })
 }
 
 /// The file to execute and the words of the command; the error is Supervisor's.
-pub fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<String>), String> {
+pub fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<OsString>), String> {
     let words = words_of(config)?;
-    let name = words.first().map(String::as_str).unwrap_or_default();
-    let program = find_program(OsStr::new(name), around.path_of(config)).map_err(|error| error.to_string())?;
+    let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+    let program = find_program(name, around.path_of(config).as_deref()).map_err(|error| error.to_string())?;
     Ok((program, words))
 }
 
-fn words_of(config: &ProcessConfig) -> Result<Vec<String>, String> {
+fn words_of(config: &ProcessConfig) -> Result<Vec<OsString>, String> {
     let words = split_command(&config.command)
         .map_err(|why| format!("can't parse command {}: {why}", repr(&config.command)))?;
-    if words.is_empty() { Err("command is empty".into()) } else { Ok(words) }
+    if words.is_empty() {
+        return Err("command is empty".into());
+    }
+    Ok(words.iter().map(|word| text::to_os(word)).collect())
 }
 
 /// Pipes for 0, 1 and 2; where a socket is 0, none for that.

@@ -5,7 +5,9 @@ use crate::supervision::Process;
 use crate::sys::fds::Limit;
 use crate::sys::signals::SignalSet;
 use crate::sys::spawn::Words;
+use crate::text;
 use nix::sys::resource::Resource;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -28,41 +30,42 @@ impl Surroundings {
     /// The environment of one process: ours, SUPERVISOR_*, `[supervisord]`'s, its own; the later wins (census §4.5).
     pub fn environment_of(&self, process: &Process) -> io::Result<Words> {
         let config = &process.config;
-        let mut all: BTreeMap<&[u8], &[u8]> =
-            self.environment.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        all.insert(b"SUPERVISOR_ENABLED", b"1");
+        let ours = self.environment.iter();
+        let mut all: BTreeMap<Cow<'_, [u8]>, Cow<'_, [u8]>> =
+            ours.map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into())).collect();
+        all.insert(b"SUPERVISOR_ENABLED".into(), b"1".into());
         let url = match &config.serverurl {
             ServerUrl::Auto => self.server_url.as_deref(),
             ServerUrl::Unset => None,
             ServerUrl::Fixed(url) => Some(url.as_str()),
         };
         if let Some(url) = url {
-            all.insert(b"SUPERVISOR_SERVER_URL", url.as_bytes());
+            all.insert(b"SUPERVISOR_SERVER_URL".into(), text::encode(url));
         }
-        all.insert(b"SUPERVISOR_PROCESS_NAME", config.name.as_bytes());
-        all.insert(b"SUPERVISOR_GROUP_NAME", process.group.name.as_bytes());
+        all.insert(b"SUPERVISOR_PROCESS_NAME".into(), text::encode(&config.name));
+        all.insert(b"SUPERVISOR_GROUP_NAME".into(), text::encode(&process.group.name));
         for (name, value) in config.variables() {
-            all.insert(name.as_bytes(), value.as_bytes());
+            all.insert(text::encode(name), text::encode(value));
         }
         let mut words = Words::default();
         for (name, value) in all {
-            words.push(&[name, b"=", value])?;
+            words.push(&[&name, b"=", &value])?;
         }
         Ok(words)
     }
 
     /// Where the command is looked for: the PATH of its own or `[supervisord]`'s environment=, else ours.
-    pub fn path_of<'a>(&'a self, config: &'a ProcessConfig) -> Option<&'a OsStr> {
+    pub fn path_of<'a>(&'a self, config: &'a ProcessConfig) -> Option<Cow<'a, OsStr>> {
         let given = config.variables().rev().find(|(name, _)| name == "PATH");
         let ours = || self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
-        given.map(|(_, value)| OsStr::new(value)).or_else(ours)
+        given.map(|(_, value)| text::to_os(value).into()).or_else(|| ours().map(Cow::Borrowed))
     }
 }
 
 /// What `serverurl=AUTO` means: the first Unix server, else the first TCP server (census §3.3).
 pub fn automatic_server_url(config: &Config) -> Option<String> {
     let unix = config.http.iter().find_map(|server| match &server.address {
-        SocketAddress::Unix(path) => Some(format!("unix://{}", path.display())),
+        SocketAddress::Unix(path) => Some(format!("unix://{}", text::of_os(path))),
         SocketAddress::Tcp(..) => None,
     });
     let tcp = || {

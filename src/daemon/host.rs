@@ -11,6 +11,7 @@ use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, Input, ProcId, Supervision, Ticket};
 use crate::sys::errno;
+use crate::text;
 use crate::time::Now;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -207,7 +208,7 @@ impl Daemon {
         let paths = [Channel::Stdout, Channel::Stderr].map(|channel| self.log_path(id, channel).map(Path::to_path_buf));
         let sinks = &mut self.sinks;
         let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {
-            let label = format!("{} {}", config.name, which.name());
+            let label = format!("{} {}", text::shown(&config.name), which.name());
             let limits = Limits {
                 maxbytes: channel.maxbytes,
                 backups: channel.backups,
@@ -219,7 +220,8 @@ impl Daemon {
             };
             // What a listener says to us is not for syslog.
             let has_syslog = channel.syslog && !(is_listener && which == Channel::Stdout);
-            let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*config.name));
+            let ident = text::shown(&config.name);
+            let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*ident));
             let spec = Spec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
             ChildLog::open(&spec, sinks).map_err(|errno| {
                 let name = errno::Name(errno as i32);

@@ -31,6 +31,7 @@ use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalRes
 use crate::sys::poll::{Interest, Poll, Ready, pause};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{Pid, clock, errno, memory};
+use crate::text;
 use crate::time::{Mono, Now};
 use children::Children;
 use environment::Surroundings;
@@ -542,7 +543,7 @@ impl Daemon {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        self.journal.log(journal_level(level), format_args!("{line}"), &mut self.sinks, self.now);
+        self.journal.log(journal_level(level), format_args!("{}", text::shown(line)), &mut self.sinks, self.now);
     }
 
     fn end(&mut self, finish: Finish) -> Ended {

@@ -16,6 +16,7 @@ use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, ignore_broken_pipes};
 use crate::sys::{clock, errno, memory, output, pid1};
+use crate::text;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::ffi::OsString;
@@ -165,7 +166,8 @@ fn is_supervisord(name: &str) -> bool {
 
 /// A usage or configuration error: two lines and exit code 2, as Supervisor (census §1.1).
 fn fail(name: &str, why: &str) -> u8 {
-    output::to_termination_log(why);
+    let (name, why) = (text::shown(name), text::shown(why));
+    output::to_termination_log(&why);
     let _ = output::to_stderr(&format!("Error: {why}\nFor help, use {name} -h\n"));
     2
 }
@@ -187,7 +189,7 @@ impl Daemon {
         let _ = fds::close_on_exec_from_3();
         let poll = new_poll(&signals)?;
         let around = Surroundings {
-            environment: std::env::vars_os().collect(),
+            environment: machine::environment(),
             server_url: None,
             limits,
             mask: signals.original_mask(),
@@ -451,7 +453,7 @@ impl Daemon {
 
 /// A path in Python's quotes.
 fn repr(path: &Path) -> String {
-    config::values::repr(&path.to_string_lossy())
+    config::values::repr(&text::of_os(path))
 }
 
 /// Where AUTO logs are made: `childlogdir`, else the temporary directory.

@@ -1,6 +1,7 @@
 //! AUTO logs (census 6.4): their names, and the removal of those that an earlier run left.
 
 use super::errno;
+use crate::text;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn create(folder: &Path, process: &str, channel: &str, identifier: &str) -> Result<PathBuf, Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     loop {
-        let path = folder.join(format!("{process}-{channel}---{identifier}-{}.log", random()));
+        let path = folder.join(text::to_os(&format!("{process}-{channel}---{identifier}-{}.log", random())));
         match open(&path, flags, Mode::from_bits_truncate(0o600)) {
             Ok(_) => return Ok(path),
             Err(Errno::EEXIST) => {}
@@ -37,9 +38,7 @@ pub(super) fn random() -> String {
 pub fn clean(folder: &Path, identifier: &str) -> Result<Vec<PathBuf>, Errno> {
     let mut left = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| errno(&error))?.flatten() {
-        if entry.file_name().to_str().is_some_and(|name| is_auto(name, identifier))
-            && fs::remove_file(entry.path()).is_err()
-        {
+        if is_auto(&text::of_os(entry.file_name()), identifier) && fs::remove_file(entry.path()).is_err() {
             left.push(entry.path());
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::config::model::{Groups, User};
 use crate::sys::errno;
+use crate::text;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -60,7 +61,7 @@ fn text_of(path: &str) -> Result<String, String> {
         Ok(bytes)
     };
     match read() {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(bytes) => Ok(text::decode(&bytes)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(String::new()),
         Err(error) => Err(format!("cannot read {path}: {}", errno::name(&error))),
     }

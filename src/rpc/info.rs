@@ -7,6 +7,7 @@ use crate::posix::Exit;
 use crate::protocol::{SUCCESS, State};
 use crate::supervision::{ProcId, Process, Status};
 use crate::sys::clock;
+use crate::text;
 use crate::time::Wall;
 use crate::wire::xmlrpc::write_text;
 use std::fmt::Write as _;
@@ -100,7 +101,7 @@ fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) 
         int!(out, "now", now);
         int!(out, "state", state as i32);
         text!(out, "statename", state.name());
-        text!(out, "spawnerr", &process.spawnerr);
+        text!(out, "spawnerr", &text::shown(&process.spawnerr));
         int!(out, "exitstatus", exit_status(process));
         text!(out, "logfile", &stdout);
         text!(out, "stdout_logfile", &stdout);
@@ -187,7 +188,7 @@ fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, o
         Some(user) => int!(out, "uid", user.uid),
         None => text!(out, "uid", "none"),
     }
-    text!(out, "command", &process.command);
+    text!(out, "command", &text::shown(&process.command));
     member!(out, "exitcodes", "array", {
         out.push_str("<data>\n");
         for code in process.exitcodes.iter() {
@@ -223,5 +224,5 @@ fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, o
         ServerUrl::Unset => "",
         ServerUrl::Fixed(url) => url,
     };
-    text!(out, "serverurl", serverurl);
+    text!(out, "serverurl", &text::shown(serverurl));
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::text;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -159,7 +160,7 @@ impl Request {
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let decoded = String::from_utf8(BASE64.decode(cookie.trim()).ok()?).ok()?;
+        let decoded = text::decode(&BASE64.decode(cookie.trim()).ok()?);
         decoded.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
     }
 
@@ -169,7 +170,7 @@ impl Request {
     pub fn is_authorized(&self, (user, password): (&str, &str)) -> bool {
         let Some((given_user, given_password)) = self.credentials() else { return false };
         let password_matches = match password.strip_prefix("{SHA}") {
-            Some(digest) => same(digest, &sha1_smol::Sha1::from(given_password.as_bytes()).digest().to_string()),
+            Some(digest) => same(digest, &sha1_smol::Sha1::from(text::encode(&given_password)).digest().to_string()),
             None => same(password, &given_password),
         };
         same(user, &given_user) & password_matches
@@ -494,7 +495,7 @@ pub fn get_request(target: &str, host: &str, credentials: Option<(&str, &str)>) 
 
 fn request(method: &str, target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
     let authorization = credentials.map_or_else(String::new, |(user, password)| {
-        format!("Authorization: Basic {}\r\n", BASE64.encode(format!("{user}:{password}")))
+        format!("Authorization: Basic {}\r\n", BASE64.encode(text::encode(&format!("{user}:{password}"))))
     });
     let body = match xml.len() {
         0 => String::new(),

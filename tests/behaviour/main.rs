@@ -13,6 +13,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bytes;
 mod clients;
 mod differences;
 mod ending;

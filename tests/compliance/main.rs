@@ -23,6 +23,7 @@ mod harness;
 mod ansible_and_salt;
 mod background;
 mod buildout;
+mod bytes;
 mod config;
 mod control;
 mod drives;

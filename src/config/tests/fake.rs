@@ -2,6 +2,7 @@
 
 use crate::config::Machine;
 use crate::config::model::{Groups, User};
+use crate::machine::glob::Pattern;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -52,8 +53,12 @@ impl Machine for Fake {
             let why = std::io::Error::from_raw_os_error(*errno);
             return Err(format!("cannot read the directory {}: {why}", path.display()));
         }
-        let pattern = glob::Pattern::new(pattern).unwrap();
-        Ok(self.files.keys().filter(|path| pattern.matches_path(path)).cloned().collect())
+        let parts: Vec<Pattern> = pattern.split('/').map(Pattern::new).collect();
+        let fits = |path: &&PathBuf| {
+            let path = path.to_str().unwrap();
+            path.split('/').count() == parts.len() && path.split('/').zip(&parts).all(|(name, part)| part.takes(name))
+        };
+        Ok(self.files.keys().filter(fits).cloned().collect())
     }
     fn is_dir(&self, path: &Path) -> bool {
         let path = self.at(path);
