@@ -84,6 +84,7 @@ mod tests {
             assert_eq!(ResultHandler::Default.judge(result.as_bytes()), Verdict::Rejected, "{result:?}");
         }
         assert_eq!(ResultHandler::Default.wanted_bytes(), 3);
+        assert_eq!(ResultHandler::Stdout.wanted_bytes(), 1_048_576);
     }
 
     #[test]
