@@ -18,7 +18,11 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
     if (1..=NAMES_MAX).contains(&begun.len()) {
         return begun;
     }
-    let allowed = word.chars().count().div_ceil(3).min(3);
+    // One letter is near to any other.
+    let allowed = match word.chars().count() {
+        0 | 1 => 0,
+        letters => letters.div_ceil(3).min(3),
+    };
     let distances = names.iter().map(|name| (distance(word, name), *name)).filter(|(far, _)| *far <= allowed);
     let distances: Vec<(usize, &str)> = distances.collect();
     let least = distances.iter().map(|(far, _)| *far).min();
@@ -126,6 +130,7 @@ mod tests {
             ("re", None),
             ("bogus", None),
             ("x", None),
+            ("s", None),
         ] {
             assert_eq!(did_you_mean(&nearest(word, commands)).as_deref(), wanted, "{word}");
         }

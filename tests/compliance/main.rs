@@ -71,14 +71,14 @@ impl Run {
 
     /// Runs the subject's control client and notes all of what it said. Gives its standard output.
     pub fn ctl(&mut self, args: &[&str]) -> String {
-        let ran = self.sandbox.ctl(args);
+        let ran = self.sandbox.supervisorctl(args);
         self.note(&format!("ctl {args:?}"), format!("{} {:?} {:?}", ran.code, ran.out, ran.err));
         ran.out
     }
 
     /// The same for what is in our own words after the first line (help texts), or after the error's class (Python's exceptions).
     pub fn ctl_roughly(&mut self, args: &[&str]) {
-        let ran = self.sandbox.ctl(args);
+        let ran = self.sandbox.supervisorctl(args);
         let first = ran.out.lines().next().unwrap_or_default();
         let known = first.split("error: <class").next().unwrap_or_default();
         let known = if first.starts_with("error: ") { "error" } else { known };

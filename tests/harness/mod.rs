@@ -273,6 +273,17 @@ impl Sandbox {
         self.ctl_of(self.subject, args)
     }
 
+    /// The subject's own control client, called supervisorctl: rsup's prints Supervisor's texts then.
+    pub fn supervisorctl(&self, args: &[&str]) -> Ran {
+        let mut command = self.ctl_command(self.subject, args);
+        if self.subject == Subject::Rsup {
+            let rest: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+            command = Command::new(self.dir.join("bin/supervisorctl"));
+            command.current_dir(&self.dir).env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").args(rest);
+        }
+        run(&mut command)
+    }
+
     /// Either control client, against this sandbox's server.
     pub fn ctl_of(&self, client: Subject, args: &[&str]) -> Ran {
         run(&mut self.ctl_command(client, args))
