@@ -342,6 +342,9 @@ impl Session {
     /// Why the last start of a process failed, as the server knows it.
     // Differs from Supervisor: it has the reason in its log only.
     fn spawn_error_of(&mut self, spec: &str) -> Result<Option<String>, Error> {
+        if self.wording == Wording::Supervisor {
+            return Ok(None);
+        }
         match self.call("getProcessInfo", &[spec.into()]) {
             Ok(info) => Ok(Some(text(&info, "spawnerr").to_owned()).filter(|reason| !reason.is_empty())),
             Err(Error::Fault(_)) => Ok(None),
@@ -352,7 +355,7 @@ impl Session {
     /// Shows which processes of `groups`, added a moment ago, could not be started, and why. The server does not wait for
     /// them, so those that fail later are not among them; nor are those that were started and ended too soon.
     fn show_spawn_errors(&mut self, groups: &[&str]) -> Result<(), Error> {
-        if groups.is_empty() {
+        if groups.is_empty() || self.wording == Wording::Supervisor {
             return Ok(());
         }
         let infos = match self.call("getAllProcessInfo", &[]) {

@@ -1,7 +1,7 @@
 //! Both ways: the real control client drives rsup, and rsup's drives the real Supervisor, with the same answers.
 
 use crate::compare;
-use crate::harness::Subject;
+use crate::harness::{Ran, Sandbox, Subject};
 
 const PROGRAMS: &str = "[program:a]\ncommand=/bin/sh -c \"echo hello; exec sleep 1000\"\nstdout_logfile={dir}/a.out\n\
                         [program:b]\ncommand=/bin/sleep 1000\nautostart=false\n[program:broken]\ncommand=/no/such\nautostart=false\nstartretries=0\n";
@@ -40,12 +40,13 @@ const SESSION: [&[&str]; 30] = [
     &["shutdown"],
 ];
 
-fn session_of(client: fn(Subject) -> Subject) {
+/// `client` runs a command of a control client at the sandbox's server.
+fn session_of(client: fn(&Sandbox, &[&str]) -> Ran) {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
         run.until_file("a.out", "hello");
         for args in SESSION {
-            let ran = run.sandbox.ctl_of(client(run.subject), args);
+            let ran = client(&run.sandbox, args);
             // Which of several programs that are stopped at once ends first is chance.
             let mut lines: Vec<&str> = ran.out.lines().collect();
             if args == ["stop", "all"] {
@@ -59,15 +60,15 @@ fn session_of(client: fn(Subject) -> Subject) {
 
 #[test]
 fn each_client_with_its_own_server() {
-    session_of(|server| server);
+    session_of(|sandbox, args| sandbox.supervisorctl(args));
 }
 
 #[test]
 fn the_real_client_with_both_servers() {
-    session_of(|_| Subject::Supervisor);
+    session_of(|sandbox, args| sandbox.ctl_of(Subject::Supervisor, args));
 }
 
 #[test]
 fn rsupctl_with_both_servers() {
-    session_of(|_| Subject::Rsup);
+    session_of(|sandbox, args| sandbox.ctl_of(Subject::Rsup, args));
 }
