@@ -1,7 +1,7 @@
 //! Why a request fails: Supervisor's fault codes and their texts, as plain data.
 #![forbid(unsafe_code)]
 
-/// Supervisor's fault codes (census §7.4).
+/// Supervisor's fault codes (supervisor-behaviour.md §7.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum FaultCode {

@@ -38,7 +38,7 @@ impl Exit {
 }
 
 impl fmt::Display for Exit {
-    /// Supervisor's words (census §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
+    /// Supervisor's words (supervisor-behaviour.md §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Exit::Code(code) => write!(f, "exit status {code}"),

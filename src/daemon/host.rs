@@ -37,7 +37,7 @@ impl Host for Daemon {
     }
 
     fn forget(&mut self, ticket: Ticket) {
-        self.supervision.handle(Input::Forget(ticket), self.now);
+        self.supervision.handle(Input::CancelRequest(ticket), self.now);
     }
 
     fn say(&mut self, level: LogLevel, line: &str) {

@@ -9,7 +9,7 @@ use crate::config::values::repr;
 use crate::events::{ListenerAction, ResultHandler, python_bytes, text_of};
 use crate::rpc::Channel;
 use crate::supervision::process::State;
-use crate::supervision::{Change, Mood, ProcId};
+use crate::supervision::{ProcId, StateChange, SupervisorState};
 use crate::sys::errno;
 
 impl Daemon {
@@ -28,14 +28,14 @@ impl Daemon {
     }
 
     /// Reports the supervisor's new state.
-    pub(super) fn notify_supervisor_state(&mut self, mood: Mood) {
-        let is_up = mood == Mood::Running;
+    pub(super) fn notify_supervisor_state(&mut self, state: SupervisorState) {
+        let is_up = state == SupervisorState::Running;
         let name = if is_up { "SUPERVISOR_STATE_CHANGE_RUNNING" } else { "SUPERVISOR_STATE_CHANGE_STOPPING" };
         self.events.notify(name, &|_| String::new(), b"");
     }
 
     /// Reports a process's new state.
-    pub(super) fn notify_process_state(&mut self, id: ProcId, change: Change) {
+    pub(super) fn notify_process_state(&mut self, id: ProcId, change: StateChange) {
         if self.events.is_idle() {
             return;
         }

@@ -27,7 +27,7 @@ use crate::events::Events;
 use crate::logs::{Journal, LabelledStdout, Level, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
-use crate::supervision::{Effect, Finish, Input, Mood, ProcId, Purpose, SignalResult, Supervision};
+use crate::supervision::{AfterShutdown, Effect, Input, ProcId, Purpose, SignalResult, Supervision, SupervisorState};
 use crate::sys::poll::{Interest, Poll, Ready, pause};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{Pid, clock, errno, memory};
@@ -115,7 +115,7 @@ struct Daemon {
     pidfile: Option<std::path::PathBuf>,
     /// What a reload under way begins with.
     next_config: Option<Box<Loaded>>,
-    finish: Option<Finish>,
+    finish: Option<AfterShutdown>,
     forks: ForkQueue,
     /// Calls of the server that came while it was acting on us.
     server_calls: VecDeque<host::ServerCall>,
@@ -173,7 +173,7 @@ impl Daemon {
         if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
             self.reap_all();
         }
-        self.supervision.handle(Input::Woke, self.now);
+        self.supervision.handle(Input::TimePassed, self.now);
         self.events.on_time(self.now);
         self.children.retry(&self.poll, self.now);
         if self.retry_at.take_if(|at| *at <= self.now.mono).is_some() && !self.are_signals_watched {
@@ -243,7 +243,7 @@ impl Daemon {
             if !self.supervision.waits_for_listeners() || self.events.has_undelivered() {
                 return;
             }
-            self.supervision.handle(Input::Heard, self.now);
+            self.supervision.handle(Input::ListenersDone, self.now);
         }
     }
 
@@ -258,11 +258,13 @@ impl Daemon {
                 Some(Input::Probed(item, children::probe(&process.config, &self.around)))
             }
             Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
-            Effect::Abandon(pgid) => {
+            Effect::ReleaseGroup(pgid) => {
                 self.children.groups().release(pgid);
                 None
             }
-            Effect::Look(id, pgid) => self.children.groups().release_if_empty(pgid).then_some(Input::GroupEmpty(id)),
+            Effect::CheckGroup(id, pgid) => {
+                self.children.groups().release_if_empty(pgid).then_some(Input::GroupEmpty(id))
+            }
             Effect::Log(level, line) => {
                 self.log(level, &line);
                 None
@@ -271,30 +273,34 @@ impl Daemon {
                 self.with_server(move |server, daemon| server.reply(ticket, reply, daemon));
                 None
             }
-            Effect::Became(id, change) => {
+            Effect::StateChanged(id, change) => {
                 self.notify_process_state(id, change);
                 None
             }
-            Effect::Mood(mood) => {
-                self.notify_supervisor_state(mood);
+            Effect::SupervisorStateChanged(state) => {
+                self.notify_supervisor_state(state);
                 None
             }
-            Effect::Added(ids) => {
+            Effect::ProcessesAdded(ids) => {
                 self.make_auto_logs(&ids);
                 self.try_sockets(&ids);
                 None
             }
-            Effect::Group(group, is_added) => {
-                self.notify_group(&group, is_added);
+            Effect::GroupAdded(group) => {
+                self.notify_group(&group, true);
                 None
             }
-            Effect::Removed(ids) => {
+            Effect::GroupRemoved(group) => {
+                self.notify_group(&group, false);
+                None
+            }
+            Effect::ProcessesRemoved(ids) => {
                 for id in ids {
                     self.auto_logs.remove(&id);
                 }
                 None
             }
-            Effect::Finish(finish) => {
+            Effect::Finished(finish) => {
                 self.finish = Some(finish);
                 None
             }
@@ -546,12 +552,12 @@ impl Daemon {
         self.journal.log(journal_level(level), format_args!("{}", text::shown(line)), &mut self.sinks, self.now);
     }
 
-    fn end(&mut self, finish: Finish) -> Ended {
+    fn end(&mut self, finish: AfterShutdown) -> Ended {
         self.with_server(|server, daemon| server.flush_before_exit(daemon.now));
         match (finish, self.next_config.take()) {
-            (Finish::Reload, Some(config)) => Ended::Reload(config),
-            (Finish::Reload, None) => Ended::Exit(1, "there is no configuration to restart with".into()),
-            (Finish::Exit { code, reason }, _) => Ended::Exit(code, reason),
+            (AfterShutdown::Reload, Some(config)) => Ended::Reload(config),
+            (AfterShutdown::Reload, None) => Ended::Exit(1, "there is no configuration to restart with".into()),
+            (AfterShutdown::Exit { code, reason }, _) => Ended::Exit(code, reason),
         }
     }
 
@@ -567,7 +573,7 @@ impl Daemon {
     }
 
     fn is_running(&self) -> bool {
-        self.supervision.mood() == Mood::Running
+        self.supervision.state() == SupervisorState::Running
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Channel, Host};
 use crate::config::model::{ChannelConfig, ChildLog, GroupConfig, ProcessConfig, ServerUrl};
 use crate::posix::Exit;
 use crate::protocol::{SUCCESS, State};
-use crate::supervision::{ProcId, Process, Status};
+use crate::supervision::{ProcId, Process, ProcessStatus};
 use crate::sys::clock;
 use crate::text;
 use crate::time::Wall;
@@ -55,9 +55,9 @@ fn write_int(number: i64, out: &mut String) {
 }
 
 /// The answer of a request for many processes.
-pub(super) fn write_statuses(statuses: &[Status], out: &mut String) {
+pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut String) {
     enclosed(out, ARRAY, |out| {
-        for Status { name, group, fault } in statuses {
+        for ProcessStatus { name, group, fault } in statuses {
             enclosed(out, STRUCT, |out| {
                 text!(out, "name", name);
                 text!(out, "group", group);

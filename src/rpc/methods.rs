@@ -8,7 +8,7 @@ use crate::config::values;
 use crate::logs::tail::{LogSource, Part, ReadError};
 use crate::protocol::API_VERSION;
 use crate::supervision::process::State;
-use crate::supervision::{Command, Fault, FaultCode, Mood, ProcId, Process, Target, Ticket, split_namespec};
+use crate::supervision::{Command, Fault, FaultCode, ProcId, Process, SupervisorState, Target, Ticket, split_namespec};
 use crate::wire::xmlrpc::{Value, write_text, write_value};
 
 /// The method that calls others.
@@ -218,10 +218,10 @@ pub(super) fn invoke(
     if params.len() < needed || params.len() > method.params.len() {
         return Err(Fault::new(FaultCode::IncorrectParameters, ""));
     }
-    let mood = host.supervision().mood();
+    let state = host.supervision().state();
     let is_served = match namespace(name) {
-        "supervisor" => name == ALWAYS_SERVED || mood == Mood::Running,
-        "twiddler" => mood != Mood::ShuttingDown,
+        "supervisor" => name == ALWAYS_SERVED || state == SupervisorState::Running,
+        "twiddler" => state != SupervisorState::ShuttingDown,
         _ => true,
     };
     if !is_served {
@@ -402,10 +402,10 @@ impl Invocation<'_> {
 }
 
 fn get_state(call: &mut Invocation<'_>) -> Outcome {
-    let (code, name) = match call.host.supervision().mood() {
-        Mood::Running => (1, "RUNNING"),
-        Mood::Restarting => (0, "RESTARTING"),
-        Mood::ShuttingDown => (-1, "SHUTDOWN"),
+    let (code, name) = match call.host.supervision().state() {
+        SupervisorState::Running => (1, "RUNNING"),
+        SupervisorState::Restarting => (0, "RESTARTING"),
+        SupervisorState::ShuttingDown => (-1, "SHUTDOWN"),
     };
     call.value(&Value::Struct(vec![("statecode".into(), code.into()), ("statename".into(), name.into())]))
 }

@@ -1,25 +1,26 @@
-//! The brain: groups of processes, requests, waits and the ordered shutdown. Pure: no I/O, no clock.
+//! The core that decides: processes in groups, requests of clients, the ordered shutdown. Pure: no I/O, no clock.
 //!
-//! [`Supervision::handle`] takes one [`Input`] at a given moment; what is to be done comes out of
-//! [`Supervision::next_effect`], in order, and its outcome goes back in as an input until nothing is left
-//! ("drain to quiet"). [`Supervision::next_deadline`] says when `Input::Woke` is due; there is no tick.
+//! [`Supervision::handle`] takes one [`Input`] at a given time. [`Supervision::next_effect`] then returns the effects to
+//! carry out, in order. The caller feeds the result of each back as an input, until there is no effect left.
+//! [`Supervision::next_deadline`] is the time at which `Input::TimePassed` is due; there is no periodic tick.
 //!
-//! What decides what: `process` one process's state; `mood` the supervisor's own state, the order of its shutdown and
-//! the exit contract; `command` which requests are accepted; `waits` when a waiting request is answered.
+//! The modules: `process` decides the state of one process; `shutdown` the state of the supervisor, the order of its
+//! shutdown and the exit contract; `command` whether a request is accepted; `requests` when it is answered; `report` has
+//! the log lines.
 #![forbid(unsafe_code)]
 
 mod command;
-mod mood;
 pub mod process;
 mod report;
-mod waits;
+mod requests;
+mod shutdown;
 
 pub use crate::fault::{Fault, FaultCode};
 use crate::protocol::namespec;
 pub use crate::protocol::split_namespec;
 pub use command::{Command, Target};
-pub use mood::{Finish, Mood};
-pub use waits::{Reply, Status};
+pub use requests::{ProcessStatus, Reply};
+pub use shutdown::{AfterShutdown, SupervisorState};
 
 use crate::config::compare;
 use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig, ServerConfig};
@@ -29,121 +30,122 @@ use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-/// A process of the table. No other process ever has the same number, not even after this one has left the table.
+/// The number of a process. It is never reused, not even when the process has been removed.
 pub type ProcId = u32;
 
-/// One process in one request: what a look at its command, or a client's signal, is answered for.
+/// The number of one process in one request. The answers to `Effect::Probe` and to a client's signal carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemId(u64);
 
-/// Whom a [`Reply`] is for; the daemon's own number.
+/// Targets a [`Reply`] is for; the daemon's own number.
 pub type Ticket = u64;
 
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The loop is up: autostart.
+    /// The event loop runs: start the programs with `autostart`.
     Booted,
     /// Time has passed.
-    Woke,
+    TimePassed,
     /// `Effect::Spawn` made this child.
     Spawned(ProcId, Pid),
-    /// `Effect::Spawn` could not; the text is for the log and `spawnerr`.
+    /// `Effect::Spawn` failed; the text is for the log and for `spawnerr`.
     SpawnFailed(ProcId, String),
-    /// A child is dead, and whether others live in its process group (asked where `sweep` is set).
+    /// A child has ended. The flag: other members of its process group live (determined only with `sweep`).
     Exited(ProcId, Exit, bool),
     /// The swept group of this process is empty.
     GroupEmpty(ProcId),
-    /// The supervisor itself restarts this process, without a client: stop it if it lives, then start it.
+    /// Restart this process without a request of a client: stop it if it lives, then start it.
     Restart(ProcId),
     /// Answer to `Effect::Probe`.
     Probed(ItemId, Result<(), Fault>),
     /// Answer to `Effect::Signal`.
     Signalled(ProcId, Purpose, SignalResult),
-    /// A client asks.
+    /// A request of a client.
     Command(Ticket, Command),
-    /// A client has gone: nobody waits any more.
-    Forget(Ticket),
-    /// TERM, INT or QUIT, or a client's `shutdown`; the text says which.
+    /// The client has disconnected: its request needs no reply.
+    CancelRequest(Ticket),
+    /// SIGTERM, SIGINT or SIGQUIT was received; the text says which.
     Terminate(String),
-    /// Listeners have heard all that there is: see [`Supervision::waits_for_listeners`].
-    Heard,
-    /// HUP or a client's `restart`, its new configuration already found good.
+    /// Event listeners have processed all events: see [`Supervision::waits_for_listeners`].
+    ListenersDone,
+    /// SIGHUP or a client's `restart`. The new configuration was read without a mistake.
     Reload,
 }
 
-/// What is to be done.
+/// What the daemon has to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Fork and exec when its turn comes, if [`Supervision::wants_fork`] says so then; answer at once with `Spawned` or
-    /// `SpawnFailed`.
+    /// Fork and exec, now or later; check [`Supervision::wants_fork`] first. Answer with `Spawned` or `SpawnFailed`.
     Spawn(ProcId),
-    /// See whether the command could be run; answer with `Probed`.
+    /// Check that the command exists and is executable; answer with `Probed`.
     Probe(ItemId, ProcId),
     /// kill(2); answer with `Signalled`.
     Signal {
-        /// Whose.
+        /// The process.
         id: ProcId,
-        /// The process, or the group's number.
+        /// Its pid, or the number of its process group.
         pid: Pid,
-        /// The signal's number.
+        /// The signal number.
         signal: i32,
         /// Send it to the process group.
         group: bool,
-        /// Why. What is to sweep an empty group is answered with `GroupEmpty`, unsent.
+        /// Why. For a sweep, check first whether the group is empty; if so, answer with `GroupEmpty` instead.
         purpose: Purpose,
     },
-    /// See whether the swept group is empty; answer with `GroupEmpty` if it is.
-    Look(ProcId, Pid),
-    /// Reap the leader of this swept group, whoever else lives in it.
-    Abandon(Pid),
+    /// Check whether the swept process group is empty; answer with `GroupEmpty` if it is.
+    CheckGroup(ProcId, Pid),
+    /// Reap the leader of this swept process group, even if other members live.
+    ReleaseGroup(Pid),
     /// A line for the log.
     Log(LogLevel, String),
     /// The answer to a command.
     Reply(Ticket, Reply),
-    /// The state of a process is another now.
-    Became(ProcId, Change),
-    /// The supervisor runs, or has begun to shut down or restart.
-    Mood(Mood),
-    /// These processes exist now (their AUTO logs are to be made).
-    Added(Vec<ProcId>),
-    /// These processes no longer exist.
-    Removed(Vec<ProcId>),
-    /// A group has come into use (true), or has gone.
-    Group(Rc<GroupConfig>, bool),
-    /// All is stopped.
-    Finish(Finish),
+    /// The state of a process changed.
+    StateChanged(ProcId, StateChange),
+    /// The supervisor runs, shuts down or restarts from now on.
+    SupervisorStateChanged(SupervisorState),
+    /// These processes were added: create their AUTO logs.
+    ProcessesAdded(Vec<ProcId>),
+    /// These processes were removed.
+    ProcessesRemoved(Vec<ProcId>),
+    /// This group is in use now.
+    GroupAdded(Rc<GroupConfig>),
+    /// This group is no longer in use.
+    GroupRemoved(Rc<GroupConfig>),
+    /// Every process is stopped, or was given up.
+    Finished(AfterShutdown),
 }
 
-/// What a change of state means to listeners.
+/// A change of state, with the data that events have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct StateChange {
     /// Before.
     pub from: State,
     /// After.
     pub to: State,
-    /// The child's number, of the one that has just ended too; 0: there was none.
+    /// The pid of the child, also of one that has just ended; 0 if there was none.
     pub pid: Pid,
     /// Failed starts in a row so far.
     pub tries: u32,
-    /// Its last exit was an expected one.
+    /// The exit code of the last exit was in `exitcodes`.
     pub expected: bool,
 }
 
-/// So much room for effects is kept for the next time.
+/// Capacity of the queue of effects, in entries, that is kept when it is empty.
 const KEPT_EFFECTS: usize = 64;
 
 /// Why a signal is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Stop signal or KILL.
+    /// The stop signal, or the KILL after it.
     Stop,
-    /// To end what a dead program left.
+    /// To end the processes that a dead program left in its process group.
     Sweep {
-        /// With KILL, not TERM.
+        /// KILL instead of TERM.
         kill: bool,
     },
-    /// A client asked.
+    /// A client asked for it.
     Request(ItemId),
 }
 
@@ -178,13 +180,13 @@ pub struct Process {
     pub group: Rc<GroupConfig>,
     core: Core,
     armed: Option<Mono>,
-    /// When the last attempt began, seconds since the epoch; 0: never.
+    /// When the last attempt to start it began, in seconds since the epoch; 0: never.
     pub laststart: i64,
-    /// When it was last reaped, seconds since the epoch; 0: never.
+    /// When a child of it last ended, in seconds since the epoch; 0: never.
     pub laststop: i64,
     /// How it last ended.
     pub last_exit: Option<Exit>,
-    /// Why it last failed; empty: it did not.
+    /// Why the last start or run failed; empty if it did not.
     pub spawnerr: Box<str>,
 }
 
@@ -207,25 +209,25 @@ impl Process {
         namespec(&self.group.name, &self.config.name)
     }
 
-    /// Whether it serves the supervisor, not the user.
+    /// Whether it is an event listener.
     #[must_use]
     pub fn is_listener(&self) -> bool {
         is_listener(&self.group)
     }
 
-    /// A start is to come without a request, or remains are being swept: a stop has something to do.
+    /// Whether it will start without a request, or is being swept, so that a stop has something to do.
     #[must_use]
     fn is_held(&self) -> bool {
         self.core.remains.is_some() || self.core.is_restarting() || self.is_held_restart()
     }
 
-    /// A restart of its own accord is due.
+    /// Whether an automatic restart is due.
     fn is_held_restart(&self) -> bool {
         matches!(self.core.phase, Phase::Exited { restart_at: Some(_) })
     }
 
-    /// What its end means as our own exit code: its code, 128 + signal, 127 where it could never be started; a FATAL
-    /// program has failed even if its last exit was 0.
+    /// The exit code of the supervisor that stands for its end: its own, or 128 + signal; 127 if it never started; 1 for a
+    /// FATAL program whose last exit code was 0.
     fn exit_code(&self) -> u8 {
         match (self.state(), self.last_exit.map(Exit::shell_status)) {
             (State::Fatal, None) => 127,
@@ -245,7 +247,7 @@ impl Process {
 #[derive(Debug)]
 struct Group {
     config: Rc<GroupConfig>,
-    /// When it was added: ties of priority are in this order.
+    /// The n-th group that was added. Groups of equal priority are in this order.
     serial: u32,
     /// In configuration order.
     members: Vec<ProcId>,
@@ -256,15 +258,15 @@ struct Group {
 /// The whole state.
 #[derive(Debug)]
 pub struct Supervision {
-    mood: Mood,
+    state: SupervisorState,
     /// The settings of the supervisor itself that are in force: those that it began with. A reread does not change them.
     server: ServerConfig,
     /// The methods of `[rpcinterface:twiddler]` in force; see [`Config::twiddler`].
     twiddler: Option<Vec<String>>,
-    /// The last configuration that was read without a mistake: what `add` and `avail` go by.
+    /// The last configuration that was read without a mistake. Its groups are the ones that can be added.
     last_read: Config,
     groups: BTreeMap<String, Group>,
-    added: u32,
+    groups_added: u32,
     processes: BTreeMap<ProcId, Box<Process>>,
     /// The number of the next process.
     next_process: ProcId,
@@ -272,12 +274,12 @@ pub struct Supervision {
     next_item: u64,
     timers: BTreeSet<(Mono, ProcId)>,
     effects: VecDeque<Effect>,
-    waits: Vec<waits::Wait>,
-    /// What is decided now was not decided by the request itself, nor by the fork or the signal that it asked for.
+    requests: Vec<requests::PendingRequest>,
+    /// The current input is an event of its own, not a request or the direct result of one.
     is_late: bool,
-    shutdown: Option<mood::Shutdown>,
-    ended: mood::Ended,
-    /// Scratch space of `step`.
+    shutdown: Option<shutdown::Shutdown>,
+    contract: shutdown::ExitContract,
+    /// Buffer of `step`, kept to save allocations.
     actions: Vec<Action>,
 }
 
@@ -286,38 +288,38 @@ impl Supervision {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let mut new = Supervision {
-            mood: Mood::Running,
+            state: SupervisorState::Running,
             server: config.server.clone(),
             twiddler: config.twiddler.clone(),
             last_read: Config::default(),
             groups: BTreeMap::new(),
-            added: 0,
+            groups_added: 0,
             processes: BTreeMap::new(),
             next_process: 0,
             next_item: 0,
             timers: BTreeSet::new(),
             effects: VecDeque::new(),
-            waits: Vec::new(),
+            requests: Vec::new(),
             is_late: false,
             shutdown: None,
-            ended: mood::Ended::default(),
+            contract: shutdown::ExitContract::default(),
             actions: Vec::new(),
         };
         for group in &config.groups {
             new.add_group(group);
         }
-        // Built anew from what is sorted, the tree has no room left over.
+        // Collected from sorted entries, the tree has no spare capacity.
         new.groups = std::mem::take(&mut new.groups).into_iter().collect();
         new.last_read = config;
         new
     }
 
-    /// Takes in what happened.
+    /// Handles one input.
     pub fn handle(&mut self, input: Input, now: Now) {
-        self.is_late = matches!(input, Input::Exited(..) | Input::Woke | Input::GroupEmpty(_));
+        self.is_late = matches!(input, Input::Exited(..) | Input::TimePassed | Input::GroupEmpty(_));
         match input {
             Input::Booted => self.boot(now),
-            Input::Woke => self.woke(now),
+            Input::TimePassed => self.time_passed(now),
             Input::Spawned(id, pid) => {
                 if let Some(process) = self.process_mut(id) {
                     process.laststart = now.wall.secs;
@@ -334,22 +336,22 @@ impl Supervision {
                 self.step(id, Event::SpawnFailed, now);
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
-            Input::GroupEmpty(id) => self.swept(id, Event::GroupEmpty, now),
-            Input::Restart(id) if self.mood == Mood::Running => self.step(id, Event::Restart, now),
+            Input::GroupEmpty(id) => self.sweep_ended(id, Event::GroupEmpty, now),
+            Input::Restart(id) if self.state == SupervisorState::Running => self.step(id, Event::Restart, now),
             Input::Restart(_) => {}
             Input::Probed(item, result) => self.probed(item, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),
-            Input::Forget(ticket) => self.waits.retain(|wait| wait.ticket != ticket),
+            Input::CancelRequest(ticket) => self.requests.retain(|wait| wait.ticket != ticket),
             Input::Terminate(reason) => self.terminate(reason, now),
-            Input::Heard => self.heard(),
-            Input::Reload => self.begin_shutdown(Mood::Restarting, String::new(), now),
+            Input::ListenersDone => self.listeners_done(),
+            Input::Reload => self.begin_shutdown(SupervisorState::Restarting, String::new(), now),
         }
         self.settle_shutdown(now);
         debug_assert_eq!(self.broken_invariant(), None);
     }
 
-    /// The first of the rules that does not hold. All of them hold at the end of every turn.
+    /// The first broken invariant, for `debug_assert`. All of them hold after each input.
     fn broken_invariant(&self) -> Option<String> {
         for (id, process) in &self.processes {
             let deadline = process.core.deadline(&Policy::from(&*process.config));
@@ -366,32 +368,32 @@ impl Supervision {
         if self.timers.len() != self.processes.values().filter(|process| process.armed.is_some()).count() {
             return Some(format!("a timer of no process: {:?}", self.timers));
         }
-        self.waits.iter().find_map(|wait| wait.broken_invariant(self))
+        self.requests.iter().find_map(|wait| wait.broken_invariant(self))
     }
 
-    /// The next thing to do.
+    /// The next effect to carry out.
     pub fn next_effect(&mut self) -> Option<Effect> {
         let effect = self.effects.pop_front();
         if effect.is_none() && self.effects.capacity() > KEPT_EFFECTS {
-            // A start of a thousand programs has needed room that nothing needs again.
+            // The start of a thousand programs needs a capacity that nothing needs again.
             self.effects = VecDeque::new();
         }
         effect
     }
 
-    /// When `Woke` is due.
+    /// When `Input::TimePassed` is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let timer = self.timers.first().map(|&(at, _)| at);
-        let shutdown = self.shutdown.as_ref().map(mood::Shutdown::deadline);
-        let waits = self.waits.iter().filter_map(waits::Wait::deadline).min();
+        let shutdown = self.shutdown.as_ref().map(shutdown::Shutdown::deadline);
+        let waits = self.requests.iter().filter_map(requests::PendingRequest::deadline).min();
         [timer, shutdown, waits].into_iter().flatten().min()
     }
 
     /// The supervisor's own state.
     #[must_use]
-    pub fn mood(&self) -> Mood {
-        self.mood
+    pub fn state(&self) -> SupervisorState {
+        self.state
     }
 
     /// The settings of `[supervisord]` in force. A reread changes none of them, a reload all.
@@ -406,8 +408,8 @@ impl Supervision {
         self.twiddler.as_deref()
     }
 
-    /// The last configuration that was read without a mistake. Only its groups mean something before a reload: they are
-    /// those that can be added.
+    /// The last configuration that was read without a mistake. Its groups are the ones that can be added; its other
+    /// settings are not in force before a reload.
     #[must_use]
     pub fn last_read(&self) -> &Config {
         &self.last_read
@@ -419,7 +421,7 @@ impl Supervision {
         self.processes.get(&id).map(|process| &**process)
     }
 
-    /// Whether this process still waits for its fork.
+    /// Whether this process waits for its fork.
     #[must_use]
     pub fn wants_fork(&self, id: ProcId) -> bool {
         self.process(id).is_some_and(|process| process.core.wants_fork())
@@ -445,7 +447,7 @@ impl Supervision {
         groups.into_iter().map(|group| group.config.name.as_str()).collect()
     }
 
-    /// The process that `group:name` or `name` means.
+    /// The process `name` of this group.
     #[must_use]
     pub fn find(&self, group: &str, name: &str) -> Option<ProcId> {
         let by_name = &self.groups.get(group)?.by_name;
@@ -471,18 +473,18 @@ impl Supervision {
         changes
     }
 
-    /// Puts a group into use; its processes start with `autostart` at the next step.
+    /// Adds a group and its processes, all STOPPED.
     fn add_group(&mut self, config: &Rc<GroupConfig>) -> Vec<ProcId> {
         let mut members = Vec::with_capacity(config.processes.len());
         for process in &config.processes {
             members.push(self.insert_new(process, config));
         }
         let by_name = self.sorted_by_name(&members);
-        let group = Group { config: Rc::clone(config), serial: self.added, members: members.clone(), by_name };
-        self.added = self.added.saturating_add(1);
+        let group = Group { config: Rc::clone(config), serial: self.groups_added, members: members.clone(), by_name };
+        self.groups_added = self.groups_added.saturating_add(1);
         self.groups.insert(config.name.clone(), group);
-        self.effects.push_back(Effect::Added(members.clone()));
-        self.effects.push_back(Effect::Group(Rc::clone(config), true));
+        self.effects.push_back(Effect::ProcessesAdded(members.clone()));
+        self.effects.push_back(Effect::GroupAdded(Rc::clone(config)));
         members
     }
 
@@ -529,19 +531,19 @@ impl Supervision {
     }
 
     fn boot(&mut self, now: Now) {
-        self.effects.push_back(Effect::Mood(self.mood));
+        self.effects.push_back(Effect::SupervisorStateChanged(self.state));
         for id in self.in_order() {
             self.autostart(id, now);
         }
     }
 
     fn autostart(&mut self, id: ProcId, now: Now) {
-        if self.mood == Mood::Running && self.process(id).is_some_and(|process| process.config.autostart) {
+        if self.state == SupervisorState::Running && self.process(id).is_some_and(|process| process.config.autostart) {
             self.step(id, Event::Start, now);
         }
     }
 
-    fn woke(&mut self, now: Now) {
+    fn time_passed(&mut self, now: Now) {
         while let Some(&(at, id)) = self.timers.first() {
             if at > now.mono {
                 break;
@@ -550,12 +552,12 @@ impl Supervision {
             if let Some(process) = self.process_mut(id) {
                 process.armed = None;
             }
-            self.step(id, Event::Woke, now);
+            self.step(id, Event::TimePassed, now);
         }
-        self.remind_waits(now);
+        self.log_waiting_stops(now);
     }
 
-    /// The one way in which a process changes: decide, then carry the actions over into effects.
+    /// The only place where a process changes: decides what `event` does, and turns the actions into effects.
     fn step(&mut self, id: ProcId, event: Event, now: Now) {
         let mut actions = std::mem::take(&mut self.actions);
         if let Some(process) = self.process_mut(id) {
@@ -569,22 +571,22 @@ impl Supervision {
             }
         }
         for action in actions.drain(..) {
-            self.carry_over(id, action, now);
+            self.perform(id, action, now);
         }
         self.actions = actions;
-        self.look_at_waits(id);
+        self.settle_requests(id);
     }
 
-    /// Nobody is swept any more.
-    fn swept(&mut self, id: ProcId, event: Event, now: Now) {
+    /// The sweep of this process is over.
+    fn sweep_ended(&mut self, id: ProcId, event: Event, now: Now) {
         self.step(id, event, now);
-        // Only now it is at rest, if it had ended for good: that may have been the last.
+        // A program that had ended for good is at rest only now, and may have been the last.
         if let Some(state) = self.process(id).map(Process::state) {
-            self.became(id, state, now);
+            self.apply_exit_contract(id, state, now);
         }
     }
 
-    fn carry_over(&mut self, id: ProcId, action: Action, now: Now) {
+    fn perform(&mut self, id: ProcId, action: Action, now: Now) {
         let Some(process) = self.process_mut(id) else { return };
         let config = Rc::clone(&process.config);
         let signal = |pid, signal, group, purpose| Effect::Signal { id, pid, signal, group, purpose };
@@ -607,8 +609,8 @@ impl Supervision {
                 let number = if kill { posix::SIGKILL } else { posix::SIGTERM };
                 signal(pgid, number, true, Purpose::Sweep { kill })
             }
-            Action::Look(pgid) => Effect::Look(id, pgid),
-            Action::Abandon(pgid) => Effect::Abandon(pgid),
+            Action::CheckGroup(pgid) => Effect::CheckGroup(id, pgid),
+            Action::ReleaseGroup(pgid) => Effect::ReleaseGroup(pgid),
             Action::Ended { exit, kind } => {
                 process.laststop = now.wall.secs;
                 process.last_exit = Some(exit);
@@ -616,17 +618,17 @@ impl Supervision {
                 let (level, line) = report::ended(&config, exit, kind);
                 Effect::Log(level, line)
             }
-            Action::Became { from, to, pid, tries } => {
+            Action::StateChanged { from, to, pid, tries } => {
                 let expected = process.last_exit.is_some_and(|exit| config.exitcodes.contains(exit.status()));
                 if from == State::Backoff && matches!(to, State::Stopped | State::Stopping) {
                     let line = format!("Attempted to kill {}, which is in BACKOFF state.", config.name);
                     self.log(LogLevel::Debug, line);
                 }
-                self.effects.push_back(Effect::Became(id, Change { from, to, pid, tries, expected }));
-                // At a shutdown BACKOFF turns FATAL without a word, as in Supervisor.
-                let gives_up = to != State::Fatal || self.mood == mood::Mood::Running;
+                self.effects.push_back(Effect::StateChanged(id, StateChange { from, to, pid, tries, expected }));
+                // As in Supervisor, no line is logged when a shutdown makes BACKOFF FATAL.
+                let gives_up = to != State::Fatal || self.state == shutdown::SupervisorState::Running;
                 let line = if gives_up { report::became(&config, to) } else { None };
-                self.became(id, to, now);
+                self.apply_exit_contract(id, to, now);
                 match line {
                     Some(line) => Effect::Log(LogLevel::Info, line),
                     None => return,
@@ -641,7 +643,7 @@ impl Supervision {
     }
 }
 
-/// Event listeners serve the supervisor: they do not count where programs are meant.
+/// Event listeners serve the supervisor: the exit contract does not count them as programs.
 fn is_listener(group: &GroupConfig) -> bool {
     matches!(group.kind, GroupKind::Listeners(_))
 }

@@ -1,6 +1,6 @@
-//! One process: the only place where its state is decided. Pure and total.
+//! The state machine of one process. Pure and total: every (phase, event) pair is decided here, and nowhere else.
 //!
-//! # The state story
+//! # States
 //!
 //! ```text
 //!            Start                 startsecs over
@@ -18,11 +18,11 @@
 //! failure number `startretries` + 1 is FATAL. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
-//! With `sweep` a dead leader may leave *remains*: live members of its process group. They are told to end (TERM, then
-//! KILL after `stopwaitsecs`); until the group is empty the process neither starts again nor counts as stopped.
+//! With `sweep`, a child that has ended may leave *remains*: live members of its process group. They get TERM, and KILL
+//! after `stopwaitsecs`. Until the group is empty the process neither starts again nor counts as stopped.
 //! Remains are orthogonal to the phase: a crashed program shows EXITED while its workers are being ended.
 //!
-//! Every (phase, event) pair is decided in [`Core::step`]; `tests.rs` enumerates them all with every policy.
+//! The transitions are in [`Core::step`]; `process/tests.rs` runs them all with every policy.
 #![forbid(unsafe_code)]
 
 use crate::config::model::{AutoRestart, ExitCodes, ProcessConfig};
@@ -30,7 +30,7 @@ use crate::posix::Exit;
 use crate::time::Mono;
 use std::time::Duration;
 
-/// A process id as the kernel gives it; always > 1.
+/// A process id of the kernel; always greater than 1.
 pub type Pid = i32;
 
 pub use crate::protocol::State;
@@ -38,15 +38,15 @@ pub use crate::protocol::State;
 /// The part of a configuration that transitions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// When to start again after an exit.
+    /// Whether to start again after an exit.
     pub autorestart: AutoRestart,
     /// Expected exit codes.
     pub exitcodes: ExitCodes,
-    /// Time to stay up to count as RUNNING.
+    /// How long a child must run to count as RUNNING.
     pub startsecs: Duration,
-    /// Retries after the first attempt; `None`: none at all, not even a wait.
+    /// Attempts after the first; `None`: the first failure is FATAL.
     pub retries: Option<u32>,
-    /// From the stop signal to KILL.
+    /// The time from the stop signal to KILL.
     pub stopwaitsecs: Duration,
 }
 
@@ -70,8 +70,8 @@ impl From<&ProcessConfig> for Policy {
     }
 }
 
-/// Where a process is, with the data that is valid only there. A phase of several steps names the one that it is in: what
-/// a process may one day wait for besides (a dependency, a hook) is a step more.
+/// A state with its data. A phase of several steps names the current one; something else to wait for (a dependency, a
+/// hook) is one more step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// STOPPED
@@ -85,21 +85,21 @@ pub enum Phase {
         /// When it was forked.
         since: Mono,
     },
-    /// BACKOFF; `None`: no more tries, the supervisor is stopping.
+    /// BACKOFF
     Backoff {
-        /// When the next try is due.
+        /// When the next attempt is due; `None` in a shutdown.
         retry_at: Option<Mono>,
     },
     /// STOPPING
     Stopping {
-        /// How far it has come.
+        /// The current step.
         step: StopStep,
-        /// What comes after it.
+        /// What follows.
         then: AfterStop,
     },
     /// EXITED
     Exited {
-        /// When the automatic restart is due, if there is to be one.
+        /// When the automatic restart is due, if there is one.
         restart_at: Option<Mono>,
     },
     /// FATAL
@@ -114,7 +114,7 @@ pub enum Phase {
 /// The steps of STARTING, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StartStep {
-    /// The group of the last child is being swept: the fork is asked for when it is empty.
+    /// The process group of the last child is being swept; the fork follows when it is empty.
     WaitingForSweep,
     /// The fork was asked for.
     WaitingForFork,
@@ -130,14 +130,14 @@ pub enum StartStep {
 /// The steps of STOPPING, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopStep {
-    /// The child has its stop signal, or KILL.
+    /// The child was sent its stop signal, or KILL.
     WaitingForExit {
         /// The child.
         pid: Pid,
         /// The KILL that ends it.
         kill: KillTimer,
     },
-    /// The child is dead, and its group is being swept.
+    /// The child has ended, and its process group is being swept.
     WaitingForSweep,
 }
 
@@ -150,15 +150,15 @@ pub enum AfterStop {
     Start,
 }
 
-/// Live members of a dead leader's process group.
+/// Live members of the process group of a child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remains {
-    /// The group: the dead leader's pid, kept from reuse by leaving the leader unreaped.
+    /// The group: the pid of the dead leader, which stays a zombie so that the kernel does not reuse the number.
     pub pgid: Pid,
     /// The KILL that ends it.
     pub kill: KillTimer,
-    /// When to look again: members that are not our children end without a SIGCHLD for us.
-    pub look_at: Mono,
+    /// When to check the group again: rsup gets no SIGCHLD for members that are not its children.
+    pub check_at: Mono,
 }
 
 /// The SIGKILL for a process, or a group, that does not end after its stop signal.
@@ -187,11 +187,11 @@ impl KillTimer {
     }
 }
 
-/// How often the group of a dead leader is looked at while it is swept.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the group of a dead leader is checked while it is swept.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// A program that dies within this time of its start is not started again before it is over
-/// (Supervisor's loop has the same effect; census §4.7).
+/// A program that ends within this time of its start is not restarted before that time is over
+/// (Supervisor's loop has the same effect; supervisor-behaviour.md §4.7).
 const RESTART_FLOOR: Duration = Duration::from_secs(1);
 
 /// KILL is repeated no faster than this, even with `stopwaitsecs=0`.
@@ -204,48 +204,48 @@ pub enum Event {
     Start,
     /// The fork succeeded.
     Spawned(Pid),
-    /// No child could be made.
+    /// The fork, or something before it, failed.
     SpawnFailed,
-    /// The child is dead.
+    /// The child has ended.
     Exited {
-        /// How.
+        /// How it ended.
         exit: Exit,
-        /// Whether others live in its process group (asked with `sweep` only).
+        /// Other members of its process group live (determined only with `sweep`).
         remains: bool,
     },
     /// An accepted stop request.
     Stop,
-    /// Stop it if it lives, then start it. A stop that is under way, or comes later, outranks it.
+    /// Stop it if it lives, then start it. A stop that is under way, or that follows, takes precedence.
     Restart,
-    /// Its turn in the supervisor's own shutdown; KILL no later than the given time.
-    ShutDown {
-        /// Its share of the stop budget.
+    /// Stop it as a part of the shutdown of the supervisor.
+    StopForShutdown {
+        /// With a stop budget: KILL no later than this.
         kill_by: Option<Mono>,
     },
-    /// The supervisor begins to shut down: nothing starts by itself from now on.
-    Halt,
-    /// No more patience: KILL at once.
-    Hurry,
+    /// The supervisor begins to shut down: the process will not start any more.
+    ShutdownBegan,
+    /// Send KILL at once.
+    KillNow,
     /// The stop signal or KILL could not be sent.
     SignalFailed,
-    /// Nobody is left in the swept group.
+    /// The swept process group is empty.
     GroupEmpty,
-    /// The swept group may not be killed.
+    /// KILL could not be sent to the swept process group.
     SweepRefused,
     /// Time has passed.
-    Woke,
+    TimePassed,
 }
 
-/// What is to be done, in order.
+/// What follows from an event, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// The state changed.
-    Became {
+    StateChanged {
         /// Before.
         from: State,
         /// After.
         to: State,
-        /// The child's number, of the one that has just ended too; 0: there was none.
+        /// The pid of the child, also of one that has just ended; 0 if there was none.
         pid: Pid,
         /// Failed starts in a row so far.
         tries: u32,
@@ -263,15 +263,15 @@ pub enum Action {
         /// KILL instead of TERM.
         kill: bool,
     },
-    /// See whether the swept group is empty; answered by `GroupEmpty` or not at all.
-    Look(Pid),
-    /// Leave the swept group alone from now on.
-    Abandon(Pid),
-    /// The exit was handled: before its state change, for the log.
+    /// Check whether the swept group is empty; answered by `GroupEmpty` if it is.
+    CheckGroup(Pid),
+    /// Stop sweeping this group, and reap its leader.
+    ReleaseGroup(Pid),
+    /// The child has ended: for the log, before the change of state.
     Ended {
         /// How it ended.
         exit: Exit,
-        /// What that means.
+        /// What that means under the policy.
         kind: Ending,
     },
 }
@@ -285,26 +285,26 @@ pub enum Ending {
     TooQuick,
     /// With an expected exit code.
     Expected,
-    /// Otherwise.
+    /// With another exit code, or by a signal.
     Unexpected,
 }
 
-/// The whole state that decisions depend on.
+/// The state of one process: all that the transitions depend on, beside its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Core {
-    /// Where it is.
+    /// Its state, with the data of that state.
     pub phase: Phase,
     /// Failed starts in a row.
     pub backoff: u32,
-    /// What the last child left behind.
+    /// The process group of the last child, if it is being swept.
     pub remains: Option<Remains>,
-    /// The supervisor is shutting down: nothing starts by itself any more.
-    pub halted: bool,
+    /// The supervisor is shutting down: the process will not start any more.
+    pub is_shutting_down: bool,
 }
 
 impl Default for Core {
     fn default() -> Self {
-        Core { phase: Phase::Stopped, backoff: 0, remains: None, halted: false }
+        Core { phase: Phase::Stopped, backoff: 0, remains: None, is_shutting_down: false }
     }
 }
 
@@ -353,7 +353,7 @@ impl Core {
         matches!(self.phase, Phase::Stopping { then: AfterStop::Start, .. })
     }
 
-    /// Nothing of it lives, or nothing that could be signalled (UNKNOWN); and nothing will start by itself.
+    /// Whether nothing of it lives that could be signalled, and it will not start without a request.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.remains.is_none()
@@ -363,17 +363,17 @@ impl Core {
             )
     }
 
-    /// When `Woke` has something to do.
+    /// When `Event::TimePassed` is due.
     #[must_use]
     pub fn deadline(&self, policy: &Policy) -> Option<Mono> {
         let phase = match self.phase {
             Phase::Starting(StartStep::Up { since, .. }) => Some(since.after(policy.startsecs)),
-            // While remains live, their end decides.
+            // During a sweep, its end decides.
             Phase::Backoff { retry_at: at } | Phase::Exited { restart_at: at } if self.remains.is_none() => at,
             Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } => Some(kill.at()),
             _ => None,
         };
-        let remains = self.remains.map(|remains| remains.kill.at().min(remains.look_at));
+        let remains = self.remains.map(|remains| remains.kill.at().min(remains.check_at));
         match (phase, remains) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -385,42 +385,42 @@ impl Core {
         use StartStep::{Up, WaitingForFork, WaitingForSweep};
         use StopStep::WaitingForExit;
         use {Event as E, Phase as P};
-        if matches!(event, E::Halt | E::ShutDown { .. } | E::Hurry) {
-            self.halted = true;
+        if matches!(event, E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) {
+            self.is_shutting_down = true;
             self.stay_stopped();
         }
         match (self.phase, event) {
             // ---- starting
             (P::Stopped | P::Exited { .. } | P::Fatal, E::Start | E::Restart) => {
-                // Differs from Supervisor: a start by request counts its tries from the first (census §12, 8).
+                // Differs from Supervisor: a start by request counts its tries from the first (supervisor-behaviour.md §12, 8).
                 self.backoff = 0;
                 self.attempt(out);
             }
             (P::Starting(WaitingForFork), E::Spawned(pid)) => {
                 self.phase = P::Starting(Up { pid, since: now });
-                self.woke(now, policy, out);
+                self.time_passed(now, policy, out);
             }
-            (P::Starting(WaitingForFork), E::SpawnFailed) => self.failed(now, policy, out),
+            (P::Starting(WaitingForFork), E::SpawnFailed) => self.attempt_failed(now, policy, out),
             // ---- the child's end
             (P::Starting(Up { pid, since }), E::Exited { exit, remains }) => {
                 if now < since.after(policy.startsecs) {
                     out.push(Action::Ended { exit, kind: Ending::TooQuick });
-                    self.left_behind(remains.then_some(pid), now, policy, out);
-                    self.failed(now, policy, out);
+                    self.begin_sweep(remains.then_some(pid), now, policy, out);
+                    self.attempt_failed(now, policy, out);
                 } else {
-                    self.go(P::Running { pid, since }, out);
+                    self.enter(P::Running { pid, since }, out);
                     self.backoff = 0;
-                    self.exited(pid, since, exit, remains, now, policy, out);
+                    self.ended_by_itself(pid, since, exit, remains, now, policy, out);
                 }
             }
             (P::Running { pid, since }, E::Exited { exit, remains }) => {
-                self.exited(pid, since, exit, remains, now, policy, out);
+                self.ended_by_itself(pid, since, exit, remains, now, policy, out);
             }
             (P::Stopping { step: WaitingForExit { pid, kill }, then }, E::Exited { exit, remains }) => {
                 out.push(Action::Ended { exit, kind: Ending::Stopped });
                 if remains {
                     self.phase = P::Stopping { step: StopStep::WaitingForSweep, then };
-                    self.left_behind_in_stop(pid, kill, now, policy, out);
+                    self.begin_sweep_in_stop(pid, kill, now, policy, out);
                 } else {
                     self.stopped(then, out);
                 }
@@ -428,8 +428,8 @@ impl Core {
             // Differs from Supervisor: UNKNOWN ends when the process does (there an assertion fails).
             (P::Unknown { pid }, E::Exited { exit, remains }) => {
                 out.push(Action::Ended { exit, kind: Ending::Stopped });
-                self.left_behind(remains.then_some(pid), now, policy, out);
-                self.go(P::Stopped, out);
+                self.begin_sweep(remains.then_some(pid), now, policy, out);
+                self.enter(P::Stopped, out);
             }
             // ---- stopping
             (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Stop) => {
@@ -438,111 +438,111 @@ impl Core {
             (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Restart) => {
                 self.stop(pid, now.after(policy.stopwaitsecs), AfterStop::Start, out);
             }
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::ShutDown { kill_by }) => {
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::StopForShutdown { kill_by }) => {
                 let wait_over = now.after(policy.stopwaitsecs);
                 let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
                 self.stop(pid, kill_at, AfterStop::Stay, out);
             }
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Hurry) => {
+            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::KillNow) => {
                 let step = WaitingForExit { pid, kill: KillTimer::Due(now) };
-                self.go(P::Stopping { step, then: AfterStop::Stay }, out);
-                self.woke(now, policy, out);
+                self.enter(P::Stopping { step, then: AfterStop::Stay }, out);
+                self.time_passed(now, policy, out);
             }
             // The fork will not come.
-            (P::Starting(WaitingForFork), E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
+            (P::Starting(WaitingForFork), E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
                 self.wait_for_sweep(AfterStop::Stay, out);
                 self.stopped(AfterStop::Stay, out);
             }
-            (P::Starting(WaitingForSweep), E::Stop | E::Halt | E::ShutDown { .. } | E::Hurry) => {
+            (P::Starting(WaitingForSweep), E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
                 self.wait_for_sweep(AfterStop::Stay, out);
-                self.hasten(event, now, policy, out);
+                self.shorten(event, now, policy, out);
             }
             (P::Stopping { .. }, E::Stop) => self.stay_stopped(),
-            (P::Stopping { .. }, E::ShutDown { .. } | E::Hurry) => self.hasten(event, now, policy, out),
+            (P::Stopping { .. }, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, now, policy, out),
             (P::Stopping { step: WaitingForExit { pid, .. }, .. }, E::SignalFailed) => {
-                self.go(P::Unknown { pid }, out);
+                self.enter(P::Unknown { pid }, out);
             }
             (P::Backoff { .. }, E::Stop) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Stay, out),
             (P::Backoff { .. }, E::Restart) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Start, out),
             (P::Backoff { .. }, E::Stop) => self.stopped(AfterStop::Stay, out),
             (P::Backoff { .. }, E::Restart) => self.stopped(AfterStop::Start, out),
-            (P::Backoff { .. }, E::ShutDown { .. } | E::Hurry) => {
+            (P::Backoff { .. }, E::StopForShutdown { .. } | E::KillNow) => {
                 self.backoff = 0;
-                self.go(P::Fatal, out);
-                self.hasten(event, now, policy, out);
+                self.enter(P::Fatal, out);
+                self.shorten(event, now, policy, out);
             }
             // A stop while a restart is due cancels it.
-            (P::Exited { .. }, E::Stop | E::Halt) => self.phase = P::Exited { restart_at: None },
-            (P::Exited { .. }, E::ShutDown { .. } | E::Hurry) => {
+            (P::Exited { .. }, E::Stop | E::ShutdownBegan) => self.phase = P::Exited { restart_at: None },
+            (P::Exited { .. }, E::StopForShutdown { .. } | E::KillNow) => {
                 self.phase = P::Exited { restart_at: None };
-                self.hasten(event, now, policy, out);
+                self.shorten(event, now, policy, out);
             }
-            (P::Backoff { .. }, E::Halt) => self.phase = P::Backoff { retry_at: None },
-            (P::Stopped | P::Fatal, E::ShutDown { .. } | E::Hurry) => self.hasten(event, now, policy, out),
+            (P::Backoff { .. }, E::ShutdownBegan) => self.phase = P::Backoff { retry_at: None },
+            (P::Stopped | P::Fatal, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, now, policy, out),
             // ---- time and remains
-            (_, E::Woke) => self.woke(now, policy, out),
-            (_, E::GroupEmpty) if self.remains.is_some() => self.swept(now, policy, out),
+            (_, E::TimePassed) => self.time_passed(now, policy, out),
+            (_, E::GroupEmpty) if self.remains.is_some() => self.sweep_done(now, policy, out),
             (_, E::SweepRefused) => {
                 if let Some(remains) = self.remains {
-                    out.push(Action::Abandon(remains.pgid));
-                    self.swept(now, policy, out);
+                    out.push(Action::ReleaseGroup(remains.pgid));
+                    self.sweep_done(now, policy, out);
                 }
             }
-            // ---- all else changes nothing: requests that the command layer refuses, and events that come too late
-            (P::Stopped | P::Fatal, E::Stop | E::Halt)
+            // ---- nothing else has an effect: requests that `command` refuses, and events that come too late
+            (P::Stopped | P::Fatal, E::Stop | E::ShutdownBegan)
             | (
                 P::Stopped | P::Fatal | P::Exited { .. } | P::Backoff { .. },
                 E::Spawned(_) | E::SpawnFailed | E::Exited { .. } | E::SignalFailed,
             )
             | (P::Backoff { .. } | P::Running { .. }, E::Start)
             | (P::Starting(_) | P::Stopping { .. }, E::Start)
-            // A process that has still to be forked starts with all that a restart would give it.
+            // A restart of a process that was not forked yet changes nothing.
             | (P::Starting(WaitingForSweep | WaitingForFork) | P::Stopping { .. }, E::Restart)
             | (P::Starting(WaitingForSweep | Up { .. }), E::Spawned(_) | E::SpawnFailed)
             | (P::Starting(_), E::SignalFailed)
-            | (P::Starting(Up { .. }), E::Halt)
-            | (P::Running { .. }, E::SignalFailed | E::Halt)
+            | (P::Starting(Up { .. }), E::ShutdownBegan)
+            | (P::Running { .. }, E::SignalFailed | E::ShutdownBegan)
             | (P::Starting(WaitingForSweep | WaitingForFork), E::Exited { .. })
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Stopping { .. }, E::Halt)
+            | (P::Stopping { .. }, E::ShutdownBegan)
             | (P::Stopping { step: StopStep::WaitingForSweep, .. }, E::Exited { .. } | E::SignalFailed)
-            | (P::Unknown { .. }, E::Start | E::Halt | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
+            | (P::Unknown { .. }, E::Start | E::ShutdownBegan | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
             | (_, E::GroupEmpty) => {}
         }
     }
 
     /// The only line that changes the visible state.
-    fn go(&mut self, phase: Phase, out: &mut Vec<Action>) {
+    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
         let child = |core: &Self| core.pid().or(core.remains.map(|remains| remains.pgid));
         let (from, before) = (self.state(), child(self));
         self.phase = phase;
         let pid = child(self).or(before).unwrap_or(0);
-        out.push(Action::Became { from, to: self.state(), pid, tries: self.backoff });
+        out.push(Action::StateChanged { from, to: self.state(), pid, tries: self.backoff });
     }
 
-    /// Begins an attempt; while remains live the fork waits for their end.
+    /// Begins an attempt to start; during a sweep the fork waits for its end.
     fn attempt(&mut self, out: &mut Vec<Action>) {
         if self.remains.is_some() {
-            return self.go(Phase::Starting(StartStep::WaitingForSweep), out);
+            return self.enter(Phase::Starting(StartStep::WaitingForSweep), out);
         }
-        self.go(Phase::Starting(StartStep::WaitingForFork), out);
+        self.enter(Phase::Starting(StartStep::WaitingForFork), out);
         out.push(Action::Spawn);
     }
 
     /// An attempt failed: wait for the next, or give up.
-    fn failed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    fn attempt_failed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         self.backoff = self.backoff.saturating_add(1);
         let wait = Duration::from_secs(u64::from(self.backoff));
-        self.go(Phase::Backoff { retry_at: (!self.halted).then(|| now.after(wait)) }, out);
+        self.enter(Phase::Backoff { retry_at: (!self.is_shutting_down).then(|| now.after(wait)) }, out);
         if policy.retries.is_none_or(|retries| self.backoff > retries) {
-            self.go(Phase::Fatal, out);
+            self.enter(Phase::Fatal, out);
             self.backoff = 0;
         }
     }
 
-    /// A child that had been RUNNING is dead, and nobody had asked for it.
+    /// A child that was RUNNING has ended without a request.
     #[allow(clippy::too_many_arguments)]
-    fn exited(
+    fn ended_by_itself(
         &mut self,
         pid: Pid,
         since: Mono,
@@ -554,7 +554,7 @@ impl Core {
     ) {
         let expected = policy.exitcodes.contains(exit.status());
         let kind = if expected { Ending::Expected } else { Ending::Unexpected };
-        let again = !self.halted
+        let again = !self.is_shutting_down
             && match policy.autorestart {
                 AutoRestart::Always => true,
                 AutoRestart::Unexpected => !expected,
@@ -562,62 +562,62 @@ impl Core {
             };
         let restart_at = again.then(|| now.max(since.after(RESTART_FLOOR)));
         out.push(Action::Ended { exit, kind });
-        self.left_behind(remains.then_some(pid), now, policy, out);
-        self.go(Phase::Exited { restart_at }, out);
-        self.woke(now, policy, out);
+        self.begin_sweep(remains.then_some(pid), now, policy, out);
+        self.enter(Phase::Exited { restart_at }, out);
+        self.time_passed(now, policy, out);
     }
 
     fn stop(&mut self, pid: Pid, kill_at: Mono, then: AfterStop, out: &mut Vec<Action>) {
         let step = StopStep::WaitingForExit { pid, kill: KillTimer::Due(kill_at) };
-        self.go(Phase::Stopping { step, then }, out);
+        self.enter(Phase::Stopping { step, then }, out);
         out.push(Action::StopSignal(pid));
     }
 
     fn wait_for_sweep(&mut self, then: AfterStop, out: &mut Vec<Action>) {
-        self.go(Phase::Stopping { step: StopStep::WaitingForSweep, then }, out);
+        self.enter(Phase::Stopping { step: StopStep::WaitingForSweep, then }, out);
     }
 
-    /// Nothing of it lives: the stop is over.
+    /// The stop is over.
     fn stopped(&mut self, then: AfterStop, out: &mut Vec<Action>) {
-        self.go(Phase::Stopped, out);
+        self.enter(Phase::Stopped, out);
         if then == AfterStop::Start {
             self.backoff = 0;
             self.attempt(out);
         }
     }
 
-    /// A restart under way becomes a stop.
+    /// Makes a restart under way a stop.
     fn stay_stopped(&mut self) {
         if let Phase::Stopping { then, .. } = &mut self.phase {
             *then = AfterStop::Stay;
         }
     }
 
-    /// Begins to sweep the group of a dead leader, if it has live members.
-    fn left_behind(&mut self, pgid: Option<Pid>, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// Begins to sweep the process group of a child that has ended, if it has live members.
+    fn begin_sweep(&mut self, pgid: Option<Pid>, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         if let Some(pgid) = pgid {
             let kill = KillTimer::Due(now.after(policy.stopwaitsecs));
-            self.remains = Some(Remains { pgid, kill, look_at: now.after(LOOK_EVERY) });
+            self.remains = Some(Remains { pgid, kill, check_at: now.after(CHECK_EVERY) });
             out.push(Action::Sweep { pgid, kill: false });
         }
     }
 
-    /// The same in a stop: the group has no more time than its leader, whose KILL this is.
-    fn left_behind_in_stop(&mut self, pgid: Pid, kill: KillTimer, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// Begins to sweep in a stop: the group has the same time until KILL as its leader.
+    fn begin_sweep_in_stop(&mut self, pgid: Pid, kill: KillTimer, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         match kill {
             KillTimer::Due(at) => {
-                self.left_behind(Some(pgid), now, policy, out);
+                self.begin_sweep(Some(pgid), now, policy, out);
                 self.kill_by(at);
             }
             KillTimer::Sent(_) => {
                 let kill = KillTimer::Sent(policy.kill_again_at(now));
-                self.remains = Some(Remains { pgid, kill, look_at: now.after(LOOK_EVERY) });
+                self.remains = Some(Remains { pgid, kill, check_at: now.after(CHECK_EVERY) });
                 out.push(Action::Sweep { pgid, kill: true });
             }
         }
     }
 
-    /// Moves each KILL that was not sent yet forward: that of a child being stopped, and that of remains.
+    /// Moves every KILL that was not sent yet forward to `by`.
     fn kill_by(&mut self, by: Mono) {
         if let Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } = &mut self.phase {
             kill.bring_forward(by);
@@ -627,24 +627,24 @@ impl Core {
         }
     }
 
-    /// A shutdown shortens the time of what is being ended already.
-    fn hasten(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// Shortens the time until KILL of what is being stopped or swept, as the shutdown demands.
+    fn shorten(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         match event {
-            Event::ShutDown { kill_by: Some(by) } => self.kill_by(by),
-            Event::Hurry => {
+            Event::StopForShutdown { kill_by: Some(by) } => self.kill_by(by),
+            Event::KillNow => {
                 self.kill_by(now);
-                self.woke(now, policy, out);
+                self.time_passed(now, policy, out);
             }
             _ => {}
         }
     }
 
-    /// The last member of the swept group is gone.
-    fn swept(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// The swept group is empty, or cannot be killed.
+    fn sweep_done(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Stopping { step: StopStep::WaitingForSweep, then } => {
-                // The stop is over before the remains are forgotten: its event names their process group.
-                self.go(Phase::Stopped, out);
+                // First the change of state: its event has the number of the group.
+                self.enter(Phase::Stopped, out);
                 self.remains = None;
                 if then == AfterStop::Start {
                     self.backoff = 0;
@@ -658,18 +658,18 @@ impl Core {
             }
             _ => {
                 self.remains = None;
-                self.woke(now, policy, out);
+                self.time_passed(now, policy, out);
             }
         }
     }
 
-    /// Whatever is due is done.
-    fn woke(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// Does what is due at `now`.
+    fn time_passed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         let again_at = policy.kill_again_at(now);
         match self.phase {
             Phase::Starting(StartStep::Up { pid, since }) if now >= since.after(policy.startsecs) => {
                 self.backoff = 0;
-                self.go(Phase::Running { pid, since }, out);
+                self.enter(Phase::Running { pid, since }, out);
             }
             Phase::Backoff { retry_at: Some(at) } | Phase::Exited { restart_at: Some(at) }
                 if now >= at && self.remains.is_none() =>
@@ -688,9 +688,9 @@ impl Core {
                 remains.kill = KillTimer::Sent(again_at);
                 out.push(Action::Sweep { pgid: remains.pgid, kill: true });
             }
-            if now >= remains.look_at {
-                remains.look_at = now.after(LOOK_EVERY);
-                out.push(Action::Look(remains.pgid));
+            if now >= remains.check_at {
+                remains.check_at = now.after(CHECK_EVERY);
+                out.push(Action::CheckGroup(remains.pgid));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The texts of what happened, as users know and grep them (census §6.2, §4.3).
+//! The log lines about processes, in the words that users of Supervisor grep for (supervisor-behaviour.md §6.2, §4.3).
 #![forbid(unsafe_code)]
 
 use super::process::{Ending, Pid, State};
@@ -38,11 +38,11 @@ pub(super) fn became(config: &ProcessConfig, state: State) -> Option<String> {
 }
 
 pub(super) fn killing(config: &ProcessConfig, pid: Pid, signal: i32, group: bool) -> String {
-    let whom = if group { "process group " } else { "" };
-    format!("killing {} (pid {pid}) {whom}with signal {}", config.name, SignalName(signal))
+    let target = if group { "process group " } else { "" };
+    format!("killing {} (pid {pid}) {target}with signal {}", config.name, SignalName(signal))
 }
 
-/// The signal found no process.
+/// kill(2) failed with ESRCH.
 pub(super) fn gone(config: &ProcessConfig, pid: Pid) -> String {
     format!("unable to signal {} (pid {pid}), it probably just exited on its own: No such process", config.name)
 }

@@ -1,10 +1,10 @@
-//! A simulated world for tests: a virtual clock, children that do as they are told, and the whole of `Supervision`
-//! between them. Nothing sleeps; time jumps to the next deadline.
+//! A simulated world for tests: a virtual clock, scripted children, and the whole of `Supervision` between them. Nothing
+//! sleeps; time jumps to the next deadline.
 
 use super::process::{Pid, State};
 use super::{
-    Command, Effect, Fault, FaultCode, Finish, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision, Target,
-    Ticket,
+    AfterShutdown, Command, Effect, Fault, FaultCode, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision,
+    Target, Ticket,
 };
 use crate::config::model::{
     AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
@@ -21,9 +21,9 @@ use std::rc::Rc;
 struct Script {
     /// Ends by itself after so long.
     ends: Option<(u64, Exit)>,
-    /// Takes so long to end when told to; `None`: ignores it.
+    /// How long it takes to end after the stop signal; `None`: it ignores the signal.
     obeys: Option<u64>,
-    /// Leaves a member of its group behind, which obeys after so long (`None`: only KILL ends it).
+    /// Leaves a member of its process group, which ends so long after TERM (`None`: only KILL ends it).
     leaves: Option<Option<u64>>,
     /// Does not end even by KILL.
     immortal: bool,
@@ -55,9 +55,9 @@ struct World {
     log: Vec<String>,
     signals: Vec<(u64, String, i32)>,
     replies: BTreeMap<Ticket, Reply>,
-    finish: Option<(u64, Finish)>,
+    finish: Option<(u64, AfterShutdown)>,
     /// Forks wait until `World::fork`.
-    forks_later: bool,
+    defers_forks: bool,
     forks: Vec<u32>,
     /// So many stop signals and KILLs fail from now on.
     refusals: u32,
@@ -100,15 +100,15 @@ impl World {
             signals: Vec::new(),
             replies: BTreeMap::new(),
             finish: None,
-            forks_later: false,
+            defers_forks: false,
             forks: Vec::new(),
             refusals: 0,
         }
     }
 
-    /// The turn of the forks that wait has come.
+    /// Makes the forks that were deferred.
     fn fork(&mut self) -> &mut Self {
-        self.forks_later = false;
+        self.defers_forks = false;
         for id in std::mem::take(&mut self.forks) {
             if self.supervision.wants_fork(id) {
                 let input = self.perform(Effect::Spawn(id)).unwrap();
@@ -138,7 +138,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Spawn(id) if self.forks_later => {
+            Effect::Spawn(id) if self.defers_forks => {
                 self.forks.push(id);
                 None
             }
@@ -192,8 +192,8 @@ impl World {
                 }
                 Some(Input::Signalled(id, purpose, SignalResult::Sent))
             }
-            Effect::Look(id, pgid) => self.is_empty(pgid).then_some(Input::GroupEmpty(id)),
-            Effect::Abandon(pgid) => {
+            Effect::CheckGroup(id, pgid) => self.is_empty(pgid).then_some(Input::GroupEmpty(id)),
+            Effect::ReleaseGroup(pgid) => {
                 self.groups.remove(&pgid).expect("a group that is held");
                 None
             }
@@ -205,16 +205,21 @@ impl World {
                 assert!(self.replies.insert(ticket, reply).is_none(), "one answer for one question");
                 None
             }
-            Effect::Finish(finish) => {
+            Effect::Finished(finish) => {
                 assert!(self.finish.is_none());
                 self.finish = Some((self.millis, finish));
                 None
             }
-            Effect::Became(..) | Effect::Mood(_) | Effect::Group(..) | Effect::Added(_) | Effect::Removed(_) => None,
+            Effect::StateChanged(..)
+            | Effect::SupervisorStateChanged(_)
+            | Effect::GroupAdded(_)
+            | Effect::GroupRemoved(_)
+            | Effect::ProcessesAdded(_)
+            | Effect::ProcessesRemoved(_) => None,
         }
     }
 
-    /// Whether nobody is left in a group, which is then released.
+    /// Whether a process group is empty; it is then released.
     fn is_empty(&mut self, pgid: Pid) -> bool {
         let gone = self.groups.get(&pgid).is_none_or(|(_, due)| due.is_some_and(|at| at <= self.millis));
         if gone {
@@ -237,7 +242,7 @@ impl World {
             self.millis = self.millis.max(next);
             match dying.filter(|(at, _)| *at <= self.millis) {
                 Some((_, pid)) => self.die(pid),
-                None => self.input(Input::Woke),
+                None => self.input(Input::TimePassed),
             }
         }
         self.millis = self.millis.max(until);
@@ -289,14 +294,14 @@ impl World {
     /// When it finished, in milliseconds from the start of the world, and the exit code.
     fn ended(&self) -> Option<(u64, u8)> {
         match &self.finish {
-            Some((at, Finish::Exit { code, .. })) => Some((at - 1_000_000, *code)),
+            Some((at, AfterShutdown::Exit { code, .. })) => Some((at - 1_000_000, *code)),
             _ => None,
         }
     }
 
-    fn told(&self, signal: i32) -> Vec<(u64, &str)> {
-        let told = self.signals.iter().filter(|(_, _, number)| *number == signal);
-        told.map(|(at, name, _)| (at - 1_000_000, name.as_str())).collect()
+    fn signalled(&self, signal: i32) -> Vec<(u64, &str)> {
+        let signals = self.signals.iter().filter(|(_, _, number)| *number == signal);
+        signals.map(|(at, name, _)| (at - 1_000_000, name.as_str())).collect()
     }
 }
 
@@ -332,7 +337,7 @@ fn a_shutdown_goes_down_the_priorities_and_waits_for_each() {
     let scripts = [("a", slow(10)), ("b", slow(500)), ("c", slow(300)), ("d", slow(100))];
     let mut world = World::new(config(groups, |_| {}), &scripts).boot();
     world.run_until(5000).terminate().run_until(60_000);
-    assert_eq!(world.told(15), [(5000, "d"), (5100, "c"), (5100, "b"), (5600, "a")]);
+    assert_eq!(world.signalled(15), [(5000, "d"), (5100, "c"), (5100, "b"), (5600, "a")]);
     assert_eq!(world.ended(), Some((5610, 0)));
 }
 
@@ -345,23 +350,23 @@ fn listeners_that_are_all_that_is_left_may_hear_of_it_first() {
         let config = config(vec![program("a", |_| {}), listener], |server| server.stop_budget_ms = budget);
         let mut world = World::new(config, &[("a", slow(100))]).boot();
         world.run_until(5000).terminate().run_until(5200);
-        assert_eq!(world.told(15), [(5000, "a")]);
+        assert_eq!(world.signalled(15), [(5000, "a")]);
         assert!(world.supervision.waits_for_listeners());
         world
     };
     let mut heard = world(None);
-    heard.input(Input::Heard);
+    heard.input(Input::ListenersDone);
     heard.run_until(60_000);
-    assert_eq!((heard.told(15)[1], heard.ended()), ((5200, "l"), Some((5200, 0))));
-    // Who does not ask for them is not waited for any longer than a second, or half of what is left of a budget.
+    assert_eq!((heard.signalled(15)[1], heard.ended()), ((5200, "l"), Some((5200, 0))));
+    // A listener that does not process them has a second, or half of what is left of a budget.
     for (budget, end) in [(None, 6100), (Some(1_100), 5600)] {
         let mut deaf = world(budget);
         deaf.run_until(60_000);
-        assert_eq!((deaf.told(15)[1], deaf.ended()), ((end, "l"), Some((end, 0))));
+        assert_eq!((deaf.signalled(15)[1], deaf.ended()), ((end, "l"), Some((end, 0))));
     }
     let mut hurried = world(None);
     hurried.run_until(5300).terminate().run_until(60_000);
-    assert_eq!((hurried.told(9), hurried.ended()), (vec![(5300, "l")], Some((5300, 0))));
+    assert_eq!((hurried.signalled(9), hurried.ended()), (vec![(5300, "l")], Some((5300, 0))));
 }
 
 #[test]
@@ -377,7 +382,7 @@ fn a_second_term_kills_all_at_once() {
     let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
     let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF)]).boot();
     world.run_until(2000).terminate().run_until(3500).terminate().run_until(60_000);
-    assert_eq!(world.told(9), [(3500, "b"), (3500, "a")]);
+    assert_eq!(world.signalled(9), [(3500, "b"), (3500, "a")]);
     assert_eq!(world.ended(), Some((3500, 0)));
 }
 
@@ -385,7 +390,7 @@ fn a_second_term_kills_all_at_once() {
 fn the_same_request_told_twice_in_a_moment_is_one() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(700))]).boot();
     world.run_until(2000).terminate().run_until(2100).terminate().run_until(60_000);
-    assert_eq!(world.told(9), []);
+    assert_eq!(world.signalled(9), []);
     assert_eq!(world.ended(), Some((2700, 0)));
 }
 
@@ -406,7 +411,7 @@ fn without_a_budget_each_level_has_the_time_of_its_slowest() {
     ];
     let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF), ("c", DEAF)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
-    assert_eq!(world.told(9), [(4000, "b"), (5000, "c"), (9000, "a")]);
+    assert_eq!(world.signalled(9), [(4000, "b"), (5000, "c"), (9000, "a")]);
     assert_eq!(world.ended(), Some((9000, 0)));
 }
 
@@ -421,12 +426,12 @@ fn a_budget_is_shared_out_and_kept() {
     let mut world = World::new(config(groups.clone(), budget), &scripts).boot();
     world.run_until(2000).terminate().run_until(60_000);
     // The level's own deadline and the end of the budget are the same moment: that is one KILL.
-    assert_eq!(world.told(9), [(4000, "b"), (10_000, "a")]);
+    assert_eq!(world.signalled(9), [(4000, "b"), (10_000, "a")]);
     assert_eq!(world.ended(), Some((10_000, 0)));
     // What an early level leaves over is for those after it.
     let mut world = World::new(config(groups, budget), &[("a", slow(7500)), ("b", slow(100))]).boot();
     world.run_until(2000).terminate().run_until(60_000);
-    assert_eq!((world.told(9), world.ended()), (vec![], Some((9600, 0))));
+    assert_eq!((world.signalled(9), world.ended()), (vec![], Some((9600, 0))));
 }
 
 #[test]
@@ -434,7 +439,7 @@ fn a_budget_that_is_large_enough_shortens_nothing() {
     let groups = vec![program("a", |p| p.stopwaitsecs = 3)];
     let mut world = World::new(config(groups, |s| s.stop_budget_ms = Some(9000)), &[("a", DEAF)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
-    assert_eq!(world.told(9), [(5000, "a")]);
+    assert_eq!(world.signalled(9), [(5000, "a")]);
 }
 
 const IMMORTAL: Script = Script { immortal: true, ..DEAF };
@@ -459,7 +464,7 @@ fn with_a_budget_a_program_that_outlives_kill_does_not_keep_others_from_their_st
         let mut world = World::new(config, &scripts).boot();
         world.run_until(5000).terminate().run_until(60_000);
         let first = |signal: i32, name: &str| {
-            world.told(signal).iter().find(|(_, told)| *told == name).map(|(at, _)| at - 5000)
+            world.signalled(signal).iter().find(|(_, program)| *program == name).map(|(at, _)| at - 5000)
         };
         let names = ["db", "hung", "stuck"];
         let context = format!("{budget} {waits:?}: {:?}", world.signals);
@@ -475,7 +480,7 @@ fn without_a_budget_a_program_that_outlives_kill_is_waited_for() {
     let groups = vec![program("db", |p| p.priority = 1), program("hung", |p| (p.priority, p.stopwaitsecs) = (2, 1))];
     let mut world = World::new(config(groups, |_| {}), &[("hung", IMMORTAL)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
-    assert_eq!((world.told(15), world.ended()), (vec![(2000, "hung")], None));
+    assert_eq!((world.signalled(15), world.ended()), (vec![(2000, "hung")], None));
     // A second request ends it all: db is not asked, it is killed.
     world.terminate().run_until(70_000);
     assert_eq!(world.ended(), Some((60_100, 0)));
@@ -499,14 +504,19 @@ fn a_kill_is_sent_once_however_many_reasons_there_are_for_it() {
             begin(world.run_until(3000));
             world.run_until(60_000);
             let killed = world.log.iter().filter(|line| line.starts_with("killing '")).count();
-            assert_eq!((killed, world.told(9).len()), (programs as usize, programs as usize), "{:?}", world.signals);
+            assert_eq!(
+                (killed, world.signalled(9).len()),
+                (programs as usize, programs as usize),
+                "{:?}",
+                world.signals
+            );
             assert_eq!(world.ended(), Some((4000, 0)));
         }
     }
-    // A process that has had its KILL is not killed again because the supervisor is told to hurry.
+    // A process that has had its KILL is not killed again because of a second request.
     let mut world = World::new(config(groups(1), |_| {}), &[("p0", IMMORTAL)]).boot();
     world.run_until(2000).terminate().run_until(11_500).terminate().run_until(60_000);
-    assert_eq!((world.told(9), world.ended()), (vec![(11_000, "p0")], Some((11_600, 0))));
+    assert_eq!((world.signalled(9), world.ended()), (vec![(11_000, "p0")], Some((11_600, 0))));
 }
 
 #[test]
@@ -587,7 +597,7 @@ fn a_restart_needs_no_client_and_ends_nothing() {
     let id = world.supervision.find("web", "web").unwrap();
     world.run_until(5000).input(Input::Restart(id));
     world.run_until(5300);
-    assert_eq!((world.told(15), world.state("web")), (vec![(5000, "web")], State::Starting));
+    assert_eq!((world.signalled(15), world.state("web")), (vec![(5000, "web")], State::Starting));
     world.run_until(60_000);
     assert_eq!((world.ended(), world.state("web"), world.next_pid), (None, State::Running, 102));
     // A client's stop in the middle of it outranks it, and is answered when the program is stopped.
@@ -618,8 +628,8 @@ fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
         assert_eq!([2, 3].map(|ticket| world.fault(ticket)), [Some(FaultCode::Failed), Some(FaultCode::StillRunning)]);
         world.stop(4, "a").run_until(9000).ask(5, Command::RemoveGroup("a".into()));
         assert_eq!([4, 5].map(|ticket| world.replies.get(&ticket)), [Some(&Reply::True); 2]);
-        assert_eq!(world.told(15).last(), Some(&(6000, "a")));
-        assert_eq!(world.told(9).last(), Some(&(9000, "a")));
+        assert_eq!(world.signalled(15).last(), Some(&(6000, "a")));
+        assert_eq!(world.signalled(9).last(), Some(&(9000, "a")));
     }
 }
 
@@ -631,7 +641,7 @@ fn requests_for_many_and_signals_mean_programs_that_are_unknown_too() {
     let signal = ("USR1".to_owned(), Some(10));
     world.ask(2, Command::Signal { target: Target::Name("a".into()), signal });
     assert_eq!((world.state("a"), world.replies.get(&2)), (State::Unknown, Some(&Reply::True)));
-    assert_eq!(world.told(10), [(2000, "a")]);
+    assert_eq!(world.signalled(10), [(2000, "a")]);
     world.run_until(2100).stop(3, "a").run_until(2200);
     assert_eq!(world.state("a"), State::Stopped);
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[]).boot();
@@ -652,18 +662,18 @@ fn a_shutdown_tries_twice_to_signal_each_program_and_ends() {
     };
     // The first fails: b's turn comes once more after a.
     let once = world(1);
-    assert_eq!(once.told(15), [(2000, "b"), (2000, "a"), (2100, "b")]);
+    assert_eq!(once.signalled(15), [(2000, "b"), (2000, "a"), (2100, "b")]);
     assert_eq!((once.ended(), once.children.len()), (Some((2200, 0)), 0));
     // All fail: the end does not wait for what cannot be signalled.
     let never = world(u32::MAX);
-    assert_eq!((never.told(15).len(), never.ended()), (4, Some((2000, 0))));
+    assert_eq!((never.signalled(15).len(), never.ended()), (4, Some((2000, 0))));
     assert!(never.log.iter().any(|line| line == "giving up on a, b: still running, and cannot be signalled"));
     // A program that was UNKNOWN before has its turn too.
     let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
     let mut before = World::new(config(groups, |_| {}), &[("a", slow(100)), ("b", slow(100))]).boot();
     before.refusals = 1;
     before.run_until(2000).stop(1, "b").terminate().run_until(60_000);
-    assert_eq!(before.told(15), [(2000, "b"), (2000, "b"), (2100, "a")]);
+    assert_eq!(before.signalled(15), [(2000, "b"), (2000, "b"), (2100, "a")]);
     assert_eq!((before.ended(), before.children.len()), (Some((2200, 0)), 0));
 }
 
@@ -716,7 +726,7 @@ fn what_may_not_be_swept_is_left_alone_after_its_time() {
     let script = Script { leaves: Some(None), guarded: true, ends: Some((5000, Exit::Code(1))), ..WELL };
     let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
     world.run_until(7500);
-    assert_eq!((world.told(15), world.told(9)), (vec![(5000, "web")], vec![(7000, "web")]));
+    assert_eq!((world.signalled(15), world.signalled(9)), (vec![(5000, "web")], vec![(7000, "web")]));
     let said: Vec<_> = world.log.iter().filter(|line| line.contains(" web left in process group")).collect();
     assert_eq!(
         said,
@@ -746,7 +756,7 @@ fn a_waiting_start_answers_when_it_runs_or_says_why_not() {
 }
 
 #[test]
-fn a_waiting_stop_answers_when_it_is_dead_and_holds_up_nobody() {
+fn a_waiting_stop_answers_when_it_is_dead_and_delays_no_other_request() {
     let groups = vec![program("slow", |_| {}), program("other", |_| {})];
     let mut world = World::new(config(groups, |_| {}), &[("slow", slow(5000))]).boot();
     world.run_until(2000).stop(1, "slow:slow").stop(2, "other").stop(3, "slow").run_until(2001);
@@ -802,7 +812,7 @@ fn an_answer_belongs_to_the_request_that_asked() {
         }
     });
     // The first client has gone before its command was looked at: the answer to it means nothing.
-    world.input(Input::Forget(1));
+    world.input(Input::CancelRequest(1));
     let missing = Err(Fault::new(FaultCode::NoFile, "a"));
     world.input(Input::Probed(probes[0], missing));
     assert!(world.replies.is_empty() && world.state("a") == State::Stopped);
@@ -870,17 +880,17 @@ fn a_reread_changes_no_setting_in_force() {
 #[test]
 fn a_fork_whose_turn_has_not_come_is_undone_by_a_stop_and_by_the_end() {
     let mut world = World::new(config(vec![program("a", |_| {}), program("b", |_| {})], |_| {}), &[]);
-    world.forks_later = true;
+    world.defers_forks = true;
     let mut world = world.boot();
     assert_eq!(world.state("a"), State::Starting);
     world.stop(1, "a");
     assert_eq!((world.replies.get(&1), world.state("a")), (Some(&Reply::True), State::Stopped));
-    // The wish from before the stop, and the one from after it, are one fork.
+    // The fork asked for before the stop, and the one asked for after it, are one.
     world.start(2, "a").fork().run_until(1500);
     assert_eq!((world.state("a"), world.state("b"), world.children.len()), (State::Running, State::Running, 2));
 
     let mut world = World::new(config(vec![program("a", |_| {}), program("b", |_| {})], |_| {}), &[]);
-    world.forks_later = true;
+    world.defers_forks = true;
     let mut world = world.boot();
     world.terminate().fork();
     assert_eq!((world.ended(), world.children.len()), (Some((0, 0)), 0));
@@ -889,7 +899,7 @@ fn a_fork_whose_turn_has_not_come_is_undone_by_a_stop_and_by_the_end() {
 #[test]
 fn a_life_is_measured_from_its_fork() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", fails(500, 1))]);
-    world.forks_later = true;
+    world.defers_forks = true;
     let mut world = world.boot();
     world.run_until(2000).fork().run_until(2499);
     assert_eq!(world.state("a"), State::Starting);
@@ -905,9 +915,9 @@ fn what_a_dead_program_left_is_swept_before_it_starts_again() {
     let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
     world.run_until(4000);
     assert_eq!((world.state("web"), world.children.len()), (State::Exited, 0));
-    assert_eq!(world.told(15), [(3000, "web")]);
+    assert_eq!(world.signalled(15), [(3000, "web")]);
     world.run_until(5100);
-    assert_eq!(world.told(9), [(5000, "web")]);
+    assert_eq!(world.signalled(9), [(5000, "web")]);
     assert_eq!(world.state("web"), State::Starting);
 }
 
@@ -960,8 +970,8 @@ fn check_history(programs: &[Subject], requests: &[Request], budget: Option<u64>
     let scripts: Vec<_> = names.iter().map(String::as_str).zip(programs.iter().map(|p| p.script(immortal))).collect();
     let mut world = World::new(config(groups, |s| s.stop_budget_ms = budget), &scripts).boot();
     let mut millis = 0;
-    for (ticket, (whom, what, after)) in (1..).zip(requests) {
-        let name = names.get(*whom).cloned().unwrap_or_else(|| "nobody".into());
+    for (ticket, (program, what, after)) in (1..).zip(requests) {
+        let name = names.get(*program).cloned().unwrap_or_else(|| "nobody".into());
         let target = Target::Name(name.clone());
         let command = match what {
             0 => Some(Command::Start { target, wait: true }),
@@ -985,11 +995,11 @@ fn check_history(programs: &[Subject], requests: &[Request], budget: Option<u64>
         millis += 60_000;
         world.run_until(millis);
     }
-    let open: Vec<Ticket> = world.supervision.waits.iter().map(|wait| wait.ticket).collect();
+    let open: Vec<Ticket> = world.supervision.requests.iter().map(|wait| wait.ticket).collect();
     let asked = 1..=requests.len() as u64;
     let unanswered: Vec<Ticket> = asked.filter(|ticket| !world.replies.contains_key(ticket)).collect();
     prop_assert_eq!(&open, &unanswered, "a request has its answer, or waits for it");
-    prop_assert!(!quiet || open.is_empty(), "requests that nothing will answer: {:?}", world.supervision.waits);
+    prop_assert!(!quiet || open.is_empty(), "requests that nothing will answer: {:?}", world.supervision.requests);
 
     let spawned = |world: &World| world.log.iter().filter(|line| line.starts_with("spawned")).count();
     let before = spawned(&world);
@@ -1007,7 +1017,8 @@ fn check_history(programs: &[Subject], requests: &[Request], budget: Option<u64>
     // Too short a budget is shorter than the milliseconds of this clock.
     if budget.is_none_or(|budget| budget >= 1000) {
         for name in alive {
-            let asked = |(when, whom, signal): &(u64, String, i32)| *when >= begun && *whom == name && *signal == 15;
+            let asked =
+                |(when, program, signal): &(u64, String, i32)| *when >= begun && *program == name && *signal == 15;
             let ended = world.log.iter().any(|line| line.starts_with(&format!("exited: {name} ")));
             prop_assert!(ended || world.signals.iter().any(asked), "{} was never asked: {:?}", name, world.signals);
         }

@@ -253,7 +253,7 @@ fn a_second_term_ends_at_once() {
     });
     assert_eq!(sandbox.wait(), 0);
     done.join().unwrap();
-    assert!(sandbox.log().contains("told again to end"));
+    assert!(sandbox.log().contains("second shutdown request"));
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn the_first_term_after_an_end_that_began_by_itself_kills_nobody() {
     sandbox.write("go", "");
     assert_eq!(sandbox.wait(), 3);
     assert!(sandbox.log().contains("stopped: db (exit status 0)"), "{}", sandbox.log());
-    assert!(!sandbox.log().contains("told again to end"));
+    assert!(!sandbox.log().contains("second shutdown request"));
 }
 
 #[test]

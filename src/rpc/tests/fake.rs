@@ -94,7 +94,7 @@ impl Fake {
     pub(crate) fn pass(&mut self, secs: u32) {
         self.now.mono = self.now.mono.after_ms(u64::from(secs) * 1000);
         self.now.wall.secs += i64::from(secs);
-        self.input(Input::Woke);
+        self.input(Input::TimePassed);
     }
 
     pub(crate) fn id(&self, name: &str) -> ProcId {
@@ -117,7 +117,7 @@ impl Host for Fake {
     }
     fn forget(&mut self, ticket: Ticket) {
         self.forgotten.push(ticket);
-        self.input(Input::Forget(ticket));
+        self.input(Input::CancelRequest(ticket));
     }
     fn say(&mut self, _: LogLevel, _: &str) {}
     fn processes(&self, program: &str, _: &str, _: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {

@@ -1,4 +1,4 @@
-//! "Start and wait", "stop and wait" as data: an entry for each request, looked at when its process changed.
+//! Requests that wait for a reply: an entry for each, checked when one of its processes changes.
 #![forbid(unsafe_code)]
 
 use super::process::State;
@@ -14,38 +14,39 @@ use std::time::Duration;
 pub enum Reply {
     /// Done.
     True,
-    /// One entry for each process, in starting order: first what was decided at once, then what failed later, then the others.
-    // Differs from Supervisor: it has what is decided later in order of completion, as its slow loop comes upon it.
-    Statuses(Vec<Status>),
+    /// One entry for each process: first those settled at once, then those that failed later, then the others; each in
+    /// starting order.
+    // Differs from Supervisor: there the later ones are in the order in which its loop finds them settled.
+    Statuses(Vec<ProcessStatus>),
     /// Refused, or failed.
     Fault(Fault),
 }
 
 /// What became of one process of a request for many.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct ProcessStatus {
     /// Process name.
     pub name: String,
     /// Group name.
     pub group: String,
-    /// `None`: all is well.
+    /// `None`: it succeeded.
     pub fault: Option<Fault>,
 }
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
-    /// For the look at its command.
+    /// For the answer to `Effect::Probe`.
     Probe { wait: bool },
-    /// For RUNNING; without `wait` for the fork only.
+    /// For RUNNING; without `wait`, for the fork.
     Start { wait: bool },
-    /// For a stopped state; without `wait` for the stop signal only.
+    /// For a stopped state; without `wait`, for the stop signal.
     Stop { wait: bool, remind_at: Mono },
-    /// For kill(2) to answer.
+    /// For the result of kill(2).
     Signal,
 }
 
-/// One process of a request for which its answer is still open.
+/// One process of a request, still to be settled.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) item: ItemId,
@@ -55,15 +56,15 @@ pub(super) struct Item {
     pub(super) name: String,
 }
 
-/// One process of a request for which its answer is known.
+/// One process of a request, settled.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) process: ProcId,
     pub(super) decided: Decided,
-    pub(super) status: Status,
+    pub(super) status: ProcessStatus,
 }
 
-/// When it was known what becomes of a process, in the order of the answer.
+/// When and how a process was settled, in the order of the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Decided {
     AtOnce,
@@ -73,40 +74,42 @@ pub(super) enum Decided {
 
 /// One request.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub(super) struct PendingRequest {
     pub(super) ticket: Ticket,
     pub(super) is_array: bool,
     pub(super) items: Vec<Item>,
     pub(super) done: Vec<Done>,
     fault: Option<Fault>,
-    /// Of a request for many: its processes in their order.
+    /// Of a request for many: its processes in starting order.
     order: Vec<ProcId>,
 }
 
-/// How often a waiting stop says so (census §6.2).
+/// How often a stop that waits logs a line (supervisor-behaviour.md §6.2).
 const REMIND_EVERY: Duration = Duration::from_secs(2);
 
-impl Wait {
+impl PendingRequest {
     pub(super) fn single(ticket: Ticket) -> Self {
         let (items, done, order) = (Vec::new(), Vec::new(), Vec::new());
-        Wait { ticket, is_array: false, items, done, fault: None, order }
+        PendingRequest { ticket, is_array: false, items, done, fault: None, order }
     }
 
     pub(super) fn array(ticket: Ticket) -> Self {
-        Wait { is_array: true, ..Wait::single(ticket) }
+        PendingRequest { is_array: true, ..PendingRequest::single(ticket) }
     }
 
-    fn statuses(self) -> Vec<Status> {
+    fn statuses(self) -> Vec<ProcessStatus> {
         let place: BTreeMap<ProcId, usize> = self.order.iter().copied().zip(0..).collect();
         let mut done = self.done;
         done.sort_by_key(|done| (done.decided, place.get(&done.process)));
         done.into_iter().map(|done| done.status).collect()
     }
 
-    /// A request waits for something, and only for what can still come.
+    /// A request has open items, and each of them waits for something that can still come.
     pub(super) fn broken_invariant(&self, supervision: &Supervision) -> Option<String> {
         let is_open = |item: &Item| {
-            supervision.process(item.process).is_some_and(|process| matches!(outcome(item, process), Outcome::Open))
+            supervision
+                .process(item.process)
+                .is_some_and(|process| matches!(progress_of(item, process), Progress::Open))
         };
         let holds = !self.items.is_empty() && self.items.iter().all(is_open);
         (!holds).then(|| format!("a request that waits for nothing: {self:?}"))
@@ -122,13 +125,13 @@ impl Wait {
 }
 
 impl Supervision {
-    pub(super) fn add_wait(&mut self, mut wait: Wait) {
+    pub(super) fn add_request(&mut self, mut wait: PendingRequest) {
         if wait.is_array {
             let decided = wait.done.iter().map(|done| done.process);
             wait.order = decided.chain(wait.items.iter().map(|item| item.process)).collect();
         }
-        self.waits.push(wait);
-        self.answer_finished();
+        self.requests.push(wait);
+        self.answer_settled();
     }
 
     pub(super) fn new_item(&mut self, process: ProcId, goal: Goal, name: String) -> Item {
@@ -137,25 +140,25 @@ impl Supervision {
         Item { item, process, goal, name }
     }
 
-    /// The open item of this number; none when its client, or its process, has gone.
+    /// The open item of this number; `None` if its client has disconnected or its process was removed.
     pub(super) fn item(&self, id: ItemId) -> Option<&Item> {
-        self.waits.iter().flat_map(|wait| &wait.items).find(|item| item.item == id)
+        self.requests.iter().flat_map(|wait| &wait.items).find(|item| item.item == id)
     }
 
     /// The first open item of this process with such a goal.
     pub(super) fn item_of(&self, process: ProcId, is: impl Fn(&Goal) -> bool) -> Option<ItemId> {
-        let mut items = self.waits.iter().flat_map(|wait| &wait.items);
+        let mut items = self.requests.iter().flat_map(|wait| &wait.items);
         items.find(|item| item.process == process && is(&item.goal)).map(|item| item.item)
     }
 
     pub(super) fn set_goal(&mut self, id: ItemId, goal: Goal) {
-        let mut items = self.waits.iter_mut().flat_map(|wait| &mut wait.items);
+        let mut items = self.requests.iter_mut().flat_map(|wait| &mut wait.items);
         if let Some(item) = items.find(|item| item.item == id) {
             item.goal = goal;
         }
     }
 
-    /// Closes one item, and answers the request if that was the last.
+    /// Settles one item, and replies if it was the last of its request.
     pub(super) fn settle_item(&mut self, id: ItemId, fault: Option<Fault>) {
         let Some(process) = self.item(id).map(|item| item.process) else { return };
         let status = self.status(process, fault.clone());
@@ -164,45 +167,45 @@ impl Supervision {
             Some(_) => Decided::FailedLater,
             None => Decided::DoneLater,
         };
-        if let Some(wait) = self.waits.iter_mut().find(|wait| wait.items.iter().any(|item| item.item == id)) {
+        if let Some(wait) = self.requests.iter_mut().find(|wait| wait.items.iter().any(|item| item.item == id)) {
             wait.items.retain(|item| item.item != id);
             wait.done.extend(status.map(|status| Done { process, decided, status }));
             wait.fault = fault;
         }
-        self.answer_finished();
+        self.answer_settled();
     }
 
-    /// The process may have reached what a request waits for.
-    pub(super) fn look_at_waits(&mut self, id: ProcId) {
+    /// Settles the items that waited for the state in which this process is now.
+    pub(super) fn settle_requests(&mut self, id: ProcId) {
         while let Some((item, fault)) = self.reached(id) {
             self.settle_item(item, fault);
         }
     }
 
     fn reached(&self, id: ProcId) -> Option<(ItemId, Option<Fault>)> {
-        if self.waits.is_empty() {
+        if self.requests.is_empty() {
             return None;
         }
         let process = self.process(id)?;
-        let mut items = self.waits.iter().flat_map(|wait| &wait.items).filter(|item| item.process == id);
-        items.find_map(|item| match outcome(item, process) {
-            Outcome::Open => None,
-            Outcome::Done => Some((item.item, None)),
-            Outcome::Failed(code) => Some((item.item, Some(Fault::new(code, &item.name)))),
+        let mut items = self.requests.iter().flat_map(|wait| &wait.items).filter(|item| item.process == id);
+        items.find_map(|item| match progress_of(item, process) {
+            Progress::Open => None,
+            Progress::Done => Some((item.item, None)),
+            Progress::Failed(code) => Some((item.item, Some(Fault::new(code, &item.name)))),
         })
     }
 
-    /// A process left the table.
+    /// A process was removed.
     pub(super) fn forget_process(&mut self, id: ProcId) {
-        for wait in &mut self.waits {
+        for wait in &mut self.requests {
             wait.items.retain(|item| item.process != id);
         }
-        self.answer_finished();
+        self.answer_settled();
     }
 
-    pub(super) fn remind_waits(&mut self, now: Now) {
+    pub(super) fn log_waiting_stops(&mut self, now: Now) {
         let mut waited_for = Vec::new();
-        for item in self.waits.iter_mut().flat_map(|wait| &mut wait.items) {
+        for item in self.requests.iter_mut().flat_map(|wait| &mut wait.items) {
             match &mut item.goal {
                 Goal::Stop { wait: true, remind_at } if now.mono >= *remind_at => {
                     *remind_at = now.mono.after(REMIND_EVERY);
@@ -218,9 +221,9 @@ impl Supervision {
         }
     }
 
-    fn answer_finished(&mut self) {
-        let (finished, open) = std::mem::take(&mut self.waits).into_iter().partition(|wait| wait.items.is_empty());
-        self.waits = open;
+    fn answer_settled(&mut self) {
+        let (finished, open) = std::mem::take(&mut self.requests).into_iter().partition(|wait| wait.items.is_empty());
+        self.requests = open;
         for mut wait in finished {
             let ticket = wait.ticket;
             let reply = match wait.fault.take() {
@@ -233,15 +236,15 @@ impl Supervision {
     }
 }
 
-/// What has become of an item of a request.
-enum Outcome {
+/// How far an item of a request is.
+enum Progress {
     Open,
     Done,
     Failed(FaultCode),
 }
 
-fn outcome(item: &Item, process: &Process) -> Outcome {
-    use Outcome::{Done, Failed, Open};
+fn progress_of(item: &Item, process: &Process) -> Progress {
+    use Progress::{Done, Failed, Open};
     match (item.goal, process.state()) {
         (Goal::Start { .. }, State::Running) => Done,
         // The fork is still to come.

@@ -1,42 +1,42 @@
-//! The supervisor's own state: running, restarting, shutting down. The ordered shutdown, its budget, and the exit
+//! The state of the supervisor: running, restarting, shutting down; the ordered shutdown, its budget, and the exit
 //! contract (`essential`, `exit_code_from`, `exit_when`).
 //!
 //! A shutdown goes through the group priorities from the highest number down. All groups of one priority are stopped at
-//! once; the next priority's turn comes when no process of this one lives. A priority with nothing to stop takes no time.
+//! once; the next priority follows when no process of this one lives. A priority with nothing to stop takes no time.
 //!
 //! With a stop budget each priority has a share of what is left of it, in proportion to its longest `stopwaitsecs`. When
-//! its share is over, and KILL was sent, the next priority's turn comes even if a process of this one still lives: one
+//! its share is over and KILL was sent, the next priority follows even if a process of this one still lives: a process
 //! that KILL does not end (an uninterruptible sleep, a frozen cgroup) must not keep the others from their stop signal.
 #![forbid(unsafe_code)]
 
 use super::process::{Event, State};
-use super::{Effect, ProcId, Process, Supervision, is_listener, waits::Reply};
+use super::{Effect, ProcId, Process, Supervision, is_listener, requests::Reply};
 use crate::config::model::{ExitCodeFrom, LogLevel};
 use crate::time::{Mono, Now};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the supervisor is doing (Supervisor's codes: census §4.1).
+/// What the supervisor is doing (Supervisor's codes: supervisor-behaviour.md §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum SupervisorState {
     /// 1
     Running,
-    /// 0: all is being stopped, then everything begins anew.
+    /// 0: everything is being stopped, to start again with a new configuration.
     Restarting,
     /// -1
     ShuttingDown,
 }
 
-/// How it all ended.
+/// What follows the shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finish {
-    /// Begin anew with the new configuration.
+pub enum AfterShutdown {
+    /// Start again with the new configuration.
     Reload,
     /// End the supervisor.
     Exit {
         /// Exit code.
         code: u8,
-        /// Why, for the last line.
+        /// The reason, for the last line on stderr.
         reason: String,
     },
 }
@@ -45,119 +45,119 @@ pub enum Finish {
 #[derive(Debug)]
 pub(super) struct Shutdown {
     reason: String,
-    /// When a signal last told us to end; `None`: it began without one.
-    told: Option<Mono>,
+    /// When the first signal that asks for an end was received.
+    signalled_at: Option<Mono>,
     turn: Turn,
-    /// Processes that could not be signalled have had their second try.
+    /// The second try at processes that could not be signalled was made.
     has_tried_again: bool,
-    /// Listeners are all that is left: until when they may hear what has happened.
-    hear_until: Option<Mono>,
-    /// They have, or had the time for it.
-    has_heard: bool,
-    /// When to say again who is waited for.
+    /// Only listeners are left: they have until this time to process the last events.
+    listeners_until: Option<Mono>,
+    /// They have processed them, or that time is over.
+    listeners_done: bool,
+    /// When the next line about the processes that still live is due.
     remind_at: Mono,
-    /// The end of the stop budget: KILL for all.
+    /// The end of the stop budget, when KILL is sent to every process.
     budget_end: Option<Mono>,
-    /// KILL was sent to all; at this time nobody is waited for any more.
+    /// KILL was sent to every process; processes that still live at this time are given up.
     give_up_at: Option<Mono>,
 }
 
-/// How far a shutdown has come down the priorities.
+/// The priority that a shutdown has reached.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     /// No priority has been stopped yet.
-    None,
+    First,
     /// This priority is being stopped.
     Of {
         priority: i32,
-        /// With a budget: when the next priority's turn comes, whether or not this one is stopped.
+        /// With a budget: when the next priority follows, even if this one is not stopped.
         until: Option<Mono>,
     },
-    /// Every priority has had its turn. A process that still lives has outlived KILL.
+    /// Every priority was stopped. A process that still lives has outlived KILL.
     Over,
 }
 
 impl Shutdown {
     pub(super) fn deadline(&self) -> Mono {
         let end = if self.give_up_at.is_some() { self.give_up_at } else { self.budget_end };
-        let heard = self.hear_until.filter(|_| !self.has_heard);
+        let heard = self.listeners_until.filter(|_| !self.listeners_done);
         let turn = match self.turn {
             Turn::Of { until, .. } => until,
-            Turn::None | Turn::Over => None,
+            Turn::First | Turn::Over => None,
         };
         [end, heard, turn].into_iter().flatten().fold(self.remind_at, Mono::min)
     }
 }
 
-/// What the exit contract remembers.
+/// The exit codes that the exit contract needs.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
-    /// The exit code of the first program that ended for good by failing.
+pub(super) struct ExitContract {
+    /// That of the first program that failed for good.
     first_failure: Option<u8>,
-    /// The exit code of the essential program that ended everything.
+    /// That of the essential program whose end began the shutdown.
     essential: Option<u8>,
 }
 
-/// So long, at the most, listeners may take the last events before they are told to end.
+/// The longest time that listeners have to process the last events before they are stopped.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
-/// How often a shutdown says for whom it waits (census §4.8).
+/// How often a shutdown logs the processes that it waits for (supervisor-behaviour.md §4.8).
 const REMIND_EVERY: Duration = Duration::from_secs(3);
 
-/// A second request to end within this time is the first one told twice.
+/// A second signal within this time is a copy of the first.
 const SAME_REQUEST: Duration = Duration::from_millis(250);
 
-/// After a KILL, the time for the kernel to end what it can.
+/// The time after KILL in which the kernel ends what it can.
 const GRACE: Duration = Duration::from_millis(100);
 
 impl Supervision {
-    /// TERM and its like: the first begins an ordered shutdown, the second ends it at once.
+    /// TERM, INT or QUIT: the first begins an ordered shutdown, the second sends KILL to every process.
     pub(super) fn terminate(&mut self, reason: String, now: Now) {
-        if self.mood == Mood::ShuttingDown {
-            // The first signal after an end that began without one (`essential`, a client's shutdown) asks for nothing new.
-            // And programs such as timeout(1) signal the process and then its group: that is one request.
-            match self.shutdown.as_mut().map(|shutdown| *shutdown.told.get_or_insert(now.mono)) {
-                Some(told) if now.mono >= told.after(SAME_REQUEST) => {}
+        if self.state == SupervisorState::ShuttingDown {
+            // The first signal after a shutdown that began without one (`essential`, a client) asks for nothing new. And
+            // timeout(1), for one, signals the process and then its group: that is one request.
+            match self.shutdown.as_mut().map(|shutdown| *shutdown.signalled_at.get_or_insert(now.mono)) {
+                Some(first) if now.mono >= first.after(SAME_REQUEST) => {}
                 _ => return,
             }
             // Differs from Supervisor: there a second TERM changes nothing.
-            self.log(LogLevel::Warn, "told again to end: killing all that is left".into());
+            self.log(LogLevel::Warn, "second shutdown request: sending SIGKILL to all remaining processes".into());
             self.kill_all(now);
         } else {
-            self.begin_shutdown(Mood::ShuttingDown, reason, now);
+            self.begin_shutdown(SupervisorState::ShuttingDown, reason, now);
             if let Some(shutdown) = &mut self.shutdown {
-                shutdown.told = Some(now.mono);
+                shutdown.signalled_at = Some(now.mono);
             }
         }
     }
 
-    pub(super) fn begin_shutdown(&mut self, mood: Mood, reason: String, now: Now) {
-        if self.mood == Mood::ShuttingDown {
+    pub(super) fn begin_shutdown(&mut self, state: SupervisorState, reason: String, now: Now) {
+        if self.state == SupervisorState::ShuttingDown {
             return;
         }
-        self.mood = mood;
+        self.state = state;
         if self.shutdown.is_none() {
-            self.effects.push_back(Effect::Mood(mood));
+            self.effects.push_back(Effect::SupervisorStateChanged(state));
         }
         let budget = self.server.stop_budget_ms;
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             reason: String::new(),
-            told: None,
-            turn: Turn::None,
+            signalled_at: None,
+            turn: Turn::First,
             has_tried_again: false,
-            hear_until: None,
-            has_heard: false,
+            listeners_until: None,
+            listeners_done: false,
             remind_at: now.mono,
             budget_end: budget.map(|millis| now.mono.after_ms(millis)),
             give_up_at: None,
         });
         shutdown.reason = reason;
         for id in self.in_order() {
-            self.step(id, Event::Halt, now);
+            self.step(id, Event::ShutdownBegan, now);
         }
     }
 
-    /// Carries a shutdown as far as it goes now.
+    /// Takes a shutdown as far as it can go at this time.
     pub(super) fn settle_shutdown(&mut self, now: Now) {
         while let Some(shutdown) = &mut self.shutdown {
             if shutdown.give_up_at.is_some_and(|at| now.mono >= at) {
@@ -188,13 +188,13 @@ impl Supervision {
                 if self.to_stop().next().is_none() || self.has_tried_again() {
                     return self.finish();
                 }
-                // What kept a signal from a process may have passed.
-                self.set_turn(Turn::None);
+                // The reason why a process could not be signalled may be gone.
+                self.set_turn(Turn::First);
                 continue;
             };
             let has_turn = |process: &&Process| levels.contains_key(&process.group.priority);
             let only_listeners = self.to_stop().filter(has_turn).all(|process| is_listener(&process.group));
-            if only_listeners && !self.have_listeners_heard(now) {
+            if only_listeners && !self.are_listeners_done(now) {
                 return self.remind(now);
             }
             self.stop_level(priority, &levels, now);
@@ -207,62 +207,67 @@ impl Supervision {
         }
     }
 
-    /// Whether the shutdown has had its second try at processes that cannot be signalled; from now on it has.
+    /// Whether the second try at processes that cannot be signalled was made; marks it as made.
     fn has_tried_again(&mut self) -> bool {
         self.shutdown.as_mut().is_some_and(|shutdown| std::mem::replace(&mut shutdown.has_tried_again, true))
     }
 
-    /// What has just happened is for listeners too; of a budget half is theirs for that.
-    fn have_listeners_heard(&mut self, now: Now) -> bool {
+    /// Whether listeners may be stopped: they have processed the last events, or used up their time for it (at most half of
+    /// what is left of a budget).
+    fn are_listeners_done(&mut self, now: Now) -> bool {
         let Some(shutdown) = &mut self.shutdown else { return true };
         let left = shutdown.budget_end.map_or(LAST_EVENTS, |end| end.since(now.mono).mul_f64(0.5));
-        let until = *shutdown.hear_until.get_or_insert(now.mono.after(LAST_EVENTS.min(left)));
-        shutdown.has_heard |= now.mono >= until || shutdown.give_up_at.is_some();
-        shutdown.has_heard
+        let until = *shutdown.listeners_until.get_or_insert(now.mono.after(LAST_EVENTS.min(left)));
+        shutdown.listeners_done |= now.mono >= until || shutdown.give_up_at.is_some();
+        shutdown.listeners_done
     }
 
-    /// Whether a shutdown waits only for listeners to hear what has happened.
+    /// Whether a shutdown waits only for listeners to process the last events.
     #[must_use]
     pub fn waits_for_listeners(&self) -> bool {
-        self.shutdown.as_ref().is_some_and(|shutdown| shutdown.hear_until.is_some() && !shutdown.has_heard)
+        self.shutdown.as_ref().is_some_and(|shutdown| shutdown.listeners_until.is_some() && !shutdown.listeners_done)
     }
 
-    /// Listeners have heard all that there is.
-    pub(super) fn heard(&mut self) {
+    /// Listeners have processed all events.
+    pub(super) fn listeners_done(&mut self) {
         if let Some(shutdown) = &mut self.shutdown {
-            shutdown.has_heard = true;
+            shutdown.listeners_done = true;
         }
     }
 
-    /// The state of `id` became `to`: does that end more than the process?
-    pub(super) fn became(&mut self, id: ProcId, to: State, now: Now) {
+    /// The state of `id` changed to `to`: begins the shutdown if the exit contract says so.
+    pub(super) fn apply_exit_contract(&mut self, id: ProcId, to: State, now: Now) {
         let Some(process) = self.process(id) else { return };
         let for_good = match to {
-            // The step may have gone on from there.
+            // The process may have left that state in the same step.
             State::Fatal | State::Exited => process.state() == to && !process.is_held_restart(),
-            // A stop by request is not an end: a client's restart is one, and a start.
+            // A stop by request is not an end: the first half of a client's restart is one too.
             _ => false,
         };
-        if self.mood != Mood::Running || !for_good || is_listener(&process.group) {
+        if self.state != SupervisorState::Running || !for_good || is_listener(&process.group) {
             return;
         }
         let code = process.exit_code();
         let (name, essential) = (process.namespec(), process.config.essential);
         let how = process.last_exit.map_or_else(|| process.spawnerr.to_string(), |exit| exit.to_string());
-        if code != 0 && self.ended.first_failure.is_none() {
-            self.ended.first_failure = Some(code);
+        if code != 0 && self.contract.first_failure.is_none() {
+            self.contract.first_failure = Some(code);
         }
         if essential {
-            self.ended.essential = Some(code);
-            self.begin_shutdown(Mood::ShuttingDown, format!("{name}, which is essential, ended ({how})"), now);
+            self.contract.essential = Some(code);
+            self.begin_shutdown(
+                SupervisorState::ShuttingDown,
+                format!("{name}, which is essential, ended ({how})"),
+                now,
+            );
         } else {
             self.end_if_all_done(now);
         }
     }
 
     fn end_if_all_done(&mut self, now: Now) {
-        if self.mood == Mood::Running && self.server.exit_when_all_done && self.all_done() {
-            self.begin_shutdown(Mood::ShuttingDown, "all programs are done".into(), now);
+        if self.state == SupervisorState::Running && self.server.exit_when_all_done && self.all_done() {
+            self.begin_shutdown(SupervisorState::ShuttingDown, "all programs are done".into(), now);
         }
     }
 
@@ -281,18 +286,20 @@ impl Supervision {
             let line = format!("giving up on {}: still running, and cannot be signalled", unknown.join(", "));
             self.log(LogLevel::Critical, line);
         }
-        self.waits.clear();
-        let finish = match self.mood {
-            Mood::Restarting => Finish::Reload,
-            Mood::Running | Mood::ShuttingDown => Finish::Exit { code: self.exit_code(), reason: shutdown.reason },
+        self.requests.clear();
+        let finish = match self.state {
+            SupervisorState::Restarting => AfterShutdown::Reload,
+            SupervisorState::Running | SupervisorState::ShuttingDown => {
+                AfterShutdown::Exit { code: self.exit_code(), reason: shutdown.reason }
+            }
         };
-        self.effects.push_back(Effect::Finish(finish));
+        self.effects.push_back(Effect::Finished(finish));
     }
 
     fn exit_code(&self) -> u8 {
         let code = match &self.server.exit_code_from {
-            ExitCodeFrom::Zero | ExitCodeFrom::Essential => self.ended.essential,
-            ExitCodeFrom::FirstFailure => self.ended.first_failure,
+            ExitCodeFrom::Zero | ExitCodeFrom::Essential => self.contract.essential,
+            ExitCodeFrom::FirstFailure => self.contract.first_failure,
             ExitCodeFrom::Program(name) => {
                 let (group, name) = name.split_once(':').unwrap_or((name, name));
                 let exact = self.find(group, name).and_then(|id| self.process(id));
@@ -308,16 +315,16 @@ impl Supervision {
         self.processes.values().map(|process| &**process).filter(|process| !process.core.is_at_rest())
     }
 
-    /// The same, and processes that live but could not be signalled: their stop is tried again.
+    /// Those, and the processes that live but could not be signalled: their stop is tried again.
     fn to_stop(&self) -> impl Iterator<Item = &Process> {
         let all = self.processes.values().map(|process| &**process);
         all.filter(|process| !process.core.is_at_rest() || process.state() == State::Unknown)
     }
 
-    /// The priorities whose turn is still to come after `turn`: priority → the longest stopwaitsecs there, in milliseconds.
+    /// The priorities still to stop after `turn`, each with its longest stopwaitsecs in milliseconds.
     fn unstopped_levels(&self, turn: Turn) -> BTreeMap<i32, u64> {
         let is_to_come = |process: &&Process| match turn {
-            Turn::None => true,
+            Turn::First => true,
             Turn::Of { priority, .. } => process.group.priority < priority,
             Turn::Over => false,
         };
@@ -335,7 +342,7 @@ impl Supervision {
         let Some(shutdown) = &mut self.shutdown else { return };
         let share_end = shutdown.budget_end.map(|end| now.mono.after_ms(share(end, levels, priority, now.mono)));
         let until = shutdown.budget_end.zip(share_end).map(|(end, share_end)| {
-            // KILL needs a moment; what it takes is kept from the priorities after this one, so it is short.
+            // A killed process needs a moment to end, which is taken from the priorities after this one.
             let own = levels.get(&priority).copied().unwrap_or(0);
             let killed_at = share_end.min(now.mono.after_ms(own));
             let rest = end.since(killed_at).checked_div(u32::try_from(levels.len()).unwrap_or(u32::MAX));
@@ -345,21 +352,21 @@ impl Supervision {
         let mut members: Vec<ProcId> = self.in_order();
         members.retain(|&id| self.process(id).is_some_and(|process| process.group.priority == priority));
         for id in members.into_iter().rev() {
-            self.step(id, Event::ShutDown { kill_by: share_end }, now);
+            self.step(id, Event::StopForShutdown { kill_by: share_end }, now);
         }
     }
 
     fn kill_all(&mut self, now: Now) {
         if let Some(shutdown) = &mut self.shutdown {
             let grace = match shutdown.turn {
-                // Every process has had KILL, and time to die of it.
+                // Every process was sent KILL, and had the time to end.
                 Turn::Over => Duration::ZERO,
-                Turn::None | Turn::Of { .. } => GRACE,
+                Turn::First | Turn::Of { .. } => GRACE,
             };
             shutdown.give_up_at = Some(now.mono.after(grace));
         }
         for id in self.in_order().into_iter().rev() {
-            self.step(id, Event::Hurry, now);
+            self.step(id, Event::KillNow, now);
         }
     }
 
@@ -381,10 +388,10 @@ impl Supervision {
         names.join(", ")
     }
 
-    /// Answers who asked for the shutdown, and begins it.
+    /// Replies to the client, and begins the shutdown.
     pub(super) fn shut_down_on_request(&mut self, ticket: super::Ticket, now: Now) {
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
-        self.begin_shutdown(Mood::ShuttingDown, "a client asked for it".into(), now);
+        self.begin_shutdown(SupervisorState::ShuttingDown, "a client asked for it".into(), now);
     }
 }
 
