@@ -131,7 +131,7 @@ struct Daemon {
     /// When what could not be watched is tried again.
     retry_at: Option<Mono>,
     /// What goes to the background, until it has gone there.
-    birth: Option<crate::sys::background::Birth>,
+    foreground: Option<crate::sys::background::Foreground>,
     now: Now,
 }
 
@@ -307,7 +307,7 @@ impl Daemon {
         }
     }
 
-    /// Forks those whose turn it is: some in each turn of the loop, so that a start of a thousand programs holds up neither
+    /// Forks from the queue: some in each turn of the loop, so that a start of a thousand programs holds up neither
     /// signals nor clients.
     fn fork_some(&mut self) {
         while let Some(id) = self.forks.next(self.now.mono) {

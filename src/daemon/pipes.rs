@@ -39,14 +39,14 @@ pub struct Io<'a> {
     pub now: Now,
 }
 
-/// What somebody wants to know of a program's output.
+/// A part of a program's output that others than the logs need.
 #[derive(Debug)]
 pub struct Heard {
-    /// Whose.
+    /// The process.
     pub id: ProcId,
     /// The child that wrote it.
     pub pid: Pid,
-    /// Where.
+    /// stdout or stderr.
     pub channel: Channel,
     /// What it is.
     pub what: What,

@@ -11,7 +11,7 @@ use crate::machine::{self, Real};
 use crate::rpc::SUPERVISOR_VERSION;
 use crate::stdout;
 use crate::supervision::Supervision;
-use crate::sys::background::{self, Birth, Side};
+use crate::sys::background::{self, Foreground, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, ignore_broken_pipes};
@@ -60,7 +60,7 @@ impl Settings {
         !self.is_pid1 && !config.server.nodaemon.unwrap_or(unless_said)
     }
 
-    /// Reads the configuration anew; the error is every problem, one a line.
+    /// Reads the configuration; the error has every problem, one a line.
     pub(super) fn load(&self) -> Result<Loaded, String> {
         let mut loaded = config::load(&self.config_file, &Real);
         let mut errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
@@ -126,13 +126,13 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Err(why) => return fail(name, &why),
     };
     // So early that all that is made from here on is the daemon's own; the parent waits for what comes of it.
-    let birth = match settings.daemonizes(&loaded.config).then(background::split).transpose() {
+    let foreground = match settings.daemonizes(&loaded.config).then(background::split).transpose() {
         Ok(Some(Side::Parent(code))) => return code,
-        Ok(Some(Side::Child(birth))) => Some(birth),
+        Ok(Some(Side::Child(foreground))) => Some(foreground),
         Ok(None) => None,
         Err(error) => return fail(name, &format!("cannot go to the background: {error}")),
     };
-    match Daemon::start(settings, loaded, signals, birth) {
+    match Daemon::start(settings, loaded, signals, foreground) {
         Ok(mut daemon) => {
             // All that must fit is there; from here on the end would be worse than waiting for memory.
             memory::be_patient();
@@ -173,7 +173,12 @@ fn fail(name: &str, why: &str) -> u8 {
 }
 
 impl Daemon {
-    fn start(settings: Settings, loaded: Loaded, signals: Signals, birth: Option<Birth>) -> Result<Self, String> {
+    fn start(
+        settings: Settings,
+        loaded: Loaded,
+        signals: Signals,
+        foreground: Option<Foreground>,
+    ) -> Result<Self, String> {
         let now = clock::now();
         let mut lines = Vec::new();
         if !settings.is_pid1
@@ -223,7 +228,7 @@ impl Daemon {
             are_signals_watched: true,
             is_stream_unwatched: false,
             retry_at: None,
-            birth,
+            foreground,
             now,
         };
         // The rest is for clients, and for the pipes of running programs.
@@ -303,10 +308,10 @@ impl Daemon {
     }
 
     fn go_to_background(&mut self, config: &Config) {
-        let Some(birth) = self.birth.take() else { return };
+        let Some(foreground) = self.foreground.take() else { return };
         let server = &config.server;
         self.log(LogLevel::Info, "daemonizing the supervisord process");
-        let said = match (birth.detach(server.directory.as_deref(), server.umask), &server.directory) {
+        let said = match (foreground.detach(server.directory.as_deref(), server.umask), &server.directory) {
             (_, None) => return,
             (Ok(()), Some(path)) => (LogLevel::Info, format!("set current directory: {}", repr(path))),
             (Err(why), Some(path)) => (LogLevel::Critical, format!("can't chdir into {}: {why}", repr(path))),
@@ -419,7 +424,7 @@ impl Daemon {
         }
     }
 
-    /// Somebody who looks at `docker logs` and sees nothing of his programs is told why.
+    /// Where no program logs to the container's stdout, a line says where the output is.
     fn say_where_output_goes(&mut self, config: &Config) {
         let processes = || config.groups.iter().flat_map(|group| &group.processes);
         let to_container = |place: &LogPlace| match place {

@@ -46,7 +46,7 @@ pub enum Token {
     Stderr(ChildId),
     /// A child's stdin.
     Stdin(ChildId),
-    /// A pipe whose child has ended, by its number.
+    /// The n-th pipe that has outlived its child.
     Orphaned(u32),
     /// The stream with this sink number, which has something queued.
     Stream(u32),

@@ -1,4 +1,4 @@
-//! Going to the background: the child goes on as the daemon, the parent tells whoever started it how that went.
+//! Going to the background: the child goes on as the daemon, the parent ends with an exit code that says how that went.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,23 +16,23 @@ pub enum Side {
     /// The one that was started: it ends with this exit code.
     Parent(u8),
     /// The one that is to be the daemon.
-    Child(Birth),
+    Child(Foreground),
 }
 
-/// Held by the daemon until it runs; the parent waits for it.
+/// The daemon's hold on the foreground: the parent process waits until it is given up.
 #[derive(Debug)]
-pub struct Birth(File);
+pub struct Foreground(File);
 
-/// Forks. The parent comes back when the child has [detached](Birth::detach), with 0, or has ended, with its exit code.
+/// Forks. The parent comes back when the child has [detached](Foreground::detach), with 0, or has ended, with its exit code.
 pub fn split() -> io::Result<Side> {
-    let (told, tell): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC)?;
+    let (ready, notify): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: there is one thread, so that the child is a whole copy that may do whatever we may.
     match unsafe { fork() }? {
-        ForkResult::Child => Ok(Side::Child(Birth(File::from(tell)))),
+        ForkResult::Child => Ok(Side::Child(Foreground(File::from(notify)))),
         ForkResult::Parent { child } => {
-            drop(tell);
+            drop(notify);
             let done = loop {
-                match read(&told, &mut [0]) {
+                match read(&ready, &mut [0]) {
                     Err(nix::errno::Errno::EINTR) => {}
                     done => break done,
                 }
@@ -48,10 +48,10 @@ pub fn split() -> io::Result<Side> {
     }
 }
 
-impl Birth {
-    /// Leaves the terminal and the session, and lets the parent end. An error of the directory is told and changes nothing else.
+impl Foreground {
+    /// Leaves the terminal and the session, and lets the parent end. A directory that cannot be entered is returned as an error, and all else is done.
     pub fn detach(self, directory: Option<&Path>, mask: u32) -> Result<(), nix::errno::Errno> {
-        let Birth(mut parent) = self;
+        let Foreground(mut parent) = self;
         let moved = directory.map_or(Ok(()), chdir);
         if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
             let _ = dup2_stdin(&null);

@@ -168,7 +168,7 @@ unsafe impl<A: GlobalAlloc, const BYTES: usize> GlobalAlloc for Reserving<A, BYT
 mod tests {
     use super::*;
 
-    /// Fails while it is told to.
+    /// Fails while the flag is set.
     struct Failing(AtomicBool);
 
     // SAFETY: the system's allocator, or a failure.

@@ -36,7 +36,7 @@ pub struct Ready {
     pub token: u64,
     /// There is something to read, or the end of it.
     pub readable: bool,
-    /// There is room to write, or nobody reads any more.
+    /// There is room to write, or no reader is left.
     pub writable: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Children that have ended or stopped. One system call a question, no allocation.
 //!
 //! ```text
-//! while let Some((pid, exit)) = reap_any() { … }                     // what nobody needs to look at first
+//! while let Some((pid, exit)) = reap_any() { … }                     // where no child need be looked at first
 //! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // its pid and group stay reserved until reap
 //! ```
 
@@ -54,7 +54,7 @@ pub fn has_children() -> bool {
     done == 0
 }
 
-/// Tells which child has ended without reaping it: its number, and its process group's, stay reserved. The same child is told again
+/// The next child that has ended, without reaping it: its number, and its process group's, stay reserved. The same child is returned
 /// until it is reaped.
 #[must_use]
 pub fn peek_any() -> Option<(Pid, Exit)> {

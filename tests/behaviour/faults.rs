@@ -254,3 +254,32 @@ fn pipes_that_cannot_be_read_or_watched_are_neither_closed_nor_tried_without_end
     assert_eq!((sandbox.pid_of("loud"), warnings), (pid, 3));
     assert_eq!(sandbox.stop(), 0);
 }
+
+/// Runs `script` with a /dev of its own that has null and termination-log; what it prints.
+fn with_termination_log(sandbox: &Sandbox, script: &str) -> Option<String> {
+    let dev = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && touch /dev/termination-log";
+    let mut unshare = sandbox.command_of(std::path::Path::new("unshare"));
+    let ran =
+        run(unshare.args(["--mount", "sh", "-c", &format!("{dev} && echo ready; {script}; cat /dev/termination-log")]));
+    if !ran.out.starts_with("ready") {
+        skip("no mount namespace with a /dev of its own (unshare, mount, mknod)");
+        return None;
+    }
+    Some(ran.out)
+}
+
+#[test]
+fn the_termination_message_has_the_reason_wherever_rsup_runs() {
+    for (conf, reason) in [
+        (
+            "[program:x]\ncommand=/bin/sh -c 'exit 7'\nessential=true\nstartsecs=0\nautorestart=false\n",
+            "rsup: x, which is essential, ended (exit status 7); exit code 7\n",
+        ),
+        ("[program:x]\ncommand=sleep 1\nautorestart=perhaps\n", "autorestart"),
+    ] {
+        let sandbox = Sandbox::new(Subject::Rsup, conf);
+        // Not PID 1, and not by exec.
+        let Some(out) = with_termination_log(&sandbox, "bin/rsup -c supervisord.conf >out 2>err") else { return };
+        assert!(out.contains(reason), "{out}");
+    }
+}
