@@ -87,6 +87,21 @@ struct Orphans {
     quiet_until: Mono,
 }
 
+/// What failed when it was last tried, and is logged.
+#[derive(Debug, Default)]
+struct Failing {
+    /// Allocations.
+    memory: bool,
+    /// Waiting for events.
+    poll: bool,
+    /// Watching or reading the signals: they are not watched.
+    signals: bool,
+    /// Watching a stream with something queued.
+    stream: bool,
+    /// When what could not be watched is tried again.
+    retry_at: Option<Mono>,
+}
+
 /// Everything that runs.
 struct Daemon {
     supervision: Supervision,
@@ -121,15 +136,7 @@ struct Daemon {
     server_calls: VecDeque<host::ServerCall>,
     /// The server acts on us: `server` is empty meanwhile.
     is_server_busy: bool,
-    /// Allocations failed in the last turn, and that is logged.
-    is_memory_short: bool,
-    /// Waiting for events fails, and that is logged.
-    is_poll_failing: bool,
-    are_signals_watched: bool,
-    /// A stream with something queued could not be watched, and that is logged.
-    is_stream_unwatched: bool,
-    /// When what could not be watched is tried again.
-    retry_at: Option<Mono>,
+    failing: Failing,
     /// What goes to the background, until it has gone there.
     foreground: Option<crate::sys::background::Foreground>,
     now: Now,
@@ -176,7 +183,7 @@ impl Daemon {
         self.supervision.handle(Input::TimePassed, self.now);
         self.events.on_time(self.now);
         self.children.retry(&self.poll, self.now);
-        if self.retry_at.take_if(|at| *at <= self.now.mono).is_some() && !self.are_signals_watched {
+        if self.failing.retry_at.take_if(|at| *at <= self.now.mono).is_some() && self.failing.signals {
             self.watch_signals();
         }
     }
@@ -186,7 +193,7 @@ impl Daemon {
         let events = self.events.next_deadline(self.now);
         let forks = (!self.forks.is_empty()).then_some(self.now.mono);
         let (core, sinks) = (self.supervision.next_deadline(), self.sinks.next_deadline());
-        let retries = [self.children.next_deadline(), self.retry_at];
+        let retries = [self.children.next_deadline(), self.failing.retry_at];
         [core, sinks, clients, events, forks].into_iter().chain(retries).flatten().min()
     }
 
@@ -197,12 +204,12 @@ impl Daemon {
         ready.clear();
         match self.poll.wait(self.now.mono, deadline, ready) {
             Ok(()) => {
-                if std::mem::take(&mut self.is_poll_failing) {
+                if std::mem::take(&mut self.failing.poll) {
                     self.log(LogLevel::Warn, "can wait for events again");
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_poll_failing, true) {
+                if !std::mem::replace(&mut self.failing.poll, true) {
                     let line = format!("cannot wait for events: {error}; clients are not served until that passes");
                     self.log(LogLevel::Critical, &line);
                 }
@@ -226,7 +233,7 @@ impl Daemon {
         let queued: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
         debug_assert!(self.watched.is_subset(&queued), "a stream is watched that has nothing queued");
         debug_assert!(
-            self.retry_at.is_some() || self.are_signals_watched && self.watched == queued,
+            self.failing.retry_at.is_some() || !self.failing.signals && self.watched == queued,
             "a descriptor is not watched, and no retry is due"
         );
     }
@@ -458,7 +465,7 @@ impl Daemon {
     /// Signals are there, but cannot be read: they are not watched for a while.
     fn signals_failed(&mut self) {
         let _ = self.poll.remove(self.signals.fd());
-        if std::mem::take(&mut self.are_signals_watched) {
+        if !std::mem::replace(&mut self.failing.signals, true) {
             self.log(LogLevel::Critical, "cannot read signals; trying again every second");
         }
         self.retry_later();
@@ -466,14 +473,14 @@ impl Daemon {
 
     fn watch_signals(&mut self) {
         let added = self.poll.add(self.signals.fd(), Token::Signals.encode(), Interest::Read);
-        self.are_signals_watched = added.is_ok();
+        self.failing.signals = added.is_err();
         if added.is_err() {
             self.retry_later();
         }
     }
 
     fn retry_later(&mut self) {
-        self.retry_at.get_or_insert(self.now.mono.after(RETRY_AFTER));
+        self.failing.retry_at.get_or_insert(self.now.mono.after(RETRY_AFTER));
     }
 
     /// Reaps everything that has ended, each death settled before the next is looked at.
@@ -506,10 +513,10 @@ impl Daemon {
             self.log(LogLevel::Warn, &trouble.to_string());
         }
         let is_short = memory::was_short();
-        if is_short && !std::mem::replace(&mut self.is_memory_short, is_short) {
+        if is_short && !std::mem::replace(&mut self.failing.memory, is_short) {
             self.log(LogLevel::Critical, "memory is short: allocations fail, and wait until there is memory again");
         }
-        self.is_memory_short = is_short;
+        self.failing.memory = is_short;
         // One line for many, and no timer for it: the next wake-up after a second of silence brings it.
         if self.orphans.count > 0 && self.now.mono >= self.orphans.quiet_until {
             let Orphans { count, last, .. } = std::mem::take(&mut self.orphans);
@@ -537,7 +544,7 @@ impl Daemon {
         }
         self.watched = watched;
         self.sinks.drop_closed();
-        let was_failing = std::mem::replace(&mut self.is_stream_unwatched, failed.is_some());
+        let was_failing = std::mem::replace(&mut self.failing.stream, failed.is_some());
         if let Some(why) = failed {
             if !was_failing {
                 let line =

@@ -223,11 +223,7 @@ impl Daemon {
             forks: super::ForkQueue::default(),
             server_calls: std::collections::VecDeque::new(),
             is_server_busy: false,
-            is_memory_short: false,
-            is_poll_failing: false,
-            are_signals_watched: true,
-            is_stream_unwatched: false,
-            retry_at: None,
+            failing: super::Failing::default(),
             foreground,
             now,
         };
