@@ -1,30 +1,28 @@
-//! A command line started as a shell would: found in PATH, with our environment, failures told as 126 and 127.
+//! A command line started as a shell would: found in PATH, with our environment; exit codes 126 and 127 where it cannot be.
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write as _;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use nix::errno::Errno;
-
-use crate::sys::program::find_executable;
+use crate::sys::program::executables;
 use crate::sys::reap::Exit;
-use crate::sys::signals::{SignalSet, Signals};
-use crate::sys::spawn::{Manner, SpawnPlan, Words, spawn};
-use crate::sys::{Pid, errno, pid1};
+use crate::sys::signals::{Ignored, Signals};
+use crate::sys::spawn::{Failure, PidVariable, SpawnPlan, Unrecognized, Words, spawn};
+use crate::sys::{Pid, entry, errno, fds, output, pid1, reap};
 
 /// Which process group the command is put in.
-#[derive(Debug, Clone, Copy)]
-pub enum Group<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
     /// Ours.
     Ours,
     /// One of its own.
     Own,
-    /// One of its own, which becomes the foreground group of this terminal.
-    Foreground(BorrowedFd<'a>),
 }
+
+/// Variables that name a process by its number: the one that systemd started. That was us, and now means the command.
+/// Source: sd_listen_fds(3), sd_watchdog_enabled(3), systemd.exec(5).
+const PID_VARIABLES: [&[u8]; 3] = [b"LISTEN_PID", b"WATCHDOG_PID", b"SYSTEMD_EXEC_PID"];
 
 /// Why a command was not started, or not watched to its end. `Display` is one line for the user.
 #[derive(Debug)]
@@ -33,8 +31,10 @@ pub enum StartError {
     Usage(&'static str),
     /// What cannot be done with signals, and why.
     Signals(&'static str, std::io::Error),
-    /// There is no such program, or it cannot be executed.
-    Program(OsString, Errno),
+    /// There is no program of this name.
+    NotFound(OsString),
+    /// It cannot be executed.
+    Failed(Failure),
     /// No process could be made for it.
     Process(std::io::Error),
 }
@@ -46,7 +46,8 @@ impl StartError {
         match self {
             Self::Signals(..) => 1,
             Self::Usage(_) => 2,
-            Self::Program(_, Errno::ENOENT) => 127,
+            Self::NotFound(_) => 127,
+            Self::Failed(failure) if matches!(failure.errno, libc::ENOENT | libc::ENOTDIR) => 127,
             _ => 126,
         }
     }
@@ -57,61 +58,117 @@ impl fmt::Display for StartError {
         match self {
             Self::Usage(how) => f.write_str(how),
             Self::Signals(what, why) => write!(f, "can't {what} signals: {why}"),
-            Self::Program(name, Errno::ENOENT) if name.as_bytes().contains(&b'/') => {
+            Self::NotFound(name) if name.as_bytes().contains(&b'/') => {
                 write!(f, "can't find command '{}'", name.display())
             }
-            Self::Program(name, Errno::ENOENT) => {
+            Self::NotFound(name) => {
                 let path = env::var_os("PATH");
                 let path = path.as_ref().map_or("not set".into(), |path| path.to_string_lossy());
                 write!(f, "can't find command '{}' (PATH is {path})", name.display())
             }
-            Self::Program(name, why) => {
-                write!(f, "can't execute command '{}': {}", name.display(), errno::Name(*why as i32))
+            Self::Failed(failure) => {
+                let (file, why) = (failure.program.to_string_lossy(), errno::Name(failure.errno));
+                write!(f, "can't execute command '{file}': {why}{}", failure.hint())
             }
             Self::Process(why) => write!(f, "can't make a process: {}", errno::name(why)),
         }
     }
 }
 
-/// Stands for the command `words` from here on: takes over all signals (`reset` as in [`Signals::take_over`]), adopts orphans, and
-/// starts it.
-pub fn stand_for(words: &[OsString], group: Group<'_>, reset: &[i32]) -> Result<(Signals, Pid), StartError> {
-    let signals = Signals::take_over(reset).map_err(|why| StartError::Signals("read", why))?;
+/// Stands for the command `words` from here on: takes over all signals, adopts orphans, and starts it.
+///
+/// The command gets what we were given as we were given it: environment, signal mask, ignored signals and descriptors. Those
+/// from 3 on are closed in us then: the command alone decides when a lock or a pipe ends. We keep 0, 1 and 2, since others reach a
+/// container's output by /proc/1/fd/1.
+pub fn stand_for(words: &[OsString], group: Group) -> Result<(Signals, Pid), StartError> {
+    let signals = Signals::take_over(Ignored::HandedOn).map_err(|why| StartError::Signals("read", why))?;
     if !pid1::is_pid1() {
         // Fails only on a kernel too old to know it; then orphans go to PID 1 as ever.
         let _ = pid1::become_subreaper();
     }
-    let pid = start(words, group, signals.original_mask())?;
+    let pid = start(words, group, &signals)?;
+    fds::close_all_but(signals.fd());
     Ok((signals, pid))
 }
 
-/// The exit code of what stood for a command as `program`; an error is told on stderr.
+/// The exit code of `program` that stood for a command; an error is printed on stderr.
 pub fn exit_code(program: &str, outcome: Result<Exit, StartError>) -> u8 {
-    outcome.map_or_else(
-        |why| {
-            let _ = writeln!(std::io::stderr(), "{program}: {why}");
+    match outcome {
+        Ok(exit) => exit.shell_status(),
+        Err(why) => {
+            let _ = output::to_stderr(&format!("{program}: {why}\n"));
             why.exit_code()
-        },
-        |exit| exit.shell_status(),
-    )
+        }
+    }
 }
 
 /// Starts `words` (a program and its arguments) with our stdin, stdout, stderr, directory and every other inheritable descriptor.
-fn start(words: &[OsString], group: Group<'_>, mask: SignalSet) -> Result<Pid, StartError> {
+fn start(words: &[OsString], group: Group, signals: &Signals) -> Result<Pid, StartError> {
     let name = words.first().cloned().unwrap_or_default();
     let path = env::var_os("PATH");
-    let program = find_executable(&name, path.as_deref()).map_err(|why| StartError::Program(name, why))?;
-    let argv = Words::of(words.iter().map(|word| word.as_bytes())).map_err(StartError::Process)?;
-    let mut env = Words::default();
-    for (name, value) in env::vars_os() {
-        env.push(&[name.as_bytes(), b"=", value.as_bytes()]).map_err(StartError::Process)?;
+    let programs = executables(&name, path.as_deref());
+    if programs.is_empty() {
+        return Err(StartError::NotFound(name));
     }
+    let argv = Words::of(words.iter().map(|word| word.as_bytes())).map_err(StartError::Process)?;
+    let (env, pid_variables) = environment(entry::environment()).map_err(StartError::Process)?;
     let plan = SpawnPlan {
+        unrecognized: Unrecognized::RunsInShell,
+        pid_variables: &pid_variables,
         close_others: false,
-        own_group: !matches!(group, Group::Ours),
-        foreground: if let Group::Foreground(terminal) = group { Some(terminal) } else { None },
-        manner: Manner::Shell,
-        ..SpawnPlan::new(&program, &argv, &env, mask)
+        own_group: group == Group::Own,
+        ignored: signals.childs_ignored(),
+        ..SpawnPlan::new(&programs, &argv, &env, signals.original_mask())
     };
-    spawn(&plan).map_err(StartError::Process)
+    let started = spawn(&plan).map_err(StartError::Process)?;
+    match started.failure {
+        None => Ok(started.pid),
+        Some(failure) => {
+            reap::wait_for(started.pid);
+            Err(StartError::Failed(failure))
+        }
+    }
+}
+
+/// Our environment as it is, without the variables that name us by our number: those are to name the command.
+fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(Words, Vec<PidVariable>)> {
+    let own = std::process::id().to_string();
+    let name_of_us = |word: &[u8]| {
+        let at = memchr::memchr(b'=', word)?;
+        let (name, value) = (word.get(..at)?, word.get(at..)?.get(1..)?);
+        (value == own.as_bytes()).then(|| PID_VARIABLES.into_iter().find(|known| *known == name)).flatten()
+    };
+    let names: Vec<&[u8]> = ours.iter().filter_map(|word| name_of_us(word)).collect();
+    // The inode of our pidfd goes with LISTEN_PID, and names nothing but us.
+    let is_pidfd = |word: &[u8]| names.contains(&b"LISTEN_PID".as_slice()) && word.starts_with(b"LISTEN_PIDFDID=");
+    let kept = ours.iter().filter(|word| name_of_us(word).is_none() && !is_pidfd(word));
+    Ok((Words::of(kept)?, names.iter().map(|name| PidVariable::named(name)).collect::<Result<_, _>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_handed_on_byte_for_byte() {
+        let words =
+            ["A=b", "NOEQUALS", "=noname", "A=c", "B=\u{e9}", "LISTEN_PID=0", ""].map(|word| word.as_bytes().to_vec());
+        let (env, variables) = environment(words.to_vec()).unwrap();
+        assert_eq!(env.iter().collect::<Vec<_>>(), words);
+        assert!(variables.is_empty());
+    }
+
+    #[test]
+    fn variables_that_name_us_are_the_childs() {
+        let own = std::process::id();
+        let words = [
+            format!("LISTEN_PID={own}"),
+            format!("OTHER={own}"),
+            "LISTEN_PIDFDID=7".into(),
+            format!("WATCHDOG_PID={own}1"),
+        ];
+        let (env, variables) = environment(words.iter().map(|word| word.as_bytes().to_vec()).collect()).unwrap();
+        assert_eq!(env.iter().collect::<Vec<_>>(), [words[1].as_bytes(), words[3].as_bytes()]);
+        assert_eq!(variables.len(), 1);
+    }
 }

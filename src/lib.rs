@@ -9,7 +9,7 @@
 //!
 //! | module | job | may use |
 //! |---|---|---|
-//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, init, pidproxy, text |
+//! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, entry_point, init, pidproxy, sys::signals, text |
 //! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, text, time |
 //! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
@@ -21,7 +21,7 @@
 //! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys, text |
 //! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, text, wire::json, wire::xmlrpc |
 //! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
-//! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, sys |
+//! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, posix, sys |
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command line as a shell would, for `init` and `pidproxy` | sys |
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |

@@ -29,7 +29,7 @@ pub fn search(called: &str) -> Result<PathBuf, NotFound> {
     let called = called.as_os_str();
     let word = called.as_bytes().split(|byte| *byte == b' ').next().filter(|word| !word.contains(&b'/'));
     let path = std::env::var_os("PATH");
-    let found = word.and_then(|word| find_executable(OsStr::from_bytes(word), path.as_deref()).ok());
+    let found = word.and_then(|word| find_executable(OsStr::from_bytes(word), path.as_deref()));
     let program = found.as_ref().map_or(called, |path| OsStr::from_bytes(path.as_bytes()));
     config::search(Path::new(program), &Real)
 }

@@ -12,15 +12,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::launch::{self, Group, StartError};
 use crate::posix::SignalName;
 use crate::stdout;
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
-use crate::sys::signals::{self, RESET_FOR_CHILDREN, Received, Signals};
-use crate::sys::{Pid, errno};
+use crate::sys::signals::{self, Received, Signals};
+use crate::sys::{Pid, errno, output, tty};
 
 /// What a program that goes into the background has to write its file after its first process has exited, in milliseconds.
 const PIDFILE_GRACE_MS: u16 = 5000;
@@ -36,6 +36,7 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
              Usage: {} <pidfile name> <command> [<cmdarg1> ...]\n",
             called.display()
         );
+        signals::ignore_broken_pipes();
         return stdout::print("pidproxy", &usage, 1);
     };
     launch::exit_code("pidproxy", run(pidfile, command))
@@ -43,7 +44,7 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
 
 fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
     // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
-    let (signals, command) = launch::stand_for(command, Group::Ours, &RESET_FOR_CHILDREN)?;
+    let (signals, command) = launch::stand_for(command, Group::Ours)?;
     Proxy { pidfile, command, ending: false }.until_ended(&signals).map_err(|why| StartError::Signals("wait for", why))
 }
 
@@ -103,9 +104,13 @@ impl Proxy<'_> {
 
     fn pass_on(&mut self, signals: &Signals) {
         for received in signals.pending() {
-            // The kernel's SIGCHLD is for us.
-            if received.signo != libc::SIGCHLD || received.code <= 0 {
+            // The kernel's SIGCHLD is for us, and our own signal for nobody else.
+            if (received.signo != libc::SIGCHLD || !received.is_kernels()) && !received.is_our_own() {
                 self.pass(&received);
+            }
+            // The terminal stops a whole group: the shell waits until we are stopped too.
+            if received.is_terminals() && matches!(received.signo, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) {
+                let _ = signals::stop_ourselves(received.signo, || true);
             }
         }
     }
@@ -113,16 +118,20 @@ impl Proxy<'_> {
     fn pass(&mut self, received: &Received) {
         let ends = matches!(received.signo, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
         self.ending |= ends;
+        // What the terminal sent to our group has reached everything in it.
+        let has_it = |pid| received.is_terminals() && tty::group_of(pid) == Some(tty::own_group());
         let problem = match self.named() {
+            Ok(pid) if has_it(pid) => return,
             Ok(pid) => match signals::forward(pid, received) {
                 Ok(()) => return,
                 Err(why) => format!("{} not sent to {pid}: {}", SignalName(received.signo), errno::name(&why)),
             },
             Err(problem) => problem,
         };
-        say(&problem);
+        // Supervisor's pidproxy prints this on stdout. It must not hold up what follows.
+        let _ = output::to_stdout(&format!("{problem}\n"));
         // A program that is to end before it has written its file, or after it has removed it: its command is all that we know.
-        if ends {
+        if ends && !has_it(self.command) {
             let _ = signals::forward(self.command, received);
         }
     }
@@ -142,9 +151,4 @@ impl Proxy<'_> {
         }
         signals::send(pid, 0).map(|()| pid).map_err(|why| refuse(&errno::name(&why)))
     }
-}
-
-/// A line on stdout, where Supervisor's pidproxy speaks. Nothing is to be done where it cannot be written.
-fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -18,7 +18,7 @@ use crate::supervision::{Fault, FaultCode, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
 use crate::sys::program::find_program;
-use crate::sys::spawn::{Credentials, SpawnPlan, Words, spawn};
+use crate::sys::spawn::{Credentials, SpawnPlan, Spawned, Words, spawn};
 use crate::sys::{Pid, errno, reap};
 use crate::text;
 use crate::time::{Mono, Now};
@@ -57,6 +57,8 @@ pub struct Started {
     /// Our ends of the pipes to its stdin, and from its stdout and stderr.
     ends: [Option<OwnedFd>; 3],
     socket: Option<Rc<OwnedFd>>,
+    /// Why it does not execute its program, but exits with 127.
+    pub failure: Option<String>,
 }
 
 /// All children.
@@ -124,13 +126,19 @@ impl Children {
                 groups: &groups.all,
             }),
             limits: &around.limits,
-            ..SpawnPlan::new(program, &argv, &env, around.mask)
+            ..SpawnPlan::new(std::slice::from_ref(program), &argv, &env, around.mask)
         };
-        let pid = spawn(&plan).map_err(|error| match error.raw_os_error() {
+        let Spawned { pid, failure } = spawn(&plan).map_err(|error| match error.raw_os_error() {
             Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
-        Ok(Started { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket })
+        if let (Some(failure), Some(stderr)) = (&failure, plan.stdio.last().copied().flatten()) {
+            // Supervisor's child writes this itself. Its pipe is empty, and has room for so much at least.
+            let text = format!("supervisor: couldn't {failure}\nsupervisor: child process was not spawned\n");
+            let _ = nix::unistd::write(stderr, text.as_bytes().get(..libc::PIPE_BUF).unwrap_or(text.as_bytes()));
+        }
+        let failure = failure.map(|failure| format!("couldn't {}", failure.reason()));
+        Ok(Started { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, failure })
     }
 
     /// Adds a child that has just been started, and watches its pipes.
@@ -319,7 +327,7 @@ impl Children {
 fn new_child(
     id: ChildId,
     process: &Process,
-    Started { pid, ends: [stdin, stdout, stderr], socket }: Started,
+    Started { pid, ends: [stdin, stdout, stderr], socket, .. }: Started,
     [stdout_log, stderr_log]: [Option<ChildLog>; 2],
 ) -> Child {
     let (group, name) = (&*process.group.name, &*process.config.name);

@@ -324,14 +324,17 @@ impl Daemon {
             let spawned = self.try_spawn(id);
             // A fork takes its time, and lives are measured from here.
             self.now = clock::now();
-            let input = spawned.map_or_else(|why| Input::SpawnFailed(id, why), |pid| Input::Spawned(id, pid));
-            self.supervision.handle(input, self.now);
+            match spawned {
+                Err(why) => self.supervision.handle(Input::SpawnFailed(id, why), self.now),
+                Ok(inputs) => inputs.into_iter().for_each(|input| self.supervision.handle(input, self.now)),
+            }
             self.settle();
         }
         self.close_sockets();
     }
 
-    fn try_spawn(&mut self, id: ProcId) -> Result<Pid, String> {
+    /// Starts a process; the inputs for the core that come of it.
+    fn try_spawn(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
         let group = Rc::clone(&process.group);
         if let Some(line) = self.children.sockets.open(&group)? {
@@ -342,24 +345,25 @@ impl Daemon {
         spawned
     }
 
-    fn spawn_with_logs(&mut self, id: ProcId) -> Result<Pid, String> {
+    fn spawn_with_logs(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
         // First of all: a command that is not there makes no logs.
         let command = children::resolve(&process.config, &self.around)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
         let started = self.children.start(process, &command, &self.around);
-        let started = started.map(|started| {
-            let pid = started.pid;
+        let inputs = started.map(|mut started| {
+            let failed = started.failure.take().map(|why| Input::NotExecuted(id, why));
+            let inputs = [Input::Spawned(id, started.pid)].into_iter().chain(failed).collect();
             let logs = std::mem::take(&mut logs);
             self.children.insert(ChildId::program(id), process, started, logs, &self.poll, self.now);
-            pid
+            inputs
         });
         for log in logs.iter_mut().flatten() {
             log.close(&mut self.sinks, self.now);
         }
         self.events.restarted(id);
-        started
+        inputs
     }
 
     /// Shows early that the sockets of these processes' groups can be made (census §10).

@@ -14,7 +14,7 @@ use crate::supervision::Supervision;
 use crate::sys::background::{self, Foreground, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::{RESET_FOR_CHILDREN, Signals, ignore_broken_pipes};
+use crate::sys::signals::{Ignored, Signals, ignore_broken_pipes};
 use crate::sys::{clock, errno, memory, output, pid1};
 use crate::text;
 use nix::sys::resource::{Resource, setrlimit};
@@ -104,8 +104,8 @@ options:
 
 /// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
 pub fn main(name: &str, args: &[OsString]) -> u8 {
-    // The very first act: from here on no signal is lost, and none can end us but KILL.
-    let signals = match Signals::take_over(&RESET_FOR_CHILDREN) {
+    // From here on no signal is lost, and none can end us but KILL.
+    let signals = match Signals::take_over(Ignored::Reset) {
         Ok(signals) => signals,
         Err(error) => return fail(name, &format!("cannot take over signals: {error}")),
     };
@@ -121,6 +121,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         }
         Err(why) => return fail(name, &why),
     };
+    fds::open_null_for_closed();
     let (settings, loaded) = match Settings::of(name, options).and_then(|settings| Ok((settings.load()?, settings))) {
         Ok((loaded, settings)) => (settings, loaded),
         Err(why) => return fail(name, &why),

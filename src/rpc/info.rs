@@ -134,7 +134,11 @@ pub fn description(process: &Process, now: i64) -> String {
         }
         State::Fatal | State::Backoff => process.spawnerr.to_string(),
         State::Stopped | State::Exited if process.laststart == 0 => "Not started".into(),
-        State::Stopped | State::Exited => moment(process.laststop),
+        State::Exited => {
+            let why = process.not_executed.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+            moment(process.laststop) + &why
+        }
+        State::Stopped => moment(process.laststop),
         State::Starting | State::Stopping | State::Unknown => String::new(),
     }
 }

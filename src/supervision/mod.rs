@@ -49,6 +49,8 @@ pub enum Input {
     TimePassed,
     /// `Effect::Spawn` made this child.
     Spawned(ProcId, Pid),
+    /// The child that was made last exits without having executed its program; the text is for the log, `spawnerr` and `status`.
+    NotExecuted(ProcId, String),
     /// `Effect::Spawn` failed; the text is for the log and for `spawnerr`.
     SpawnFailed(ProcId, String),
     /// A child has ended. The flag: other members of its process group live (determined only with `sweep`).
@@ -188,6 +190,8 @@ pub struct Process {
     pub last_exit: Option<Exit>,
     /// Why the last start or run failed; empty if it did not.
     pub spawnerr: Box<str>,
+    /// Why its last child did not execute the program, but exited with 127.
+    pub not_executed: Option<Box<str>>,
 }
 
 impl Process {
@@ -327,6 +331,13 @@ impl Supervision {
                     self.log(LogLevel::Info, line);
                 }
                 self.step(id, Event::Spawned(pid), now);
+            }
+            Input::NotExecuted(id, why) => {
+                if let Some(process) = self.process_mut(id) {
+                    let line = format!("{}: {why}", process.config.name);
+                    process.not_executed = Some(why.into());
+                    self.log(LogLevel::Warn, line);
+                }
             }
             Input::SpawnFailed(id, why) => {
                 self.log(LogLevel::Info, format!("spawnerr: {why}"));
@@ -504,6 +515,7 @@ impl Supervision {
             laststop: 0,
             last_exit: None,
             spawnerr: Box::default(),
+            not_executed: None,
         });
         let id = self.next_process;
         self.next_process = id.saturating_add(1);
@@ -594,6 +606,7 @@ impl Supervision {
             Action::Spawn => {
                 process.laststart = now.wall.secs;
                 process.spawnerr = Box::default();
+                process.not_executed = None;
                 Effect::Spawn(id)
             }
             Action::StopSignal(pid) => {
@@ -614,7 +627,7 @@ impl Supervision {
             Action::Ended { exit, kind } => {
                 process.laststop = now.wall.secs;
                 process.last_exit = Some(exit);
-                process.spawnerr = report::spawnerr(exit, kind).into();
+                process.spawnerr = report::spawnerr(exit, kind, process.not_executed.as_deref()).into();
                 let (level, line) = report::ended(&config, exit, kind);
                 Effect::Log(level, line)
             }

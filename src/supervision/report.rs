@@ -17,11 +17,13 @@ pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLev
     }
 }
 
-pub(super) fn spawnerr(exit: Exit, kind: Ending) -> String {
-    match kind {
-        Ending::TooQuick => "Exited too quickly (process log may have details)".into(),
-        Ending::Unexpected => format!("Bad exit code {}", exit.status()),
-        Ending::Stopped | Ending::Expected => String::new(),
+/// `not_executed`: why the child did not come to execute its program, which says more than its exit.
+pub(super) fn spawnerr(exit: Exit, kind: Ending, not_executed: Option<&str>) -> String {
+    match (kind, not_executed) {
+        (Ending::TooQuick | Ending::Unexpected, Some(why)) => why.to_owned(),
+        (Ending::TooQuick, None) => "Exited too quickly (process log may have details)".into(),
+        (Ending::Unexpected, None) => format!("Bad exit code {}", exit.status()),
+        (Ending::Stopped | Ending::Expected, _) => String::new(),
     }
 }
 

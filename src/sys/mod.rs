@@ -6,6 +6,7 @@
 
 pub mod background;
 pub mod clock;
+pub mod entry;
 pub mod errno;
 pub mod fds;
 pub mod hosts;

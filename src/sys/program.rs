@@ -60,30 +60,20 @@ pub fn find_program(name: &OsStr, path: Option<&OsStr>) -> Result<CString, FindE
     }
 }
 
-/// Finds `name` as execvp(3) does: an entry that cannot be executed is passed over. The error is ENOENT, or what stood in the way
-/// of the first entry that is there (EACCES).
-pub fn find_executable(name: &OsStr, path: Option<&OsStr>) -> Result<CString, Errno> {
-    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
-    let mut denied = None;
-    for candidate in candidates(name, path) {
-        match executable(&candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => (),
-            Err(error) => {
-                denied.get_or_insert(error);
-            }
-        }
-    }
-    Err(denied.unwrap_or(Errno::ENOENT))
+/// The files that execvp(3) would try for `name`, in its order, as far as they are there; those that cannot be looked at are among them.
+#[must_use]
+pub fn executables(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
+    let is_there = |candidate: &CString| !matches!(stat(candidate.as_c_str()), Err(Errno::ENOENT | Errno::ENOTDIR));
+    candidates(name, path.unwrap_or(OsStr::new(DEFAULT_PATH))).filter(is_there).collect()
 }
 
-/// What execve(2) would say to a file's kind and mode.
-fn executable(candidate: &CString) -> nix::Result<()> {
-    let mode = stat(candidate.as_c_str())?.st_mode;
-    if mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-        return Err(Errno::EACCES);
-    }
-    access(candidate.as_c_str(), AccessFlags::X_OK)
+/// Where execvp(3) finds the program `name`, judged by the kind and mode of each file.
+#[must_use]
+pub fn find_executable(name: &OsStr, path: Option<&OsStr>) -> Option<CString> {
+    let is_file = |file: &CString| {
+        stat(file.as_c_str()).is_ok_and(|found| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
+    };
+    executables(name, path).into_iter().find(|file| is_file(file) && access(file.as_c_str(), AccessFlags::X_OK).is_ok())
 }
 
 /// The paths where `name` may be; an empty entry of `path` is our directory. A name with a NUL is nowhere.
@@ -133,16 +123,19 @@ mod tests {
         assert_eq!(find(&format!("{b}/prog"), ""), format!("{b}/prog"));
         assert_eq!(find("", b), "can't find command ''");
         assert_eq!(find("a\0b", b), "can't find command 'a\0b'");
-        let exec = |name: &str, path: &str| find_executable(OsStr::new(name), Some(OsStr::new(path)));
-        assert_eq!(exec("prog", &format!("{a}:{b}")).unwrap().to_str().unwrap(), format!("{b}/prog"));
-        assert_eq!(exec("prog", a), Err(Errno::EACCES));
-        assert_eq!(exec("sub", b), Err(Errno::EACCES));
-        assert_eq!(exec("prog", &format!("{a}/prog:/nowhere")), Err(Errno::ENOENT));
+        let all = |name: &str, path: &str| {
+            let found = executables(OsStr::new(name), Some(OsStr::new(path)));
+            found.into_iter().map(|file| file.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(all("prog", &format!("{a}:/nowhere:{a}/prog:{b}")), [format!("{a}/prog"), format!("{b}/prog")]);
+        assert_eq!(all("sub", b), [format!("{b}/sub")]);
+        assert_eq!(all(&format!("{b}/prog"), a), [format!("{b}/prog")]);
+        assert!(all("none", b).is_empty() && all("", b).is_empty());
     }
 
     #[test]
     fn without_path_the_default_is_searched() {
         assert_eq!(text(find_program(OsStr::new("sh"), None)), "/bin/sh");
-        assert_eq!(find_executable(OsStr::new("sh"), None).unwrap().to_str().unwrap(), "/bin/sh");
+        assert_eq!(executables(OsStr::new("sh"), None).first().unwrap().to_str().unwrap(), "/bin/sh");
     }
 }

@@ -5,6 +5,8 @@
 //! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // its pid and group stay reserved until reap
 //! ```
 
+use nix::errno::Errno;
+
 use super::Pid;
 
 pub use crate::posix::Exit;
@@ -17,32 +19,29 @@ fn exit_of(status: i32) -> Exit {
     }
 }
 
-/// A child's change of state, for an init that minds job control.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It ended and is reaped.
-    Ended(Exit),
-    /// It was stopped by this signal.
-    Stopped(i32),
-}
-
 /// Reaps any child that has ended. `None`: none has, or there are no children.
 #[must_use]
 pub fn reap_any() -> Option<(Pid, Exit)> {
-    wait(-1, 0).map(|(pid, status)| (pid, exit_of(status)))
+    wait(-1).map(|(pid, status)| (pid, exit_of(status)))
 }
 
 /// Reaps the child `pid` if it has ended.
 pub fn reap(pid: Pid) -> Option<Exit> {
-    (pid > 0).then(|| wait(pid, 0)).flatten().map(|(_, status)| exit_of(status))
+    (pid > 0).then(|| wait(pid)).flatten().map(|(_, status)| exit_of(status))
 }
 
-/// As [`reap_any`], and reports each stop once.
+/// Waits for the end of the child `pid`, which is about to end, and reaps it.
+pub fn wait_for(pid: Pid) {
+    // SAFETY: the status is not asked for.
+    while pid > 0 && unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
+}
+
+/// The signal that has stopped the child `pid`; `None`: it is not stopped.
 #[must_use]
-pub fn next_change() -> Option<(Pid, Change)> {
-    let (pid, status) = wait(-1, libc::WUNTRACED)?;
-    let stopped = libc::WIFSTOPPED(status);
-    Some((pid, if stopped { Change::Stopped(libc::WSTOPSIG(status)) } else { Change::Ended(exit_of(status)) }))
+pub fn stop_signal_of(pid: Pid) -> Option<i32> {
+    let info = query(libc::P_PID, libc::id_t::try_from(pid).ok()?, libc::WSTOPPED)?;
+    // SAFETY: waitid filled the fields of a SIGCHLD.
+    Some(unsafe { info.si_status() })
 }
 
 /// Whether we have any child, ended or not.
@@ -68,27 +67,33 @@ pub fn peek(pid: Pid) -> Option<Exit> {
 }
 
 /// waitpid(2) that never blocks.
-fn wait(pid: Pid, flags: i32) -> Option<(Pid, i32)> {
+fn wait(pid: Pid) -> Option<(Pid, i32)> {
     let mut status = 0;
     // SAFETY: the pointer is to a live int.
-    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | flags) };
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     (pid > 0).then_some((pid, status))
 }
 
-/// waitid(2) that neither blocks nor reaps.
+/// A child that has ended, which is not reaped.
 fn look(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: all zero bytes are a valid siginfo_t.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live siginfo_t.
-    if unsafe { libc::waitid(kind, id, &raw mut info, flags) } != 0 {
-        return None;
-    }
-    // SAFETY: waitid filled the fields of a SIGCHLD, or left them zero.
+    let info = query(kind, id, libc::WEXITED)?;
+    // SAFETY: waitid filled the fields of a SIGCHLD.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     let exit = match info.si_code {
         libc::CLD_EXITED => Exit::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
         code => Exit::Signal { number: status, core: code == libc::CLD_DUMPED },
     };
-    (pid > 0).then_some((pid, exit))
+    Some((pid, exit))
+}
+
+/// waitid(2) that neither blocks nor changes anything; `None`: no such child is in that state.
+fn query(kind: libc::idtype_t, id: libc::id_t, states: i32) -> Option<libc::siginfo_t> {
+    // SAFETY: all zero bytes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live siginfo_t.
+    if unsafe { libc::waitid(kind, id, &raw mut info, states | libc::WNOHANG | libc::WNOWAIT) } != 0 {
+        return None;
+    }
+    // SAFETY: waitid filled the fields of a SIGCHLD, or left them zero.
+    (unsafe { info.si_pid() } > 0).then_some(info)
 }

@@ -1,7 +1,7 @@
 //! Signals: blocked and read from a descriptor, sent, and named.
 //!
 //! ```text
-//! let signals = Signals::take_over(&RESET_FOR_CHILDREN)?;   // the first act of main
+//! let signals = Signals::take_over(Ignored::Reset)?;   // before anything else is started
 //! poll on signals.fd();  for received in signals.pending() { … received.signo … }
 //! SpawnPlan { mask: signals.original_mask(), … }
 //! ```
@@ -20,23 +20,16 @@ use super::Pid;
 /// The highest signal number.
 pub const MAX: i32 = 64;
 
-/// What a supervisor's children get at its default, whatever our parent or Rust's start-up left ignored (SIGPIPE); and what we
-/// ourselves must see: an ignored SIGCHLD would have the kernel reap behind our back.
-// Differs from Supervisor: SIGPIPE and SIGXFSZ are at their defaults in children; Python leaves them ignored.
-pub const RESET_FOR_CHILDREN: [i32; 9] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGPIPE,
-    libc::SIGTERM,
-    libc::SIGCHLD,
-    libc::SIGXFSZ,
-];
-
-/// The least to reset: what a transparent init must, and nothing that its parent may have meant (`nohup`).
-pub const RESET_LEAST: [i32; 2] = [libc::SIGPIPE, libc::SIGCHLD];
+/// What becomes of the signals that our parent ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    /// All act by default again, in us and in our children.
+    // Differs from Supervisor: its children find ignored what its parent ignored but for HUP, INT, QUIT, TERM, USR1, USR2 and CHLD,
+    // and SIGPIPE and SIGXFSZ, which Python ignores.
+    Reset,
+    /// Our child gets them as they were. Only SIGCHLD acts by default in us: where it is ignored, the kernel reaps before we can.
+    HandedOn,
+}
 
 /// A set of signals in the kernel's form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +40,24 @@ impl SignalSet {
     pub const ALL: Self = Self(u64::MAX);
     /// No signal.
     pub const EMPTY: Self = Self(0);
+
+    /// The set of a mask as /proc has it: bit n - 1 is signal n.
+    #[must_use]
+    pub const fn from_mask(mask: u64) -> Self {
+        Self(mask)
+    }
+
+    /// This set without `signo`.
+    #[must_use]
+    pub const fn without(self, signo: i32) -> Self {
+        Self(self.0 & !Self::EMPTY.with(signo).0)
+    }
+
+    /// The signals that both sets have.
+    #[must_use]
+    pub const fn intersect(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 
     /// This set and `signo`; numbers out of 1..=64 change nothing.
     #[must_use]
@@ -79,21 +90,64 @@ pub fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     if done == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
 }
 
+/// struct sigaction as the kernel has it on amd64 and arm64 (elsewhere it is shorter): only the handler's place matters here.
+#[repr(C)]
+#[derive(Default)]
+struct Action {
+    handler: usize,
+    rest: [u64; 3],
+}
+
+/// Gives `signo` its default action where it is ignored; whether it was. The system call itself, for the numbers that libc keeps.
+fn reset_if_ignored(signo: i32) -> io::Result<bool> {
+    let (default, mut before) = (Action::default(), Action::default());
+    if matches!(signo, libc::SIGKILL | libc::SIGSTOP) {
+        return Ok(false);
+    }
+    let none = std::ptr::null::<Action>();
+    // SAFETY: the pointers are null or to live records at least as large as the kernel's.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, none, &raw mut before, SignalSet::SIZE) };
+    let is_ignored = done == 0 && before.handler == libc::SIG_IGN;
+    if is_ignored {
+        // SAFETY: as above; no handler is set by this, only the default action.
+        let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &raw const default, none, SignalSet::SIZE) };
+        return if done == 0 { Ok(true) } else { Err(io::Error::last_os_error()) };
+    }
+    Ok(false)
+}
+
+/// Ignores the signals of `set`, between fork and exec: makes system calls only.
+pub(super) fn ignore(set: SignalSet) {
+    let ignore = Action { handler: libc::SIG_IGN, ..Action::default() };
+    for signo in (1..=MAX).filter(|&signo| set.contains(signo)) {
+        let none = std::ptr::null_mut::<Action>();
+        // SAFETY: as in `reset_if_ignored`; no handler is set by this.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &raw const ignore, none, SignalSet::SIZE) };
+    }
+}
+
 /// The signals of this process, readable from a descriptor.
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
     original: SignalSet,
+    childs_ignored: SignalSet,
 }
 
 impl Signals {
-    /// Blocks every signal and opens the descriptor; `reset` get their default action back. To be done first of all: what came
-    /// earlier acted by default.
-    pub fn take_over(reset: &[i32]) -> io::Result<Self> {
+    /// Blocks every signal and opens the descriptor. To be called before anything else is started: what came earlier acted by
+    /// default.
+    pub fn take_over(ignored: Ignored) -> io::Result<Self> {
         let original = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
-        for &signo in reset {
-            // SAFETY: no handler is set by this, only the default action.
-            unsafe { libc::signal(signo, libc::SIG_DFL) };
+        let reset = match ignored {
+            Ignored::Reset => 1..=MAX,
+            Ignored::HandedOn => libc::SIGCHLD..=libc::SIGCHLD,
+        };
+        let mut childs_ignored = SignalSet::EMPTY;
+        for signo in reset {
+            if reset_if_ignored(signo)? && ignored == Ignored::HandedOn {
+                childs_ignored = childs_ignored.with(signo);
+            }
         }
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         let all = SignalSet::ALL;
@@ -101,7 +155,7 @@ impl Signals {
         let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, all.as_ptr(), SignalSet::SIZE, flags) };
         let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel has just given us this descriptor; nobody else has it.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, original })
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, original, childs_ignored })
     }
 
     /// Becomes readable when a signal is pending.
@@ -114,6 +168,12 @@ impl Signals {
     #[must_use]
     pub const fn original_mask(&self) -> SignalSet {
         self.original
+    }
+
+    /// What our child is to ignore though we do not.
+    #[must_use]
+    pub const fn childs_ignored(&self) -> SignalSet {
+        self.childs_ignored
     }
 
     /// Restores the mask of before, so that signals act on us again.
@@ -199,6 +259,35 @@ impl Iterator for Pending<'_> {
 }
 
 impl Received {
+    /// Whether the kernel sent it, not a process.
+    #[must_use]
+    pub const fn is_kernels(&self) -> bool {
+        self.code > 0
+    }
+
+    /// Whether we sent it ourselves, or caused it: SIGPIPE.
+    #[must_use]
+    pub fn is_our_own(&self) -> bool {
+        !self.is_kernels() && self.pid.unsigned_abs() == std::process::id()
+    }
+
+    /// Whether it is one that a terminal's driver sends to a whole process group.
+    #[must_use]
+    pub const fn is_terminals(&self) -> bool {
+        let is_known = matches!(
+            self.signo,
+            libc::SIGINT
+                | libc::SIGQUIT
+                | libc::SIGTSTP
+                | libc::SIGTTIN
+                | libc::SIGTTOU
+                | libc::SIGWINCH
+                | libc::SIGHUP
+                | libc::SIGCONT
+        );
+        is_known && self.is_kernels()
+    }
+
     fn parse(record: &[u8; SIGINFO]) -> Self {
         use std::mem::offset_of;
         type Info = libc::signalfd_siginfo;
@@ -271,26 +360,31 @@ struct QueuedInfo {
 
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
-/// Stops our own process group as the terminal's SIGTSTP would, and returns when it is continued. Returns at once where nobody
-/// could continue it: the kernel does not stop an orphaned process group, nor PID 1.
-pub fn stop_own_group() -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    if unsafe { libc::kill(0, libc::SIGTSTP) } != 0 {
-        return Err(io::Error::last_os_error());
+/// Stops us with `signo` (SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU) if `is_wanted` holds, and returns when we are continued. A SIGCONT that
+/// comes after `is_wanted` was asked is not missed (with SIGSTOP it can be). Returns at once where the kernel does not stop us: in an
+/// orphaned process group, and as PID 1.
+pub fn stop_ourselves(signo: i32, is_wanted: impl FnOnce() -> bool) -> io::Result<()> {
+    let own = std::process::id() as Pid;
+    if signo == libc::SIGSTOP {
+        return if is_wanted() { send(own, signo) } else { Ok(()) };
     }
-    // It is pending, since we block it; it acts when let in.
-    let stop = SignalSet::EMPTY.with(libc::SIGTSTP);
-    let before = change_mask(libc::SIG_UNBLOCK, stop)?;
+    reset_if_ignored(signo)?;
+    // It is pending, since we block it, until a SIGCONT takes it back; it acts when let in.
+    send(own, signo)?;
+    if !is_wanted() {
+        return Ok(());
+    }
+    let before = change_mask(libc::SIG_UNBLOCK, SignalSet::EMPTY.with(signo))?;
     change_mask(libc::SIG_SETMASK, before).map(drop)
 }
 
-/// Whether `signo` waits for this thread or process, unread.
+/// The signals that wait for this thread or process, unread.
 #[must_use]
-pub fn is_pending(signo: i32) -> bool {
+pub fn waiting() -> SignalSet {
     let mut set = SignalSet::EMPTY;
     // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SignalSet::SIZE) };
-    done == 0 && set.contains(signo)
+    if done == 0 { set } else { SignalSet::EMPTY }
 }
 
 #[cfg(test)]
@@ -317,7 +411,7 @@ mod tests {
     /// Queued real-time signals arrive all, in order, with value and sender; directed at this thread only, since tests share a process.
     #[test]
     fn pending_reads_more_than_one_batch() {
-        let signals = Signals::take_over(&[]).unwrap();
+        let signals = Signals::take_over(Ignored::HandedOn).unwrap();
         for value in 0..20_u64 {
             let info = QueuedInfo {
                 signo: 40,

@@ -2,33 +2,37 @@
 //!
 //! ```text
 //! let (argv, env) = (Words::of(["/bin/cat", "-u"])?, Words::of(["PATH=/bin"])?);
-//! let plan = SpawnPlan { stdio: [Some(pipe.childs.as_fd()), None, None], ..SpawnPlan::new(program, &argv, &env, mask) };
-//! let pid = spawn(&plan)?;                       // fails only as clone(2) does: EAGAIN, ENOMEM
+//! let plan = SpawnPlan { stdio: [Some(pipe.childs.as_fd()), None, None], ..SpawnPlan::new(&programs, &argv, &env, mask) };
+//! let started = spawn(&plan)?;                   // fails only as clone(2) does: EAGAIN, ENOMEM
+//! if let Some(failure) = started.failure { … }   // the child exits with 127: which step failed, and why
 //! ```
 //!
-//! What goes wrong in the child is said on its stderr, and it exits 127 (census §4.5/7), so that it is found in its log.
-//!
 //! The child shares our memory until it has executed its program (CLONE_VM|CLONE_VFORK: no page table is copied; we are suspended
-//! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack and errno, and uses the
-//! system calls themselves for user and groups: libc's wrappers would try to tell "all threads".
+//! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack, errno and its [`Report`], and uses the
+//! system calls themselves for user and groups: libc's wrappers would try to change all threads. It prints nothing: a write to
+//! a stderr that nobody reads would suspend us for ever.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
-use std::io;
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::fmt;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::ptr;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::Resource;
 
 use super::fds::Limit;
-use super::signals::{SignalSet, change_mask};
+use super::signals::{self, SignalSet, change_mask};
 use super::{Pid, errno};
-use ground::{GROUND, Ground};
+use arena::{ARENA, SpawnArena};
 
-mod ground;
+mod arena;
 
 /// A list of C strings in one piece of memory: argv, or an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +84,39 @@ impl Words {
     }
 }
 
-/// Whom a child becomes.
+/// An environment variable that names the child by its number, which is known only after the fork.
+#[derive(Debug)]
+pub struct PidVariable(Box<[AtomicU8]>);
+
+/// The digits of the largest process number, and a NUL.
+const PID_BYTES: usize = 11;
+
+impl PidVariable {
+    /// The variable `name`. Fails where the name has a NUL inside.
+    pub fn named(name: &[u8]) -> io::Result<Self> {
+        let name = CString::new(name)?;
+        Ok(Self(name.to_bytes().iter().chain(b"=").copied().chain([0; PID_BYTES]).map(AtomicU8::new).collect()))
+    }
+
+    /// Writes the number; in the child, so it allocates nothing.
+    fn set(&self, pid: Pid) {
+        let count =
+            std::iter::successors(Some(pid), |rest| Some(rest.wrapping_div(10)).filter(|&rest| rest > 0)).count();
+        let unused = PID_BYTES.saturating_sub(count);
+        let mut rest = pid;
+        // From the last digit to the first; behind them is NUL already.
+        for digit in self.0.iter().rev().skip(unused).take(count) {
+            digit.store(b'0'.wrapping_add(u8::try_from(rest.wrapping_rem(10)).unwrap_or(0)), Ordering::Relaxed);
+            rest = rest.wrapping_div(10);
+        }
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// The user and groups of a child.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials<'a> {
     /// User number. If it is ours already, nothing is changed at all, as Supervisor does.
@@ -91,33 +127,36 @@ pub struct Credentials<'a> {
     pub groups: &'a [u32],
 }
 
-/// Who tells the user what went wrong in the child, and how.
+/// What becomes of a program file that the kernel does not recognise (ENOEXEC): a script without `#!`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Supervisor's two lines, exit code 127.
-    Supervisor,
-    /// A shell's one line, prefixed by our name, for a program that was found before; exit code 127 where the program is not there and 126 where it cannot be executed; and a
-    /// script without `#!` is run by /bin/sh, as execvp(3) does.
-    Shell,
+pub enum Unrecognized {
+    /// It cannot be executed.
+    Fails,
+    /// /bin/sh runs it, as execvp(3) does.
+    RunsInShell,
 }
 
-/// All about a child that is to be. The order in the child is Supervisor's (census §4.5/6): own group, stdin/stdout/stderr, the rest of the
-/// descriptors, groups and user, directory, umask, signal mask, program.
+/// All about a child that is to be started. The order in the child is Supervisor's (census §4.5/6): own group,
+/// stdin/stdout/stderr, the rest of the descriptors, groups and user, directory, umask, signals, program.
 #[derive(Debug, Clone, Copy)]
 pub struct SpawnPlan<'a> {
-    /// The file to execute: no search is done.
-    pub program: &'a CStr,
+    /// The files to execute: the first that can be, by execvp(3)'s rules. No search is done.
+    pub programs: &'a [CString],
+    /// What becomes of one that the kernel does not recognise.
+    pub unrecognized: Unrecognized,
     /// Its arguments, the program's own name first.
     pub argv: &'a Words,
-    /// Its whole environment, `NAME=value`.
+    /// Its environment, `NAME=value`.
     pub env: &'a Words,
+    /// What else is in its environment.
+    pub pid_variables: &'a [PidVariable],
     /// chdir(2) as the new user.
     pub directory: Option<&'a CStr>,
     /// umask(2).
     pub umask: Option<u32>,
     /// User and groups.
     pub credentials: Option<Credentials<'a>>,
-    /// Limits to set, while still privileged; a failure is passed over.
+    /// Limits to set, while still privileged.
     pub limits: &'a [(Resource, Limit)],
     /// What becomes 0, 1 and 2; `None`: as we have it. May be 0..=2 themselves, in any order.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
@@ -125,22 +164,22 @@ pub struct SpawnPlan<'a> {
     pub close_others: bool,
     /// setpgid(0, 0).
     pub own_group: bool,
-    /// A terminal whose foreground group the child's own becomes, if it is our controlling one.
-    pub foreground: Option<BorrowedFd<'a>>,
     /// The child's signal mask.
     pub mask: SignalSet,
-    /// How failures are told.
-    pub manner: Manner,
+    /// Signals that the child ignores, though we do not.
+    pub ignored: SignalSet,
 }
 
 impl<'a> SpawnPlan<'a> {
     /// A supervised child in a group of its own that inherits 0, 1, 2, user, directory, umask and limits.
     #[must_use]
-    pub const fn new(program: &'a CStr, argv: &'a Words, env: &'a Words, mask: SignalSet) -> Self {
+    pub const fn new(programs: &'a [CString], argv: &'a Words, env: &'a Words, mask: SignalSet) -> Self {
         Self {
-            program,
+            programs,
+            unrecognized: Unrecognized::Fails,
             argv,
             env,
+            pid_variables: &[],
             directory: None,
             umask: None,
             credentials: None,
@@ -148,64 +187,197 @@ impl<'a> SpawnPlan<'a> {
             stdio: [None; 3],
             close_others: true,
             own_group: true,
-            foreground: None,
             mask,
-            manner: Manner::Supervisor,
+            ignored: SignalSet::EMPTY,
         }
     }
 }
 
+/// What a child does between fork and exec, as far as it can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Step {
+    /// dup3(2) of what becomes stdin, stdout and stderr.
+    Stdio = 1,
+    /// setrlimit(2).
+    Limits,
+    /// It is to become another user, and we are not root.
+    NotRoot,
+    /// setgroups(2).
+    Groups,
+    /// setgid(2).
+    Gid,
+    /// setuid(2).
+    Uid,
+    /// chdir(2).
+    Directory,
+    /// execve(2).
+    Execute,
+    /// close_range(2), which gives it a table of descriptors of its own: tried again without that.
+    Unshare,
+}
+
+impl Step {
+    const ALL: [Self; 9] = [
+        Self::Stdio,
+        Self::Limits,
+        Self::NotRoot,
+        Self::Groups,
+        Self::Gid,
+        Self::Uid,
+        Self::Directory,
+        Self::Execute,
+        Self::Unshare,
+    ];
+}
+
+/// Why a child did not come to execute its program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What failed.
+    pub step: Step,
+    /// errno.
+    pub errno: i32,
+    /// The file that could not be executed.
+    pub program: CString,
+    argv0: CString,
+    directory: CString,
+    uid: u32,
+}
+
+/// Supervisor's words (census §4.5/7), without its `couldn't`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(&self.argv0))
+    }
+}
+
+impl Failure {
+    /// As `Display`, with the whole name of the file, and with what the errno alone does not say.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.describe(&self.program) + &self.hint()
+    }
+
+    fn describe(&self, program: &CStr) -> String {
+        let (uid, errno, program) = (self.uid, errno::Name(self.errno), program.to_string_lossy());
+        match self.step {
+            Step::Stdio | Step::Unshare => format!("set up stdin, stdout and stderr of {program}: {errno}"),
+            Step::Limits => format!("set the limits of {program}: {errno}"),
+            Step::NotRoot => format!("setuid to {uid}: Can't drop privilege as nonroot user"),
+            Step::Groups => format!("setuid to {uid}: Could not set groups of effective user"),
+            Step::Gid => format!("setuid to {uid}: Could not set group id of effective user"),
+            Step::Uid => format!("setuid to {uid}: {errno}"),
+            Step::Directory => format!("chdir to {}: {errno}", self.directory.to_string_lossy()),
+            Step::Execute => format!("exec {program}: {errno}"),
+        }
+    }
+
+    /// What the errno alone does not say: empty, or in parentheses after a space.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let interpreter = || interpreter_of(&self.program);
+        match (self.step, self.errno) {
+            (Step::Groups | Step::Gid, errno) => format!(" ({})", errno::Name(errno)),
+            (Step::Execute, libc::ENOENT) => {
+                interpreter().map_or_else(String::new, |it| format!(" (its {it} is missing)"))
+            }
+            (Step::Execute, libc::EACCES) => match interpreter() {
+                Some(it) if it != LOADER => format!(" (it, or its {it}, may not be executed)"),
+                _ => String::new(),
+            },
+            (Step::Execute, libc::ENOEXEC) => " (neither a program for this machine nor a script with #!)".into(),
+            _ => String::new(),
+        }
+    }
+}
+
+const LOADER: &str = "ELF loader";
+
+/// What executes this file, where it is there: `interpreter /bin/x` of a script with `#!`, else the loader.
+fn interpreter_of(program: &CStr) -> Option<String> {
+    let path = std::ffi::OsStr::from_bytes(program.to_bytes());
+    std::fs::metadata(path).ok()?.is_file().then_some(())?;
+    let mut start = Vec::new();
+    let file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let _ = file.and_then(|file| file.take(256).read_to_end(&mut start));
+    let Some(line) = start.strip_prefix(b"#!") else { return Some(LOADER.into()) };
+    let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let name = line.split(|byte| byte.is_ascii_whitespace()).find(|word| !word.is_empty()).unwrap_or_default();
+    Some(format!("interpreter {}", String::from_utf8_lossy(name)))
+}
+
+/// A child that has been made.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its number.
+    pub pid: Pid,
+    /// Why it does not execute its program, but exits with 127 at once. An emulator that does not share memory between the two
+    /// (qemu-user) hides this.
+    pub failure: Option<Failure>,
+}
+
 /// Starts the child; returns once it has executed its program or failed to. Fails as clone(2) does.
-pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Pid> {
+pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
     let argv = plan.argv.pointers();
-    let env = plan.env.pointers();
+    let mut env = plan.env.pointers();
+    env.splice(0..0, plan.pid_variables.iter().map(PidVariable::as_ptr));
     let mut script = Vec::new();
-    if plan.manner == Manner::Shell {
-        script.extend([c"/bin/sh".as_ptr(), plan.program.as_ptr()]);
-        script.extend(argv.iter().skip(1));
+    if plan.unrecognized == Unrecognized::RunsInShell {
+        script.extend([c"/bin/sh".as_ptr(), ptr::null()].map(Cell::new));
+        script.extend(argv.iter().skip(1).copied().map(Cell::new));
     }
     // A child of another user makes the kernel clear "dumpable" of the memory that we share with it, and then
     // /proc/1/cwd and /proc/1/environ are closed even to our own user.
     let dumpable = plan.credentials.is_some().then(prctl::get_dumpable);
-    let mut ground = GROUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
+    let report = Report::default();
     let stdio = plan.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
-    let low = if plan.close_others { ground.put_low(stdio) } else { None };
-    let refused = AtomicBool::new(false);
-    let child = Child { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, refused: &refused };
-    let mut result = None;
-    if let Some((stdio, keep)) = low {
-        let started = clone(&mut ground, &Child { stdio, keep: Some(keep), ..child });
-        ground.take_back();
-        match started {
-            Ok(pid) if !refused.load(Ordering::Relaxed) => result = Some(Ok(pid)),
-            Ok(pid) => {
-                // SAFETY: our own child, which has done nothing but exit; its status is not asked for.
-                unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-                ground.give_up();
-            }
-            // An emulator that does not know it.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ground.give_up(),
-            Err(error) => result = Some(Err(error)),
-        }
-    }
-    let result = result.unwrap_or_else(|| clone(&mut ground, &child));
+    let mut arena = ARENA.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
+    let child = Child { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, report: &report };
+    let result = clone_from_low(&mut arena, &child).unwrap_or_else(|| clone(&mut arena, &child));
     // These cannot fail with valid arguments, and a child is there: its number must not be lost.
     let _ = change_mask(libc::SIG_SETMASK, before);
     if let Some(Ok(true)) = dumpable {
         let _ = prctl::set_dumpable(true);
     }
-    result
+    Ok(Spawned { pid: result?, failure: report.failure(plan) })
+}
+
+/// Makes the child with a cut copy of a large table of descriptors; `None`: that is not worth it or not possible.
+fn clone_from_low(arena: &mut SpawnArena, child: &Child<'_>) -> Option<io::Result<Pid>> {
+    if !child.plan.close_others {
+        return None;
+    }
+    let (stdio, keep) = arena.put_low(child.stdio)?;
+    let started = clone(arena, &Child { stdio, keep: Some(keep), ..*child });
+    arena.take_back();
+    match started {
+        Ok(pid) if child.report.step() == Some(Step::Unshare) => {
+            // SAFETY: our own child, which has done nothing but exit; its status is not asked for.
+            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            child.report.clear();
+            arena.give_up();
+            None
+        }
+        // An emulator that does not know it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            arena.give_up();
+            None
+        }
+        result => Some(result),
+    }
 }
 
 /// clone(2) of a child that does what `child` says; returns when it has executed its program or ended.
-fn clone(ground: &mut Ground, child: &Child<'_>) -> io::Result<Pid> {
-    let top = ground.stack_top()?;
+fn clone(arena: &mut SpawnArena, child: &Child<'_>) -> io::Result<Pid> {
+    let top = arena.stack_top()?;
     let files = if child.keep.is_some() { libc::CLONE_FILES } else { 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | files;
-    // SAFETY: the child runs `run_child` on a stack that is its own (`ground` is ours until it has left it: CLONE_VFORK returns
-    // after exec or exit), with a `Child` that lives until then. It only makes system calls, so our memory stays as it is, and it leaves a
-    // shared table of descriptors before it changes any; the caller has blocked all signals, so no handler runs in it.
+    // SAFETY: the child runs `run_child` on a stack that is its own (`arena` is ours until it has left it: CLONE_VFORK returns
+    // after exec or exit), with a `Child` that lives until then. It only makes system calls and writes only what is atomic or a `Cell`
+    // of ours, which we do not touch meanwhile; it leaves a shared table of descriptors before it changes any; the caller has
+    // blocked all signals, so no handler runs in it.
     let pid = unsafe { libc::clone(run_child, top, flags, ptr::from_ref(child).cast_mut().cast()) };
     if pid > 0 { Ok(pid) } else { Err(io::Error::last_os_error()) }
 }
@@ -218,25 +390,48 @@ struct Child<'a> {
     stdio: [RawFd; 3],
     argv: &'a [*const c_char],
     env: &'a [*const c_char],
-    /// argv of /bin/sh for a script without `#!`; empty: not wanted.
-    script: &'a [*const c_char],
+    /// argv of /bin/sh for a script without `#!`, whose second word is filled in by the child; empty: it fails.
+    script: &'a [Cell<*const c_char>],
     /// The table of descriptors is shared, and what is below this number is to become the child's own copy.
     keep: Option<RawFd>,
-    /// Set by the child: it could not get its copy.
-    refused: &'a AtomicBool,
+    report: &'a Report,
 }
 
-/// What went wrong in the child.
-enum Failure {
-    Setuid(Why),
-    Chdir(i32),
-    Exec(i32),
-    Prepare(i32),
+/// Written by the child when something fails, read by us when it has ended: the memory is shared.
+#[derive(Default)]
+struct Report {
+    /// A [`Step`]; 0: all went well.
+    step: AtomicI32,
+    errno: AtomicI32,
+    /// Which of the plan's programs.
+    program: AtomicUsize,
 }
 
-enum Why {
-    Text(&'static str),
-    Errno(i32),
+impl Report {
+    fn set(&self, step: Step, errno: i32) {
+        self.step.store(step as i32, Ordering::Relaxed);
+        self.errno.store(errno, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.step.store(0, Ordering::Relaxed);
+    }
+
+    fn step(&self) -> Option<Step> {
+        let number = self.step.load(Ordering::Relaxed);
+        Step::ALL.into_iter().find(|&step| step as i32 == number)
+    }
+
+    fn failure(&self, plan: &SpawnPlan<'_>) -> Option<Failure> {
+        Some(Failure {
+            step: self.step()?,
+            errno: self.errno.load(Ordering::Relaxed),
+            program: plan.programs.get(self.program.load(Ordering::Relaxed)).cloned().unwrap_or_default(),
+            argv0: plan.argv.iter().next().and_then(|word| CString::new(word).ok()).unwrap_or_default(),
+            directory: plan.directory.map(CStr::to_owned).unwrap_or_default(),
+            uid: plan.credentials.map_or(0, |to| to.uid),
+        })
+    }
 }
 
 /// A system call; the error is its number.
@@ -253,60 +448,54 @@ macro_rules! system_call {
 extern "C" fn run_child(data: *mut c_void) -> c_int {
     // SAFETY: `spawn` passed a pointer to a `Child`, which outlives us.
     let child = unsafe { &*data.cast::<Child<'_>>() };
-    if let Some(keep) = child.keep {
-        // SAFETY: closes nothing of ours: the flag makes a copy first, and only its upper part is left out.
-        if unsafe { system_call!(libc::SYS_close_range, keep, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) }.is_err() {
-            child.refused.store(true, Ordering::Relaxed);
-            // SAFETY: ends this process without running anything of libc's.
-            unsafe { libc::syscall(libc::SYS_exit_group, 127) };
-        }
+    let done = child.prepare().and_then(|()| child.execute());
+    if let Err((step, errno)) = done {
+        child.report.set(step, errno);
     }
-    let failure = match child.prepare() {
-        Ok(()) => child.execute(),
-        Err(failure) => failure,
-    };
-    let code = child.complain(&failure);
     // SAFETY: ends this process without running anything of libc's.
-    unsafe { libc::syscall(libc::SYS_exit_group, code) };
-    code
+    unsafe { libc::syscall(libc::SYS_exit_group, 127) };
+    127
 }
 
 impl Child<'_> {
-    fn prepare(&self) -> Result<(), Failure> {
+    fn prepare(&self) -> Result<(), (Step, i32)> {
         let plan = self.plan;
+        let at = |step| move |errno| (step, errno);
+        if let Some(keep) = self.keep {
+            // SAFETY: closes nothing of ours: the flag makes a copy first, and only its upper part is left out.
+            unsafe { system_call!(libc::SYS_close_range, keep, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) }
+                .map_err(at(Step::Unshare))?;
+        }
         if plan.own_group {
             // SAFETY: no memory is involved. It can fail for a session leader only, which a new child is not.
             let _ = unsafe { system_call!(libc::SYS_setpgid, 0, 0) };
         }
-        if let Some(terminal) = plan.foreground {
-            // SAFETY: the pointer is to a live int. It fails where this is not our terminal: then there is nothing to hand over.
-            unsafe {
-                let own = system_call!(libc::SYS_getpid).unwrap_or(0) as Pid;
-                let _ = system_call!(libc::SYS_ioctl, terminal.as_raw_fd(), libc::TIOCSPGRP, &raw const own);
-            }
-        }
-        self.place_stdio().map_err(Failure::Prepare)?;
+        self.place_stdio().map_err(at(Step::Stdio))?;
         for (resource, limit) in plan.limits {
             let wanted = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
             let none = ptr::null_mut::<libc::rlimit64>();
             // SAFETY: the pointer is to a live rlimit64; the old value is not asked for.
-            let _ = unsafe { system_call!(libc::SYS_prlimit64, 0, *resource as c_long, &raw const wanted, none) };
+            unsafe { system_call!(libc::SYS_prlimit64, 0, *resource as c_long, &raw const wanted, none) }
+                .map_err(at(Step::Limits))?;
         }
         if plan.close_others {
             // SAFETY: only marks; nothing is closed before exec. An old kernel's refusal is passed over: ours are marked anyway.
             let _ = unsafe { system_call!(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         }
         if let Some(credentials) = &plan.credentials {
-            become_user(credentials).map_err(Failure::Setuid)?;
+            become_user(credentials)?;
         }
         if let Some(directory) = plan.directory {
             // SAFETY: a NUL-terminated string.
-            unsafe { system_call!(libc::SYS_chdir, directory.as_ptr()) }.map_err(Failure::Chdir)?;
+            unsafe { system_call!(libc::SYS_chdir, directory.as_ptr()) }.map_err(at(Step::Directory))?;
         }
         if let Some(umask) = plan.umask {
-            // SAFETY: no memory is involved.
+            // SAFETY: no memory is involved; it cannot fail.
             let _ = unsafe { system_call!(libc::SYS_umask, umask) };
         }
+        // SAFETY: no memory is involved; it cannot fail.
+        let own = unsafe { system_call!(libc::SYS_getpid) }.unwrap_or(0) as Pid;
+        plan.pid_variables.iter().for_each(|variable| variable.set(own));
         Ok(())
     }
 
@@ -332,76 +521,49 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Executes the program; returns only when it cannot.
-    fn execute(&self) -> Failure {
-        let program = self.plan.program.as_ptr();
-        let (argv, env) = (self.argv.as_ptr(), self.env.as_ptr());
-        let none = ptr::null_mut::<u64>();
-        // SAFETY: argv, env and script are arrays of NUL-terminated strings that end with a null pointer; the mask is 8 live bytes.
-        let error = unsafe {
-            let _ = system_call!(
-                libc::SYS_rt_sigprocmask,
-                libc::SIG_SETMASK,
-                self.plan.mask.as_ptr(),
-                none,
-                SignalSet::SIZE
-            );
-            match system_call!(libc::SYS_execve, program, argv, env) {
-                Err(libc::ENOEXEC) if !self.script.is_empty() => {
-                    let _ = system_call!(libc::SYS_execve, c"/bin/sh".as_ptr(), self.script.as_ptr(), env);
-                    libc::ENOEXEC
-                }
-                Err(error) => error,
-                Ok(_) => 0,
-            }
+    /// Executes the first program that can be executed, as execvp(3) does; returns only when none can.
+    fn execute(&self) -> Result<(), (Step, i32)> {
+        signals::ignore(self.plan.ignored);
+        // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
+        let _ = unsafe {
+            let (mask, none) = (self.plan.mask.as_ptr(), ptr::null_mut::<u64>());
+            system_call!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, mask, none, SignalSet::SIZE)
         };
-        Failure::Exec(error)
+        let mut first = None;
+        let mut denied = None;
+        for (at, program) in self.plan.programs.iter().enumerate() {
+            let error = self.execute_file(program);
+            let slot = if error == libc::EACCES { &mut denied } else { &mut first };
+            slot.get_or_insert((at, error));
+            if !matches!(
+                error,
+                libc::EACCES | libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT
+            ) {
+                denied = Some((at, error));
+                break;
+            }
+        }
+        let (at, error) = denied.or(first).unwrap_or((0, libc::ENOENT));
+        self.report.program.store(at, Ordering::Relaxed);
+        Err((Step::Execute, error))
     }
 
-    /// Says on fd 2 what went wrong; returns the exit code.
-    fn complain(&self, failure: &Failure) -> c_int {
-        let argv0 = self.argv.first().filter(|word| !word.is_null()).map_or(b"".as_slice(), |&word| {
-            // SAFETY: a NUL-terminated string of the plan's argv.
-            unsafe { CStr::from_ptr(word) }.to_bytes()
-        });
-        let (mut number, mut name) = (Short::default(), Short::default());
-        let (what, object, error): (&[u8], &[u8], i32) = match failure {
-            Failure::Setuid(why) => {
-                number.write(&self.plan.credentials.map_or(0, |to| to.uid));
-                match why {
-                    Why::Text(text) => {
-                        name.write(text);
-                        (b"setuid to ", number.bytes(), 0)
-                    }
-                    Why::Errno(error) => (b"setuid to ", number.bytes(), *error),
-                }
-            }
-            Failure::Chdir(error) => (b"chdir to ", self.plan.directory.map_or(b"", CStr::to_bytes), *error),
-            Failure::Exec(error) => (b"exec ", argv0, *error),
-            Failure::Prepare(error) => (b"set up stdin, stdout and stderr of ", argv0, *error),
-        };
-        if error != 0 {
-            name.write(&errno::Name(error));
+    /// execve(2) of a program; returns only when it fails, why.
+    fn execute_file(&self, program: &CStr) -> i32 {
+        let env = self.env.as_ptr();
+        // SAFETY: argv and env are arrays of NUL-terminated strings that end with a null pointer.
+        let error = unsafe { system_call!(libc::SYS_execve, program.as_ptr(), self.argv.as_ptr(), env) }.err();
+        if let (Some(libc::ENOEXEC), Some(name)) = (error, self.script.get(1)) {
+            name.set(program.as_ptr());
+            // SAFETY: as above; a `Cell` has the layout of what is in it.
+            let _ = unsafe { system_call!(libc::SYS_execve, c"/bin/sh".as_ptr(), self.script.as_ptr(), env) };
         }
-        let supervisor = self.plan.manner == Manner::Supervisor;
-        let prefix: &[u8] = if supervisor { b"supervisor: couldn't " } else { b"rsup: couldn't " };
-        let last: &[u8] = match error {
-            _ if supervisor => b"\nsupervisor: child process was not spawned\n",
-            // The program itself was found before.
-            libc::ENOENT => b" (its interpreter or loader is missing)\n",
-            _ => b"\n",
-        };
-        let pieces = [prefix, what, object, b": ", name.bytes(), last];
-        let vectors =
-            pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
-        // SAFETY: as many live byte ranges as are given; writev only reads them.
-        let _ = unsafe { system_call!(libc::SYS_writev, 2, vectors.as_ptr(), vectors.len()) };
-        if supervisor || matches!(error, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 }
+        error.unwrap_or(0)
     }
 }
 
-/// setgroups, setgid, setuid, with Supervisor's reasons where they fail.
-fn become_user(to: &Credentials<'_>) -> Result<(), Why> {
+/// setgroups, setgid, setuid.
+fn become_user(to: &Credentials<'_>) -> Result<(), (Step, i32)> {
     // SAFETY: no memory is involved but the group list, whose length is given.
     unsafe {
         let current = system_call!(libc::SYS_getuid).unwrap_or(0);
@@ -409,46 +571,13 @@ fn become_user(to: &Credentials<'_>) -> Result<(), Why> {
             return Ok(());
         }
         if current != 0 {
-            return Err(Why::Text("Can't drop privilege as nonroot user"));
+            return Err((Step::NotRoot, libc::EPERM));
         }
-        system_call!(libc::SYS_setgroups, to.groups.len(), to.groups.as_ptr())
-            .map_err(|_| Why::Text("Could not set groups of effective user"))?;
-        system_call!(libc::SYS_setgid, to.gid).map_err(|_| Why::Text("Could not set group id of effective user"))?;
-        system_call!(libc::SYS_setuid, to.uid).map_err(Why::Errno)?;
+        system_call!(libc::SYS_setgroups, to.groups.len(), to.groups.as_ptr()).map_err(|why| (Step::Groups, why))?;
+        system_call!(libc::SYS_setgid, to.gid).map_err(|why| (Step::Gid, why))?;
+        system_call!(libc::SYS_setuid, to.uid).map_err(|why| (Step::Uid, why))?;
     }
     Ok(())
-}
-
-/// A short text on the stack; what does not fit is cut.
-struct Short {
-    bytes: [u8; 48],
-    used: usize,
-}
-
-impl Default for Short {
-    fn default() -> Self {
-        Self { bytes: [0; 48], used: 0 }
-    }
-}
-
-impl Short {
-    fn write(&mut self, value: &dyn std::fmt::Display) {
-        let _ = std::fmt::Write::write_fmt(self, format_args!("{value}"));
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or(b"")
-    }
-}
-
-impl std::fmt::Write for Short {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        for (free, byte) in self.bytes.iter_mut().skip(self.used).zip(text.bytes()) {
-            *free = byte;
-            self.used = self.used.saturating_add(1);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

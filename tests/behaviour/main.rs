@@ -22,6 +22,7 @@ mod faults;
 mod loads;
 mod logs;
 mod network;
+mod starting;
 mod supervisor_stdout;
 
 use harness::{Sandbox, Subject, run, skip, wait_for};

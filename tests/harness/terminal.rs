@@ -34,8 +34,20 @@ impl Terminal {
         Self { master: File::from(pty.master), session, text: String::new(), seen: 0 }
     }
 
+    /// The process that leads the session.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.session.id()).unwrap()
+    }
+
     pub fn key(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Changes the window's width.
+    pub fn widen(&self, columns: u16) {
+        let mut stty = Command::new("stty");
+        stty.args(["cols", &columns.to_string()]).stdin(self.master.try_clone().unwrap());
+        assert!(stty.status().unwrap().success());
     }
 
     /// Waits for a text after what was found before.

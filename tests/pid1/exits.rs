@@ -3,7 +3,13 @@
 use crate::harness::run;
 use crate::init::Init;
 
-for_each_init!(every_exit_code_is_passed_on, as_pid1_too, deaths_by_signal_are_128_and_more, what_cannot_start_is_told);
+for_each_init!(
+    every_exit_code_is_passed_on,
+    as_pid1_too,
+    deaths_by_signal_are_128_and_more,
+    what_cannot_start_is_told,
+    the_search_goes_on_past_what_cannot_be_executed,
+);
 
 fn every_exit_code_is_passed_on(init: Init) {
     for code in 0..=255 {
@@ -71,5 +77,59 @@ fn rsup_says_what_is_wrong() {
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let ran = run(&mut Init::Rsup.here(&[script.to_str().unwrap()]));
     assert_eq!(ran.code, 127);
-    assert!(ran.err.ends_with("script: ENOENT (its interpreter or loader is missing)\n"), "{}", ran.err);
+    let why = "ENOENT (its interpreter /nonexistent/interpreter is missing)";
+    assert_eq!(ran.err, format!("rsup: can't execute command '{}': {why}\n", script.display()));
+}
+
+/// A folder with folders `a` and `b`, which are PATH, and in each an executable file `prog`.
+fn two_programs(a: &[u8], b: &[u8]) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a", a), ("b", b)] {
+        let file = folder.path().join(name).join("prog");
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{0}/a:{0}/b", folder.path().display());
+    (folder, path)
+}
+
+/// This machine's `true`, with a loader that is not there.
+fn without_loader() -> Vec<u8> {
+    let mut bytes = std::fs::read("/bin/true").unwrap();
+    let at = bytes.windows(5).position(|part| part == b"/lib6" || part == b"/lib/").unwrap();
+    bytes[at + 1] = b'X';
+    bytes
+}
+
+fn the_search_goes_on_past_what_cannot_be_executed(init: Init) {
+    for bad in [b"#!/opt/gone/python\n".to_vec(), b"#!/etc/passwd\n".to_vec(), without_loader()] {
+        let (_folder, path) = two_programs(&bad, b"#!/bin/sh\nexit 7\n");
+        let mut command = init.here(&["prog"]);
+        let own = crate::init::which(&init.words()[0]).unwrap_or_else(|| init.words()[0].clone().into());
+        let mut words = std::process::Command::new(own);
+        words.args(command.get_args()).env("PATH", path);
+        std::mem::swap(&mut command, &mut words);
+        assert_eq!(run(&mut command).code, 7, "{:?}", String::from_utf8_lossy(&bad[..10]));
+    }
+}
+
+#[test]
+fn where_no_file_can_be_executed_one_is_named() {
+    let gone: &[u8] = b"#!/opt/gone/python\n";
+    let denied: &[u8] = b"#!/etc/passwd\n";
+    for (a, b, code, file, why) in [
+        (gone, gone, 127, "a", "ENOENT (its interpreter /opt/gone/python is missing)"),
+        (gone, denied, 126, "b", "EACCES (it, or its interpreter /etc/passwd, may not be executed)"),
+        (&without_loader(), gone, 127, "a", "ENOENT (its ELF loader is missing)"),
+    ] {
+        let (folder, path) = two_programs(a, b);
+        let message = format!("can't execute command '{}/{file}/prog': {why}\n", folder.path().display());
+        for role in [&["--", "prog", "x"][..], &["pidproxy", "/nonexistent", "prog"]] {
+            let mut command = std::process::Command::new(crate::init::rsup());
+            let ran = run(command.args(role).env("PATH", &path));
+            assert_eq!(ran.code, code, "{ran:?}");
+            assert_eq!(ran.err.split_once(": ").unwrap().1, message);
+        }
+    }
 }

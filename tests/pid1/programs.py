@@ -72,8 +72,30 @@ def surrounded(how, *command):
     os.execvp(command[0], command)
 
 
+def counts():
+    """Says `ready`, then `got NAME` for each signal, and how often each came when the terminal's user enters `end`."""
+    import signal
+    import threading
+    wanted = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGWINCH, signal.SIGHUP, signal.SIGUSR1]
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+
+    def read():
+        with open("/dev/tty") as terminal:
+            while terminal.readline() != "end\n":
+                pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    threading.Thread(target=read, daemon=True).start()
+    seen = []
+    print("ready", flush=True)
+    while (number := signal.sigwait(wanted)) != signal.SIGUSR1:
+        seen.append(signal.Signals(number).name)
+        print("got", seen[-1], flush=True)
+    print("over", *(f"{name}={seen.count(name)}" for name in sorted(set(seen))), flush=True)
+
+
 name, arguments = sys.argv[1], sys.argv[2:]
 if name == "orphans":
     orphans(int(arguments[0]))
 else:
-    {"watch": watch, "storm": storm, "surrounded": surrounded}[name](*arguments)
+    {"counts": counts, "watch": watch, "storm": storm, "surrounded": surrounded}[name](*arguments)

@@ -1,14 +1,15 @@
 //! Job control, on a pseudo-terminal of the test's own.
 
 use crate::harness::terminal::Terminal;
-use crate::init::Init;
+use crate::harness::wait_for;
+use crate::init::{Init, python, stat};
 
 for_each_init!(the_program_has_the_terminal, as_pid1_too);
 
-/// Says its process group, its session and the terminal's foreground group, then counts interrupts until it reads a line.
+/// Says whether it is in the terminal's foreground group, then reports each interrupt until it reads a line.
 const PROGRAM: &str = "trap 'echo interrupted' INT
 read -r pid name state parent group session terminal foreground rest </proc/$$/stat
-echo group $((group - pid)) foreground $((foreground - pid)) ready
+echo foreground $((foreground - group)) ready
 until read -r line; do :; done
 echo read $line
 exit 5";
@@ -21,7 +22,8 @@ fn the_program_has_the_terminal(init: Init) {
     }
     // A session leader between, as a shell would be.
     let terminal = Terminal::run(
-        &[vec!["sh".to_owned(), "-c".to_owned(), "\"$@\"; exit $?".to_owned(), "sh".to_owned()], command].concat(),
+        &[vec!["sh".to_owned(), "-c".to_owned(), "trap : INT; \"$@\"; exit $?".to_owned(), "sh".to_owned()], command]
+            .concat(),
     );
     converse(terminal);
 }
@@ -33,7 +35,7 @@ fn as_pid1_too(init: Init) {
 }
 
 fn converse(mut terminal: Terminal) {
-    terminal.until("group 0 foreground 0 ready");
+    terminal.until("foreground 0 ready");
     terminal.key("\x03");
     terminal.until("interrupted");
     terminal.key("line\n");
@@ -122,4 +124,181 @@ fn control_z_does_not_hang_a_container() {
     }
     terminal.key("\x04");
     assert_eq!(terminal.end(), 0);
+}
+
+// Where stdin is not the terminal. A job of an interactive shell, as which the same must happen without us in it: `INIT` is what stands
+// before the program, `rsup --` or nothing.
+
+/// Runs the conversation with rsup before the program, and with the program alone.
+fn as_without_us(converse: fn(&mut Terminal, &str)) {
+    for init in ["", &(Init::Rsup.words().join(" ") + " ")] {
+        let Some(mut terminal) = shell() else { return };
+        converse(&mut terminal, init);
+        terminal.key("echo al''ive\n");
+        terminal.until("alive");
+    }
+}
+
+/// Types a command line in which `INIT` is filled in.
+fn enter(terminal: &mut Terminal, init: &str, line: &str) {
+    terminal.key(&(line.replace("INIT ", init) + "\n"));
+}
+
+/// Waits until every process of the job is stopped: the shell waits for its own children only, and the others still read.
+fn until_all_stopped(terminal: &mut Terminal) {
+    let session = terminal.pid();
+    wait_for("all to be stopped", || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let others = pids.filter(|&pid| pid != session && stat(pid, 6) == Some(session.to_string()));
+        let is_ours =
+            |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "rsup\n");
+        let mut programs = others.filter(|pid| !is_ours(pid));
+        programs.all(|pid| stat(pid, 3).is_none_or(|state| state == "T")).then_some(())
+    });
+    terminal.until("$ ");
+}
+
+/// Answers in a way that the terminal's echo does not look like.
+const READS_TERMINAL: &str = "sh -c 'echo rea\"\"dy; while read -r line; do echo \"<$line>\"; done </dev/tty'";
+
+#[test]
+fn every_shape_of_a_job_can_be_stopped_continued_and_ended() {
+    as_without_us(|terminal, init| {
+        for job in [
+            format!("INIT {READS_TERMINAL} </dev/null"),
+            format!("INIT {READS_TERMINAL} <&- 2>/dev/null"),
+            format!("true | INIT {READS_TERMINAL}"),
+            format!("INIT {READS_TERMINAL} | cat"),
+            format!("echo x | INIT {READS_TERMINAL} 2>&1 | cat"),
+            format!("sh -c '\"$@\"; exit $?' sh INIT {READS_TERMINAL} </dev/null"),
+        ] {
+            enter(terminal, init, &job);
+            terminal.until("ready");
+            terminal.key("one\n");
+            terminal.until("<one>");
+            for word in ["two", "three"] {
+                terminal.key("\x1a");
+                terminal.until("Stopped");
+                until_all_stopped(terminal);
+                terminal.key("fg\n");
+                terminal.key(&format!("{word}\n"));
+                terminal.until(&format!("<{word}>"));
+            }
+            terminal.key("\x03");
+            terminal.until("$ ");
+            terminal.key("jobs; echo jo''bs over\n");
+            assert!(!terminal.until("jobs over").contains("Stopped"), "{job}");
+        }
+    });
+}
+
+#[test]
+fn keys_and_signals_for_the_job_arrive_once() {
+    as_without_us(|terminal, init| {
+        let counts = python("counts").join(" ");
+        let survives = "sh -c 'trap \"\" INT QUIT TERM; exec cat'";
+        for job in [format!("INIT {counts} </dev/null"), format!("true | INIT {counts} | {survives}")] {
+            enter(terminal, init, &job);
+            terminal.until("ready");
+            for (key, signal) in [("\x03", "INT"), ("\x1c", "QUIT"), ("\x03", "INT")] {
+                terminal.key(key);
+                terminal.until(&format!("got SIG{signal}"));
+            }
+            terminal.widen(100);
+            terminal.until("got SIGWINCH");
+            terminal.key("\x1a");
+            terminal.until("Stopped");
+            terminal.until("$ ");
+            terminal.key("kill -TERM %%; fg\n");
+            terminal.until("got SIGTERM");
+            terminal.key("end\n");
+            terminal.until("over SIGINT=2 SIGQUIT=1 SIGTERM=1 SIGWINCH=1\r\n");
+            terminal.widen(80);
+        }
+    });
+}
+
+#[test]
+fn a_reader_behind_us_has_the_terminal_too() {
+    as_without_us(|terminal, init| {
+        enter(terminal, init, "INIT sh -c 'echo one; sleep 1000' | sh -c 'read l; read x </dev/tty; echo \"<$l $x>\"'");
+        terminal.key("two\n");
+        terminal.until("<one two>");
+        terminal.key("\x03");
+        terminal.until("$ ");
+    });
+}
+
+#[test]
+fn a_background_job_may_write_unless_tostop_forbids_it() {
+    as_without_us(|terminal, init| {
+        terminal.key("stty tostop\n");
+        enter(terminal, init, "INIT sh -c 'echo writ\"\"ten' </dev/null &");
+        terminal.key("until jobs | grep -q Sto''pped; do :; done; echo sto''pped\n");
+        assert!(!terminal.until("stopped").contains("written"));
+        terminal.key("fg\n");
+        terminal.until("written");
+        terminal.until("$ ");
+        terminal.key("stty -tostop\n");
+    });
+}
+
+/// As a container's runtime does it: PID 1 leads the session.
+fn as_leader(script: &str) -> Option<Terminal> {
+    Init::Rsup
+        .as_pid1_by(&["setsid", "--ctty", "sh", "-c", "exec \"$@\" </dev/null", "sh"], &["sh", "-c", script])
+        .map(Terminal::run_in)
+}
+
+#[test]
+fn as_pid1_the_programs_terminal_is_its_own_whatever_stdin_is() {
+    // Its echo is off, the terminal's settings are its to change, and what would stop a background job does not stop it.
+    let script = "stty -echo tostop </dev/tty; echo quiet; read -r x </dev/tty; echo got:$x; \
+                  trap 'echo interrupted' INT; until read -r x </dev/tty; do :; done; echo then:$x; exit 5";
+    let Some(mut terminal) = as_leader(script) else { return };
+    terminal.until("quiet");
+    terminal.key("one\n");
+    terminal.until("got:one");
+    terminal.key("\x1a");
+    terminal.key("\x03");
+    terminal.until("interrupted");
+    terminal.key("two\n");
+    let rest = terminal.until("then:two");
+    assert!(!rest.contains("interrupted"), "one ^C, two interrupts: {rest:?}");
+    assert_eq!(terminal.end(), 5);
+}
+
+#[test]
+fn as_pid1_the_keys_end_it_after_a_stop_too() {
+    for (key, code) in [("\x03", 130), ("\x1c", 131)] {
+        let Some(mut terminal) = as_leader("ulimit -c 0; echo ready; exec sleep 1000") else { return };
+        terminal.until("ready");
+        terminal.key("\x1a");
+        terminal.key(key);
+        assert_eq!(terminal.end(), code);
+    }
+}
+
+#[test]
+fn a_shell_inside_has_job_control_of_its_own() {
+    let Some(mut terminal) = shell() else { return };
+    terminal.key(&format!("{} bash --norc --noprofile -i </dev/tty\n", Init::Rsup.words().join(" ")));
+    terminal.until("$ ");
+    terminal.key("sh -c 'echo rea\"\"dy; exec sleep 1000'\n");
+    terminal.until("ready");
+    terminal.key("\x1a");
+    terminal.until("Stopped");
+    terminal.key("suspend\n");
+    terminal.until("Stopped");
+    terminal.key("echo ou''ter\n");
+    terminal.until("outer");
+    terminal.key("fg\n");
+    terminal.key("jobs; echo in''ner\n");
+    assert!(terminal.until("inner").contains("sleep 1000"));
+    terminal.key("kill -9 %1; while kill -0 %1 2>/dev/null; do :; done; exit 3\n");
+    terminal.until("exit");
+    terminal.until("$ ");
+    terminal.key("echo co''de $?\n");
+    terminal.until("code 3");
 }

@@ -59,6 +59,11 @@ fn a_full_stdout_is_reported() {
     each(">/dev/full", |words, _, ran| assert_reported(words, &ran, "ENOSPC"));
 }
 
+#[test]
+fn a_closed_stdout_is_reported() {
+    each(">&-", |words, _, ran| assert_reported(words, &ran, "EBADF"));
+}
+
 fn assert_reported(words: &[&str], ran: &Ran, why: &str) {
     assert!(ran.code != 0 && ran.code < 126, "{words:?}: {ran:?}");
     assert_eq!(ran.err.lines().count(), 1, "{words:?}: {ran:?}");

@@ -31,10 +31,14 @@ fn read_all(fd: std::os::fd::OwnedFd) -> String {
 fn run(change: impl FnOnce(&mut SpawnPlan<'_>), program: &CStr, argv: &[&str]) -> (String, Exit) {
     let (argv, env) = (Words::of(argv).unwrap(), Words::of(["PATH=/bin:/usr/bin", "A=b"]).unwrap());
     let pipe = pipe_from_child().unwrap();
-    let mut plan = SpawnPlan::new(program, &argv, &env, SignalSet::EMPTY);
+    let programs = [program.to_owned()];
+    let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
     plan.stdio = [None, Some(pipe.childs.as_fd()), Some(pipe.childs.as_fd())];
     change(&mut plan);
-    let pid = spawn(&plan).unwrap();
+    let Spawned { pid, failure } = spawn(&plan).unwrap();
+    if let Some(failure) = failure {
+        nix::unistd::write(&pipe.childs, failure.reason().as_bytes()).unwrap();
+    }
     drop(pipe.childs);
     let exit = until_ended(pid);
     assert_eq!(reap(pid), Some(exit));
@@ -54,7 +58,7 @@ fn arguments_and_environment_arrive() {
 }
 
 #[test]
-fn ends_by_signal_are_told() {
+fn ends_by_signal_are_reported() {
     for (signal, words) in
         [(9, "terminated by SIGKILL"), (15, "terminated by SIGTERM"), (40, "terminated by signal 40")]
     {
@@ -112,14 +116,15 @@ fn stdio_may_cross_over() {
     // The test's own 0, 1 and 2 are somebody else's, so a child of ours crosses its own over: here by the numbers alone.
     let (a, b) = (pipe_from_child().unwrap(), pipe_from_child().unwrap());
     let script = "echo to-one; echo to-two >&2";
+    let programs = [c"/bin/sh".to_owned()];
     let (argv, env) = (Words::of(["sh", "-c", script]).unwrap(), Words::default());
     for crossed in [false, true] {
-        let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+        let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
         plan.stdio = [None, Some(a.childs.as_fd()), Some(b.childs.as_fd())];
         if crossed {
             plan.stdio.swap(1, 2);
         }
-        let pid = spawn(&plan).unwrap();
+        let pid = spawn(&plan).unwrap().pid;
         until_ended(pid);
         reap(pid);
         let mut got = [[0; 16]; 2];
@@ -139,10 +144,10 @@ fn stdio_may_cross_over() {
         "links=$(/bin/readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo \"$links\" >/proc/self/fd/{out}"
     );
     let argv = Words::of(["sh", "-c", &script]).unwrap();
-    let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+    let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
     plan.stdio = [Some(own(2)), Some(own(0)), Some(own(1))];
     plan.close_others = false;
-    let pid = spawn(&plan).unwrap();
+    let pid = spawn(&plan).unwrap().pid;
     until_ended(pid);
     reap(pid);
     drop(answer.childs);
@@ -163,11 +168,12 @@ fn high_descriptors_make_a_small_table_for_the_child() {
         let (input, output) = (crate::sys::fds::pipe_to_child().unwrap(), pipe_from_child().unwrap());
         let (child_in, child_out) = (high(&input.childs), high(&output.childs));
         drop((input.childs, output.childs));
+        let programs = [c"/bin/sh".to_owned()];
         let argv = Words::of(["sh", "-c", "cat; ls /proc/$$/fd; sleep 0 >&2"]).unwrap();
         let env = Words::of(["PATH=/bin:/usr/bin"]).unwrap();
-        let mut plan = SpawnPlan::new(c"/bin/sh", &argv, &env, SignalSet::EMPTY);
+        let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
         plan.stdio = [Some(child_in.as_fd()), Some(child_out.as_fd()), Some(child_out.as_fd())];
-        let pid = spawn(&plan).unwrap();
+        let pid = spawn(&plan).unwrap().pid;
         drop((child_in, child_out));
         assert_eq!(nix::unistd::write(&input.ours, b"through\n").unwrap(), 8);
         // Both ends are seen: `cat` ends when we close, and so does our reading.
@@ -178,34 +184,107 @@ fn high_descriptors_make_a_small_table_for_the_child() {
     }
 }
 
-#[test]
-fn failures_are_told_in_supervisors_words() {
-    let last = "supervisor: child process was not spawned\n";
-    let (text, exit) = run(|_| (), c"/nonexistent/x", &["./x", "y"]);
-    assert_eq!((text, exit), (format!("supervisor: couldn't exec ./x: ENOENT\n{last}"), Exit::Code(127)));
-    let (text, exit) = sh(|plan| plan.directory = Some(c"/nonexistent"), "echo no");
-    assert_eq!((text, exit), (format!("supervisor: couldn't chdir to /nonexistent: ENOENT\n{last}"), Exit::Code(127)));
-    let (text, _) = run(|_| (), c"/etc/passwd", &["p"]);
-    assert_eq!(text, format!("supervisor: couldn't exec p: EACCES\n{last}"));
+/// An executable file in a folder of the test's own.
+fn file(folder: &std::path::Path, name: &str, text: &str) -> CString {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    CString::new(path.to_str().unwrap()).unwrap()
 }
 
 #[test]
-fn the_shells_manner_tells_126_from_127_and_runs_scripts() {
-    let shell = |plan: &mut SpawnPlan<'_>| plan.manner = Manner::Shell;
-    assert_eq!(
-        run(shell, c"/nonexistent/x", &["x"]),
-        ("rsup: couldn't exec x: ENOENT (its interpreter or loader is missing)\n".into(), Exit::Code(127))
-    );
-    assert_eq!(run(shell, c"/etc/passwd", &["p"]), ("rsup: couldn't exec p: EACCES\n".into(), Exit::Code(126)));
+fn every_failure_is_reported_with_its_step_and_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("script");
-    std::fs::write(&script, "echo \"$1\"; exit 5\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = CString::new(script.to_str().unwrap()).unwrap();
-    assert_eq!(run(shell, &path, &["script", "a b"]), ("a b\n".into(), Exit::Code(5)));
-    let (text, exit) = run(|_| (), &path, &["script", "a b"]);
-    assert!(text.starts_with("supervisor: couldn't exec script: ENOEXEC\n"), "{text}");
-    assert_eq!(exit, Exit::Code(127));
+    let dir = folder.path().to_str().unwrap();
+    let gone = file(folder.path(), "gone", "#! /opt/gone/interpreter -x\n");
+    let bad = file(folder.path(), "bad", "#!/etc/passwd\n");
+    let plain = file(folder.path(), "plain", "echo \"$1\"; exit 5\n");
+    for (program, text) in [
+        (c"/nonexistent/x", "exec /nonexistent/x: ENOENT".to_owned()),
+        (c"/etc/passwd", "exec /etc/passwd: EACCES".to_owned()),
+        (&gone, format!("exec {dir}/gone: ENOENT (its interpreter /opt/gone/interpreter is missing)")),
+        (&bad, format!("exec {dir}/bad: EACCES (it, or its interpreter /etc/passwd, may not be executed)")),
+        (&plain, format!("exec {dir}/plain: ENOEXEC (neither a program for this machine nor a script with #!)")),
+    ] {
+        assert_eq!(run(|_| (), program, &["x", "y"]), (text, Exit::Code(127)));
+    }
+    let (text, exit) = sh(|plan| plan.directory = Some(c"/nonexistent"), "echo no");
+    assert_eq!((text, exit), ("chdir to /nonexistent: ENOENT".into(), Exit::Code(127)));
+    const LIMITS: &[(Resource, Limit)] = &[(Resource::RLIMIT_NOFILE, Limit { soft: 99, hard: 77 })];
+    let (text, exit) = sh(|plan| plan.limits = LIMITS, "echo no");
+    assert_eq!((text, exit), ("set the limits of /bin/sh: EINVAL".into(), Exit::Code(127)));
+}
+
+#[test]
+fn supervisors_words_have_the_first_argument() {
+    let (argv, env, programs) = (Words::of(["./x"]).unwrap(), Words::default(), [c"/nonexistent/x".to_owned()]);
+    let started = spawn(&SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY)).unwrap();
+    assert_eq!(started.failure.unwrap().to_string(), "exec ./x: ENOENT");
+    until_ended(started.pid);
+    reap(started.pid);
+}
+
+#[test]
+fn the_first_program_that_can_be_executed_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = file(folder.path(), "gone", "#!/opt/gone/interpreter\n");
+    let bad = file(folder.path(), "bad", "#!/etc/passwd\n");
+    let plain = file(folder.path(), "plain", "echo \"$1\"; exit 5\n");
+    let (argv, env) = (Words::of(["script", "a b"]).unwrap(), Words::default());
+    let attempt = |programs: &[CString]| {
+        let pipe = pipe_from_child().unwrap();
+        let plan = SpawnPlan {
+            unrecognized: Unrecognized::RunsInShell,
+            stdio: [None, Some(pipe.childs.as_fd()), None],
+            ..SpawnPlan::new(programs, &argv, &env, SignalSet::EMPTY)
+        };
+        let started = spawn(&plan).unwrap();
+        drop(pipe.childs);
+        let exit = until_ended(started.pid);
+        reap(started.pid);
+        (started.failure.map(|failure| (failure.program, failure.errno)), exit, read_all(pipe.ours))
+    };
+    let missing = c"/nonexistent/x".to_owned();
+    let ran = (None, Exit::Code(5), "a b\n".to_owned());
+    assert_eq!(attempt(&[missing.clone(), gone.clone(), bad.clone(), plain.clone()]), ran);
+    assert_eq!(attempt(&[plain, gone.clone()]), ran);
+    // EACCES is remembered; any other errno than these ends the search.
+    let failed = |file: &CString, errno| (Some((file.clone(), errno)), Exit::Code(127), String::new());
+    assert_eq!(attempt(&[gone.clone(), missing]), failed(&gone, libc::ENOENT));
+    assert_eq!(attempt(&[gone, bad.clone()]), failed(&bad, libc::EACCES));
+}
+
+#[test]
+fn a_variable_has_the_childs_number() {
+    let (argv, env) = (Words::of(["sh", "-c", "echo $$ $LISTEN_PID"]).unwrap(), Words::of(["A=b"]).unwrap());
+    let programs = [c"/bin/sh".to_owned()];
+    let variables = [PidVariable::named(b"LISTEN_PID").unwrap()];
+    let pipe = pipe_from_child().unwrap();
+    let plan = SpawnPlan {
+        pid_variables: &variables,
+        stdio: [None, Some(pipe.childs.as_fd()), None],
+        ..SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY)
+    };
+    let pid = spawn(&plan).unwrap().pid;
+    drop(pipe.childs);
+    assert_eq!(read_all(pipe.ours), format!("{pid} {pid}\n"));
+    until_ended(pid);
+    reap(pid);
+    for pid in [1, 9, 10, 12_345, Pid::MAX] {
+        let variable = PidVariable::named(b"X").unwrap();
+        variable.set(pid);
+        let bytes: Vec<u8> = variable.0.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        assert_eq!(bytes.split(|&byte| byte == 0).next().unwrap(), format!("X={pid}").as_bytes());
+        assert_eq!(bytes.last(), Some(&0));
+    }
+}
+
+#[test]
+fn signals_are_ignored_on_request() {
+    let ignored = SignalSet::EMPTY.with(libc::SIGCHLD).with(64);
+    let (text, _) = run(|plan| plan.ignored = ignored, c"/bin/grep", &["grep", "SigIgn", "/proc/self/status"]);
+    let mask = u64::from_str_radix(text.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(mask & (1 << 63 | 1 << 16), 1 << 63 | 1 << 16);
 }
 
 #[test]
@@ -219,8 +298,7 @@ fn users_change_and_we_stay_dumpable() {
     if root {
         assert_eq!((text.as_str(), exit), ("65534\n65533\n65533 12345\n", Exit::Code(0)));
     } else {
-        let want = "supervisor: couldn't setuid to 65534: Can't drop privilege as nonroot user\n";
-        assert!(text.starts_with(want), "{text}");
+        assert_eq!(text, "setuid to 65534: Can't drop privilege as nonroot user");
         assert_eq!(exit, Exit::Code(127));
     }
     assert!(prctl::get_dumpable().unwrap());

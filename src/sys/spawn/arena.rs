@@ -14,9 +14,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 /// Locked for the whole of a spawn: one child at a time is on its way to exec, since we are suspended meanwhile.
-pub(super) static GROUND: Mutex<Ground> = Mutex::new(Ground { stack: None, low: Low::Unmade });
+pub(super) static ARENA: Mutex<SpawnArena> = Mutex::new(SpawnArena { stack: None, low: Low::Unmade });
 
-pub(super) struct Ground {
+pub(super) struct SpawnArena {
     /// Where the mapping of the stack begins.
     stack: Option<usize>,
     low: Low,
@@ -24,7 +24,7 @@ pub(super) struct Ground {
 
 enum Low {
     Unmade,
-    /// Placeholders, so that nobody else gets these numbers: three for children, and the one that they are copies of.
+    /// Placeholders, so that nothing else gets these numbers: three for children, and the one that they are copies of.
     Made([OwnedFd; 3], OwnedFd),
     /// The kernel will not cut tables, or there is no low number left.
     Useless,
@@ -37,7 +37,7 @@ const GUARD_BYTES: usize = 64 * 1024;
 /// A table up to here is copied as fast as it is cut.
 const SMALL_TABLE: RawFd = 128;
 
-impl Ground {
+impl SpawnArena {
     /// The upper end of the stack; made at the first use.
     pub(super) fn stack_top(&mut self) -> io::Result<*mut c_void> {
         let base = match self.stack {
@@ -48,7 +48,7 @@ impl Ground {
     }
 
     /// Puts copies of these descriptors (-1: none) at the low numbers, if the table is large; then all that is below the second number
-    /// is all that the child needs. To be followed by [`Ground::take_back`].
+    /// is all that the child needs. To be followed by [`SpawnArena::take_back`].
     pub(super) fn put_low(&mut self, stdio: [RawFd; 3]) -> Option<([RawFd; 3], RawFd)> {
         if matches!(self.low, Low::Unmade) {
             self.low = make_low().map_or(Low::Useless, |(low, anchor)| Low::Made(low, anchor));
