@@ -12,7 +12,7 @@ use std::path::Path;
 /// The paths that match `pattern`, in Python's order. `**` is `*`, as without `recursive`.
 ///
 /// # Errors
-/// Something on the way could not be looked at, for a reason that is no answer (see [`says_absent`]).
+/// Something on the way could not be looked at, for a reason that is no answer (see `says_absent`).
 pub fn glob(pattern: &str) -> Result<Vec<String>, String> {
     let mut found = expand(pattern)?;
     found.sort_by_cached_key(|path| path.chars().map(order).collect::<Vec<u32>>());

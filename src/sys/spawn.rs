@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The child shares our memory until it has executed its program (CLONE_VM|CLONE_VFORK: no page table is copied; we are suspended
-//! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack, errno and its [`Report`], and uses the
+//! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack, errno and its `Report`, and uses the
 //! system calls themselves for user and groups: libc's wrappers would try to change all threads. It prints nothing: a write to
 //! a stderr that nobody reads would suspend us for ever.
 
