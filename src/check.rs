@@ -1,8 +1,9 @@
-//! `rsup check`: says all that is wrong with a configuration, and what it comes to.
+//! `rsup check` prints the problems of a configuration, or its effective form; `rsup sample-config` prints one to start from.
 
 use crate::config::model::{
-    AutoRestart, ChannelConfig, ChildLog, Config, ExitCodeFrom, ExitCodes, GroupConfig, GroupKind, HttpServerConfig,
-    LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl, SocketAddress, User,
+    AutoRestart, ChannelConfig, ChildLog, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
+    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl,
+    SocketAddress, User,
 };
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
@@ -33,13 +34,31 @@ Usage: {program} [-c FILE] [--dump] [--json] [--secrets]
       --secrets              with --dump, show passwords and variables such as DB_PASSWORD or API_TOKEN too
   -h, --help                 print this and exit
 
-Exit status: 0 nothing to say, 1 warnings only, 2 errors.
+Exit status: 0 no problems, 1 warnings only, 2 errors.
 ";
 
-/// Prints a configuration to begin with; the exit code.
+const SAMPLE_USAGE: &str = "\
+Usage: rsup sample-config [--all]
+
+Prints a configuration that runs in any image. With --all, lists every option, with its default or an example.
+";
+
+/// Runs `rsup sample-config` with the words after it; the exit code.
 #[must_use]
-pub fn sample() -> u8 {
-    stdout::print("rsup sample-config", &config::sample(), 0)
+pub fn sample(words: &[OsString]) -> u8 {
+    let text = match words {
+        [] => config::small_sample(&std::env::current_exe().unwrap_or_else(|_| "rsup".into())),
+        [word] if word == "--all" => config::sample(),
+        [word] if word == "-h" || word == "--help" => SAMPLE_USAGE.into(),
+        [word, ..] => return getopt::misused("rsup sample-config", &format!("unknown argument {}", word.display())),
+    };
+    stdout::print("rsup sample-config", &text, 0)
+}
+
+/// Runs `echo_supervisord_conf`, which prints every option and ignores its arguments; the exit code.
+#[must_use]
+pub fn echo_supervisord_conf() -> u8 {
+    stdout::print("echo_supervisord_conf", &config::sample(), 0)
 }
 
 /// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
@@ -57,7 +76,7 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     let (dump, as_json) = (is_given("dump"), is_given("json"));
     let named = given.iter().rfind(|option| option.name == "configuration").map(|option| &option.argument);
     let file = match (named.or(words.first()), words.get(1)) {
-        (_, Some(word)) => return Err(format!("one file only, not {} too", word.display())),
+        (_, Some(word)) => return Err(format!("more than one file: {}", word.display())),
         (Some(file), None) => PathBuf::from(file),
         (None, None) => machine::search(program).map_err(|nowhere| nowhere.to_string())?,
     };
@@ -110,12 +129,14 @@ trait Show {
     fn shown(&self) -> Value;
 }
 
-/// An object of some fields of a struct, named as there.
+/// An object of the fields of a struct, named as there. A field that is neither listed nor left out by `without` does not
+/// compile.
 macro_rules! object {
-    ($($type:ty: $($field:ident),+;)+) => {$(
+    ($($type:ident: $($field:ident),+ $(without $hidden:ident)?;)+) => {$(
         impl Show for $type {
             fn shown(&self) -> Value {
-                Value::Struct(vec![$((stringify!($field).into(), self.$field.shown())),+])
+                let $type { $($field,)+ $($hidden: _)? } = self;
+                Value::Struct(vec![$((stringify!($field).into(), $field.shown())),+])
             }
         }
     )+};
@@ -134,16 +155,18 @@ macro_rules! via {
 }
 
 object! {
-    Config: server, groups, http, rpc_interfaces, twiddler;
+    Config: server, groups, http, rpc_interfaces, twiddler without has_server_section;
     ServerConfig: logfile, logfile_maxbytes, logfile_backups, loglevel, pidfile, umask, nodaemon, silent, minfds, minprocs,
         nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
         stop_budget_ms;
     GroupConfig: name, priority, kind, processes;
     ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries, exitcodes,
         stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
-        essential, sweep;
+        essential, sweep without server_environment;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
     HttpServerConfig: section, address, chmod, chown, credentials, allowed_hosts, allowed_origins;
+    ListenerConfig: events, buffer_size, result_handler;
+    FastCgiConfig: socket, backlog, owner, mode;
     User: name, uid;
     Owner: uid, gid;
     Problem: severity, file, line, section, key, message;
@@ -193,20 +216,15 @@ via! {
     };
     GroupKind: |kind| match kind {
         GroupKind::Programs => Value::Struct(vec![("type".into(), word("programs"))]),
-        GroupKind::Listeners(pool) => Value::Struct(vec![
-            ("type".into(), word("eventlistener")),
-            ("events".into(), pool.events.shown()),
-            ("buffer_size".into(), pool.buffer_size.shown()),
-            ("result_handler".into(), pool.result_handler.shown()),
-        ]),
-        GroupKind::FastCgi(socket) => Value::Struct(vec![
-            ("type".into(), word("fcgi-program")),
-            ("socket".into(), socket.socket.shown()),
-            ("backlog".into(), socket.backlog.shown()),
-            ("owner".into(), socket.owner.shown()),
-            ("mode".into(), socket.mode.shown()),
-        ]),
+        GroupKind::Listeners(pool) => of_type("eventlistener", pool.shown()),
+        GroupKind::FastCgi(socket) => of_type("fcgi-program", socket.shown()),
     };
+}
+
+/// The members of a kind of group, with the kind's name first.
+fn of_type(name: &str, members: Value) -> Value {
+    let Value::Struct(members) = members else { return members };
+    Value::Struct(std::iter::once(("type".into(), word(name))).chain(members).collect())
 }
 
 fn word(text: &str) -> Value {

@@ -30,7 +30,8 @@ fn run(words: &[OsString]) -> u8 {
     match (name, verb) {
         ("rsupctl", Some("--version")) => rsup::daemon::print_version(&program),
         ("rsupctl" | "supervisorctl", _) => rsup::ctl::main(&program, all),
-        ("echo_supervisord_conf", _) | (_, Some("sample-config")) => rsup::check::sample(),
+        ("echo_supervisord_conf", _) => rsup::check::echo_supervisord_conf(),
+        (_, Some("sample-config")) => rsup::check::sample(rest),
         (_, Some("version")) => rsup::daemon::print_version(&program),
         (_, Some("ctl" | "check" | "health")) if is_version(rest) => rsup::daemon::print_version(&program),
         (_, Some("ctl")) => rsup::ctl::main(&format!("{program} ctl"), rest),

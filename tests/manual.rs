@@ -70,6 +70,7 @@ fn server_page() -> String {
 [\\-c file] [\\-\\-dump] [\\-\\-json] [\\-\\-secrets]
 .br
 .B rsup sample\\-config
+[\\-\\-all]
 .br
 .B rsup ctl
 [options] [action ...]
@@ -89,9 +90,9 @@ After
 .B \\-\\-
 it runs one program without a configuration: signals are forwarded, orphans reaped, and its exit code is ours.
 .B check
-tells all mistakes of a configuration with file and line.
+reports every mistake in a configuration, with file and line.
 .B sample\\-config
-prints one to begin with.
+prints a configuration that runs in any image; with \\-\\-all it lists every option.
 .B ctl
 is
 .BR rsupctl (1).
@@ -186,7 +187,7 @@ The process is not running, or could not be started.
 fn facts(row: &Row) -> Vec<String> {
     let mut facts = vec![row.wanted.to_owned()];
     facts.extend((!row.default.is_empty()).then(|| format!("default {}", row.default)));
-    facts.push(row.since().map_or("rsup only".into(), |version| format!("since Supervisor {version}")));
+    facts.push(row.since.map_or("rsup only".into(), |version| format!("since Supervisor {version}")));
     facts
 }
 
@@ -225,7 +226,7 @@ Supervisor ignores what is marked as of rsup only.
 
 /// What docs/compat.md says of an option.
 fn here(kind: &Kind, row: &Row) -> String {
-    if row.rsup {
+    if row.is_rsup_only() {
         return "new".into();
     }
     let compat = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compat.md")).unwrap();
@@ -243,7 +244,7 @@ fn table(kind: &Kind) -> String {
         out.push_str("| option | value | default | since | example | | here |\n|---|---|---|---|---|---|---|\n");
     }
     for row in rows {
-        let since = row.since().map_or("rsup only".to_owned(), |version| format!("Supervisor {version}"));
+        let since = row.since.map_or("rsup only".to_owned(), |version| format!("Supervisor {version}"));
         writeln!(
             out,
             "| `{}` | {} | {} | {since} | {} | {} | {} |",

@@ -7,6 +7,7 @@
 use super::model::{
     ChannelConfig, ChildLog, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
 };
+use super::options::{self, Effect, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -23,6 +24,24 @@ pub enum Changed {
     OfProcess(String, String),
     /// A section of a server or of an RPC interface, by its title or name.
     Section(String),
+}
+
+impl Changed {
+    /// What it takes until the change comes into effect, by the table of options.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        let of_group = || [options::LISTENER, options::FCGI, options::GROUP].into_iter().flatten().map(|row| &**row);
+        let row = match self {
+            Changed::Kind => return Effect::Restart,
+            Changed::Members => return Effect::Live,
+            Changed::Section(_) => return Effect::Reload,
+            Changed::Option(key) => {
+                options::SERVER.iter().map(|row| &**row).chain(of_group()).find(|row: &&Row| row.key == *key)
+            }
+            Changed::OfProcess(_, key) => options::PROGRAM.iter().map(|row| &**row).find(|row| row.key == key),
+        };
+        row.map_or(Effect::Restart, |row| row.effect)
+    }
 }
 
 /// Whether `update` would leave a group as it is: the answer of Supervisor's `reloadConfig`.
@@ -399,6 +418,22 @@ mod tests {
         ] {
             assert_eq!(changes(&program(in_use), &program(new)), [], "{in_use} {new}");
         }
+    }
+
+    #[test]
+    fn each_change_has_the_effect_of_its_row() {
+        let effect = |option: &str| Changed::OfProcess("x".into(), option.into()).effect();
+        for option in ["priority", "startsecs", "stopsignal", "exitcodes", "stdout_logfile_maxbytes", "stderr_format"] {
+            assert_eq!(effect(option), Effect::Live, "{option}");
+        }
+        for option in ["command", "user", "environment", "directory", "umask", "stdout_logfile", "redirect_stderr"] {
+            assert_eq!(effect(option), Effect::Restart, "{option}");
+        }
+        for option in ["exit_code_from", "stop_budget", "loglevel", "logfile_maxbytes", "events", "buffer_size"] {
+            assert_eq!(Changed::Option(option).effect(), Effect::Live, "{option}");
+        }
+        assert_eq!(Changed::Option("socket").effect(), Effect::Restart);
+        assert_eq!(Changed::Option("pidfile").effect(), Effect::Reload);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Supervisor's INI dialect (Python's `RawConfigParser`, non-strict, `;` and `#` comments) → sections that know where they are from.
 //!
-//! A pure pass turns the dialect into canonical INI, one escaped line a key; rust-ini reads that. Census §2.1 and §2.2.
+//! A pure pass turns the dialect into canonical INI, one escaped line a key; rust-ini reads that. rust-ini stays, although it
+//! knows nothing of the dialect: it is one of the packages that the project was given. Census §2.1 and §2.2.
 #![forbid(unsafe_code)]
 
 use super::values::{is_space, repr};
@@ -72,8 +73,7 @@ impl Sections {
                 let at = error.valid_up_to();
                 let line = bytes.get(..at).map_or(0, |b| memchr::memchr_iter(b'\n', b).count());
                 let byte = bytes.get(at).copied().unwrap_or_default();
-                let why =
-                    format!("'utf-8' codec can't decode byte 0x{byte:02x} in position {at}; save the file as UTF-8");
+                let why = format!("byte 0x{byte:02x} at offset {at} is not UTF-8; save the file as UTF-8");
                 return report(Severity::Error, line_number(line), "", "", why);
             }
         };
@@ -165,7 +165,7 @@ struct Key<'a> {
     line: u32,
 }
 
-/// The canonical form of a file, and a report of each line that is none of comment, section, key and continuation.
+/// The canonical form of a file. Reports each line that is no comment, section header, key or continuation.
 fn canonical(text: &str, report: &mut dyn FnMut(Severity, u32, &str, &str, String)) -> Canonical {
     let mut out = Canonical::default();
     let mut section: Option<&str> = None;

@@ -1,4 +1,4 @@
-//! What is accepted but hardly meant: unknown keys and sections, with the nearest known name.
+//! Warnings about settings that are accepted but probably a mistake: unknown keys and sections, with the nearest known name.
 #![forbid(unsafe_code)]
 
 use super::dialect::{At, Sections};
@@ -36,7 +36,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// Warns of every key and section that nobody reads.
+/// Warns of every key and section that is not known.
 pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     let mut warn = |at: At, section: &str, key: &str, message: String| {
         let file = sections.files.get(at.file).map_or(Path::new(""), |file| file);

@@ -4,8 +4,8 @@
 use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{Name, Names, expand};
 use super::model::{
-    ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig, Owner,
-    ProcessConfig, ServerConfig, SocketAddress,
+    AutoRestart, ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig,
+    ListenerConfig, Owner, ProcessConfig, ServerConfig, SocketAddress,
 };
 use super::options::{self, Draft, Opt, Scope};
 use super::values::is_space;
@@ -262,8 +262,7 @@ impl<'m> Reader<'m> {
         for row in rows.iter().filter(|row| wanted(row)) {
             let Some(text) = self.value(section, row.key, row.scope, who) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
-                let hint = if why.contains(';') { String::new() } else { format!("; write {}", row.wanted) };
-                self.error(section, row.key, format!("{}{hint}", why.trim_end()));
+                self.error(section, row.key, row.refusal(&text, &why));
             }
         }
     }
@@ -303,8 +302,8 @@ impl<'m> Reader<'m> {
             if must && server.credentials.is_none() {
                 self.error(section, "username", "require_password is set; write username and password");
             } else if server.is_open_to_others() {
-                let why = "whoever can reach this port can run what he likes: there is no password; write username \
-                           and password, or a host of 127.0.0.1";
+                let why = "anyone who can reach this port can run arbitrary commands: set username and password, or \
+                           bind to 127.0.0.1";
                 self.warn(section, key, why);
             }
             servers.push(server);
@@ -400,7 +399,7 @@ impl<'m> Reader<'m> {
                 self.error(section, "programs", why);
             } else if let Some(member) = plain.or(fcgi) {
                 if fcgi.is_some() {
-                    let why = format!("fcgi-program {program} runs without its socket in a group, as under Supervisor");
+                    let why = format!("in a group, fcgi-program {program} runs without its socket, as in Supervisor");
                     self.warn(section, "programs", why);
                 }
                 members.insert(&member.name);
@@ -489,7 +488,7 @@ impl<'m> Reader<'m> {
         }
         let essential = self.sections.entry(section, "essential");
         if essential.is_some_and(|entry| values::boolean(&entry.value) == Ok(true)) {
-            let why = "no event listener is essential: this has no effect; write it for a program";
+            let why = "this has no effect for an event listener; write it for a program";
             self.warn(section, "essential", why);
         }
         let mut events = std::mem::take(&mut draft.events);
@@ -606,11 +605,20 @@ impl<'m> Reader<'m> {
             }
             process.stderr.logfile = ChildLog::None;
         }
+        let is_listener = section.name.starts_with("eventlistener:");
+        if process.essential && process.autorestart != AutoRestart::Never && !is_listener {
+            let policy = if process.autorestart == AutoRestart::Always { "true" } else { "unexpected" };
+            let why = format!(
+                "autorestart={policy} restarts the program after a failure, so that it does not end rsup; write \
+                 autorestart=false"
+            );
+            self.warn(section, "essential", why);
+        }
         if self.sections.entry(section, "command").is_none() {
             self.error(section, "command", format!("program section {title} does not specify a command"));
         }
         if let Err(why) = values::split_command(&process.command) {
-            self.warn(section, "command", format!("this can never be started: {why}"));
+            self.warn(section, "command", format!("this command cannot be parsed: {why}"));
         }
         process.name = draft.process_name.unwrap_or_else(|| who.program.into());
         process.environment = own;

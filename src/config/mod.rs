@@ -1,6 +1,6 @@
-//! The configuration: bytes of files → [`model::Config`] plus every problem found, each with file and line.
+//! The configuration: bytes of files → [`model::Config`], and every problem found, each with file and line.
 //!
-//! Pure but for the [`Machine`] that it is handed (files, users, directories, environment), so that tests give a map.
+//! Pure, except for the [`Machine`] that callers pass in (files, users, directories, environment). Tests pass a map.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -23,7 +23,7 @@ pub mod values;
 pub use client::client;
 pub use dump::dump;
 pub use load::{load, processes};
-pub use sample::sample;
+pub use sample::{sample, small_sample};
 pub use search::{NotFound, search};
 pub use secrets::Secrets;
 
@@ -31,7 +31,7 @@ use crate::text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What reading a configuration may ask of the machine. The real one is `crate::machine::Real`; tests have a map.
+/// The parts of the machine that a configuration depends on. The real one is `crate::machine::Real`; tests use a map.
 pub trait Machine {
     /// The bytes of a file, which may be a pipe or a device. A file longer than [`FILE_MAX_BYTES`] is an error.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
@@ -77,9 +77,9 @@ pub const FILE_MAX_BYTES: u64 = 16 << 20;
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing; for the main log.
+    /// A note for the main log.
     Info,
-    /// Accepted, but hardly what was meant.
+    /// Accepted, but probably a mistake.
     Warning,
     /// The configuration cannot be used.
     Error,
@@ -95,7 +95,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Something to say about a place in the configuration.
+/// A finding at a place in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
@@ -118,7 +118,7 @@ impl Problem {
     }
 }
 
-/// `file:line: [section] key: message`, without what is not known; with `{:#}` the severity comes after the place.
+/// `file:line: [section] key: message`, without the parts that are unknown, and with the key only once. `{:#}` adds the severity after the place.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -131,7 +131,8 @@ impl fmt::Display for Problem {
         if !self.section.is_empty() {
             write!(f, " [{}]", text::shown(&self.section))?;
         }
-        if !self.key.is_empty() {
+        let begins_with_key = self.message.strip_prefix(&*self.key).is_some_and(|rest| rest.starts_with(' '));
+        if !self.key.is_empty() && !begins_with_key {
             write!(f, " {}:", text::shown(&self.key))?;
         }
         write!(f, " {}", text::shown(&self.message))

@@ -1,7 +1,10 @@
-//! Every option of every section: one row says its key, type, default, names, meaning, and how its value enters the model.
+//! The table of options: a row says all about one option, and how its value enters the model.
 //!
-//! Parsing, suggestions for unknown keys, `rsup check --dump` and the documentation all come from these rows. Census §3.
+//! Parsing, suggestions for unknown keys, `rsup check --dump`, the sample and the documentation come from these rows. A new
+//! option also needs a field in `model`; the compiler then asks for its comparison (`compare`) and its JSON (`check`).
+//! Census §3.
 #![forbid(unsafe_code)]
+#![expect(clippy::needless_update, reason = "a row that fills every column looks like the others")]
 
 use super::Machine;
 use super::model::{
@@ -38,23 +41,38 @@ pub enum Scope {
 type Str = &'static str;
 type Set<T> = fn(&mut T, &str, &dyn Machine) -> Result<(), String>;
 
-/// What is told about one option.
+/// What it takes until a change of an option comes into effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It can be applied to what runs.
+    Live,
+    /// The process must be started again.
+    Restart,
+    /// The supervisor must read its configuration anew with everything stopped.
+    Reload,
+    /// None on the supervisor: a client reads the option, or only the reader of files does.
+    Elsewhere,
+}
+
+/// One option, as its users see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// As written, lower case.
+    /// Its name in the file, in lower case.
     pub key: Str,
     /// What a value looks like, for error messages and the documentation.
     pub wanted: Str,
-    /// What holds when it is not written; empty: nothing.
+    /// The value that holds where none is written; empty: none.
     pub default: Str,
-    /// A value that works on any machine.
+    /// A value that is valid on any machine.
     pub example: Str,
-    /// Which names it may use.
+    /// The names that its value may use.
     pub scope: Scope,
+    /// What a change takes to come into effect.
+    pub effect: Effect,
     /// What it is for.
     pub help: Str,
-    /// Not known to Supervisor, which ignores it.
-    pub rsup: bool,
+    /// The version of Supervisor that has had it first; `None`: Supervisor does not know it, and ignores it.
+    pub since: Option<Str>,
     /// Its letter on the server's command line; a blank: the long form only.
     pub flag: Option<char>,
 }
@@ -73,41 +91,38 @@ impl<T> Deref for Opt<T> {
     }
 }
 
-const fn opt<T>(key: Str, wanted: Str, default: Str, example: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
-    Opt { row: Row { key, wanted, default, example, scope, help, rsup: false, flag: None }, set }
+const fn opt<T>(row: Row, set: Set<T>) -> Opt<T> {
+    Opt { row, set }
 }
 
-/// An option that Supervisor does not have.
-const fn new<T>(key: Str, wanted: Str, default: Str, example: Str, scope: Scope, help: Str, set: Set<T>) -> Opt<T> {
-    Opt { row: Row { key, wanted, default, example, scope, help, rsup: true, flag: None }, set }
-}
-
-type Server = ServerConfig;
-
-/// An option that the command line has too, by this letter.
-const fn flag(at: char, key: Str, wanted: Str, default: Str, example: Str, help: Str, set: Set<Server>) -> Opt<Server> {
-    Opt { row: Row { key, wanted, default, example, scope: Here, help, rsup: false, flag: Some(at) }, set }
-}
-
-/// What Supervisor has had for less long than the others.
-const LATER: [(Str, Str); 9] = [
-    ("history_file", "3.0a5"),
-    ("stdout_events_enabled", "3.0a7"),
-    ("stderr_events_enabled", "3.0a7"),
-    ("killasgroup", "3.0a11"),
-    ("stopasgroup", "3.0b1"),
-    ("socket_backlog", "3.4.0"),
-    ("stdout_syslog", "4.0.0"),
-    ("stderr_syslog", "4.0.0"),
-    ("silent", "4.2.0"),
-];
+/// What a row does not say: it has no default and no letter, and Supervisor has had the option from 3.0 on.
+const ROW: Row = Row {
+    key: "",
+    wanted: "",
+    default: "",
+    example: "",
+    scope: Here,
+    effect: Restart,
+    help: "",
+    since: Some("3.0"),
+    flag: None,
+};
 
 impl Row {
-    /// Since which version Supervisor has it; `None`: it does not.
+    /// Whether Supervisor does not know the option, and ignores it.
     #[must_use]
-    pub fn since(&self) -> Option<Str> {
-        let later = LATER.iter().find(|(key, _)| *key == self.key).map_or("3.0", |(_, version)| version);
-        Some(later).filter(|_| !self.rsup)
+    pub fn is_rsup_only(&self) -> bool {
+        self.since.is_none()
+    }
+
+    /// Why a configuration file may not have `text` as the value. `why` is Supervisor's wording, which the command line
+    /// keeps; where it is a message of Python's about a type, the type in plain words takes its place.
+    pub(super) fn refusal(&self, text: &str, why: &str) -> String {
+        if TYPES.contains(&self.wanted) {
+            return format!("{} must be {}, not `{}`", self.key, self.wanted, text.replace('\n', "\\n"));
+        }
+        let hint = if why.contains(';') { String::new() } else { format!("; write {}", self.wanted) };
+        format!("{}{hint}", why.trim_end())
     }
 }
 
@@ -125,16 +140,16 @@ pub struct Kind {
 #[rustfmt::skip] // one row a kind
 pub const KINDS: &[Kind] = &[
     Kind { title: "supervisord", help: "The supervisor itself", rows: || rows(SERVER) },
-    Kind { title: "program:x", help: "A program, or several of one kind", rows: || rows(PROGRAM) },
+    Kind { title: "program:x", help: "A program, run as one or more processes", rows: || rows(PROGRAM) },
     Kind { title: "group:x", help: "Programs that are started and stopped together", rows: || rows(GROUP) },
-    Kind { title: "eventlistener:x", help: "A program that is told of events; all of [program:x] and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
-    Kind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all of [program:x] and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
+    Kind { title: "eventlistener:x", help: "A program that receives events; all options of [program:x], and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
+    Kind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all options of [program:x], and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
     Kind { title: "unix_http_server", help: "Control over a Unix socket", rows: || rows(UNIX_SERVER) },
     Kind { title: "inet_http_server", help: "Control over TCP", rows: || rows(INET_SERVER) },
-    Kind { title: "supervisorctl", help: "What rsupctl and supervisorctl need to know", rows: || rows(CLIENT) },
-    Kind { title: "include", help: "More files, read as if they stood here", rows: || rows(INCLUDE) },
-    Kind { title: "rpcinterface:x", help: "Methods that clients may call; other keys are the plug-in's own", rows: || rows(PLUG_IN) },
-    Kind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; it cannot be loaded", rows: Vec::new },
+    Kind { title: "supervisorctl", help: "Settings of the clients rsupctl and supervisorctl", rows: || rows(CLIENT) },
+    Kind { title: "include", help: "Additional configuration files", rows: || rows(INCLUDE) },
+    Kind { title: "rpcinterface:x", help: "Methods that clients may call; other keys belong to the plug-in", rows: || rows(PLUG_IN) },
+    Kind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; not supported", rows: Vec::new },
 ];
 
 fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static Row> {
@@ -167,48 +182,62 @@ macro_rules! set {
     (@ $($field:ident).+, $parse:expr) => { |to, text, m| { to.$($field).+ = Some($parse(text, m)?); Ok(()) } };
 }
 
-const TEXT: Str = "a text";
+const TEXT: Str = "text";
 const INT: Str = "a whole number";
-const SIZE: Str = "a whole number, or one with KB, MB or GB";
+const SECONDS: Str = "a whole number of seconds";
+const SIZE: Str = "a number of bytes, such as 1024, 64KB or 50MB";
 /// Of a switch.
 pub(super) const BOOL: Str = "true or false";
 const OCTAL: Str = "an octal number such as 0700";
 const PATH: Str = "a path in a directory that exists";
 const DIR: Str = "a directory that exists";
-const USER: Str = "a user's name, or a number";
+const USER: Str = "a user name or number";
 const OWNER: Str = "user or user:group, both known to /etc/passwd and /etc/group";
 const LOG: Str = "a path in a directory that exists, AUTO or NONE";
-const LIST: Str = "names between commas";
+const LIST: Str = "names separated by commas";
 const PAIRS: Str = "KEY=\"value\",KEY2=\"value\"";
 const FORMAT: Str = "raw or prefix";
 const LEVEL: Str = "critical, error, warn, info, debug, trace or blather";
 const EXIT_CODE: Str = "a program's name, first_failure or essential";
 
+const CODES: Str = "codes from 0 to 255, separated by commas";
+const SIGNAL: Str = "a signal such as TERM, INT or QUIT";
+const AUTORESTART: Str = "true, false or unexpected";
+const DURATION: Str = "a number of seconds, such as 8 or 9.5";
+const BACKLOG: Str = "a whole number from 1 to 65535";
+const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
+const ALL_DONE: Str = "all_done";
+
+/// The values that their description explains completely.
+const TYPES: [Str; 14] =
+    [INT, SECONDS, SIZE, BOOL, OCTAL, FORMAT, LEVEL, CODES, SIGNAL, AUTORESTART, DURATION, BACKLOG, ADDRESS, ALL_DONE];
+
+use Effect::{Elsewhere, Live, Reload, Restart};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
 /// `[supervisord]`. Its environment makes names for everything that is read after it.
 #[rustfmt::skip] // one row an option
 pub const SERVER: &[Opt<ServerConfig>] = &[
-    flag('l', "logfile", PATH, "supervisord.log", "/tmp/supervisord.log", "The main log; `syslog` is special", set!(@logfile, main_log)),
-    flag('y', "logfile_maxbytes", SIZE, "50MB", "10MB", "Rotate the main log at this size; 0: never", set!(logfile_maxbytes, v::size)),
-    flag('z', "logfile_backups", INT, "10", "3", "How many rotated main logs are kept", set!(logfile_backups, v::int)),
-    flag('e', "loglevel", LEVEL, "info", "warn", "What the main log holds", set!(loglevel, v::log_level)),
-    flag('j', "pidfile", PATH, "supervisord.pid", "/tmp/supervisord.pid", "Where the process id is written", set!(@pidfile, absolute)),
-    flag('m', "umask", OCTAL, "022", "027", "Of the daemon, when it goes to the background", set!(umask, v::octal)),
-    flag('n', "nodaemon", BOOL, "false", "true", "Stay in the foreground", set!(?nodaemon, v::boolean)),
-    flag('s', "silent", BOOL, "false", "true", "No copy of the main log on stdout", set!(silent, v::boolean)),
-    flag('a', "minfds", INT, "1024", "256", "Descriptors that must be available", set!(minfds, limit)),
-    flag(' ', "minprocs", INT, "200", "50", "Processes that must be available", set!(minprocs, limit)),
-    flag('k', "nocleanup", BOOL, "false", "true", "Keep AUTO logs of an earlier run", set!(nocleanup, v::boolean)),
-    flag('q', "childlogdir", DIR, "", "/tmp", "Where AUTO logs are made; unset: the temporary directory", set!(@childlogdir, directory)),
-    flag('u', "user", USER, "", "root", "Drop to this user at start", set!(@user, v::user)),
-    flag('d', "directory", DIR, "", "/", "Change to it when going to the background", set!(@directory, directory)),
-    flag('t', "strip_ansi", BOOL, "false", "true", "Remove terminal escapes from child logs", set!(strip_ansi, v::boolean)),
-    opt("environment", PAIRS, "", "LANG=\"C.UTF-8\",STAGE=\"test\"", Here, "For every program, and for `%(ENV_x)s`", set!(environment, v::environment)),
-    flag('i', "identifier", TEXT, "supervisor", "shop", "Name of this supervisor in events and AUTO logs", set!(identifier, text)),
-    new("exit_code_from", EXIT_CODE, "", "first_failure", Here, "Whose exit code becomes ours", set!(exit_code_from, exit_code_from)),
-    new("exit_when", "all_done", "", "all_done", Here, "End when every program has ended by itself", set!(exit_when_all_done, all_done)),
-    new("stop_budget", "seconds, such as 8 or 9.5", "", "9.5", Here, "Time for the whole ordered shutdown", set!(?stop_budget_ms, seconds)),
+    opt(Row { key: "logfile", wanted: PATH, default: "supervisord.log", example: "/tmp/supervisord.log", scope: Here, effect: Reload, help: "Main log; `syslog` sends it to syslog", flag: Some('l'), ..ROW }, set!(@logfile, main_log)),
+    opt(Row { key: "logfile_maxbytes", wanted: SIZE, default: "50MB", example: "10MB", scope: Here, effect: Live, help: "Size at which the main log is rotated; 0: never", flag: Some('y'), ..ROW }, set!(logfile_maxbytes, v::size)),
+    opt(Row { key: "logfile_backups", wanted: INT, default: "10", example: "3", scope: Here, effect: Live, help: "Number of rotated main logs to keep", flag: Some('z'), ..ROW }, set!(logfile_backups, v::int)),
+    opt(Row { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Least severe level that the main log records", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
+    opt(Row { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File for the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
+    opt(Row { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Reload, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
+    opt(Row { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
+    opt(Row { key: "silent", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not copy the main log to stdout", flag: Some('s'), since: Some("4.2.0"), ..ROW }, set!(silent, v::boolean)),
+    opt(Row { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum number of file descriptors that must be available", flag: Some('a'), ..ROW }, set!(minfds, limit)),
+    opt(Row { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum number of processes that must be available", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
+    opt(Row { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Keep AUTO logs of earlier runs", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
+    opt(Row { key: "childlogdir", wanted: DIR, example: "/tmp", scope: Here, effect: Reload, help: "Directory for AUTO logs; the temporary directory if unset", flag: Some('q'), ..ROW }, set!(@childlogdir, directory)),
+    opt(Row { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "User to switch to at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
+    opt(Row { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Reload, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
+    opt(Row { key: "strip_ansi", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Remove terminal escape sequences from program logs", flag: Some('t'), ..ROW }, set!(strip_ansi, v::boolean)),
+    opt(Row { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs, and for `%(ENV_x)s`", ..ROW }, set!(environment, v::environment)),
+    opt(Row { key: "identifier", wanted: TEXT, default: "supervisor", example: "shop", scope: Here, effect: Reload, help: "Name of this supervisor in events and in names of AUTO logs", flag: Some('i'), ..ROW }, set!(identifier, text)),
+    opt(Row { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Program whose exit code becomes the exit code of rsup", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
+    opt(Row { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
+    opt(Row { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole ordered shutdown", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
 ];
 
 /// What the options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]` say.
@@ -248,68 +277,68 @@ fn known_user(draft: &mut Draft, text: &str, machine: &dyn Machine) -> Result<()
 /// `[program:x]`, and the same of `[eventlistener:x]` and `[fcgi-program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const PROGRAM: &[Opt<Draft>] = &[
-    opt("command", TEXT, "", "/bin/cat", Own, "What to run; required", set!(process.command, text)),
-    opt("process_name", TEXT, "%(program_name)s", "%(program_name)s_%(process_num)02d", Own, "Name of each process", set!(?process_name, text)),
-    opt("numprocs", INT, "1", "2", Program, "How many processes", set!(?numprocs, v::int)),
-    opt("numprocs_start", INT, "0", "1", Program, "The first process_num", set!(numprocs_start, v::int)),
-    opt("priority", INT, "999", "10", Program, "Low starts first and stops last", set!(process.priority, small)),
-    opt("autostart", BOOL, "true", "false", Program, "Start with the supervisor", set!(process.autostart, v::boolean)),
-    opt("autorestart", "true, false or unexpected", "unexpected", "true", Program, "Start again after an exit", set!(process.autorestart, v::auto_restart)),
-    opt("startsecs", INT, "1", "5", Program, "Seconds to stay up to count as RUNNING", set!(process.startsecs, v::int)),
-    opt("startretries", INT, "3", "10", Program, "Failed starts before FATAL, after the first", set!(process.startretries, v::int)),
-    opt("stopsignal", "a signal such as TERM, INT or QUIT", "TERM", "QUIT", Program, "What stops it", set!(process.stopsignal, v::signal)),
-    opt("stopwaitsecs", INT, "10", "30", Program, "Seconds from the stop signal to KILL", set!(process.stopwaitsecs, v::int)),
-    opt("stopasgroup", BOOL, "false", "true", Program, "The stop signal goes to its process group", set!(process.stopasgroup, v::boolean)),
-    opt("killasgroup", BOOL, "", "true", Program, "KILL goes to its process group; unset: as stopasgroup", set!(?killasgroup, v::boolean)),
-    opt("exitcodes", "codes 0 to 255 between commas", "0", "0,2", Program, "Which exit codes are expected", set!(process.exitcodes, v::exit_codes)),
-    opt("user", USER, "", "root", Program, "Run as this user", known_user),
-    opt("redirect_stderr", BOOL, "false", "true", Program, "stderr goes where stdout goes", set!(process.redirect_stderr, v::boolean)),
-    opt("stdout_logfile", LOG, "AUTO", "/dev/stdout", Own, "Where stdout goes", set!(@stdout_logfile, v::child_log)),
-    opt("stdout_logfile_maxbytes", SIZE, "50MB", "1MB", Own, "Rotate at this size; 0: never", set!(process.stdout.maxbytes, v::size)),
-    opt("stdout_logfile_backups", INT, "10", "5", Own, "How many rotated files are kept", set!(process.stdout.backups, v::int)),
-    opt("stdout_capture_maxbytes", SIZE, "0", "64KB", Program, "Buffer of capture mode; 0: off", set!(process.stdout.capture_maxbytes, v::size)),
-    opt("stdout_events_enabled", BOOL, "false", "true", Program, "PROCESS_LOG_STDOUT events", set!(process.stdout.events_enabled, v::boolean)),
-    opt("stdout_syslog", BOOL, "false", "true", Own, "stdout goes to syslog too", set!(process.stdout.syslog, v::boolean)),
-    new("stdout_format", FORMAT, "raw", "prefix", Program, "How lines of stdout look in its log", set!(process.stdout.format, format)),
-    opt("stderr_logfile", LOG, "AUTO", "/dev/stderr", Own, "Where stderr goes", set!(@stderr_logfile, v::child_log)),
-    opt("stderr_logfile_maxbytes", SIZE, "50MB", "1MB", Own, "Rotate at this size; 0: never", set!(process.stderr.maxbytes, v::size)),
-    opt("stderr_logfile_backups", INT, "10", "5", Own, "How many rotated files are kept", set!(process.stderr.backups, v::int)),
-    opt("stderr_capture_maxbytes", SIZE, "0", "64KB", Program, "Buffer of capture mode; 0: off", set!(process.stderr.capture_maxbytes, v::size)),
-    opt("stderr_events_enabled", BOOL, "false", "true", Program, "PROCESS_LOG_STDERR events", set!(process.stderr.events_enabled, v::boolean)),
-    opt("stderr_syslog", BOOL, "false", "true", Own, "stderr goes to syslog too", set!(process.stderr.syslog, v::boolean)),
-    new("stderr_format", FORMAT, "raw", "prefix", Program, "How lines of stderr look in its log", set!(process.stderr.format, format)),
-    opt("environment", PAIRS, "", "PORT=\"80%(process_num)02d\"", Process, "Its own variables", set!(process.environment, v::environment)),
-    opt("directory", TEXT, "", "/tmp", Own, "Change to it before the start", set!(?process.directory, path)),
-    opt("umask", OCTAL, "", "022", Program, "Of the process; unset: ours", set!(?process.umask, v::octal)),
-    opt("serverurl", TEXT, "AUTO", "http://localhost:9001", Program, "SUPERVISOR_SERVER_URL for the process", set!(process.serverurl, server_url)),
-    new("essential", BOOL, "false", "true", Program, "When it ends for good, all is stopped and rsup exits", set!(process.essential, v::boolean)),
-    new("sweep", BOOL, "false", "true", Program, "End what it left in its process group when it dies", set!(process.sweep, v::boolean)),
+    opt(Row { key: "command", wanted: TEXT, example: "/bin/cat", scope: Own, effect: Restart, help: "Command to run; required", ..ROW }, set!(process.command, text)),
+    opt(Row { key: "process_name", wanted: TEXT, default: "%(program_name)s", example: "%(program_name)s_%(process_num)02d", scope: Own, effect: Restart, help: "Name of each process", ..ROW }, set!(?process_name, text)),
+    opt(Row { key: "numprocs", wanted: INT, default: "1", example: "2", scope: Program, effect: Live, help: "Number of processes", ..ROW }, set!(?numprocs, v::int)),
+    opt(Row { key: "numprocs_start", wanted: INT, default: "0", example: "1", scope: Program, effect: Live, help: "First value of process_num", ..ROW }, set!(numprocs_start, v::int)),
+    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Program, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(process.priority, small)),
+    opt(Row { key: "autostart", wanted: BOOL, default: "true", example: "false", scope: Program, effect: Live, help: "Start when the supervisor starts", ..ROW }, set!(process.autostart, v::boolean)),
+    opt(Row { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart after an exit", ..ROW }, set!(process.autorestart, v::auto_restart)),
+    opt(Row { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Seconds that the process must stay up to count as RUNNING", ..ROW }, set!(process.startsecs, v::int)),
+    opt(Row { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before FATAL", ..ROW }, set!(process.startretries, v::int)),
+    opt(Row { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal that stops the process", ..ROW }, set!(process.stopsignal, v::signal)),
+    opt(Row { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Seconds from the stop signal to SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
+    opt(Row { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
+    opt(Row { key: "killasgroup", wanted: BOOL, example: "true", scope: Program, effect: Live, help: "Send SIGKILL to the whole process group; same as stopasgroup if unset", since: Some("3.0a11"), ..ROW }, set!(?killasgroup, v::boolean)),
+    opt(Row { key: "exitcodes", wanted: CODES, default: "0", example: "0,2", scope: Program, effect: Live, help: "Expected exit codes", ..ROW }, set!(process.exitcodes, v::exit_codes)),
+    opt(Row { key: "user", wanted: USER, example: "root", scope: Program, effect: Restart, help: "User to run as", ..ROW }, known_user),
+    opt(Row { key: "redirect_stderr", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Restart, help: "Send stderr to where stdout goes", ..ROW }, set!(process.redirect_stderr, v::boolean)),
+    opt(Row { key: "stdout_logfile", wanted: LOG, default: "AUTO", example: "/dev/stdout", scope: Own, effect: Restart, help: "Log of stdout", ..ROW }, set!(@stdout_logfile, v::child_log)),
+    opt(Row { key: "stdout_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stdout.maxbytes, v::size)),
+    opt(Row { key: "stdout_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stdout.backups, v::int)),
+    opt(Row { key: "stdout_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stdout.capture_maxbytes, v::size)),
+    opt(Row { key: "stdout_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDOUT events", since: Some("3.0a7"), ..ROW }, set!(process.stdout.events_enabled, v::boolean)),
+    opt(Row { key: "stdout_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stdout to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stdout.syslog, v::boolean)),
+    opt(Row { key: "stdout_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stdout", since: None, ..ROW }, set!(process.stdout.format, format)),
+    opt(Row { key: "stderr_logfile", wanted: LOG, default: "AUTO", example: "/dev/stderr", scope: Own, effect: Restart, help: "Log of stderr", ..ROW }, set!(@stderr_logfile, v::child_log)),
+    opt(Row { key: "stderr_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stderr.maxbytes, v::size)),
+    opt(Row { key: "stderr_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stderr.backups, v::int)),
+    opt(Row { key: "stderr_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stderr.capture_maxbytes, v::size)),
+    opt(Row { key: "stderr_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDERR events", since: Some("3.0a7"), ..ROW }, set!(process.stderr.events_enabled, v::boolean)),
+    opt(Row { key: "stderr_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stderr to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stderr.syslog, v::boolean)),
+    opt(Row { key: "stderr_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stderr", since: None, ..ROW }, set!(process.stderr.format, format)),
+    opt(Row { key: "environment", wanted: PAIRS, example: "PORT=\"80%(process_num)02d\"", scope: Process, effect: Restart, help: "Environment variables for this program", ..ROW }, set!(process.environment, v::environment)),
+    opt(Row { key: "directory", wanted: TEXT, example: "/tmp", scope: Own, effect: Restart, help: "Working directory; inherited if unset", ..ROW }, set!(?process.directory, path)),
+    opt(Row { key: "umask", wanted: OCTAL, example: "022", scope: Program, effect: Restart, help: "umask of the process; inherited if unset", ..ROW }, set!(?process.umask, v::octal)),
+    opt(Row { key: "serverurl", wanted: TEXT, default: "AUTO", example: "http://localhost:9001", scope: Program, effect: Restart, help: "SUPERVISOR_SERVER_URL in the environment of the process", ..ROW }, set!(process.serverurl, server_url)),
+    opt(Row { key: "essential", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends for good, stop all programs and exit", since: None, ..ROW }, set!(process.essential, v::boolean)),
+    opt(Row { key: "sweep", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends, stop what it left in its process group", since: None, ..ROW }, set!(process.sweep, v::boolean)),
 ];
 
 /// `[group:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const GROUP: &[Opt<Draft>] = &[
-    opt("programs", LIST, "", "web,worker", Here, "Its programs and fcgi-programs", set!(programs, list)),
-    opt("priority", INT, "999", "10", Here, "Low starts first and stops last", set!(?priority, small)),
+    opt(Row { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs of the group", ..ROW }, set!(programs, list)),
+    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
 ];
 
 /// What `[eventlistener:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const LISTENER: &[Opt<Draft>] = &[
-    opt("priority", INT, "-1", "10", Here, "Low starts first and stops last", set!(?priority, small)),
-    opt("buffer_size", INT, "10", "100", Here, "Events kept while no process is ready", set!(?buffer_size, v::int)),
-    opt("events", LIST, "", "PROCESS_STATE,TICK_60", Here, "Event types that it hears; required", set!(events, |t: &str| list(&t.to_uppercase()))),
-    opt("result_handler", TEXT, DEFAULT_HANDLER, DEFAULT_HANDLER, Here, "What reads results: the default, or `supervisor_stdout:event_handler`", set!(?result_handler, text)),
+    opt(Row { key: "priority", wanted: INT, default: "-1", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(Row { key: "buffer_size", wanted: INT, default: "10", example: "100", scope: Here, effect: Live, help: "Number of events to keep while no process of the pool is ready", ..ROW }, set!(?buffer_size, v::int)),
+    opt(Row { key: "events", wanted: LIST, example: "PROCESS_STATE,TICK_60", scope: Here, effect: Live, help: "Event types to receive; required", ..ROW }, set!(events, |t: &str| list(&t.to_uppercase()))),
+    opt(Row { key: "result_handler", wanted: TEXT, default: DEFAULT_HANDLER, example: DEFAULT_HANDLER, scope: Here, effect: Restart, help: "Parser of the results: the default, or `supervisor_stdout:event_handler`", ..ROW }, set!(?result_handler, text)),
 ];
 
 /// What `[fcgi-program:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const FCGI: &[Opt<Draft>] = &[
-    opt("priority", INT, "999", "10", Here, "Low starts first and stops last", set!(?priority, small)),
-    opt("socket_backlog", INT, "", "128", Here, "Length of the queue of connections", set!(?backlog, backlog)),
-    opt("socket_owner", OWNER, "", "root", Here, "Owner of a Unix socket", set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
-    opt("socket_mode", OCTAL, "0700", "0770", Here, "Mode of a Unix socket", set!(?mode, |t| mode(t, "socket_mode"))),
-    opt("socket", "unix:///path or tcp://host:port", "", "unix:///tmp/%(program_name)s.sock", Socket, "Where it listens; required", set!(@socket, v::fcgi_socket)),
+    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(Row { key: "socket_backlog", wanted: BACKLOG, example: "128", scope: Here, effect: Restart, help: "Length of the queue of connections", since: Some("3.4.0"), ..ROW }, set!(?backlog, backlog)),
+    opt(Row { key: "socket_owner", wanted: OWNER, example: "root", scope: Here, effect: Restart, help: "Owner of a Unix socket", ..ROW }, set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
+    opt(Row { key: "socket_mode", wanted: OCTAL, default: "0700", example: "0770", scope: Here, effect: Restart, help: "Mode of a Unix socket", ..ROW }, set!(?mode, |t| mode(t, "socket_mode"))),
+    opt(Row { key: "socket", wanted: "unix:///path or tcp://host:port", example: "unix:///tmp/%(program_name)s.sock", scope: Socket, effect: Restart, help: "Address to listen on; required", ..ROW }, set!(@socket, v::fcgi_socket)),
 ];
 
 /// `[unix_http_server]` and `[inet_http_server]`, as written.
@@ -342,44 +371,44 @@ impl HttpDraft {
 /// `[unix_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
-    opt("file", PATH, "", "/tmp/supervisor.sock", Here, "The socket; required", set!(@address, unix_address)),
-    opt("chmod", OCTAL, "0700", "0770", Env, "Mode of the socket", set!(?chmod, |t| mode(t, "chmod"))),
-    opt("chown", OWNER, "", "root:root", Env, "Owner of the socket", set!(@chown, |t, m| v::owner(t, "sockchown", m))),
-    opt("username", TEXT, "", "admin", Env, "Who may use it; needs password", set!(?username, text)),
-    opt("password", TEXT, "", "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
+    opt(Row { key: "file", wanted: PATH, example: "/tmp/supervisor.sock", scope: Here, effect: Reload, help: "Path of the socket; required", ..ROW }, set!(@address, unix_address)),
+    opt(Row { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Mode of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
+    opt(Row { key: "chown", wanted: OWNER, example: "root:root", scope: Env, effect: Reload, help: "Owner of the socket", ..ROW }, set!(@chown, |t, m| v::owner(t, "sockchown", m))),
+    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
+    opt(Row { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
 ];
 
 /// `[inet_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
-    opt("port", "port, host:port or *:port", "", "127.0.0.1:9001", Env, "Where it listens; required", set!(?address, v::inet_address)),
-    opt("username", TEXT, "", "admin", Env, "Who may use it; needs password", set!(?username, text)),
-    opt("password", TEXT, "", "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", Env, "Plain, or {SHA} and the hash in hex", set!(?password, text)),
-    new("require_password", BOOL, "false", "true", Env, "Without username and password it is an error", set!(require_password, v::boolean)),
-    new("allowed_hosts", LIST, "", "sup.example.com", Env, "More names by which browsers may reach it; * for any", set!(allowed_hosts, list)),
-    new("allowed_origins", LIST, "", "https://dash.example.com", Env, "Sites whose pages may use it; * for any", set!(allowed_origins, list)),
+    opt(Row { key: "port", wanted: ADDRESS, example: "127.0.0.1:9001", scope: Env, effect: Reload, help: "Address to listen on; required", ..ROW }, set!(?address, v::inet_address)),
+    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
+    opt(Row { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(Row { key: "require_password", wanted: BOOL, default: "false", example: "true", scope: Env, effect: Reload, help: "Refuse to start without username and password", since: None, ..ROW }, set!(require_password, v::boolean)),
+    opt(Row { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names that browsers may use; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
+    opt(Row { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may use the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),
 ];
 
 /// `[supervisorctl]`.
 #[rustfmt::skip] // one row an option
 pub(super) const CLIENT: &[Opt<ClientSection>] = &[
-    opt("serverurl", "http://host:port or unix:///path", DEFAULT_URL, "http://localhost:9001", Here, "The server", |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
-    opt("username", TEXT, "", "admin", Env, "As in the server's section", set!(?username, text)),
-    opt("password", TEXT, "", "thepassword", Env, "As in the server's section", set!(?password, text)),
-    opt("prompt", TEXT, "supervisor", "shop", Env, "Of the interactive shell", set!(prompt, text)),
-    opt("history_file", PATH, "", "~/.rsup_history", Here, "Where the shell keeps its history", |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
+    opt(Row { key: "serverurl", wanted: "http://host:port or unix:///path", default: DEFAULT_URL, example: "http://localhost:9001", scope: Here, effect: Elsewhere, help: "Address of the server", ..ROW }, |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
+    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Elsewhere, help: "User name, as in the section of the server", ..ROW }, set!(?username, text)),
+    opt(Row { key: "password", wanted: TEXT, example: "thepassword", scope: Env, effect: Elsewhere, help: "Password, as in the section of the server", ..ROW }, set!(?password, text)),
+    opt(Row { key: "prompt", wanted: TEXT, default: "supervisor", example: "shop", scope: Env, effect: Elsewhere, help: "Prompt of the interactive shell", ..ROW }, set!(prompt, text)),
+    opt(Row { key: "history_file", wanted: PATH, example: "~/.rsup_history", scope: Here, effect: Elsewhere, help: "File for the history of the interactive shell", since: Some("3.0a5"), ..ROW }, |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
 ];
 
 /// `[include]`; read by hand, since it comes first.
 #[rustfmt::skip] // one row an option
 const INCLUDE: &[Opt<()>] = &[
-    opt("files", "patterns between blanks", "", "conf.d/*.conf", Include, "The files; relative to this one", |_, _, _| Ok(())),
+    opt(Row { key: "files", wanted: "patterns separated by blanks", example: "conf.d/*.conf", scope: Include, effect: Elsewhere, help: "Files to include; relative to the directory of the main file", ..ROW }, |_, _, _| Ok(())),
 ];
 
 /// `[rpcinterface:x]`; read by hand, since its other keys are free.
 #[rustfmt::skip] // one row an option
 const PLUG_IN: &[Opt<()>] = &[
-    opt("supervisor.rpcinterface_factory", "module:function", "", MAIN_RPC_FACTORY, Env, "Where its methods come from; required. This example gives all of `supervisor.*`", |_, _, _| Ok(())),
+    opt(Row { key: "supervisor.rpcinterface_factory", wanted: "module:function", example: MAIN_RPC_FACTORY, scope: Env, effect: Reload, help: "Plug-in that provides the methods; required. The example provides `supervisor.*`", ..ROW }, |_, _, _| Ok(())),
 ];
 
 fn path(value: &str) -> Result<PathBuf, String> {

@@ -1,9 +1,34 @@
-//! `rsup sample-config`: a configuration to begin with, made from the tables; Supervisor reads it too.
+//! `rsup sample-config`: a small configuration that runs in any image, and the list of all options, made from the table.
+//! Supervisor reads both.
 #![forbid(unsafe_code)]
 
 use super::options::{self, KINDS, Row};
+use std::path::Path;
 
-/// What is not behind a comment sign: section, key and value.
+/// A configuration that starts as it is, from a full distribution to an image FROM scratch: its one program is `executable`,
+/// which is rsup itself, and it writes no files.
+#[must_use]
+pub fn small_sample(executable: &Path) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    // Anything else would need quotes, or doubled percent signs.
+    let executable = executable.to_str().filter(|path| path.chars().all(plain)).unwrap_or("rsup");
+    format!(
+        "; rsup sample-config --all lists every option.\n\
+         [supervisord]\n\
+         nodaemon=true\n\
+         \n\
+         ; Replace this program by your own. It runs in any image: a client that waits for commands on its stdin.\n\
+         [program:example]\n\
+         command={executable} ctl\n\
+         ; Output goes to the log of the container.\n\
+         stdout_logfile=/dev/stdout\n\
+         stdout_logfile_maxbytes=0\n\
+         stderr_logfile=/dev/stderr\n\
+         stderr_logfile_maxbytes=0\n"
+    )
+}
+
+/// The options that are not commented out: section, key and value.
 const LIVE: [(&str, &str, &str); 5] = [
     ("supervisord", "logfile", "/tmp/supervisord.log"),
     ("supervisord", "pidfile", "/tmp/supervisord.pid"),
@@ -12,14 +37,14 @@ const LIVE: [(&str, &str, &str); 5] = [
     ("rpcinterface:supervisor", "supervisor.rpcinterface_factory", options::MAIN_RPC_FACTORY),
 ];
 
-/// The whole text.
+/// Every option with its default or an example; most are commented out.
 #[must_use]
 pub fn sample() -> String {
     let mut out = String::from(
-        "; Made by `rsup sample-config`. A line that begins with ; is a comment, and so is what follows a blank and a ;\n\
-         ; Behind such a sign stand each option's default, or an example where there is none.\n\
-         ; %(ENV_HOME)s means the variable HOME, %(here)s this file's directory, %% a percent sign.\n\
-         ; [rsup] marks what Supervisor does not know, and ignores.\n",
+        "; Printed by rsup. A line that starts with ; is a comment, and so is the rest of a line after a blank and a ;\n\
+         ; Each commented option shows its default, or an example where it has none.\n\
+         ; %(ENV_HOME)s is the variable HOME, %(here)s the directory of this file, %% a percent sign.\n\
+         ; [rsup] marks options that Supervisor does not know, and ignores.\n",
     );
     for kind in KINDS.iter().filter(|kind| kind.title != "ctlplugin:x") {
         let title = if kind.title == "rpcinterface:x" { "rpcinterface:supervisor" } else { kind.title };
@@ -30,7 +55,7 @@ pub fn sample() -> String {
             let value = if row.default.is_empty() { row.example } else { row.default };
             let line =
                 live(row).map_or_else(|| format!(";{}={value}", row.key), |(_, key, value)| format!("{key}={value}"));
-            let mark = if row.rsup { "[rsup] " } else { "" };
+            let mark = if row.is_rsup_only() { "[rsup] " } else { "" };
             out.push_str(&format!("{line:<40} ; {mark}{} ({})\n", row.help, row.wanted));
         }
     }

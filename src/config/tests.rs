@@ -537,15 +537,15 @@ fn all_problems_come_at_once_with_line_section_and_key() {
         said(text),
         [
             "2: warning: [supervisord] logleve: this key is not known and is ignored; did you mean loglevel?",
-            "3: error: [supervisord] umask: 9 can not be converted to an octal type; write an octal number such as 0700",
+            "3: error: [supervisord] umask must be an octal number such as 0700, not `9`",
             "4: error: [program:a] command: program section program:a does not specify a command",
-            "5: error: [program:a] startsecs: invalid literal for int() with base 10: '1s'; write a whole number",
+            "5: error: [program:a] startsecs must be a whole number of seconds, not `1s`",
             "6: error: [program:a] user: Invalid user name nemo: /etc/passwd has no user nemo, and nothing else is asked (no LDAP, sssd or nss_wrapper); write a name that it has, or a number",
             "7: error: [program:a] stdout_logfile: The directory named as part of the path /no/x does not exist; write a path in a directory that exists, AUTO or NONE",
             "9: error: [program:b] command: Format string 'x %(ENV_HOME)/y %(' for 'program:b.command' is badly formatted: unsupported format character '/' (0x2f) at index 13; a name is written %(name)s, a percent sign %%",
             "11: error: [group:g] programs: [group:g] names unknown program or fcgi-program bb; did you mean b?",
             "12: error: [unix_http_server] Section [unix_http_server] contains incomplete authentication: If a username or a password is specified, both the username and password must be specified",
-            "14: error: [unix_http_server] chmod: Invalid chmod value rwx; write an octal number such as 0700",
+            "14: error: [unix_http_server] chmod must be an octal number such as 0700, not `rwx`",
         ]
     );
 }
@@ -556,7 +556,7 @@ fn what_is_hardly_meant_is_warned_of() {
         ("[program]\ncommand=x", "1: warning: [program] this section is not known and is ignored; write [program:x]"),
         (
             "[eventlistener:l]\ncommand=x\nevents=TICK_5\nessential=true",
-            "4: warning: [eventlistener:l] essential: no event listener is essential: this has no effect; write it for a program",
+            "4: warning: [eventlistener:l] essential: this has no effect for an event listener; write it for a program",
         ),
         (
             "[supervisorctl]\nserverurl=localhost:9001",
@@ -564,15 +564,24 @@ fn what_is_hardly_meant_is_warned_of() {
         ),
         (
             "[program:a]\ncommand=a 'b\nnumprocs=2\nprocess_name=%(process_num)d",
-            "2: warning: [program:a] command: this can never be started: No closing quotation",
+            "2: warning: [program:a] command: this command cannot be parsed: No closing quotation",
         ),
+        (
+            "[program:a]\ncommand=x\nessential=true",
+            "3: warning: [program:a] essential: autorestart=unexpected restarts the program after a failure, so that it does not end rsup; write autorestart=false",
+        ),
+        (
+            "[program:a]\ncommand=x\nessential=true\nautorestart=true",
+            "3: warning: [program:a] essential: autorestart=true restarts the program after a failure, so that it does not end rsup; write autorestart=false",
+        ),
+        ("[program:a]\ncommand=x\nessential=true\nautorestart=false", ""),
         ("[groups]", "1: warning: [groups] this section is not known and is ignored; write [group:x]"),
         ("[Program:a]", "1: warning: [Program:a] this section is not known and is ignored; write [program:a]"),
         ("[ program:a ]", "1: warning: [ program:a ] this section is not known and is ignored; write [program:a]"),
         (
             "[program:a]\ncommand=sh -c \"a ; b\"",
             "2: warning: [program:a] command: a comment starts at ';' and cuts a quoted text: quotes do not protect a ; after a blank\n\
-             2: warning: [program:a] command: this can never be started: No closing quotation",
+             2: warning: [program:a] command: this command cannot be parsed: No closing quotation",
         ),
         ("[program:a]\ncommand=x\ncommand=y", "3: warning: [program:a] command: this value replaces the one of line 2"),
         (

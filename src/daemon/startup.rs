@@ -94,7 +94,7 @@ const USAGE: &str = "\
 usage: rsup [OPTIONS]                    run the programs of a supervisord.conf
        rsup -- COMMAND [ARG...]          run one program as tini does
        rsup check [-c FILE] [--dump]     look for mistakes in a configuration
-       rsup sample-config                print a configuration to begin with
+       rsup sample-config [--all]        print a configuration that runs in any image
        rsup ctl COMMAND [ARG...]         control a running supervisor (also called rsupctl)
        rsup health                       exit 0 when all that should run runs
        rsup pidproxy PIDFILE COMMAND...  forward signals to the process of a pid file (also called pidproxy)

@@ -78,7 +78,10 @@ fn every_mistake_is_told_at_once_with_its_place() {
         launch(sandbox);
         assert_eq!(sandbox.wait(), 2);
         let said = sandbox.read("stderr");
-        assert!(said.contains("invalid literal for int() with base 10: 'soon'"), "{said}");
+        let python = "invalid literal for int() with base 10: 'soon'";
+        assert_eq!(said.contains(python), !is_rsup(sandbox), "{said}");
+        let plain = "[program:a] startsecs must be a whole number of seconds, not `soon`";
+        assert_eq!(said.contains(plain), is_rsup(sandbox), "{said}");
         let conf = sandbox.read("supervisord.conf");
         let line = conf.lines().position(|line| line == "user=nosuch").unwrap() + 1;
         let place = format!("supervisord.conf:{line}: [program:b] user: Invalid user name nosuch");
@@ -421,6 +424,23 @@ fn extra_keys_with_bad_values_are_refused() {
         assert_eq!(check(&format!("[program:a]\ncommand=cat\n{line}\n")).code, 2, "{line}");
     }
     assert_eq!(check("[program:a]\ncommand=cat\nnumprocs=70000\nprocess_name=%(process_num)d\n").code, 2);
+}
+
+#[test]
+fn the_sample_runs_as_it_is() {
+    let mut sandbox = Sandbox::bare(Subject::Rsup);
+    let sample = run(sandbox.command("rsup").arg("sample-config"));
+    assert!(sample.code == 0 && !sample.out.contains("/tmp"), "{sample:?}");
+    // A socket of its own, so that the test leaves the default one alone.
+    let socket = "[unix_http_server]\nfile={dir}/sock\n[rpcinterface:supervisor]\n\
+                  supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n";
+    sandbox.write("supervisord.conf", &format!("{}{socket}", sample.out));
+    sandbox.start();
+    sandbox.until("example", "RUNNING");
+    let checked = run(sandbox.command("rsup").args(["check", "-c", "supervisord.conf"]));
+    assert_eq!((checked.code, &*checked.out), (0, ""));
+    let unknown = run(sandbox.command("rsup").args(["sample-config", "--al"]));
+    assert!(unknown.code == 2 && unknown.err.contains("--al"), "{unknown:?}");
 }
 
 #[test]
