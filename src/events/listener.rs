@@ -239,6 +239,8 @@ mod tests {
         let (head, tail) = endless.split_at(100);
         assert_eq!(tell(&[b"READY\n", EVENT, &endless]), tell(&[b"READY\n", EVENT, head, tail]));
         assert_eq!(state(&[b"READY\n", EVENT, &endless]), State::Unknown);
+        let padded = [b"RESULT 2", &*vec![b' '; LINE_MAX_BYTES], b"\nOK"].concat();
+        assert_eq!(state(&[b"READY\n", EVENT, &padded]), State::Unknown, "even if its beginning is a length");
     }
 
     #[test]

@@ -195,12 +195,6 @@ impl Events {
         self.actions.pop_front()
     }
 
-    /// Whether this process is a listener.
-    #[must_use]
-    pub fn is_listener(&self, id: Id) -> bool {
-        self.pools.iter().flat_map(|pool| &pool.members).any(|member| member.id == id)
-    }
-
     fn with_member(&mut self, id: Id, act: impl FnOnce(&mut Pool, usize, &mut VecDeque<ListenerAction>)) {
         for pool in &mut self.pools {
             if let Some(place) = pool.members.iter().position(|member| member.id == id) {

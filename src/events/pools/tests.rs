@@ -239,6 +239,52 @@ fn ticks_come_at_the_beginning_of_their_period_and_only_for_who_wants_them() {
     assert_eq!(rig.events.next_deadline(rig.now), None);
 }
 
+#[test]
+fn a_further_pool_leaves_the_ticks_of_the_others_alone() {
+    let mut rig = Rig::new().pool("t", &["TICK_5", "TICK_60"], 10, &[1]).pool("u", &["TICK"], 10, &[2]);
+    rig.ready(1);
+    rig.ready(2);
+    assert_eq!(rig.pass(1499), Outcome::default());
+    assert_eq!(rig.pass(1).sent.len(), 2);
+}
+
+#[test]
+fn a_pool_that_has_missed_nothing_is_removed_without_a_word() {
+    let mut rig = Rig::new().pool("p", &["EVENT"], 1, &[1]);
+    rig.remote("a");
+    rig.events.remove_pool("p");
+    assert_eq!(rig.outcome(), Outcome::default());
+}
+
+#[test]
+fn without_a_pool_no_event_needs_to_be_made() {
+    let rig = Rig::new();
+    assert!(rig.events.is_idle());
+    assert!(!rig.pool("p", &["EVENT"], 1, &[1]).events.is_idle());
+}
+
+#[test]
+fn an_event_is_undelivered_while_a_listener_has_it_or_may_ask_for_it() {
+    let mut rig = Rig::new();
+    assert!(!rig.events.has_undelivered());
+    rig = rig.pool("p", &["EVENT"], 10, &[1]);
+    rig.remote("a");
+    assert!(!rig.events.has_undelivered(), "the listener does not run");
+    rig.events.set_running(1, true);
+    assert!(rig.events.has_undelivered(), "it may become READY");
+    rig.ready(1);
+    assert!(rig.events.has_undelivered(), "it has the event");
+    rig.receive(1, &[OK, READY].concat());
+    assert!(!rig.events.has_undelivered(), "all is done");
+    rig.remote("b");
+    rig.events.refused(1);
+    assert!(!rig.events.has_undelivered(), "it has closed its stdin");
+    rig.events.restarted(1);
+    assert!(rig.events.has_undelivered());
+    rig.receive(1, b"no READY");
+    assert!(!rig.events.has_undelivered(), "it has broken the protocol");
+}
+
 proptest! {
     /// Whatever listeners say and however they die: each event is with one listener, in the buffer, discarded or done.
     #[test]
