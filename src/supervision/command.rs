@@ -329,10 +329,13 @@ impl Supervision {
     /// Removes processes that are in no group any more.
     fn forget(&mut self, ids: Vec<ProcId>) {
         for &id in &ids {
+            let name = self.process(id).map_or("", |process| &process.config.name).to_owned();
+            while let Some(item) = self.item_of(id, |_| true) {
+                self.settle_item(item, Some(Fault::new(FaultCode::BadName, &name)));
+            }
             if let Some(armed) = self.processes.remove(&id).and_then(|process| process.armed) {
                 self.timers.remove(&(armed, id));
             }
-            self.forget_process(id);
         }
         self.effects.push_back(Effect::ProcessesRemoved(ids));
     }

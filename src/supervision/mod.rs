@@ -239,12 +239,6 @@ impl Process {
             (_, code) => code.unwrap_or(0),
         }
     }
-
-    /// Failed starts in a row.
-    #[must_use]
-    pub fn backoff(&self) -> u32 {
-        self.core.backoff
-    }
 }
 
 /// A group that is in use.
@@ -362,15 +356,13 @@ impl Supervision {
         debug_assert_eq!(self.broken_invariant(), None);
     }
 
-    /// The first broken invariant, for `debug_assert`. All of them hold after each input.
+    /// The first broken invariant, for `debug_assert`. All of them hold after each input. (That no process at rest has a
+    /// live child but UNKNOWN, the type [`Phase`] says.)
     fn broken_invariant(&self) -> Option<String> {
         for (id, process) in &self.processes {
             let deadline = process.core.deadline(&Policy::from(&*process.config));
             if process.armed != deadline || deadline.is_some_and(|at| !self.timers.contains(&(at, *id))) {
                 return Some(format!("the timer is not the deadline {deadline:?}: {process:?}"));
-            }
-            if process.core.is_at_rest() && process.pid().is_some() && process.state() != State::Unknown {
-                return Some(format!("at rest with a live child: {process:?}"));
             }
             if !self.groups.get(&process.group.name).is_some_and(|group| group.members.contains(id)) {
                 return Some(format!("in no group: {process:?}"));

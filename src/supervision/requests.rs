@@ -195,14 +195,6 @@ impl Supervision {
         })
     }
 
-    /// A process was removed.
-    pub(super) fn forget_process(&mut self, id: ProcId) {
-        for wait in &mut self.requests {
-            wait.items.retain(|item| item.process != id);
-        }
-        self.answer_settled();
-    }
-
     pub(super) fn log_waiting_stops(&mut self, now: Now) {
         let mut waited_for = Vec::new();
         for item in self.requests.iter_mut().flat_map(|wait| &mut wait.items) {

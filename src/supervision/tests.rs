@@ -1,6 +1,8 @@
 //! A simulated world for tests: a virtual clock, scripted children, and the whole of `Supervision` between them. Nothing
 //! sleeps; time jumps to the next deadline.
 
+mod requests;
+
 use super::process::{Pid, State};
 use super::{
     AfterShutdown, Command, Effect, Fault, FaultCode, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision,
