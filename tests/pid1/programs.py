@@ -74,15 +74,23 @@ def surrounded(how, *command):
 
 def counts():
     """Says `ready`, then `got NAME` for each signal, and how often each came when the terminal's user enters `end`."""
+    import select
     import signal
     import threading
+    import time
     wanted = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGWINCH, signal.SIGHUP, signal.SIGUSR1]
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 
     def read():
         with open("/dev/tty") as terminal:
-            while terminal.readline() != "end\n":
-                pass
+            line = ""
+            while line != "end\n":
+                # In the background a read would stop it.
+                select.select([terminal], [], [])
+                if os.tcgetpgrp(terminal.fileno()) in (os.getpgrp(), 0):
+                    line = terminal.readline()
+                else:
+                    time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGUSR1)
 
     threading.Thread(target=read, daemon=True).start()
