@@ -1,20 +1,19 @@
-//! `rsup -- COMMAND ARG…`: one program in tini's manner, without a configuration.
+//! `rsup -- COMMAND ARG…`: a minimal init for one program, without a configuration.
 //!
-//! As PID 1, or else as a subreaper: starts the program, passes every signal on to it, reaps whatever is left to us, and ends
-//! when the program does, with its exit code (128 + n when signal n ended it).
+//! As PID 1, or elsewhere as a child subreaper, rsup starts the program, forwards every signal to it, reaps orphans, and ends when
+//! the program ends, with its exit code (128 + n if signal n ended it). Real-time signals keep the value that was queued with them. SIGSEGV,
+//! SIGABRT and other synchronous signals are forwarded if a process sent them.
 //!
 //! # Terminals
 //!
-//! Without a controlling terminal the program leads a process group of its own. With one it stays in the group that we were started in,
-//! whatever 0, 1 and 2 are: the shell's job, together with what stands before and behind us in a pipeline. So the terminal is its as it
-//! would be without us, and we never touch it. What remains to be done:
-//! - What the terminal sends to the group has reached the program; we do not pass it on.
-//! - A signal to the whole group (`kill %1`) reaches the program too, and must not come from us a second time. So where there is a
-//!   shell with job control above us, we leave the group once the program is in it.
-//! - That shell waits for us: when the program stops, we return to the group and stop as well, so that the shell gets its
-//!   prompt back, and `fg` continues us both.
-//!
-//! Real-time signals keep the value that was queued with them, and SEGV, ABRT and the like are passed on when somebody sent them.
+//! Without a controlling terminal, the program leads a process group of its own. With one, it stays in the group that rsup was started in,
+//! wherever 0, 1 and 2 lead: the shell's job, with the other processes of a pipeline. The program has the terminal as it would have it
+//! without rsup, and rsup never changes the foreground group. This leaves three tasks:
+//! - A signal that the terminal sends to the group has already reached the program. rsup does not forward it.
+//! - A signal to the whole group (`kill %1`) has reached the program too. So if a shell with job control is above rsup, rsup leaves the
+//!   group once the program is in it, and gets only the signals that are sent to rsup itself.
+//! - That shell waits for rsup. When the program is stopped, rsup returns to the group and stops as well: the shell shows its
+//!   prompt, and `fg` continues both.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -49,14 +48,14 @@ fn run(command: &[OsString]) -> Result<Exit, StartError> {
     init.until_ended().map_err(|why| StartError::Signals("wait for", why))
 }
 
-/// What we have to do with the terminal's job control.
+/// How the terminal's job control concerns us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     /// There is no terminal.
     None,
-    /// The program is in our group, which no shell above us minds.
+    /// The program is in our group. No shell with job control is above us.
     Shared {
-        /// The kernel tells a session's leader, alone, that the terminal is gone.
+        /// The kernel sends SIGHUP for a lost terminal to the session leader only, not to its group.
         leads_session: bool,
     },
     /// The program is in this group, and we have left it.
@@ -78,9 +77,9 @@ struct Init {
     signals: Signals,
     child: Pid,
     job: Job,
-    /// Of these the next that we read went to the whole group, which we were in.
+    /// Signals of which the next one that we read was sent to the whole group, and has reached the program.
     shared: Cell<SignalSet>,
-    /// The signals of which we have said that they cannot be passed on.
+    /// The signals whose failure to be forwarded was reported.
     complained: Cell<SignalSet>,
 }
 
@@ -105,11 +104,11 @@ impl Init {
         }
     }
 
-    /// Whether there is nothing to pass on: the kernel's SIGCHLD, what we caused ourselves, and what went to the whole group.
+    /// Whether a signal is not to be forwarded: the kernel's SIGCHLD, our own signals, and those sent to the whole group.
     fn is_programs_already(&self, received: &Received) -> bool {
         match (received.signo, self.job) {
             (libc::SIGCHLD, _) if received.is_kernels() => true,
-            // SIGPIPE for a line that nobody reads, and the stop that was taken back.
+            // SIGPIPE of our own write, and a stop signal to ourselves that was not needed.
             _ if received.is_our_own() => true,
             (signo, _) if self.shared.get().contains(signo) => {
                 self.shared.set(self.shared.get().without(signo));
@@ -148,16 +147,17 @@ impl Init {
     /// Where the program has been stopped, stops us as well, for the shell to see.
     fn stop_with_child(&self) {
         let (Job::Left(group), Some(signo)) = (self.job, stop_signal_of(self.child)) else { return };
-        // Back in its group first: `fg` continues the group. If it is gone, nobody could continue us.
+        // First back into its group, which `fg` continues. If the group is gone, nothing would continue us.
         if tty::join_group(group).is_err() {
             return;
         }
-        // Whether a signal that came meanwhile went to the group or to us alone, another member of the group knows.
+        // A second member of the group shows which signals were sent to the group meanwhile, and which to us alone.
         let witness = Idler::start();
         let _ = signals::stop_ourselves(signo, || stop_signal_of(self.child).is_some());
         let shared = witness.map_or(SignalSet::EMPTY, |witness| witness.pending().intersect(signals::waiting()));
         self.shared.set(shared);
-        // The group was continued, and the program has left it. A program that is in it was continued too: if it is stopped, then anew.
+        // The group was continued, but the program has left it. A program in the group was continued with it: if that one is stopped now,
+        // it was stopped again.
         if shared.contains(libc::SIGCONT) && tty::group_of(self.child) != Some(group) {
             let _ = signals::send(self.child, libc::SIGCONT);
         }

@@ -17,7 +17,7 @@ fn run(words: &[OsString]) -> u8 {
     let (all, rest) = (words.get(1..).unwrap_or_default(), words.get(2..).unwrap_or_default());
     let name = Path::new(called).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let verb = all.first().and_then(|word| word.to_str());
-    // Who stands for a command changes nothing that the command inherits.
+    // These two stand for a command, and change nothing that it inherits.
     match (name, verb) {
         ("pidproxy", _) => return rsup::pidproxy::main(called, all),
         ("rsupctl" | "supervisorctl" | "echo_supervisord_conf", _) => {}

@@ -1,13 +1,12 @@
-//! `pidproxy PIDFILE COMMAND ARG…`: stands for a program that runs as a process other than the one that was started, and that says
-//! in a file which. What the supervisor does to pidproxy reaches that process.
+//! `pidproxy PIDFILE COMMAND ARG…`: stands in for a daemon, a program that leaves its parent and writes its process number to a file.
 //!
-//! - Every signal that can be passed on is, to the process that the file names at that moment.
-//! - It ends when its program ends, with its exit code (128 + n when signal n ended it). Its program is the command; but a command
-//!   that exits with 0 and leaves the process that the file names behind has put it in the background: then that process is the program. It
-//!   has become our child (we are a subreaper), so its exit code is known too.
+//! - It forwards every signal that can be forwarded to the process that the file names at that moment.
+//! - It ends when its program ends, with the same exit code (128 + n if signal n ended it). The program is the command. But if the
+//!   command exits with 0 and the process that the file names lives on, the command has put it in the background: then that process is
+//!   the program. pidproxy is a child subreaper, so the process has become its child, and its exit code is known.
 //!
-//! Differs from Supervisor: its pidproxy ends at once on TERM, INT and QUIT and otherwise up to 5 s late, always with 0; does not search PATH;
-//! and would signal everybody for a file that says -1.
+//! Differs from Supervisor, whose pidproxy ends at once on TERM, INT and QUIT, otherwise up to 5 s late, always with 0; does not search
+//! PATH; and signals every process for a file that contains -1.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -50,7 +49,7 @@ fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
 
 struct Proxy<'a> {
     pidfile: &'a OsStr,
-    /// 0 once it has ended: nobody can be signalled by that.
+    /// 0 once it has ended: no signal is sent to that number.
     command: Pid,
     /// A signal that ends programs has come.
     ending: bool,
@@ -104,7 +103,7 @@ impl Proxy<'_> {
 
     fn pass_on(&mut self, signals: &Signals) {
         for received in signals.pending() {
-            // The kernel's SIGCHLD is for us, and our own signal for nobody else.
+            // The kernel's SIGCHLD is for us, and our own signals are not forwarded.
             if (received.signo != libc::SIGCHLD || !received.is_kernels()) && !received.is_our_own() {
                 self.pass(&received);
             }
@@ -136,7 +135,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// The process that the file names now, alive, or the message that says why there is none.
+    /// The live process that the file names now, or the reason why there is none.
     fn named(&self) -> Result<Pid, String> {
         let unreadable = |_| format!("Can't read child pidfile {}!", self.pidfile.display());
         let mut bytes = Vec::new();

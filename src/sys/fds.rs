@@ -102,7 +102,7 @@ pub fn pipe_to_child() -> io::Result<Pipe> {
     Ok(Pipe { ours: write, childs: read })
 }
 
-/// Sets O_NONBLOCK on the open file description, for everyone who shares it: never on an inherited descriptor.
+/// Sets O_NONBLOCK on the open file description, for every process that shares it: never on an inherited descriptor.
 pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
     fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;

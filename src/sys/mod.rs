@@ -1,6 +1,6 @@
 //! Thin safe wrappers over the kernel: no policy, no logging. The only place where `unsafe` may be written.
 //!
-//! What is wrapped here by hand is what nix cannot say: real-time signals (nix's `Signal` has none, and its `waitpid` fails on
+//! The wrappers are for what nix lacks: real-time signals (nix's `Signal` has none, and its `waitpid` fails on
 //! a child that one of them killed), queued values, a spawn that shares memory with its child.
 #![allow(unsafe_code)]
 

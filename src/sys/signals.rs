@@ -7,7 +7,7 @@
 //! ```
 //!
 //! All 64 are blocked, the synchronous ones too: a fault of our own still kills us (the kernel unblocks what it forces),
-//! while a SEGV or ABRT that somebody sent can be seen and passed on. No handler is ever installed, so that a child
+//! while a SEGV or ABRT that a process sent can be read and forwarded. No handler is ever installed, so that a child
 //! needs nothing reset between fork and exec.
 //!
 //! Numbers are the kernel's: SIGRTMIN is 34 here as for glibc and Python, though musl calls 35 so.
@@ -154,7 +154,7 @@ impl Signals {
         // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
         let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, all.as_ptr(), SignalSet::SIZE, flags) };
         let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+        // SAFETY: the kernel has just returned this descriptor; nothing else owns it.
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, original, childs_ignored })
     }
 
@@ -307,7 +307,7 @@ fn field<const N: usize>(record: &[u8; SIGINFO], at: usize) -> [u8; N] {
 }
 
 /// kill(2) of one process; signal 0 only asks whether it is there. `pid` must be positive: what kill(2) does with other
-/// numbers is [`send_group`]'s or nobody's.
+/// numbers is [`send_group`]'s, or not offered.
 pub fn send(pid: Pid, signo: i32) -> io::Result<()> {
     if pid < 1 {
         return Err(io::ErrorKind::InvalidInput.into());

@@ -10,7 +10,7 @@
 //! The child shares our memory until it has executed its program (CLONE_VM|CLONE_VFORK: no page table is copied; we are suspended
 //! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack, errno and its `Report`, and uses the
 //! system calls themselves for user and groups: libc's wrappers would try to change all threads. It prints nothing: a write to
-//! a stderr that nobody reads would suspend us for ever.
+//! a stderr that is full would suspend us until it is read.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
@@ -253,7 +253,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// As `Display`, with the whole name of the file, and with what the errno alone does not say.
+    /// As `Display`, with the path of the file, and with the [hint](Failure::hint).
     #[must_use]
     pub fn reason(&self) -> String {
         self.describe(&self.program) + &self.hint()
@@ -273,7 +273,7 @@ impl Failure {
         }
     }
 
-    /// What the errno alone does not say: empty, or in parentheses after a space.
+    /// What probably caused the errno: empty, or in parentheses after a space.
     #[must_use]
     pub fn hint(&self) -> String {
         let interpreter = || interpreter_of(&self.program);

@@ -49,7 +49,7 @@ pub fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }
 
-/// Whether we lead our session, so that the kernel tells us first when the terminal is gone.
+/// Whether we lead our session, so that the kernel sends us SIGHUP when the terminal is gone.
 #[must_use]
 pub fn leads_session() -> bool {
     getsid(None) == Ok(getpid())
@@ -98,8 +98,8 @@ pub fn join_group(group: Pid) -> io::Result<()> {
     Ok(setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(group))?)
 }
 
-/// A child of ours that does nothing, with all signals blocked, until it is dropped. It is born into our process group; what is sent to the
-/// whole group stays pending in it, which tells that from what was sent to us alone.
+/// A child that does nothing, with all signals blocked, until it is dropped. It starts in our process group. A signal to the whole group
+/// stays pending in it; a signal to us alone does not.
 #[derive(Debug)]
 pub struct Idler(Pid);
 
