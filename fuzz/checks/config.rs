@@ -138,6 +138,8 @@ fn dumps(source: &Source, config: &Config) {
     let again = Source::new(text.as_bytes());
     let loaded = read(&again);
     assert_eq!(loaded.errors().collect::<Vec<_>>(), Vec::<&rsup::config::Problem>::new(), "{text}");
+    // A dump always has the section.
+    let config = &Config { has_server_section: true, ..config.clone() };
     assert_eq!(&loaded.config, config, "{text}");
     assert_eq!(dumped(&again, None), text);
     // What the files themselves say in a name is no secret.

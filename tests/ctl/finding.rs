@@ -66,7 +66,8 @@ fn a_path_need_not_be_text() {
     let fake = server();
     let dir = tempfile::tempdir().unwrap();
     let name = OsStr::from_bytes(b"caf\xe9.conf");
-    std::fs::write(dir.path().join(name), format!("[supervisorctl]\nserverurl={}\n", fake.url())).unwrap();
+    std::fs::write(dir.path().join(name), format!("[supervisord]\n[supervisorctl]\nserverurl={}\n", fake.url()))
+        .unwrap();
     let ran = run(rsupctl().current_dir(dir.path()).arg("-c").arg(name).arg("pid"));
     assert_eq!(ran, answered());
     let check = run(Command::new(env!("CARGO_BIN_EXE_rsup")).current_dir(dir.path()).arg("check").arg(name));
@@ -199,7 +200,7 @@ fn an_address_of_a_server_section_is_one_for_the_client() {
     }
 }
 
-const SOCKET_OF_ITS_OWN: &str = "[unix_http_server]\nfile=own.sock\nusername=me\npassword=secret\n\
+const SOCKET_OF_ITS_OWN: &str = "[supervisord]\n[unix_http_server]\nfile=own.sock\nusername=me\npassword=secret\n\
     [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n";
 
 #[test]
