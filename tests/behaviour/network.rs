@@ -123,7 +123,7 @@ fn a_port_without_a_password_is_told_and_can_be_forbidden() {
         run(sandbox.command("rsup").args(["check", "-c", "supervisord.conf"]))
     };
     let found = check(&open);
-    assert!(found.code == 1 && found.out.contains("there is no password"), "{found:?}");
+    assert!(found.code == 1 && found.out.contains("set username and password"), "{found:?}");
     for fine in [format!("{open}username=u\npassword=p\n"), format!("[inet_http_server]\nport=127.0.0.1:{port}\n")] {
         assert_eq!(check(&fine).code, 0, "{fine}");
     }

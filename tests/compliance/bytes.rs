@@ -182,11 +182,7 @@ fn a_file_that_is_not_utf8_is_refused() {
             command.env("LANG", language);
             run.launch_as(command);
             assert_eq!(run.wait(), 2);
-            assert!(
-                run.read("stderr").contains("'utf-8' codec can't decode byte 0xe9 in position"),
-                "{}",
-                run.read("stderr")
-            );
+            assert!(run.read("stderr").contains("byte 0xe9"), "{}", run.read("stderr"));
         });
     }
 }
