@@ -53,7 +53,6 @@ fn programs_come_and_go_in_a_group() {
         ask(run, "addProgramToGroup", many).unwrap_err();
         for params in [
             json!(["zz", "x", {"command": "/bin/cat"}]),
-            json!(["a", "x", {"command": "/bin/cat", "startsecs": "soon"}]),
             json!(["a", "x", {"command": "/bin/cat", "numprocs": 2}]),
             json!(["a", "x", {}]),
             json!(["a", "x", "command=/bin/cat"]),
@@ -61,6 +60,11 @@ fn programs_come_and_go_in_a_group() {
         ] {
             ask(run, "addProgramToGroup", params).unwrap_err();
         }
+        // The text differs: rsup describes the value in plain words (docs/compat.md).
+        let soon = json!(["a", "x", {"command": "/bin/cat", "startsecs": "soon"}]);
+        let (code, text) = run.rpc("twiddler.addProgramToGroup", soon).unwrap_err();
+        assert!(text.starts_with("INCORRECT_PARAMETERS: ") && text.contains("soon"), "{text}");
+        run.note("a value of a wrong type", code);
         run.note("processes", names(run).join(" "));
         run.note("changed", run.rpc("supervisor.reloadConfig", json!([])).unwrap());
         run.rpc("supervisor.startProcess", json!(["a:a_1"])).unwrap();
