@@ -1,7 +1,7 @@
 //! rsup: PID 1 of a container, and the supervisor of the programs in it.
 //!
 //! `supervision` decides: it is pure, and turns (state, event, time) into (state, actions). `daemon` carries the actions out.
-//! `sys` is the only module that may contain `unsafe`. Every other module turns bytes into values, or values into bytes.
+//! `sys` is the only module that may contain `unsafe`. The modules marked as pure turn bytes into values, or values into bytes.
 //!
 //! The map: each module, its job, and the modules that it may use. `tests/layers.rs` reads this table and fails when a `use`
 //! is not allowed by it, or when an entry is no longer needed. A *pure* module has no I/O, no clock and no `unsafe`; it uses pure modules

@@ -41,7 +41,7 @@ pub fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| seen.insert(name.clone())).collect()
 }
 
-/// The users and groups that this machine's files name; read anew for every question.
+/// The users and groups that this machine's files name; read again for each lookup.
 const USERS: users::Files<'static> = users::Files { passwd: "/etc/passwd", group: "/etc/group" };
 
 /// The groups that `user` has now; the error says which file could not be read, and why.

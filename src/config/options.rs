@@ -48,7 +48,7 @@ pub enum Effect {
     Live,
     /// The process must be started again.
     Restart,
-    /// The supervisor must read its configuration anew with everything stopped.
+    /// The supervisor must read its configuration again with everything stopped.
     Reload,
     /// None on the supervisor: a client reads the option, or only the reader of files does.
     Elsewhere,

@@ -137,7 +137,7 @@ fn at_default_socket(limits: &Limits) -> Result<Client, String> {
 }
 
 /// The server of a default socket must run as root or as the client's own user. Root also trusts an rsup that is PID 1,
-/// whoever it runs as: in a container, `docker exec -u 0` is to reach it.
+/// whichever user it runs as: in a container, `docker exec -u 0` is to reach it.
 fn trust(pid: libc::pid_t, uid: libc::uid_t) -> Result<(), String> {
     let own = nix::unistd::geteuid().as_raw();
     if uid == 0 || uid == own || own == 0 && pid == 1 && is_init_rsup() {

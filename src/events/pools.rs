@@ -213,7 +213,7 @@ impl Events {
         });
     }
 
-    /// A listener's process has ended or starts anew: its protocol state is reset, and its event returns to the buffer.
+    /// A listener's process has ended or starts again: its protocol state is reset, and its event returns to the buffer.
     pub fn restarted(&mut self, id: Id) {
         self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };

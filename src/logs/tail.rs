@@ -20,7 +20,7 @@ pub enum ReadError {
 /// Where a log can be read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogSource {
-    /// A file, opened anew for each request.
+    /// A file, opened again for each request.
     File(PathBuf),
 }
 

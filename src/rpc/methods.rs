@@ -119,10 +119,10 @@ static TABLE: &[Method] = &[
         |call| { call.host.clear_main_log()?; call.value(&Value::Bool(true)) }),
     row!(["supervisor.shutdown"], [] -> Bool, "Stops all processes in order and ends the supervisor.",
         |call| call.submit(Command::Shutdown)),
-    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order and begins anew, with the configuration read anew.",
+    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order, reads the configuration again and starts from it.",
         restart),
     row!(["supervisor.reloadConfig"], [] -> Array,
-        "Reads the configuration anew and says how its groups differ from those in use; nothing starts or stops.\n\n\
+        "Reads the configuration again and returns how its groups differ from those in use; nothing starts or stops.\n\n\
          The result is [[added, changed, removed]]: three arrays of group names.", reload_config),
     row!(["supervisor.addProcessGroup"], [GROUP] -> Bool, "Puts a group of the configuration into use.",
         |call| { let name = call.arg_text(0)?.to_owned(); call.submit(Command::AddGroup(name)) }),

@@ -55,7 +55,7 @@ pub trait Host {
     fn say(&mut self, level: LogLevel, line: &str);
     /// Makes the processes of a program of these options, or says what is wrong with them.
     fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String>;
-    /// Reads the configuration anew: names added, changed, removed; or why it is bad (`reloadConfig`).
+    /// Reads the configuration again: names added, changed, removed; or why it is bad (`reloadConfig`).
     fn reread(&mut self) -> Result<GroupChanges, String>;
     /// Checks the configuration and begins a restart (`restart`), or says why it is bad and changes nothing.
     fn restart(&mut self) -> Result<(), String>;

@@ -1,4 +1,4 @@
-//! What must not end, stall or silence it: a stderr that nobody reads, pipes that outlive their program, system calls and memory
+//! What must not end, stall or silence it: a stderr without a reader, pipes that outlive their program, system calls and memory
 //! that fail.
 
 use super::failing_calls::inject;
@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-/// What nobody reads, full: both ends.
+/// A full pipe without a reader: both ends.
 fn full(kind: &str) -> (OwnedFd, OwnedFd) {
     let (reader, writer) = match kind {
         "pipe" => pipe2(OFlag::O_CLOEXEC).unwrap(),

@@ -1,4 +1,4 @@
-//! A daemon for tests: the real brain, whose children are told what to do.
+//! A daemon for tests: the real `Supervision`, with scripted children.
 
 use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
 use crate::logs::tail::LogSource;
