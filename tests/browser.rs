@@ -183,7 +183,7 @@ fn drive(browser: &Browser, url: &str) {
 }
 
 #[test]
-fn it_is_used_with_and_without_javascript() {
+fn the_page_works_with_and_without_javascript() {
     for javascript in [true, false] {
         let (mut sandbox, url) = served("");
         let Some(browser) = Browser::open(javascript) else { return };
@@ -196,7 +196,7 @@ fn it_is_used_with_and_without_javascript() {
 }
 
 #[test]
-fn it_is_live_and_fits_a_phone() {
+fn the_page_refreshes_itself_and_fits_a_phone() {
     let extra = "[program:worker]\ncommand=sleep 1000\nnumprocs=3\nprocess_name=%(program_name)s_%(process_num)02d\n\
                  [program:a-name-that-is-rather-long-for-a-telephone]\ncommand=sleep 1000\nautostart=false\n";
     let (mut sandbox, url) = served(extra);

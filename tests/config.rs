@@ -534,7 +534,7 @@ fn real_configurations() -> Option<PathBuf> {
 }
 
 #[test]
-fn real_files_get_the_verdict_that_supervisor_gives() {
+fn real_files_are_accepted_or_refused_as_by_supervisor() {
     let (Some(dir), Some(mut theirs)) = (real_configurations(), Theirs::start()) else { return };
     let mut files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));

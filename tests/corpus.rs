@@ -8,7 +8,7 @@ mod checks;
 use std::path::Path;
 
 #[test]
-fn every_corpus_holds() {
+fn every_file_of_every_corpus_passes_its_checks() {
     for (target, check) in checks::TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

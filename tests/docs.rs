@@ -27,7 +27,7 @@ fn text(file: impl AsRef<Path>) -> String {
 }
 
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     let both = text("docs/compat.md") + &text("docs/security.md");
     let named: Vec<(&str, &str)> = both.split('`').filter_map(|word| word.split_once(".rs::")).collect();
     assert!(named.len() > 100, "{}", named.len());
@@ -63,7 +63,7 @@ fn listed(heading: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn nothing_of_the_surface_is_missing_in_the_list() {
+fn the_whole_surface_is_listed() {
     let missing = |heading: &str, wanted: &[String]| {
         let there = listed(heading);
         let missing: Vec<_> = wanted.iter().filter(|name| !there.contains(*name)).collect();
@@ -129,7 +129,7 @@ fn every_surprise_of_supervisor_has_its_line() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn every_link_has_a_target() {
     let mut files: Vec<PathBuf> =
         fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
@@ -149,7 +149,7 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn the_readmes_commands_are_there() {
+fn the_readmes_commands_exist() {
     // The commands of the first block are run by tests/docker/guide.rs.
     let commands = harness::block("README.md", "sh", 1);
     let rsup = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rsup")).args(args).output().unwrap();
@@ -416,7 +416,7 @@ fn every_path_that_a_document_names_exists() {
 }
 
 #[test]
-fn the_oldest_supported_rust_is_said_once() {
+fn the_oldest_supported_rust_is_stated_once() {
     let value = |file: &str, key: &str| {
         let text = text(file);
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = \""))).expect(key);

@@ -138,7 +138,7 @@ fn try_it(kind: Kind, uid: Option<u32>, leave: bool) {
 const KINDS: [Kind; 5] = [Kind::Pipe, Kind::Fifo, Kind::Socket, Kind::Terminal, Kind::OwnTerminal];
 
 #[test]
-fn a_full_stdout_of_our_own() {
+fn a_full_stdout_of_the_same_user() {
     for kind in KINDS {
         try_it(kind, None, false);
         try_it(kind, None, true);
@@ -157,7 +157,7 @@ fn a_full_stdout_of_another_user() {
 }
 
 #[test]
-fn stdout_and_stderr_as_files_are_written_where_they_stand() {
+fn inherited_files_are_written_at_their_offset() {
     let folder = tempfile::tempdir().unwrap();
     let program = logpipe(folder.path());
     let path = folder.path().join("file");
@@ -181,7 +181,7 @@ fn a_descriptor_that_was_not_inherited_is_an_error() {
 }
 
 #[test]
-fn proc_1_fd_1_means_our_own_stdout_when_we_are_pid_1() {
+fn proc_1_fd_1_is_the_inherited_stdout_when_rsup_is_pid_1() {
     let unshare = |args: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).args(args);

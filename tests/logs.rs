@@ -208,7 +208,7 @@ for line in sys.stdin:
 "#;
 
 #[test]
-fn reading_has_supervisors_arithmetic() {
+fn reads_use_supervisors_arithmetic() {
     let Some(venv) = harness::oracle() else { return harness::skip("no Supervisor to compare with") };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -360,7 +360,7 @@ fn a_slice_that_cuts_a_character_is_trimmed_and_other_bytes_are_replaced() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_read() {
+fn only_regular_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();

@@ -271,7 +271,7 @@ fn options_page() -> String {
 }
 
 #[test]
-fn what_is_made_from_the_tables_is_as_it_should_be() {
+fn the_generated_documents_are_up_to_date() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for (name, text) in [
         ("man/rsup.8", server_page()),
@@ -291,7 +291,7 @@ fn what_is_made_from_the_tables_is_as_it_should_be() {
 }
 
 #[test]
-fn the_man_pages_are_sound_roff() {
+fn the_man_pages_are_valid_roff() {
     for name in ["rsup.8", "rsupctl.1", "rsup.conf.5"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/man").join(name);
         // Where there is no groff, its form is what the other test holds it to.

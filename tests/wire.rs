@@ -105,7 +105,7 @@ fn sample<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> Vec<T> {
 }
 
 #[test]
-fn python_writes_what_it_read_of_ours_in_the_same_bytes() {
+fn python_rewrites_our_documents_byte_for_byte() {
     let params = sample(prop::collection::vec(values(true), 0..4));
     let mut documents: Vec<String> = params.iter().map(|params| write_call("supervisor.method", params)).collect();
     documents.extend(sample(values(true)).iter().map(write_response));
@@ -118,7 +118,7 @@ fn python_writes_what_it_read_of_ours_in_the_same_bytes() {
 }
 
 #[test]
-fn every_value_survives_the_way_through_python_and_back() {
+fn every_value_survives_a_round_trip_through_python() {
     let values = sample(values(false));
     let documents: Vec<String> = values.iter().map(write_response).collect();
     // Python refuses to write more than 32 bits, though it reads them.

@@ -31,7 +31,7 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn every_verb_takes_bytes_that_are_not_utf8() {
+fn every_subcommand_takes_bytes_that_are_not_utf8() {
     let mut sandbox = Sandbox::bare(Subject::Rsup);
     let home = sandbox.dir.join(OsStr::from_bytes(b"caf\xe9"));
     fs::create_dir(&home).unwrap();
@@ -117,7 +117,7 @@ fn every_verb_takes_bytes_that_are_not_utf8() {
 }
 
 #[test]
-fn answers_are_text_whatever_the_bytes() {
+fn answers_are_valid_text_for_any_bytes() {
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
         "[program:a]\ncommand=sleep \"50\" %(ENV_N)s\nprocess_name=p%(ENV_N)s\nstdout_logfile={dir}/%(ENV_N)s.log\nautostart=false\n",
@@ -142,7 +142,7 @@ fn answers_are_text_whatever_the_bytes() {
 }
 
 #[test]
-fn the_init_and_the_messages_take_bytes() {
+fn init_and_messages_keep_bytes_that_are_not_utf8() {
     let sandbox = Sandbox::bare(Subject::Rsup);
     let script = "printf '%s %s' \"$PW\" \"$1\"";
     let words = ["--".as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref(), "sh".as_ref(), OsStr::from_bytes(WORD)];

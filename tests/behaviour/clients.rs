@@ -23,7 +23,7 @@ fn answer(sandbox: &Sandbox, request: &str) -> (String, bool) {
 }
 
 #[test]
-fn framing_that_supervisor_does_not_know_is_answered() {
+fn http_framing_that_supervisor_rejects_is_answered() {
     let sandbox = rsup("");
     let length = CALL.len();
     for (request, status, closes) in [
@@ -48,7 +48,7 @@ fn framing_that_supervisor_does_not_know_is_answered() {
 }
 
 #[test]
-fn the_web_page_names_rsup_and_answers_what_is_empty() {
+fn the_web_page_names_rsup_and_refuses_invalid_requests() {
     let sandbox = rsup("[program:x]\ncommand=/bin/sleep 1000\n");
     let (status, page) = sandbox.http("GET", "/", "", "").unwrap();
     let version = format!("<footer>rsup {}, in the place of Supervisor</footer>", env!("CARGO_PKG_VERSION"));
@@ -84,7 +84,7 @@ fn a_group_starts_by_priority_and_clear_names_it() {
 }
 
 #[test]
-fn a_start_reports_a_stale_socket_and_no_change_of_user_that_changes_nothing() {
+fn a_start_reports_a_stale_socket_but_not_a_change_to_the_same_user() {
     let mut sandbox = Sandbox::new(Subject::Rsup, "");
     drop(UnixListener::bind(sandbox.dir.join("sock")).unwrap());
     sandbox.start();
@@ -94,7 +94,7 @@ fn a_start_reports_a_stale_socket_and_no_change_of_user_that_changes_nothing() {
 }
 
 #[test]
-fn names_of_python_that_are_no_signals_are_refused() {
+fn python_constants_that_are_not_signals_are_refused() {
     let sandbox = rsup("[program:x]\ncommand=/bin/sleep 1000\n");
     sandbox.until("x", "RUNNING");
     for name in ["SIG_IGN", "SIG_DFL", "SIG_BLOCK", "SIG_UNBLOCK"] {

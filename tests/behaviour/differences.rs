@@ -42,7 +42,7 @@ fn ignored(sandbox: &Sandbox) -> u64 {
 }
 
 #[test]
-fn children_have_the_signals_that_python_ignores_at_their_defaults() {
+fn children_have_default_actions_for_the_signals_that_python_ignores() {
     each(
         "[program:a]\ncommand=grep SigIgn /proc/self/status\nstdout_logfile={dir}/out\nstartsecs=0\nautorestart=false\n",
         |sandbox| {
@@ -55,7 +55,7 @@ fn children_have_the_signals_that_python_ignores_at_their_defaults() {
 }
 
 #[test]
-fn what_our_own_parent_ignores_is_at_its_default() {
+fn children_have_default_actions_for_the_signals_that_rsups_parent_ignores() {
     // With CHLD ignored the kernel would reap behind our back, and no death would be seen.
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
@@ -73,7 +73,7 @@ fn what_our_own_parent_ignores_is_at_its_default() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_place() {
+fn all_mistakes_are_reported_at_once_with_their_lines() {
     each("[program:a]\ncommand=/bin/cat\nstartsecs=soon\n[program:b]\ncommand=/bin/cat\nuser=nosuch\n", |sandbox| {
         launch(sandbox);
         assert_eq!(sandbox.wait(), 2);
@@ -90,7 +90,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
-fn what_nobody_reads_is_warned_of_with_what_was_meant() {
+fn unknown_keys_are_warned_about_with_the_nearest_known_name() {
     each("[program:a]\ncommand=/bin/sleep 1000\nautostrat=false\n[Program:b]\ncommand=/bin/cat\n", |sandbox| {
         sandbox.start();
         sandbox.until("a", "RUNNING");
@@ -102,7 +102,7 @@ fn what_nobody_reads_is_warned_of_with_what_was_meant() {
 }
 
 #[test]
-fn a_bare_format_without_a_name_stays_as_it_is() {
+fn a_format_without_a_name_is_not_expanded() {
     let conf = "[program:a]\ncommand=echo one %s\nstdout_logfile={dir}/out\nstartsecs=0\nautorestart=false\n";
     each(conf, |sandbox| {
         sandbox.start();
@@ -113,7 +113,7 @@ fn a_bare_format_without_a_name_stays_as_it_is() {
 }
 
 #[test]
-fn an_include_that_cannot_be_read_is_warned_of() {
+fn an_included_file_that_cannot_be_read_is_warned_about() {
     each("[include]\nfiles=sub.*\n", |sandbox| {
         std::fs::create_dir(sandbox.dir.join("sub.d")).unwrap();
         sandbox.start();
@@ -162,7 +162,7 @@ fn an_include_directory_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn a_file_without_end_is_refused() {
+fn an_endless_file_is_refused() {
     let sandbox = Sandbox::new(Subject::Rsup, "[include]\nfiles=endless\n");
     std::os::unix::fs::symlink("/dev/zero", sandbox.dir.join("endless")).unwrap();
     std::fs::write(sandbox.dir.join("long.conf"), vec![b';'; (16 << 20) + 1]).unwrap();
@@ -178,7 +178,7 @@ fn a_file_without_end_is_refused() {
 }
 
 #[test]
-fn a_group_that_gives_way_to_another_is_warned_of() {
+fn a_group_that_another_one_replaces_is_warned_about() {
     each(
         "[group:a]\nprograms=b\n[program:a]\ncommand=/bin/cat\n[program:b]\ncommand=/bin/cat\n\
          [program:c]\nprocess_name=same\ncommand=/bin/cat\n[program:d]\nprocess_name=same\ncommand=/bin/cat\n\
@@ -197,7 +197,7 @@ fn a_group_that_gives_way_to_another_is_warned_of() {
 }
 
 #[test]
-fn a_variable_that_the_file_has_no_more_is_no_more_known() {
+fn a_variable_removed_from_the_file_is_unknown_after_a_reread() {
     let program = "[program:a]\ncommand=/bin/sleep %(ENV_LONG)s\n";
     each(&format!("{program}[supervisord]\nenvironment=LONG=\"1000\"\n"), |sandbox| {
         sandbox.start();
@@ -208,7 +208,7 @@ fn a_variable_that_the_file_has_no_more_is_no_more_known() {
 }
 
 #[test]
-fn a_start_of_a_stopping_program_is_refused_whether_it_waits_or_not() {
+fn a_start_of_a_stopping_program_is_refused_with_and_without_waiting() {
     let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopasgroup=true\n";
     each(conf, |sandbox| {
         sandbox.start();
@@ -234,7 +234,7 @@ fn clear_empties_the_logs_of_a_stopped_program_too() {
 }
 
 #[test]
-fn a_relative_log_and_pid_file_stay_where_they_were_made() {
+fn relative_log_and_pid_files_stay_where_they_were_created() {
     each("[supervisord]\nlogfile=rel.log\npidfile=rel.pid\n", |sandbox| {
         sandbox.launch(&["-n", "-c", "supervisord.conf"]);
         wait_for("an answer", || sandbox.rpc("supervisor.reloadConfig", json!([])).ok());
@@ -252,7 +252,7 @@ fn a_relative_log_and_pid_file_stay_where_they_were_made() {
 }
 
 #[test]
-fn a_log_that_is_stdout_has_each_line_once_and_needs_no_other_option() {
+fn a_log_on_stdout_has_each_line_once_and_needs_no_other_option() {
     // Not with the real Supervisor: it fails, as rotation is on by default (and as root it would delete /dev/stdout on clear).
     let conf = "[supervisord]\nlogfile=/dev/stdout\n[program:a]\ncommand=echo hello\nstdout_logfile=/dev/stdout\n\
                 startsecs=0\nautorestart=false\n";
@@ -278,7 +278,7 @@ fn a_log_that_is_stdout_has_each_line_once_and_needs_no_other_option() {
 }
 
 #[test]
-fn a_file_without_the_servers_own_section_is_enough() {
+fn a_file_without_a_supervisord_section_is_accepted() {
     for subject in [Subject::Supervisor, Subject::Rsup] {
         if subject == Subject::Supervisor && oracle().is_none() {
             skip("no real Supervisor (tests/run makes build/oracle)");
@@ -304,7 +304,7 @@ fn a_file_without_the_servers_own_section_is_enough() {
 }
 
 #[test]
-fn a_uid_that_passwd_does_not_have_is_a_user() {
+fn a_uid_without_a_passwd_entry_is_a_user() {
     if !nix::unistd::geteuid().is_root() {
         return skip("only root can start programs of another user");
     }
@@ -323,7 +323,7 @@ fn a_uid_that_passwd_does_not_have_is_a_user() {
 }
 
 #[test]
-fn python_plug_ins_are_warned_of_by_name() {
+fn python_plug_ins_are_warned_about_by_name() {
     let conf = "[supervisord]\nlogfile=x.log\n[unix_http_server]\nfile=sock\n\
         [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
         [rpcinterface:cache]\nsupervisor.rpcinterface_factory=some_cache.rpc:make\n\
@@ -337,7 +337,7 @@ fn python_plug_ins_are_warned_of_by_name() {
 }
 
 #[test]
-fn a_password_of_the_server_is_never_only_parsed() {
+fn credentials_that_cannot_be_decoded_are_a_401() {
     let sandbox = short_lived("[unix_http_server]\nusername=joe\npassword=secret\n");
     wait_for("the socket", || sandbox.dir.join("sock").exists().then_some(()));
     assert_eq!(sandbox.http("POST", "/RPC2", "", "").unwrap().0, 401);
@@ -346,7 +346,7 @@ fn a_password_of_the_server_is_never_only_parsed() {
 }
 
 #[test]
-fn the_limit_that_cannot_be_raised_is_told_as_it_is() {
+fn a_limit_that_cannot_be_raised_is_reported_with_its_current_value() {
     each("[supervisord]\nminfds=2147483646\n", |sandbox| {
         let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
         launch(sandbox);
@@ -362,7 +362,7 @@ fn the_limit_that_cannot_be_raised_is_told_as_it_is() {
 }
 
 #[test]
-fn of_several_signals_term_goes_first() {
+fn of_several_pending_signals_term_is_handled_first() {
     let mut sandbox = rsup("[program:a]\ncommand=/bin/sleep 1000\n");
     sandbox.until("a", "RUNNING");
     for signal in [Signal::SIGSTOP, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGTERM, Signal::SIGCONT] {
@@ -374,7 +374,7 @@ fn of_several_signals_term_goes_first() {
 }
 
 #[test]
-fn what_a_program_does_not_read_of_its_stdin_is_kept_up_to_a_mebibyte() {
+fn unread_stdin_is_queued_up_to_one_mebibyte() {
     each("[program:a]\ncommand=/bin/sleep 1000\n", |sandbox| {
         sandbox.start();
         sandbox.until("a", "RUNNING");
@@ -388,7 +388,7 @@ fn what_a_program_does_not_read_of_its_stdin_is_kept_up_to_a_mebibyte() {
 }
 
 #[test]
-fn auto_logs_that_cannot_be_made_are_none() {
+fn auto_logs_that_cannot_be_created_are_left_out() {
     let sandbox = rsup("[supervisord]\nchildlogdir=/proc\n[program:a]\ncommand=/bin/sleep 1000\n");
     sandbox.until("a", "RUNNING");
     assert!(sandbox.log().contains("WARN cannot make AUTO logs in /proc"), "{}", sandbox.log());
@@ -396,7 +396,7 @@ fn auto_logs_that_cannot_be_made_are_none() {
 }
 
 #[test]
-fn as_pid_1_nothing_frightens_and_the_way_of_the_output_is_told() {
+fn as_pid_1_it_logs_where_output_goes_and_nothing_critical() {
     let Some((sandbox, _)) = as_pid1("[program:a]\ncommand=sleep 1000\n") else { return };
     sandbox.until("a", "RUNNING");
     let said = sandbox.read("stdout");
@@ -405,7 +405,7 @@ fn as_pid_1_nothing_frightens_and_the_way_of_the_output_is_told() {
 }
 
 #[test]
-fn a_stopped_container_has_the_exit_code_of_the_program_that_was_stopped() {
+fn a_stopped_container_has_the_exit_code_of_the_named_program() {
     for (from, code) in [("a", 143), ("first_failure", 0), ("essential", 0)] {
         let conf =
             format!("[supervisord]\nexit_code_from={from}\n[program:a]\ncommand=/bin/sleep 1000\nessential=true\n");
@@ -427,7 +427,7 @@ fn extra_keys_with_bad_values_are_refused() {
 }
 
 #[test]
-fn the_sample_runs_as_it_is() {
+fn the_sample_configuration_runs_unchanged() {
     let mut sandbox = Sandbox::bare(Subject::Rsup);
     let sample = run(sandbox.command("rsup").arg("sample-config"));
     assert!(sample.code == 0 && !sample.out.contains("/tmp"), "{sample:?}");
@@ -444,7 +444,7 @@ fn the_sample_runs_as_it_is() {
 }
 
 #[test]
-fn a_pid_file_of_somebody_else_is_left_alone() {
+fn a_pid_file_of_another_process_is_left_alone() {
     let mut sandbox = rsup("");
     sandbox.write("supervisord.pid", "1\n");
     assert_eq!(sandbox.stop(), 0);
@@ -452,7 +452,7 @@ fn a_pid_file_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn clients_beyond_the_limit_are_let_in_and_the_idlest_has_to_go() {
+fn a_client_beyond_the_limit_replaces_the_idlest_one() {
     if !super::network::descriptors(2_200) {
         return;
     }
@@ -469,7 +469,7 @@ fn clients_beyond_the_limit_are_let_in_and_the_idlest_has_to_go() {
 }
 
 #[test]
-fn a_fastcgi_socket_that_cannot_be_made_ends_nothing_and_one_that_can_stays_through_a_restart() {
+fn a_failed_fastcgi_socket_stops_only_its_programs_and_a_working_one_survives_a_restart() {
     let conf = "[fcgi-program:f]\ncommand=sleep 1000\nsocket=unix://{dir}/none/f.sock\nstartretries=0\n\
         [fcgi-program:g]\ncommand=sleep 1000\nsocket=unix://{dir}/g.sock\nautorestart=true\nstartsecs=0\n";
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
@@ -490,7 +490,7 @@ fn a_fastcgi_socket_that_cannot_be_made_ends_nothing_and_one_that_can_stays_thro
 }
 
 #[test]
-fn listeners_hear_the_last_events_before_they_are_told_to_end() {
+fn listeners_receive_the_last_events_before_they_are_stopped() {
     // It takes its time for each, and ends at once when it is told to.
     let listener = "import sys, time\nwhile True:\n print('READY', flush=True)\n line = sys.stdin.readline()\n \
         length = int(line.rsplit(':', 1)[1])\n data = sys.stdin.read(length)\n time.sleep(0.1)\n \

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
-fn an_essential_program_takes_all_with_it_and_gives_its_exit_code() {
+fn the_end_of_an_essential_program_ends_rsup_with_its_exit_code() {
     let mut sandbox = short_lived(
         "[program:side]\ncommand=sleep 1000\n\
          [program:web]\ncommand=sh -c 'sleep 1.2; exit 7'\nautorestart=false\nessential=true\n",
@@ -21,7 +21,7 @@ fn an_essential_program_takes_all_with_it_and_gives_its_exit_code() {
 }
 
 #[test]
-fn the_exit_code_comes_out_of_the_namespace_and_the_reason_is_the_last_line() {
+fn pid_1_exits_with_the_programs_code_and_prints_the_reason_last() {
     let main = |then: &str| {
         format!(
             "[program:main]\ncommand=sh -c 'sleep 1.2; {then}'\nautorestart=false\nessential=true\n\
@@ -61,7 +61,7 @@ fn term_int_and_quit_end_pid_1_in_order() {
 }
 
 #[test]
-fn a_hup_is_a_second_life_of_pid_1() {
+fn hup_reloads_pid_1() {
     let Some((mut sandbox, init)) = as_pid1(TWO) else { return };
     sandbox.until("a", "RUNNING");
     for signal in [Signal::SIGUSR1, Signal::SIGPIPE, Signal::SIGALRM, Signal::SIGHUP] {
@@ -73,7 +73,7 @@ fn a_hup_is_a_second_life_of_pid_1() {
 }
 
 #[test]
-fn an_essential_program_that_cannot_start_is_fatal_for_all() {
+fn an_essential_program_that_cannot_start_ends_rsup() {
     let mut sandbox = short_lived(
         "[program:side]\ncommand=sleep 1000\n[program:web]\ncommand=/nonexistent\nstartretries=0\nessential=true\n",
     );
@@ -82,7 +82,7 @@ fn an_essential_program_that_cannot_start_is_fatal_for_all() {
 }
 
 #[test]
-fn the_exit_code_is_the_named_programs_128_and_the_signal() {
+fn the_exit_code_of_a_killed_named_program_is_128_plus_the_signal() {
     let mut sandbox = short_lived(
         "[supervisord]\nexit_code_from=b\nexit_when=all_done\n\
          [program:a]\ncommand=sh -c 'sleep 1.2; exit 3'\nautorestart=false\n\
@@ -93,7 +93,7 @@ fn the_exit_code_is_the_named_programs_128_and_the_signal() {
 }
 
 #[test]
-fn without_the_extra_keys_the_exit_code_is_0_whatever_happened() {
+fn without_the_extra_keys_the_exit_code_is_always_0() {
     let mut sandbox = rsup("[program:bad]\ncommand=/bin/false\nstartretries=0\n[program:web]\ncommand=sleep 1000\n");
     sandbox.until("bad", "FATAL");
     sandbox.until("web", "RUNNING");
@@ -143,7 +143,7 @@ impl Drop for Freezer {
 }
 
 #[test]
-fn a_program_that_outlives_kill_does_not_keep_the_others_from_their_stop_signal() {
+fn a_program_that_outlives_kill_does_not_delay_the_stop_signals_of_others() {
     let Some(freezer) = Freezer::new("rsup-budget") else {
         return skip("no freezer of cgroup version 1 is writable here");
     };
@@ -167,7 +167,7 @@ fn a_program_that_outlives_kill_does_not_keep_the_others_from_their_stop_signal(
 }
 
 #[test]
-fn the_end_of_the_budget_is_one_kill() {
+fn at_the_end_of_the_budget_each_program_is_killed_once() {
     let deaf = "command=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nstopwaitsecs=9\nkillasgroup=true\n";
     let ask: [fn(&mut Sandbox); 2] = [
         |sandbox| sandbox.signal(Signal::SIGTERM),
@@ -237,7 +237,7 @@ fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
 }
 
 #[test]
-fn a_second_term_ends_at_once() {
+fn a_second_term_kills_everything_at_once() {
     let mut sandbox = rsup(
         "[program:a]\ncommand=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nkillasgroup=true\nstopwaitsecs=600\n",
     );
@@ -257,7 +257,7 @@ fn a_second_term_ends_at_once() {
 }
 
 #[test]
-fn usr1_kills_nobody() {
+fn usr1_and_other_unused_signals_are_ignored() {
     let mut sandbox = rsup("[program:a]\ncommand=sleep 1000\n");
     for signal in [Signal::SIGUSR1, Signal::SIGALRM, Signal::SIGPIPE, Signal::SIGWINCH] {
         sandbox.signal(signal);
@@ -286,7 +286,7 @@ fn a_reload_with_a_broken_file_keeps_everything_running() {
 }
 
 #[test]
-fn as_pid_1_it_stays_in_the_foreground_and_makes_no_default_files() {
+fn as_pid_1_it_stays_in_the_foreground_and_creates_no_default_files() {
     let Some((sandbox, init)) = as_pid1("[supervisord]\nnodaemon=false\n[program:a]\ncommand=sleep 1000\n") else {
         return;
     };
@@ -304,7 +304,7 @@ fn as_pid_1_it_stays_in_the_foreground_and_makes_no_default_files() {
 }
 
 #[test]
-fn what_a_dead_program_left_is_ended_before_it_starts_again() {
+fn processes_that_a_program_left_are_ended_before_it_starts_again() {
     // The worker keeps a port that the program must have: without the sweep each restart would fail.
     let python = "import os, socket, sys, time\n\
         s = socket.socket()\n\
@@ -349,7 +349,7 @@ fn what_a_dead_program_left_is_ended_before_it_starts_again() {
 }
 
 #[test]
-fn a_held_zombie_keeps_no_other_from_being_reaped() {
+fn a_zombie_kept_for_a_sweep_does_not_delay_other_reaping() {
     let conf = "[program:a]\ncommand=sh -c 'trap \"\" TERM; sh -c \"trap : TERM; while :; do sleep 0.1; done\" & wait; wait'\n\
         sweep=true\nautorestart=false\nstopwaitsecs=3\n[program:b]\ncommand=sleep 1000\n";
     let Some((sandbox, init)) = as_pid1(conf) else { return };
@@ -374,7 +374,7 @@ fn a_held_zombie_keeps_no_other_from_being_reaped() {
 }
 
 #[test]
-fn the_first_term_after_an_end_that_began_by_itself_kills_nobody() {
+fn the_first_term_in_a_shutdown_that_no_signal_started_does_not_kill() {
     let mut sandbox = short_lived(
         "[program:db]\ncommand=sh -c 'trap \"until [ -e {dir}/go ]; do sleep 0.05; done; exit 0\" TERM; while :; do sleep 0.05; done'\n\
          stopwaitsecs=600\n\
@@ -390,7 +390,7 @@ fn the_first_term_after_an_end_that_began_by_itself_kills_nobody() {
 }
 
 #[test]
-fn all_is_done_when_what_the_last_program_left_is_swept() {
+fn all_done_waits_for_the_sweep_of_the_last_program() {
     let mut sandbox = short_lived(
         "[supervisord]\nexit_when=all_done\n\
          [program:a]\ncommand=sh -c 'sleep 1000 & sleep 1.2'\nautorestart=false\nsweep=true\n",
@@ -400,7 +400,7 @@ fn all_is_done_when_what_the_last_program_left_is_swept() {
 }
 
 #[test]
-fn a_program_that_left_its_group_is_stopped_with_it() {
+fn a_program_that_changed_its_process_group_can_be_stopped() {
     let join = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1000)";
     let conf =
         format!("[program:a]\ncommand=python3 -c '{join}'\nstopasgroup=true\nkillasgroup=true\nstopwaitsecs=600\n");
@@ -414,7 +414,7 @@ fn a_program_that_left_its_group_is_stopped_with_it() {
 }
 
 #[test]
-fn a_command_that_is_not_there_makes_no_logs() {
+fn a_missing_command_creates_no_logs() {
     let mut sandbox = rsup("[program:a]\ncommand=/nonexistent\nstartretries=0\nstdout_logfile={dir}/a.log\n");
     sandbox.until("a", "FATAL");
     assert!(!sandbox.dir.join("a.log").exists());
@@ -422,7 +422,7 @@ fn a_command_that_is_not_there_makes_no_logs() {
 }
 
 #[test]
-fn a_reload_whose_socket_cannot_be_opened_keeps_the_one_of_before() {
+fn a_reload_that_cannot_open_its_socket_keeps_the_old_one() {
     let mut sandbox = rsup("[program:a]\ncommand=sleep 1000\n");
     sandbox.until("a", "RUNNING");
     let good = sandbox.read("supervisord.conf");
@@ -438,7 +438,7 @@ fn a_reload_whose_socket_cannot_be_opened_keeps_the_one_of_before() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_again_is_not_waited_for() {
+fn a_configuration_from_a_pipe_is_not_waited_for_again() {
     let mut sandbox = Sandbox::new(Subject::Rsup, "[program:a]\ncommand=sleep 1000\n");
     let fifo = sandbox.dir.join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -458,7 +458,7 @@ fn a_configuration_that_cannot_be_read_again_is_not_waited_for() {
 }
 
 #[test]
-fn without_proc_nothing_is_swept_and_that_is_said() {
+fn without_proc_nothing_is_swept_and_a_warning_says_so() {
     let unshare = ["--user", "--map-root-user", "--mount"];
     if run(Command::new("unshare").args(unshare).args(["mount", "-t", "tmpfs", "none", "/proc"])).code != 0 {
         return skip("nothing can be mounted here");
@@ -475,7 +475,7 @@ fn without_proc_nothing_is_swept_and_that_is_said() {
 }
 
 #[test]
-fn auto_logs_that_cannot_be_made_are_mentioned_once() {
+fn auto_logs_that_cannot_be_created_are_logged_once() {
     let mut sandbox =
         rsup("[supervisord]\nchildlogdir=/proc\n[program:a]\ncommand=sleep 1000\n[program:b]\ncommand=sleep 1000\n");
     sandbox.until("b", "RUNNING");

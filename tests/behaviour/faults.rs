@@ -43,7 +43,7 @@ fn end_with_full_stderr(kind: &str, conf: &str, both: bool, when_up: Option<Sign
 }
 
 #[test]
-fn a_stderr_that_is_not_read_delays_no_end() {
+fn an_unread_stderr_does_not_delay_the_exit() {
     let essential = "[program:x]\ncommand=/bin/sh -c 'exit 7'\nessential=true\nstartsecs=0\nautorestart=false\n";
     let quiet = "[program:x]\ncommand=sleep 1000\n";
     let loud = "[program:x]\ncommand=yes\nstderr_logfile=/dev/stderr\nstdout_logfile=/dev/stderr\n\
@@ -87,7 +87,7 @@ fn writes_on(sandbox: &Sandbox, name: &str) {
 }
 
 #[test]
-fn what_a_program_leaves_in_the_background_writes_on_whatever_is_done_with_its_output() {
+fn a_background_process_keeps_writing_to_every_kind_of_log() {
     let options = [
         ("file", "", "stdout_logfile={dir}/file.log"),
         ("none", "", "stdout_logfile=NONE"),
@@ -122,7 +122,7 @@ fn what_a_program_leaves_in_the_background_writes_on_whatever_is_done_with_its_o
 }
 
 #[test]
-fn what_a_program_leaves_in_the_background_writes_on_however_the_leader_went() {
+fn a_background_process_keeps_writing_however_its_leader_ended() {
     let part = |name: &str, then: &str, keys: &str| {
         let command = leaves_behind(&format!("{name}.count"), "", then);
         format!(
@@ -154,7 +154,7 @@ fn what_a_program_leaves_in_the_background_writes_on_however_the_leader_went() {
 }
 
 #[test]
-fn pipes_that_are_left_open_in_the_background_do_not_pile_up() {
+fn pipes_of_background_processes_are_limited() {
     let mut sandbox = rsup(
         "[program:leaves]\ncommand=sh -c 'sleep 1000 & echo $! >>{dir}/pids'\nstartsecs=0\nautorestart=false\nautostart=false\n",
     );
@@ -184,7 +184,7 @@ fn limit_address_space(pid: i32, bytes: &str) -> bool {
 }
 
 #[test]
-fn memory_that_cannot_be_had_ends_nothing_and_all_goes_on_when_it_is_back() {
+fn failed_allocations_end_nothing_and_work_resumes_with_memory() {
     if run(Command::new("prlimit").arg("--version")).code != 0 {
         return skip("no prlimit");
     }
@@ -226,7 +226,7 @@ fn memory_that_cannot_be_had_ends_nothing_and_all_goes_on_when_it_is_back() {
 }
 
 #[test]
-fn pipes_that_cannot_be_read_or_watched_are_neither_closed_nor_tried_without_end() {
+fn pipes_that_cannot_be_read_or_polled_are_kept_and_retried_slowly() {
     let mut sandbox =
         rsup("[program:loud]\ncommand=sh -c 'while echo x; do sleep 0.05; done'\nstdout_logfile={dir}/loud.log\n");
     sandbox.until("loud", "RUNNING");

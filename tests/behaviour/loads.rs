@@ -15,7 +15,7 @@ fn switches(pid: i32) -> u64 {
 }
 
 #[test]
-fn thirty_idle_seconds_with_a_hundred_programs_wake_it_not_once() {
+fn an_idle_rsup_with_a_hundred_programs_does_not_wake_up() {
     let conf = "[program:idle]\ncommand=sleep 1000\nnumprocs=100\nprocess_name=%(program_name)s_%(process_num)d\n\
         stdout_logfile=NONE\nstderr_logfile=NONE\n";
     let Some((mut sandbox, init)) = as_pid1(conf) else { return };
@@ -42,7 +42,7 @@ const CROWD: &str = "[program:crowd]\ncommand=sleep 1000\nnumprocs=1000\nprocess
     stdout_logfile=NONE\nstderr_logfile=NONE\n";
 
 #[test]
-fn a_thousand_starts_make_nobody_live_longer_than_it_did() {
+fn a_quick_exit_among_a_thousand_starts_is_a_failed_start() {
     let first_and_last = "command=sh -c 'sleep 0.2; exit 1'\nstartretries=0\n";
     let conf =
         format!("{CROWD}[program:first]\npriority=1\n{first_and_last}[program:last]\npriority=9999\n{first_and_last}");
@@ -57,7 +57,7 @@ fn a_thousand_starts_make_nobody_live_longer_than_it_did() {
 }
 
 #[test]
-fn a_thousand_starts_do_not_hold_up_the_end() {
+fn a_thousand_starts_do_not_delay_a_shutdown() {
     let mut sandbox = short_lived(&format!(
         "{CROWD}[program:ender]\npriority=1\ncommand=sh -c 'kill -TERM $PPID; exec sleep 1000'\n"
     ));
@@ -111,7 +111,7 @@ fn ten_thousand_orphans_leave_no_zombie() {
 }
 
 #[test]
-fn orphans_come_to_rsup_also_when_it_is_not_pid_1() {
+fn rsup_reaps_orphans_also_when_it_is_not_pid_1() {
     let mut sandbox = rsup(
         "[program:parent]\ncommand=sh -c 'i=0; while [ $i -lt 200 ]; do (: &); i=$((i+1)); done; echo >{dir}/done; exec sleep 1000'\n",
     );
@@ -181,7 +181,7 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
 }
 
 #[test]
-fn a_flood_loses_no_byte_when_its_reader_comes_back() {
+fn no_byte_is_lost_when_a_stalled_reader_resumes() {
     let (sandbox, mut daemon) = stalled(
         "[program:count]\ncommand=sh -c 'i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done; echo the end'\n\
          autorestart=false\nstartsecs=0\nstdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\n",
@@ -207,7 +207,7 @@ fn a_flood_loses_no_byte_when_its_reader_comes_back() {
 }
 
 #[test]
-fn the_last_words_of_a_program_that_dies_at_once_are_kept() {
+fn the_last_output_of_a_program_that_dies_at_once_is_kept() {
     let conf = "[program:last]\ncommand=sh -c 'seq 1 20000; echo gone >&2; kill -9 $$'\nautorestart=false\nstartsecs=0\n\
         stdout_logfile={dir}/out.log\nstderr_logfile={dir}/err.log\n";
     let mut sandbox = rsup(conf);

@@ -44,7 +44,7 @@ fn on_a_fifo(conf: &str, redirection: &str) -> (Sandbox, fs::File) {
 }
 
 #[test]
-fn output_to_a_fifo_goes_on_with_its_next_reader() {
+fn output_to_a_fifo_resumes_with_the_next_reader() {
     let out = |name: &str| format!("{LINES}stdout_logfile={name}\n");
     let err = |name: &str| format!("{LINES}stderr_logfile={name}\n");
     let cases = [
@@ -76,7 +76,7 @@ fn output_to_a_fifo_goes_on_with_its_next_reader() {
 }
 
 #[test]
-fn the_main_log_on_a_fifo_goes_on_with_its_next_reader() {
+fn the_main_log_on_a_fifo_resumes_with_the_next_reader() {
     for (name, redirection) in [("/dev/stdout", ">fifo"), ("/dev/stderr", "2>fifo"), ("/dev/fd/1", ">fifo")] {
         let (mut sandbox, mut first) =
             on_a_fifo(&format!("{RESTARTS}[supervisord]\nlogfile={name}\nsilent=true\n"), redirection);
@@ -92,7 +92,7 @@ fn the_main_log_on_a_fifo_goes_on_with_its_next_reader() {
 }
 
 #[test]
-fn the_main_log_can_be_read_where_it_is_a_file_behind_a_descriptor() {
+fn a_main_log_on_a_descriptor_can_be_read_if_it_is_a_file() {
     for name in ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/proc/self/fd/2", "{dir}/link"] {
         let mut sandbox =
             Sandbox::new(Subject::Rsup, &format!("{RESTARTS}[supervisord]\nlogfile={name}\nsilent=true\n"));
@@ -142,7 +142,7 @@ fn a_main_log_that_cannot_be_reopened_stays_in_use_until_it_can() {
 }
 
 #[test]
-fn a_reload_that_cannot_open_the_main_log_keeps_the_one_before() {
+fn a_reload_that_cannot_open_the_main_log_keeps_the_old_one() {
     let mut sandbox = rsup(RESTARTS);
     fs::create_dir(sandbox.dir.join("folder")).unwrap();
     sandbox.reconfigure(&format!("{RESTARTS}[supervisord]\nlogfile={{dir}}/folder\n"));

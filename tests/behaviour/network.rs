@@ -15,7 +15,7 @@ fn status(reply: &str) -> &str {
 }
 
 #[test]
-fn programs_get_in_where_browsers_of_other_sites_do_not() {
+fn programs_are_served_and_browsers_of_other_sites_are_refused() {
     let port = free_port();
     let sandbox = rsup(&format!("[inet_http_server]\nport=127.0.0.1:{port}\n"));
     let host = format!("Host: 127.0.0.1:{port}\r\n");
@@ -46,7 +46,7 @@ fn programs_get_in_where_browsers_of_other_sites_do_not() {
 }
 
 #[test]
-fn a_link_acts_for_our_own_page_and_for_programs_and_asks_a_browser_first() {
+fn a_link_acts_for_the_own_page_and_for_programs_and_asks_other_browsers_first() {
     let port = free_port();
     let sandbox = rsup(&format!("[inet_http_server]\nport=:{port}\n[program:a]\ncommand=/bin/sleep 1000\n"));
     sandbox.until("a", "RUNNING");
@@ -81,7 +81,7 @@ fn a_link_acts_for_our_own_page_and_for_programs_and_asks_a_browser_first() {
 }
 
 #[test]
-fn no_answer_is_taken_for_another_type_or_given_to_another_site() {
+fn answers_forbid_type_guessing_and_allow_no_other_site() {
     let port = free_port();
     let conf = format!(
         "[inet_http_server]\nport=127.0.0.1:{port}\n[program:a]\ncommand=/bin/cat\nstdout_logfile={{dir}}/a.out\n"
@@ -111,7 +111,7 @@ fn no_answer_is_taken_for_another_type_or_given_to_another_site() {
 }
 
 #[test]
-fn a_port_without_a_password_is_told_and_can_be_forbidden() {
+fn a_port_without_a_password_is_logged_and_can_be_forbidden() {
     let port = free_port();
     let open = format!("[inet_http_server]\nport=:{port}\n");
     let sandbox = rsup(&open);
@@ -231,7 +231,7 @@ pub fn descriptors(wanted: u64) -> bool {
 /// 1,000 clients who say nothing, 100 who send a byte a second, and one with a body of 1 GiB. What is in issue here is told
 /// in docs/security.md with its figures.
 #[test]
-fn a_crowd_of_clients_costs_neither_memory_nor_time() {
+fn a_thousand_clients_cost_little_memory_and_time() {
     const SECONDS: u32 = 5;
     if !descriptors(1_200) {
         return;

@@ -39,7 +39,7 @@ fn assert_reported(sandbox: &Sandbox, name: &str, why: &str) {
 }
 
 #[test]
-fn a_file_that_cannot_be_executed() {
+fn a_file_that_cannot_be_executed_is_reported() {
     let rows = FILES.map(|(name, ..)| {
         format!("[program:{name}]\ncommand={{dir}}/{name} x\nstartretries=0\nstderr_logfile={{dir}}/{name}.err\n")
     });
@@ -56,7 +56,7 @@ fn a_file_that_cannot_be_executed() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_for_every_kind_of_program() {
+fn a_missing_directory_is_reported_for_every_kind_of_program() {
     let common = "directory={dir}/nowhere\nstartretries=0\n";
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
@@ -74,7 +74,7 @@ fn a_directory_that_is_not_there_for_every_kind_of_program() {
 }
 
 #[test]
-fn a_user_who_may_not_execute_it() {
+fn a_user_without_execute_permission_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return skip("needs root to become another user");
     }
@@ -94,7 +94,7 @@ fn a_user_who_may_not_execute_it() {
 }
 
 #[test]
-fn the_reason_stays_with_a_process_that_has_exited_and_goes_with_the_next_start() {
+fn the_reason_of_a_failed_start_stays_until_the_next_start() {
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
         "[program:p]\ncommand=sh -c 'exit 127'\nstartsecs=0\nautorestart=false\ndirectory={dir}/later\n",

@@ -50,7 +50,7 @@ fn a_daemon_leaves_terminal_session_directory_and_umask() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_the_parent_ends() {
+fn a_start_error_is_printed_before_the_parent_exits() {
     compare_unstarted("[program:p]\ncommand=sleep 1000\n", |run| {
         let pid = daemon(run);
         run.launch(&["-c", "{dir}/supervisord.conf", "-l", "{dir}/second.log", "-j", "{dir}/second.pid"]);
@@ -61,7 +61,7 @@ fn what_is_wrong_is_told_before_the_parent_ends() {
 }
 
 #[test]
-fn without_a_word_about_it_rsup_stays_in_the_foreground_and_supervisord_does_not() {
+fn by_default_rsup_stays_in_the_foreground_and_supervisord_does_not() {
     if !nix::unistd::geteuid().is_root() {
         return harness::skip("needs root");
     }
@@ -143,7 +143,7 @@ fn programs_and_the_supervisor_log_to_syslog() {
 }
 
 #[test]
-fn what_goes_nowhere_else_is_still_in_the_file() {
+fn without_a_syslog_daemon_output_is_still_in_the_file() {
     // Without anybody at /dev/log, as in most containers.
     let conf =
         "[program:a]\ncommand=sh -c \"echo kept; exec sleep 1000\"\nstdout_syslog=true\nstdout_logfile={dir}/a.out\n";

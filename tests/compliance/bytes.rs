@@ -36,7 +36,7 @@ fn supervisord(run: &Run, args: &[&OsStr]) -> Command {
 }
 
 #[test]
-fn variables_keep_their_bytes_on_every_way() {
+fn variables_keep_their_bytes_wherever_they_are_used() {
     let conf = "[program:a]\ncommand=sh -c 'for v in \"$@\"; do echo \"$v\"; done; echo \"$PW $COPY $SHARED $SUPERVISOR_PROCESS_NAME $SUPERVISOR_GROUP_NAME\"; exec sleep 50' \
                 sh \"%(ENV_PW)s\" %(ENV_PW)s '%(ENV_PW)s' \"%(ENV_PW).4s|%(ENV_PW)8s|%(ENV_PW)-8s|\" %(ENV_COPY)s %(ENV_PW)r\n\
                 process_name=p%(ENV_PW)s\nenvironment=COPY=\"<%(ENV_PW)s>\"\ndirectory={dir}\n\
@@ -68,7 +68,7 @@ fn variables_keep_their_bytes_on_every_way() {
 }
 
 #[test]
-fn a_configuration_may_lie_in_a_directory_that_is_not_utf8() {
+fn a_configuration_may_be_in_a_directory_that_is_not_utf8() {
     compare_unstarted("", |run| {
         let home = at(run, b"caf\xe9");
         fs::create_dir_all(home.join(OsStr::from_bytes(b"d\xff.d"))).unwrap();
@@ -111,7 +111,7 @@ fn a_configuration_may_lie_in_a_directory_that_is_not_utf8() {
 }
 
 #[test]
-fn options_of_the_command_line_may_be_bytes() {
+fn command_line_options_may_have_bytes_that_are_not_utf8() {
     compare_unstarted("[program:a]\ncommand=sh -c 'echo yes; exec sleep 50'\nstdout_logfile={dir}/a.log\n", |run| {
         let home = at(run, b"caf\xe9");
         fs::create_dir(&home).unwrap();
@@ -145,7 +145,7 @@ fn options_of_the_command_line_may_be_bytes() {
 }
 
 #[test]
-fn of_a_variable_that_is_there_twice_the_first_counts() {
+fn the_first_of_two_variables_with_one_name_counts() {
     let Some(venv) = crate::harness::oracle() else {
         return crate::harness::skip("no Python that can start a program with such an environment");
     };

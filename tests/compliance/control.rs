@@ -143,7 +143,7 @@ fn pid_in_every_form() {
 }
 
 #[test]
-fn version_avail_help_and_nonsense() {
+fn version_avail_help_and_unknown_commands() {
     compare(THREE, |run| {
         for args in [&["version"][..], &["avail"], &["help", "bogus"], &["bogus"], &["bogus", "x"], &["!ls"]] {
             run.ctl(args);

@@ -76,7 +76,7 @@ fn listen(conf: &str, body: impl Fn(&mut Run) + Sync) {
 }
 
 #[test]
-fn processes_groups_clients_and_the_supervisor_itself() {
+fn events_of_processes_groups_clients_and_the_supervisor() {
     let conf = "[program:x]\ncommand=/bin/sleep 1000\nautostart=false\n\
                 [program:bad]\ncommand=/bin/false\nstartretries=1\nautostart=false\n\
                 [program:missing]\ncommand=/nonexistent/x\nstartretries=0\nautostart=true\n\
@@ -126,7 +126,7 @@ fn processes_groups_clients_and_the_supervisor_itself() {
 }
 
 #[test]
-fn who_hears_a_family_hears_all_of_it() {
+fn a_parent_type_delivers_all_its_subtypes() {
     // Something that takes its time at the end, so that the listener is told of that too.
     let conf = "[program:x]\ncommand=/bin/sleep 1000\nautostart=false\n\
                 [program:slow]\ncommand=/bin/sh -c \"trap 'sleep 3; exit' TERM; while :; do sleep 0.1; done\"\n";
@@ -152,7 +152,7 @@ fn who_hears_a_family_hears_all_of_it() {
 }
 
 #[test]
-fn output_is_told_where_that_is_enabled() {
+fn output_becomes_events_where_that_is_enabled() {
     let conf = "[program:x]\nautostart=false\nstdout_events_enabled=true\nstderr_events_enabled=true\n\
                 command=/bin/sh -c \"echo some words; sleep 0.5; printf '\\303\\244 no newline' >&2; sleep 0.5; \
                 printf '\\377\\n'; exec sleep 1000\"\n\
@@ -171,7 +171,7 @@ fn output_is_told_where_that_is_enabled() {
 }
 
 #[test]
-fn what_stands_between_the_tokens_is_told_and_not_logged() {
+fn captured_output_becomes_events_and_is_not_logged() {
     let text = "outside, and long enough\\\\n<!--XSUPERVISOR:BEGIN-->caught<!--XSUPERVISOR:END-->again outside, and long enough\\\\n";
     let conf = format!(
         "[program:x]\ncommand=/bin/sh -c \"printf '{text}'; sleep 0.5; printf '{text}' >&2; exec sleep 1000\"\n\
@@ -193,7 +193,7 @@ fn what_stands_between_the_tokens_is_told_and_not_logged() {
 }
 
 #[test]
-fn ticks_come_on_the_hands_of_the_clock() {
+fn ticks_come_at_whole_multiples_of_five_seconds() {
     listen(&listener("TICK_5", ""), |run| {
         until_got(run, "eventname:TICK_5", 2);
         let text = run.read("got");
@@ -209,7 +209,7 @@ fn ticks_come_on_the_hands_of_the_clock() {
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 #[test]
-fn minutes_and_hours_are_told_too() {
+fn minutes_and_hours_are_ticks_too() {
     if !std::fs::exists(FAKETIME).unwrap() {
         return skip("no libfaketime (tests/run --install installs it)");
     }
@@ -242,7 +242,7 @@ fn minutes_and_hours_are_told_too() {
 }
 
 #[test]
-fn who_cannot_be_signalled_is_unknown() {
+fn a_process_that_cannot_be_signalled_is_unknown() {
     if !nix::unistd::geteuid().is_root() {
         return skip("only root can start programs of another user");
     }
@@ -305,7 +305,7 @@ fn a_pool_of_several_shares_its_events() {
 }
 
 #[test]
-fn what_is_rejected_comes_again() {
+fn a_rejected_event_is_sent_again() {
     let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got RESULT_4_FAIL\n").replace(
         "RESULT_4_FAIL",
         // The underscores of the argument are newlines but for the first.
@@ -325,7 +325,7 @@ fn what_is_rejected_comes_again() {
 }
 
 #[test]
-fn who_breaks_the_protocol_hears_no_more() {
+fn a_listener_that_breaks_the_protocol_gets_no_more_events() {
     let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got nonsense_\n");
     listen(&conf, |run| {
         run.rpc("supervisor.sendRemoteCommEvent", json!(["t", "one"])).unwrap();
@@ -344,7 +344,7 @@ fn who_breaks_the_protocol_hears_no_more() {
 }
 
 #[test]
-fn a_full_buffer_says_what_it_drops() {
+fn a_full_buffer_logs_the_events_it_drops() {
     let conf = "[eventlistener:l]\ncommand=/bin/sleep 1000\nevents=REMOTE_COMMUNICATION\nbuffer_size=2\n";
     compare(conf, |run| {
         for data in ["a", "b", "c", "d"] {

@@ -95,7 +95,7 @@ fn a_follower_ends_when_the_supervisor_does() {
 }
 
 #[test]
-fn what_cannot_be_followed_is_404() {
+fn a_log_that_cannot_be_followed_is_404() {
     compare(CAT, |run| {
         run.until("a", "RUNNING");
         for name in ["nobody", "a:*", "none"] {
@@ -213,7 +213,7 @@ fn every_form_of_port_listens_and_so_do_several_sections() {
 }
 
 #[test]
-fn a_port_in_use_and_a_host_that_is_nowhere_end_it() {
+fn a_port_in_use_or_an_unknown_host_is_a_start_error() {
     compare_unstarted("", |run| {
         let used = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = used.local_addr().unwrap().port();

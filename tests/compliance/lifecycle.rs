@@ -141,7 +141,7 @@ fn stop_sends_the_stop_signal() {
 }
 
 #[test]
-fn a_deaf_program_is_killed_after_stopwaitsecs() {
+fn a_program_that_ignores_its_stop_signal_is_killed_after_stopwaitsecs() {
     compare("[program:x]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.2; done\"\nstopwaitsecs=1\n", |run| {
         run.until("x", "RUNNING");
         assert_eq!(run.ctl(&["stop", "x"]), "x: stopped\n");
@@ -150,7 +150,7 @@ fn a_deaf_program_is_killed_after_stopwaitsecs() {
 }
 
 #[test]
-fn stopping_is_seen_and_refuses() {
+fn a_stopping_program_refuses_stop_and_start() {
     compare(
         "[program:x]\ncommand=/bin/sh -c \"trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done\"\nautorestart=true\n",
         |run| {

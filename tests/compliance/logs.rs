@@ -47,7 +47,7 @@ fn bytes_pass_as_they_are() {
 }
 
 #[test]
-fn strip_ansi_takes_the_colours_out() {
+fn strip_ansi_removes_colours() {
     files(
         "command=/usr/bin/printf \"\\033[31mred\\033[0m \\033[1;32mgreen\\033[m\\n\"\n[supervisord]\nstrip_ansi=true\n[program:x]",
         &["x.out"],
@@ -71,7 +71,7 @@ fn rotation_shifts_the_backups() {
 }
 
 #[test]
-fn stderrs_log_rotates_by_its_own_options() {
+fn the_stderr_log_rotates_by_its_own_options() {
     let conf =
         format!("{}stderr_logfile_maxbytes=28\nstderr_logfile_backups=1\n", SLOW_LINES.replace("-$i;", "-$i >&2;"));
     files(&conf, &NAMES.map(|name| name.replace("out", "err")).each_ref().map(String::as_str));
@@ -88,7 +88,7 @@ fn rotation_off_with_zero_maxbytes() {
 }
 
 #[test]
-fn rotation_counts_what_was_there_before() {
+fn rotation_counts_the_bytes_of_an_existing_file() {
     let conf = "[program:x]\ncommand=/bin/echo new\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstdout_logfile_maxbytes=10\n";
     crate::compare_unstarted(conf, |run| {
         run.write("x.out", "0123456789");
@@ -257,7 +257,7 @@ fn the_main_log_is_read_and_cleared() {
 }
 
 #[test]
-fn main_log_lines_have_their_shape() {
+fn main_log_lines_have_supervisors_format() {
     compare("[program:x]\ncommand=/bin/sleep 1000\n", |run| {
         run.until("x", "RUNNING");
         for line in run.log().lines() {
@@ -308,7 +308,7 @@ fn loglevel_filters() {
 }
 
 #[test]
-fn the_copies_of_output_have_no_colours_either() {
+fn strip_ansi_applies_to_copies_of_output_too() {
     let conf = "[program:x]\ncommand=/bin/sh -c \"printf '\\033[31mred\\033[0m green\\n'; exec sleep 1000\"\n\
                 [supervisord]\nloglevel=debug\nstrip_ansi=true\n";
     compare(conf, |run| {

@@ -22,11 +22,11 @@ mod harness;
 
 mod ansible_and_salt;
 mod background;
+mod both_clients;
 mod buildout;
 mod bytes;
 mod config;
 mod control;
-mod drives;
 mod events;
 mod fcgi;
 mod http;

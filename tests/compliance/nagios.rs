@@ -16,7 +16,7 @@ fn check(of: &mut Run, plugin: &Path, port: u16, args: &[&str]) -> i32 {
 }
 
 #[test]
-fn a_nagios_check_tells_what_is_well_what_is_odd_and_what_failed() {
+fn a_nagios_check_reports_ok_warning_critical_and_unknown() {
     let Some(plugin) = third_party("check_supervisord.py") else { return };
     let conf = "[program:up]\ncommand=/bin/sleep 1000\nstartsecs=0\n\
                 [program:down]\ncommand=/bin/sleep 1000\nautostart=false\n\

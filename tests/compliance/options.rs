@@ -14,7 +14,7 @@ fn up(run: &Run) {
 }
 
 #[test]
-fn nodaemon_in_the_file_is_as_on_the_command_line() {
+fn nodaemon_in_the_file_works_as_on_the_command_line() {
     compare_unstarted(&format!("[supervisord]\nnodaemon=true\n{X}"), |run| {
         run.launch(&["-c", "{dir}/supervisord.conf"]);
         up(run);
@@ -27,7 +27,7 @@ fn nodaemon_in_the_file_is_as_on_the_command_line() {
 }
 
 #[test]
-fn minfds_and_minprocs_raise_what_is_lower() {
+fn minfds_and_minprocs_raise_lower_limits() {
     let conf = "[supervisord]\nminfds=500\nminprocs=20000\n[program:x]\ncommand=/bin/bash -c \"ulimit -Sn; ulimit -Su; exec sleep 1000\"\n\
                 stdout_logfile={dir}/x.out\n";
     compare_unstarted(conf, |run| {
@@ -49,7 +49,7 @@ fn minfds_and_minprocs_raise_what_is_lower() {
 }
 
 #[test]
-fn minfds_that_cannot_be_had_end_it() {
+fn minfds_that_cannot_be_reached_are_a_start_error() {
     compare_unstarted("[supervisord]\nminfds=100000000\n", |run| {
         run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
         // As root it may raise even the hard limit, but not so far.
@@ -60,7 +60,7 @@ fn minfds_that_cannot_be_had_end_it() {
 }
 
 #[test]
-fn user_is_whom_it_becomes() {
+fn the_supervisor_becomes_the_configured_user() {
     if !nix::unistd::geteuid().is_root() {
         return skip("only root can become another user");
     }
@@ -130,7 +130,7 @@ fn groups_of_every_kind_have_a_priority() {
 }
 
 #[test]
-fn socket_backlog_is_how_many_may_wait() {
+fn socket_backlog_limits_waiting_connections() {
     let conf = "[fcgi-program:f]\ncommand=/bin/sleep 1000\nsocket=unix://{dir}/f.sock\nsocket_backlog=3\n";
     compare(conf, |run| {
         run.until("f", "RUNNING");
@@ -151,7 +151,7 @@ fn socket_backlog_is_how_many_may_wait() {
 }
 
 #[test]
-fn without_its_section_the_interface_is_not_there() {
+fn without_its_section_the_rpc_interface_is_missing() {
     compare_unstarted("", |run| {
         let without = run.common().replace("[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n", "");
         run.write("supervisord.conf", &format!("{without}{X}"));

@@ -42,7 +42,7 @@ fn too_few_arguments_show_the_usage() {
 }
 
 #[test]
-fn a_missing_pid_file_is_said_and_survived() {
+fn a_missing_pid_file_is_reported_and_survived() {
     let conf = "[program:x]\ncommand={dir}/bin/pidproxy {dir}/none.pid /bin/sleep 1000\nstdout_logfile={dir}/x.out\nstopwaitsecs=1\n";
     compare(conf, |run| {
         run.until("x", "RUNNING");

@@ -31,7 +31,7 @@ fn changes(pairs: Vec<(String, String)>) {
 }
 
 #[test]
-fn an_order_that_means_nothing() {
+fn reordered_lists() {
     let group = |programs: &str, environment: &str| {
         let member =
             |name: &str| format!("[program:{name}]\ncommand=/bin/cat\nautostart=false\nenvironment={environment}\n");
@@ -60,7 +60,7 @@ fn an_order_that_means_nothing() {
 }
 
 #[test]
-fn automatic_logs_and_server_urls() {
+fn changed_logs_and_server_urls() {
     let both = |before: &str, after: &str| (program(before), program(after));
     changes(vec![
         both("", "stdout_logfile={dir}/a.log"),
@@ -83,7 +83,7 @@ fn automatic_logs_and_server_urls() {
 }
 
 #[test]
-fn sockets_and_kinds_of_groups() {
+fn changed_sockets_and_kinds_of_groups() {
     let socket = |options: &str| fcgi(&format!("socket=unix://{{dir}}/f.sock\n{options}"));
     let other = |options: &str| fcgi(&format!("socket=unix://{{dir}}/g.sock\n{options}"));
     changes(vec![
@@ -108,7 +108,7 @@ fn seen(run: &Run) -> (i32, String) {
 }
 
 #[test]
-fn the_supervisors_environment_waits_for_the_update() {
+fn a_changed_supervisor_environment_applies_at_the_update() {
     let conf = |value: &str, section: &str| {
         let command = "command=/bin/sh -c \"echo $G >>{dir}/out; exec sleep 1000\"";
         format!(
@@ -142,7 +142,7 @@ fn the_supervisors_environment_waits_for_the_update() {
 }
 
 #[test]
-fn an_order_that_means_nothing_leaves_what_runs_alone() {
+fn a_reordered_list_leaves_running_programs_alone() {
     let conf = |environment: &str, events: &str| {
         format!(
             "[program:x]\ncommand=/bin/sleep 1000\nenvironment={environment}\n\
@@ -193,7 +193,7 @@ fn a_file_that_lost_its_supervisord_section_is_broken() {
 }
 
 #[test]
-fn a_relative_childlogdir_is_where_it_was_when_the_file_was_read() {
+fn a_relative_childlogdir_is_resolved_when_the_file_is_read() {
     let conf = "[supervisord]\nchildlogdir=logs\ndirectory=work\n[program:x]\ncommand=/bin/cat\n";
     for (conf, args) in [
         (conf.to_owned(), &["-c", "supervisord.conf", "-n"][..]),

@@ -23,7 +23,7 @@ fn identity() {
 }
 
 #[test]
-fn method_list_is_whole() {
+fn the_method_list_is_complete() {
     compare("", |run| {
         let methods = run.call("system.listMethods", json!([])).unwrap();
         assert_eq!(methods.as_array().unwrap().len(), 41);
@@ -103,7 +103,7 @@ fn start_and_stop_without_waiting() {
 }
 
 #[test]
-fn groups_answer_one_struct_a_process() {
+fn group_methods_return_one_struct_for_each_process() {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
         run.call("supervisor.startProcessGroup", json!(["g"])).unwrap();
@@ -127,7 +127,7 @@ fn groups_answer_one_struct_a_process() {
 }
 
 #[test]
-fn what_is_decided_at_once_comes_in_starting_order() {
+fn immediate_results_come_in_starting_order() {
     const AT_ONCE: &str = "autostart=false\nstartsecs=0\nstartretries=0\n";
     let program = |(name, command)| format!("[program:{name}]\ncommand={command}\n{AT_ONCE}");
     let programs = [("a", "/bin/sleep 1000"), ("b", "/no/such"), ("c", "/bin/sleep 1000"), ("d", "/etc/passwd")];
@@ -139,7 +139,7 @@ fn what_is_decided_at_once_comes_in_starting_order() {
 }
 
 #[test]
-fn a_group_that_the_file_has_no_more_cannot_be_added_though_it_is_in_use() {
+fn a_group_removed_from_the_file_cannot_be_added_though_it_is_in_use() {
     compare(PROGRAMS, |run| {
         run.reconfigure("[program:b]\ncommand=/bin/sleep 1000\n");
         run.call("supervisor.addProcessGroup", json!(["a"])).unwrap_err();
@@ -220,7 +220,7 @@ fn wrong_calls_are_faults() {
 }
 
 #[test]
-fn what_is_no_rpc_is_an_http_error() {
+fn a_request_that_is_not_xml_rpc_is_an_http_error() {
     compare("", |run| {
         let body = crate::harness::xmlrpc::call("supervisor.getState", &json!([]));
         for (verb, path, body) in [
@@ -266,7 +266,7 @@ fn one_connection_serves_many_calls() {
 }
 
 #[test]
-fn a_waiting_start_holds_nobody_up() {
+fn a_waiting_start_delays_no_other_client() {
     compare("[program:x]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=4\n", |run| {
         std::thread::scope(|scope| {
             let sandbox = &run.sandbox;
@@ -281,7 +281,7 @@ fn a_waiting_start_holds_nobody_up() {
 }
 
 #[test]
-fn stopping_answers_a_waiting_start() {
+fn a_stop_ends_a_waiting_start() {
     compare("[program:x]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=30\n", |run| {
         let answer = std::thread::scope(|scope| {
             let sandbox = &run.sandbox;
@@ -303,7 +303,7 @@ fn remote_comm_event_is_accepted() {
 }
 
 #[test]
-fn every_method_refuses_what_is_missing_and_what_is_too_much() {
+fn every_method_refuses_too_few_and_too_many_parameters() {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
         let methods = run.rpc("system.listMethods", json!([])).unwrap();
@@ -321,7 +321,7 @@ fn every_method_refuses_what_is_missing_and_what_is_too_much() {
 }
 
 #[test]
-fn every_method_for_one_process_knows_its_names() {
+fn every_method_with_a_name_refuses_unknown_names() {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
         for (method, more) in [
@@ -359,7 +359,7 @@ fn every_method_for_one_process_knows_its_names() {
 }
 
 #[test]
-fn starts_that_fail_say_why() {
+fn failed_starts_return_their_fault() {
     // With a startsecs of 1, Supervisor's slow loop may see what fails at once as RUNNING.
     let conf = "[program:gone]\ncommand=/no/such/thing\nautostart=false\n[program:plain]\ncommand=/etc/passwd\nautostart=false\n\
                 [program:folder]\ncommand=/etc\nautostart=false\n[program:quick]\ncommand=/bin/false\nautostart=false\nstartretries=0\nstartsecs=10\n\
@@ -391,7 +391,7 @@ fn starts_that_fail_say_why() {
 }
 
 #[test]
-fn logs_are_read_and_tailed_by_one_arithmetic() {
+fn logs_are_read_and_tailed_by_the_same_arithmetic() {
     let conf = "[program:x]\ncommand=/usr/bin/printf 0123456789\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstderr_logfile=NONE\n";
     compare(conf, |run| {
         run.until("x", "EXITED");
@@ -443,7 +443,7 @@ fn a_multicall_waits_for_each_of_its_calls() {
 }
 
 #[test]
-fn while_it_shuts_down_every_method_says_so() {
+fn during_a_shutdown_every_method_is_refused() {
     let conf = "[program:a]\ncommand=/bin/sh -c \"trap '' TERM; while :; do sleep 0.1; done\"\nstopwaitsecs=1000\n";
     compare(conf, |run| {
         run.until("a", "RUNNING");

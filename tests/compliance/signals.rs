@@ -44,7 +44,7 @@ fn shutdown_turns_backoff_into_fatal() {
 }
 
 #[test]
-fn shutdown_waits_and_says_for_whom() {
+fn shutdown_waits_and_logs_which_programs_remain() {
     let conf = "[program:slow]\ncommand=/bin/sh -c \"trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done\"\npriority=2\n\
                 [program:quick]\ncommand=/bin/sleep 1000\npriority=1\n";
     compare(conf, |run| {

@@ -59,7 +59,7 @@ fn log_that_cannot_be_opened() {
 }
 
 #[test]
-fn exec_that_fails_is_said_in_the_childs_log() {
+fn a_failed_exec_is_reported_in_the_childs_log() {
     let conf = "[program:x]\ncommand={dir}/script\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     crate::compare_unstarted(conf, |run| {
         run.write("script", "no shebang\n");
@@ -73,7 +73,7 @@ fn exec_that_fails_is_said_in_the_childs_log() {
 }
 
 #[test]
-fn directory_that_is_not_there_is_said_in_the_childs_log() {
+fn a_missing_directory_is_reported_in_the_childs_log() {
     let conf =
         "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     compare(conf, |run| {
@@ -84,7 +84,7 @@ fn directory_that_is_not_there_is_said_in_the_childs_log() {
 }
 
 #[test]
-fn redirect_stderr_also_takes_the_childs_failure() {
+fn redirect_stderr_also_redirects_the_report_of_a_failed_exec() {
     let conf = "[program:x]\ncommand=/bin/pwd\ndirectory=/no/such\nstartretries=0\nstartsecs=10\nredirect_stderr=true\nstdout_logfile={dir}/x.out\n";
     compare(conf, |run| {
         run.until("x", "FATAL");
@@ -107,12 +107,12 @@ fn output(conf: &str) {
 }
 
 #[test]
-fn words_are_split_as_a_shell_would() {
+fn command_words_are_split_as_by_a_shell() {
     output(r#"command=/usr/bin/printf "[%%s]\n" one 'two three' "fo\"ur" fi\ ve a"b"'c' '' x#y $HOME *  ~ "a\$b\nc""#);
 }
 
 #[test]
-fn words_over_several_lines() {
+fn a_command_may_continue_over_several_lines() {
     output("command=/usr/bin/printf \"[%%s]\\n\"\n  one\n  'two\n  three'\n");
 }
 
@@ -181,7 +181,7 @@ fn a_program_leads_a_group_in_the_same_session() {
 }
 
 #[test]
-fn nothing_but_three_descriptors_is_inherited() {
+fn only_descriptors_0_to_2_are_inherited() {
     compare("[program:x]\ncommand=/bin/sleep 1000\n", |run| {
         run.until("x", "RUNNING");
         let pid = run.pid_of("x");
@@ -210,7 +210,7 @@ fn the_supervisors_umask_and_directory_do_nothing_in_the_foreground() {
 }
 
 #[test]
-fn a_relative_command_is_looked_for_where_the_supervisor_is() {
+fn a_relative_command_is_resolved_against_the_supervisors_directory() {
     let conf = "[program:x]\ncommand=bin/tool\ndirectory=/usr\nstartretries=0\nstdout_logfile={dir}/x.out\nstderr_logfile={dir}/x.err\n";
     compare(conf, |run| {
         run.until("x", "FATAL");
@@ -227,7 +227,7 @@ fn a_program_runs_as_its_user() {
 }
 
 #[test]
-fn the_groups_of_a_user_are_those_of_the_moment() {
+fn the_groups_of_a_user_are_looked_up_at_each_start() {
     if !nix::unistd::geteuid().is_root() {
         return crate::harness::skip("needs root to start programs of another user");
     }

@@ -37,7 +37,7 @@ fn names(run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn programs_come_and_go_in_a_group() {
+fn programs_are_added_to_and_removed_from_a_group() {
     if !is_there() {
         return;
     }
@@ -80,7 +80,7 @@ fn programs_come_and_go_in_a_group() {
 }
 
 #[test]
-fn lines_are_logged_and_methods_describe_themselves() {
+fn lines_are_logged_and_every_method_has_its_help() {
     if !is_there() {
         return;
     }
@@ -110,7 +110,7 @@ fn lines_are_logged_and_methods_describe_themselves() {
 }
 
 #[test]
-fn a_program_that_is_added_to_a_pool_is_no_listener() {
+fn a_program_added_to_a_pool_is_not_a_listener() {
     if !is_there() {
         return;
     }
@@ -132,7 +132,7 @@ fn a_program_that_is_added_to_a_pool_is_no_listener() {
 }
 
 #[test]
-fn a_whitelist_names_what_is_served() {
+fn a_whitelist_limits_the_methods() {
     if !is_there() {
         return;
     }
@@ -148,7 +148,7 @@ fn a_whitelist_names_what_is_served() {
 }
 
 #[test]
-fn without_a_password_it_is_not_served_over_tcp_and_without_the_section_nowhere() {
+fn it_is_not_served_over_tcp_without_a_password_nor_without_its_section() {
     compare_unstarted("", |run| {
         if !run.is_rsup() {
             return;

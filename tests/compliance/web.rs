@@ -19,7 +19,7 @@ const CONF: &str = "[program:a]\ncommand=/bin/sh -c \"echo 'one <two>'; exec sle
     [program:short]\ncommand=/bin/sh -c \"exit 1\"\nautostart=false\nstartretries=0\nstartsecs=10\n[group:g]\nprograms=short\n";
 
 #[test]
-fn each_link_does_and_says_the_same() {
+fn each_link_has_the_same_effect_and_message() {
     compare(CONF, |run| {
         run.until("a", "RUNNING");
         for query in [
@@ -63,7 +63,7 @@ fn each_link_does_and_says_the_same() {
 }
 
 #[test]
-fn the_page_has_what_a_program_may_look_for() {
+fn the_page_has_the_parts_that_programs_look_for() {
     compare(CONF, |run| {
         run.until("a", "RUNNING");
         run.until_file("a.out", "two");

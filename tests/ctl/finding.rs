@@ -52,7 +52,7 @@ fn the_configuration_names_the_server() {
 }
 
 #[test]
-fn the_command_line_stands_above_the_configuration() {
+fn the_command_line_overrides_the_configuration() {
     let fake = server();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("supervisord.conf"), "[supervisorctl]\nserverurl=unix:///none\n").unwrap();
@@ -62,7 +62,7 @@ fn the_command_line_stands_above_the_configuration() {
 }
 
 #[test]
-fn a_path_need_not_be_text() {
+fn a_path_may_have_bytes_that_are_not_utf8() {
     let fake = server();
     let dir = tempfile::tempdir().unwrap();
     let name = OsStr::from_bytes(b"caf\xe9.conf");
@@ -75,7 +75,7 @@ fn a_path_need_not_be_text() {
 }
 
 #[test]
-fn a_broken_configuration_is_named_with_its_line() {
+fn a_broken_configuration_is_reported_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("x.conf"), "[supervisorctl]\nserverurl=%(nothing)s\n").unwrap();
     let ran = pid_in(dir.path(), &["-c", "x.conf"]);
@@ -174,7 +174,7 @@ fn root_does_not_use_a_socket_of_another_user_where_pid_1_is_not_rsup() {
 }
 
 #[test]
-fn an_address_of_a_server_section_is_one_for_the_client() {
+fn every_form_of_a_servers_address_works_for_the_client() {
     let port = crate::harness::free_port();
     let mut sandbox = Sandbox::bare(Subject::Rsup);
     let common = sandbox.common();

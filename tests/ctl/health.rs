@@ -14,7 +14,7 @@ fn said(ran: &Ran) -> (i32, &str) {
 }
 
 #[test]
-fn what_should_run_decides() {
+fn every_program_that_should_run_must_run() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -82,7 +82,7 @@ fn a_supervisor_that_hangs_is_not_waited_for() {
 }
 
 #[test]
-fn a_supervisor_that_is_about_to_end_is_exit_1() {
+fn a_supervisor_that_shuts_down_is_exit_1() {
     let fake = Fake::start(|_, _: &[Value]| Answer::Fault(6, "SHUTDOWN_STATE"));
     assert_eq!(said(&health(&["-s", &fake.url()])), (1, "SHUTDOWN_STATE\n"));
 }

@@ -138,7 +138,7 @@ fn the_shell_answers_line_by_line() {
 }
 
 #[test]
-fn words_are_completed() {
+fn commands_and_names_are_completed_on_a_terminal() {
     let steps = [
         ("mine> ", "vers\t"),
         ("version ", "\r"),
@@ -161,7 +161,7 @@ fn words_are_completed() {
 }
 
 #[test]
-fn control_c_drops_the_line_or_the_waiting_command_and_the_prompt_comes_back() {
+fn control_c_discards_the_line_or_interrupts_the_command() {
     let conf = "prompt=mine\n[program:slow]\ncommand=/bin/sleep 1000\nautostart=false\nstartsecs=1000\n\
         [program:deaf]\ncommand=/bin/sh -c \"trap '' TERM; echo deaf; while :; do sleep 1; done\"\nstdout_logfile={dir}/deaf.out\nstopwaitsecs=1000\n";
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
@@ -203,7 +203,7 @@ fn control_c_drops_the_line_or_the_waiting_command_and_the_prompt_comes_back() {
 }
 
 #[test]
-fn control_c_at_a_password_leaves_a_terminal_that_shows_what_is_typed() {
+fn control_c_at_a_password_restores_the_echo() {
     let fake = Fake::start(|_, _| Answer::Http(401));
     for words in ["", "-i version"] {
         let mut args = vec!["-s".to_owned(), fake.url()];
@@ -223,7 +223,7 @@ fn control_c_at_a_password_leaves_a_terminal_that_shows_what_is_typed() {
 }
 
 #[test]
-fn fg_says_nothing_of_logs_that_there_are_not() {
+fn fg_does_not_complain_about_missing_logs() {
     let logs = ["", "NONE", "{dir}/own"];
     let mut conf = String::new();
     for (n, (out, err)) in logs.iter().flat_map(|out| logs.iter().map(move |err| (out, err))).enumerate() {
@@ -267,7 +267,7 @@ fn fg_says_nothing_of_logs_that_there_are_not() {
 }
 
 #[test]
-fn lines_are_kept_and_found_again() {
+fn history_is_saved_and_found_again() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -300,7 +300,7 @@ fn lines_are_kept_and_found_again() {
 }
 
 #[test]
-fn lines_may_come_from_no_terminal() {
+fn lines_may_come_from_a_pipe() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -346,7 +346,7 @@ fn a_log_is_followed_until_control_c() {
 }
 
 #[test]
-fn a_process_is_talked_to() {
+fn fg_sends_lines_to_the_process() {
     let steps = [("<==\r\n", ""), ("ready\r\n", "one\n"), ("one\r\none\r\n", "two\n"), ("two\r\ntwo\r\n", "\x03")];
     let Some((code, seen)) = alike("fg cat", &steps) else { return };
     let wanted = "==> Press Ctrl-C to exit <==\nready\none\none\ntwo\ntwo\n";
@@ -357,7 +357,7 @@ fn a_process_is_talked_to() {
 }
 
 #[test]
-fn a_process_that_ends_is_left() {
+fn fg_ends_when_its_process_exits() {
     // Differs from Supervisor: it sees that only after the next line.
     for subject in [Subject::Supervisor, Subject::Rsup] {
         if subject == Subject::Supervisor && oracle().is_none() {
@@ -376,7 +376,7 @@ fn a_process_that_ends_is_left() {
 }
 
 #[test]
-fn a_password_is_asked_for_without_showing_it() {
+fn a_password_is_read_without_echo() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -397,7 +397,7 @@ fn a_password_is_asked_for_without_showing_it() {
 }
 
 #[test]
-fn a_log_cannot_steer_the_terminal() {
+fn a_log_cannot_control_the_terminal() {
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
         "[program:x]\ncommand=/bin/sh -c \"printf '\\033[31mred\\033[2J\\007 end'; exec sleep 1000\"\nstdout_logfile={dir}/out\n",
@@ -423,7 +423,7 @@ fn a_log_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn who_waits_is_shown_for_what() {
+fn a_waiting_command_shows_the_processes_it_waits_for() {
     static ASKED: AtomicBool = AtomicBool::new(false);
     let fake = Fake::start(|method, _| {
         let member = |name: &str, value: Value| (name.to_owned(), value);

@@ -326,7 +326,7 @@ fn a_changed_configuration_is_read_and_applied_alike() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_alike() {
+fn a_missing_server_is_reported_alike() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -390,7 +390,7 @@ const COMMANDS: [&str; 19] = [
 ];
 
 #[test]
-fn every_fault_is_told_alike() {
+fn every_fault_is_reported_alike() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -426,7 +426,7 @@ fn every_fault_is_told_alike() {
 }
 
 #[test]
-fn a_strange_server_is_told_alike() {
+fn unexpected_answers_are_reported_alike() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -521,7 +521,7 @@ pub fn with_input(command: &mut Command, input: &str) -> Ran {
 }
 
 #[test]
-fn what_ends_everything_is_asked_first_where_wanted() {
+fn shutdown_and_reload_ask_first_with_the_option_i() {
     if oracle().is_none() {
         return skip("no real Supervisor");
     }
@@ -543,7 +543,7 @@ fn what_ends_everything_is_asked_first_where_wanted() {
 }
 
 #[test]
-fn everything_comes_as_json_too() {
+fn every_command_can_print_json() {
     let mut sandbox = Sandbox::new(Subject::Rsup, PROGRAMS);
     sandbox.start();
     sandbox.until_file("up.out", "grüße");
@@ -651,7 +651,7 @@ fn a_spawn_error_is_followed_by_its_reason() {
 }
 
 #[test]
-fn what_was_meant_is_said() {
+fn a_similar_command_or_name_is_suggested() {
     let mut sandbox = Sandbox::new(Subject::Rsup, PROGRAMS);
     sandbox.start();
     sandbox.until("g:one", "RUNNING");
@@ -694,7 +694,7 @@ fn what_was_meant_is_said() {
 }
 
 #[test]
-fn a_verb_that_there_is_not_says_what_was_meant() {
+fn an_unknown_subcommand_suggests_a_similar_one() {
     let rsup = env!("CARGO_BIN_EXE_rsup");
     let ran = |words: &[&str]| run(in_no_place(Command::new(rsup)).args(words));
     for (word, wanted) in [
@@ -712,7 +712,7 @@ fn a_verb_that_there_is_not_says_what_was_meant() {
 }
 
 #[test]
-fn json_is_a_word_of_the_command_too() {
+fn json_may_follow_the_command() {
     let info = |name: &str| Value::Struct(vec![("name".into(), name.into()), ("group".into(), name.into())]);
     let infos = Value::Array(vec![info("é\"\n"), info("b")]);
     let fake = Fake::start(move |method, _| match method {
@@ -740,7 +740,7 @@ fn one_connection_serves_all_calls() {
 }
 
 #[test]
-fn a_name_cannot_steer_the_terminal() {
+fn a_name_cannot_control_the_terminal() {
     let infos = Value::Array(vec![Value::Struct(vec![
         ("name".into(), "a\u{9b}2Jb".into()),
         ("group".into(), "g".into()),

@@ -19,7 +19,7 @@ fn with_conf(name: &str, conf: &str) -> String {
 const ONE: &str = "[program:web]\ncommand=/bin/busybox sleep 1000\n";
 
 #[test]
-fn the_client_finds_a_configuration_at_its_own_place() {
+fn the_client_finds_a_configuration_outside_the_search_path() {
     if !images(&["rsup", "rsup-base-busybox"]) {
         return;
     }

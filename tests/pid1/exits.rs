@@ -6,9 +6,9 @@ use crate::init::Init;
 for_each_init!(
     every_exit_code_is_passed_on,
     as_pid1_too,
-    deaths_by_signal_are_128_and_more,
-    what_cannot_start_is_told,
-    the_search_goes_on_past_what_cannot_be_executed,
+    a_death_by_signal_is_128_plus_its_number,
+    a_failed_start_is_reported,
+    the_search_continues_past_files_that_cannot_be_executed,
 );
 
 fn every_exit_code_is_passed_on(init: Init) {
@@ -24,7 +24,7 @@ fn as_pid1_too(init: Init) {
     }
 }
 
-fn deaths_by_signal_are_128_and_more(init: Init) {
+fn a_death_by_signal_is_128_plus_its_number(init: Init) {
     // Those whose default is to do nothing or to stop, and 32 and 33, which libc keeps, kill nobody.
     let harmless = [17, 18, 19, 20, 21, 22, 23, 28, 32, 33];
     // Who runs the tests may have ignored a signal (nohup does), and what is ignored is inherited.
@@ -44,7 +44,7 @@ fn deaths_by_signal_are_128_and_more(init: Init) {
     }
 }
 
-fn what_cannot_start_is_told(init: Init) {
+fn a_failed_start_is_reported(init: Init) {
     let (missing, denied) = match init {
         Init::Rsup | Init::Tini => (127, 126),
         Init::DumbInit => (2, 2),
@@ -65,7 +65,7 @@ fn what_cannot_start_is_told(init: Init) {
 }
 
 #[test]
-fn rsup_says_what_is_wrong() {
+fn rsup_prints_why_a_command_cannot_start() {
     let err = |command: &[&str]| run(&mut Init::Rsup.here(command)).err;
     assert_eq!(err(&["/nonexistent/program"]), "rsup: can't find command '/nonexistent/program'\n");
     assert!(err(&["no-such-program"]).starts_with("rsup: can't find command 'no-such-program' (PATH is /"));
@@ -102,7 +102,7 @@ fn without_loader() -> Vec<u8> {
     bytes
 }
 
-fn the_search_goes_on_past_what_cannot_be_executed(init: Init) {
+fn the_search_continues_past_files_that_cannot_be_executed(init: Init) {
     for bad in [b"#!/opt/gone/python\n".to_vec(), b"#!/etc/passwd\n".to_vec(), without_loader()] {
         let (_folder, path) = two_programs(&bad, b"#!/bin/sh\nexit 7\n");
         let mut command = init.here(&["prog"]);
@@ -115,7 +115,7 @@ fn the_search_goes_on_past_what_cannot_be_executed(init: Init) {
 }
 
 #[test]
-fn where_no_file_can_be_executed_one_is_named() {
+fn if_no_file_can_be_executed_one_is_named() {
     let gone: &[u8] = b"#!/opt/gone/python\n";
     let denied: &[u8] = b"#!/etc/passwd\n";
     for (a, b, code, file, why) in [

@@ -17,9 +17,9 @@ mod harness;
 mod init;
 
 mod exits;
+mod inheritance;
 mod orphans;
 mod pidproxy;
 mod signals;
-mod surroundings;
+mod subcommands;
 mod terminal;
-mod verbs;

@@ -4,7 +4,11 @@ use crate::harness::wait_for;
 use crate::init::{Init, Running, children, python, stat, words};
 use rsup::sys::signals::send;
 
-for_each_init!(ten_thousand_orphans_leave_no_zombie, signals_come_through_a_storm, orphans_come_to_a_subreaper);
+for_each_init!(
+    ten_thousand_orphans_leave_no_zombie,
+    signals_are_forwarded_during_a_storm_of_orphans,
+    a_subreaper_reaps_orphans
+);
 
 fn ten_thousand_orphans_leave_no_zombie(init: Init) {
     let mut command = python("orphans");
@@ -15,7 +19,7 @@ fn ten_thousand_orphans_leave_no_zombie(init: Init) {
     assert_eq!(running.text(), "left 0\n");
 }
 
-fn signals_come_through_a_storm(init: Init) {
+fn signals_are_forwarded_during_a_storm_of_orphans(init: Init) {
     let Some(command) = init.as_pid1(&words(&python("storm"))) else { return };
     let mut running = Running::start(command);
     running.line("ready", |line| line == "ready");
@@ -23,7 +27,7 @@ fn signals_come_through_a_storm(init: Init) {
     assert_eq!(running.end(), 43);
 }
 
-fn orphans_come_to_a_subreaper(init: Init) {
+fn a_subreaper_reaps_orphans(init: Init) {
     let running = Running::start(init.here(&["sh", "-c", "sh -c 'sleep 1000 & echo orphan $!'; exec sleep 1000"]));
     let line = running.line("orphan", |line| line.starts_with("orphan "));
     let orphan: i32 = line.rsplit_once(' ').unwrap().1.parse().unwrap();

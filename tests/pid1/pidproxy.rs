@@ -42,7 +42,7 @@ impl Place {
 }
 
 #[test]
-fn ends_with_its_program_at_once_and_with_its_code() {
+fn it_exits_at_once_with_the_code_of_its_program() {
     let place = Place::new();
     for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -40 $$", 168)] {
         assert_eq!(run(&mut place.script(script)).code, code, "{script}");
@@ -54,7 +54,7 @@ fn ends_with_its_program_at_once_and_with_its_code() {
 }
 
 #[test]
-fn every_signal_reaches_the_process_of_the_file() {
+fn every_signal_reaches_the_process_of_the_pid_file() {
     let place = Place::new();
     let mut running = Running::start(place.script("WATCH & echo $! >PIDFILE; wait $!"));
     running.line("ready", |line| line.starts_with("ready"));
@@ -83,7 +83,7 @@ fn term_waits_for_the_program() {
 }
 
 #[test]
-fn a_file_that_names_nobody_to_signal_is_refused() {
+fn a_pid_that_must_not_be_signalled_is_refused() {
     let nobody = "no program's process number";
     let refused = [
         ("1\n", nobody),
@@ -110,7 +110,7 @@ fn a_file_that_names_nobody_to_signal_is_refused() {
 }
 
 #[test]
-fn its_own_number_is_refused() {
+fn its_own_pid_is_refused() {
     let place = Place::new();
     let mut running = Running::start(place.script("echo $PPID >PIDFILE; echo ready; exec sleep 1000"));
     running.line("ready", |line| line == "ready");
@@ -121,7 +121,7 @@ fn its_own_number_is_refused() {
 }
 
 #[test]
-fn a_missing_file_is_said_and_the_signal_lost() {
+fn a_missing_pid_file_is_reported_and_the_signal_dropped() {
     let place = Place::new();
     let mut running = Running::start(place.script("echo ready; exec sleep 1000"));
     running.line("ready", |line| line == "ready");
@@ -151,14 +151,14 @@ fn a_program_that_went_to_the_background_is_waited_for() {
 }
 
 #[test]
-fn a_stale_file_keeps_nobody_waiting() {
+fn a_stale_pid_file_does_not_delay_the_exit() {
     let place = Place::new();
     place.write(&std::process::id().to_string());
     assert_eq!(run(&mut place.command(&["true"])).code, 0);
 }
 
 #[test]
-fn what_a_program_in_the_foreground_leaves_behind_is_not_waited_for() {
+fn background_processes_of_a_foreground_program_are_not_waited_for() {
     let place = Place::new();
     let script = "sleep 1000 & echo left $!; echo $$ >PIDFILE; exit 0";
     let mut running = Running::start(place.script(script));

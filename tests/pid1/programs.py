@@ -62,7 +62,7 @@ def storm():
         os.wait()
 
 
-def surrounded(how, *command):
+def with_signals(how, *command):
     """Runs a command with SIGCHLD ignored, or with TERM, USR1 and 40 blocked."""
     import signal
     if how == "ignored":
@@ -106,4 +106,4 @@ name, arguments = sys.argv[1], sys.argv[2:]
 if name == "orphans":
     orphans(int(arguments[0]))
 else:
-    {"counts": counts, "watch": watch, "storm": storm, "surrounded": surrounded}[name](*arguments)
+    {"counts": counts, "watch": watch, "storm": storm, "with_signals": surrounded}[name](*arguments)

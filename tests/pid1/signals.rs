@@ -4,7 +4,7 @@ use crate::init::{Init, Running, python, words};
 use rsup::sys::signals::{Received, forward, send};
 use std::collections::BTreeSet;
 
-for_each_init!(every_signal_is_passed_on, queued_signals_arrive_all, a_stopped_program_is_waited_for);
+for_each_init!(every_signal_is_passed_on, all_queued_signals_arrive, a_stopped_program_is_waited_for);
 
 /// Nobody can see 9 and 19; Python's libc keeps 32 and 33, so the program cannot watch for them.
 const UNSEEN: [i32; 4] = [9, 19, 32, 33];
@@ -37,7 +37,7 @@ fn every_signal_is_passed_on(init: Init) {
     assert_eq!(seen, sent.into_iter().chain([15]).filter(|signal| !kept.contains(signal)).collect());
 }
 
-fn queued_signals_arrive_all(init: Init) {
+fn all_queued_signals_arrive(init: Init) {
     let Some(command) = init.as_pid1(&words(&python("watch"))) else { return };
     let mut running = Running::start(command);
     running.line("ready", |line| line.starts_with("ready"));

@@ -222,7 +222,7 @@ fn keys_and_signals_for_the_job_arrive_once() {
 }
 
 #[test]
-fn a_reader_behind_us_has_the_terminal_too() {
+fn a_reader_behind_rsup_in_a_pipeline_has_the_terminal() {
     as_without_us(|terminal, init| {
         enter(
             terminal,
@@ -258,7 +258,7 @@ fn as_leader(script: &str) -> Option<Terminal> {
 }
 
 #[test]
-fn as_pid1_the_programs_terminal_is_its_own_whatever_stdin_is() {
+fn as_pid1_the_program_gets_the_terminal_whatever_stdin_is() {
     // The settings are the program's to change, and what would stop a background job does not stop it.
     let counts = python("counts").join(" ");
     let script = format!("stty -echo tostop </dev/tty; echo quiet; read -r x </dev/tty; echo got:$x; exec {counts}");
@@ -277,7 +277,7 @@ fn as_pid1_the_programs_terminal_is_its_own_whatever_stdin_is() {
 }
 
 #[test]
-fn as_pid1_the_keys_end_it_after_a_stop_too() {
+fn as_pid1_the_keys_interrupt_it_also_after_a_stop() {
     for (key, code) in [("\x03", 130), ("\x1c", 131)] {
         let Some(mut terminal) = as_leader("ulimit -c 0; echo ready; exec sleep 1000") else { return };
         terminal.until("ready");

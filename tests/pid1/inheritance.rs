@@ -6,12 +6,12 @@ use rsup::sys::signals::send;
 
 for_each_init!(
     closed_stdin_stdout_and_stderr,
-    other_descriptors_are_the_programs,
+    other_descriptors_are_inherited_by_the_program,
     sigchld_ignored_at_entry,
     signals_blocked_at_entry,
     any_user_without_capabilities_on_a_read_only_root,
-    what_the_parent_ignored_stays_ignored,
-    the_environment_stays_byte_for_byte,
+    signals_that_the_parent_ignores_stay_ignored,
+    the_environment_is_passed_on_byte_for_byte,
 );
 
 fn closed_stdin_stdout_and_stderr(init: Init) {
@@ -21,7 +21,7 @@ fn closed_stdin_stdout_and_stderr(init: Init) {
     assert_eq!(run(std::process::Command::new("sh").args(["-c", &script])).code, code);
 }
 
-fn other_descriptors_are_the_programs(init: Init) {
+fn other_descriptors_are_inherited_by_the_program(init: Init) {
     let script = format!("exec 7</etc/hostname; exec {} sh -c 'read -r x <&7'", init.words().join(" "));
     assert_eq!(run(std::process::Command::new("sh").args(["-c", &script])).code, 0);
 }
@@ -31,13 +31,13 @@ fn sigchld_ignored_at_entry(init: Init) {
     if matches!(init, Init::Tini | Init::Catatonit) {
         return;
     }
-    let before = [python("surrounded"), vec!["ignored".to_owned()]].concat();
+    let before = [python("with_signals"), vec!["ignored".to_owned()]].concat();
     let Some(mut command) = init.as_pid1_by(&words(&before), &["sh", "-c", "exit 8"]) else { return };
     assert_eq!(run(&mut command).code, 8);
 }
 
 fn signals_blocked_at_entry(init: Init) {
-    let before = [python("surrounded"), vec!["blocked".to_owned()]].concat();
+    let before = [python("with_signals"), vec!["blocked".to_owned()]].concat();
     let Some(mut command) = init.as_pid1_by(&words(&before), &["grep", "SigBlk", "/proc/self/status"]) else { return };
     let own = 1_u64 << 14 | 1 << 9 | 1 << 39;
     let mask = match init {
@@ -95,7 +95,7 @@ fn without_dev(script: &str) -> Option<Ran> {
 }
 
 #[test]
-fn closed_descriptors_need_no_dev() {
+fn it_starts_with_closed_descriptors_and_without_dev() {
     let rsup = rsup();
     let rsup = rsup.display();
     for closed in ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"] {
@@ -114,7 +114,7 @@ fn closed_descriptors_need_no_dev() {
 }
 
 #[test]
-fn every_verb_starts_without_descriptors_and_dev() {
+fn every_subcommand_starts_without_descriptors_and_dev() {
     let sandbox = Sandbox::new(
         Subject::Rsup,
         "[program:a]\ncommand=/bin/sh -c 'exit 4'\nstartsecs=0\nautorestart=false\nessential=true\n",
@@ -139,7 +139,7 @@ fn every_verb_starts_without_descriptors_and_dev() {
 }
 
 #[test]
-fn what_was_closed_becomes_nothing_else() {
+fn closed_descriptors_are_not_reused() {
     // The program finds it closed, and no file that rsup opens takes its place.
     let script = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && exit 1; done; exit 9";
     for role in [&["--"][..], &["pidproxy", "/nonexistent"]] {
@@ -158,7 +158,7 @@ fn what_was_closed_becomes_nothing_else() {
     }
 }
 
-fn what_the_parent_ignored_stays_ignored(init: Init) {
+fn signals_that_the_parent_ignores_stay_ignored(init: Init) {
     // dumb-init resets all. tini and catatonit wait for ever with SIGCHLD ignored, see above.
     let (ignored, expected) = match init {
         Init::Rsup => ("PIPE,CHLD,ALRM,TSTP,WINCH,HUP", 1_u64 << 12 | 1 << 16 | 1 << 13 | 1 << 19 | 1 << 27 | 1),
@@ -174,7 +174,7 @@ fn what_the_parent_ignored_stays_ignored(init: Init) {
     assert_eq!(mask & ((1 << 31) - 1), expected, "{ran:?}");
 }
 
-fn the_environment_stays_byte_for_byte(init: Init) {
+fn the_environment_is_passed_on_byte_for_byte(init: Init) {
     let script = "import os, sys
 os.execve(sys.argv[1], sys.argv[1:], {b'A': b'\\xe9', b'=noname': b'x', b'B': b'1'})";
     let words = init.words();
@@ -186,7 +186,7 @@ os.execve(sys.argv[1], sys.argv[1:], {b'A': b'\\xe9', b'=noname': b'x', b'B': b'
 }
 
 #[test]
-fn strings_of_the_environment_without_an_equals_sign_are_handed_on() {
+fn environment_strings_without_an_equals_sign_are_passed_on() {
     let script = "import ctypes, sys
 c = ctypes.CDLL(None)
 strings = lambda words: (ctypes.c_char_p * (len(words) + 1))(*[word.encode() for word in words], None)
@@ -199,7 +199,7 @@ c.execve(sys.argv[1].encode(), strings(sys.argv[1:]), strings(['NOEQUALS', '', '
 }
 
 #[test]
-fn variables_that_name_rsup_name_the_program() {
+fn variables_with_the_pid_of_rsup_get_the_pid_of_the_program() {
     let script = "echo $$ $LISTEN_PID $WATCHDOG_PID $SYSTEMD_EXEC_PID ${LISTEN_PIDFDID-none} $OTHER";
     let ours = "export LISTEN_PID=$$ WATCHDOG_PID=$$ SYSTEMD_EXEC_PID=$$ LISTEN_PIDFDID=5 OTHER=$$; exec \"$@\"";
     let others = "export LISTEN_PID=77$$ WATCHDOG_PID=x SYSTEMD_EXEC_PID= LISTEN_PIDFDID=5 OTHER=1; exec \"$@\"";
@@ -223,7 +223,7 @@ fn variables_that_name_rsup_name_the_program() {
 }
 
 #[test]
-fn only_the_program_keeps_the_descriptors_that_were_inherited() {
+fn only_the_program_keeps_inherited_descriptors() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (lock, pipe, given) = (file("lock"), file("pipe"), file("given"));
@@ -270,7 +270,7 @@ fn a_signal_that_may_not_be_passed_on_is_reported_once() {
 }
 
 #[test]
-fn nothing_that_is_said_holds_up_what_has_to_be_done() {
+fn an_unread_message_does_not_delay_exits_or_signals() {
     // stdout and stderr are a pipe that is full and not read. A command that cannot start ends it all the same; TERM reaches the
     // command behind pidproxy, which has no pid file to say where to.
     let fill = "import os, sys, fcntl

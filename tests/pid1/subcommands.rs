@@ -42,12 +42,12 @@ fn each(redirection: &str, judge: fn(&[&str], i32, Ran)) {
 }
 
 #[test]
-fn all_is_printed() {
+fn all_output_is_printed() {
     each("", |words, code, ran| assert!(ran.code == code && !ran.out.is_empty(), "{words:?}: {ran:?}"));
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_it_quietly() {
+fn a_closed_pipe_ends_it_quietly() {
     // The reader is gone before anything is written: the shell opens the FIFO and then closes its reading end.
     each("4<>gone 5>gone 4<&- >&5", |words, _, ran| {
         assert!(ran.err.is_empty() && ran.code < 126, "{words:?}: {ran:?}")
