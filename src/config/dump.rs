@@ -4,7 +4,7 @@
 
 use super::Machine;
 use super::dialect::Section;
-use super::load::{Reader, Who};
+use super::load::{ExpansionContext, Reader};
 use super::options::{self, Scope};
 use super::secrets::{HIDDEN, Secrets};
 use super::values::{self, is_space};
@@ -36,7 +36,7 @@ impl Reader<'_> {
         // What is included stands in its place already, and a plug-in of the client cannot be loaded.
         let kind = options::kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
         let Some(kind) = kind else { return };
-        let who = Who { template: true, own, ..Who::default() };
+        let context = ExpansionContext { template: true, own, ..ExpansionContext::default() };
         let shown = |text: &str, key: &str, scope| match secrets {
             Some(_) if key == "password" => HIDDEN.into(),
             secrets => encoded(&secrets.map_or_else(|| text.into(), |secrets| secrets.hide(text)), &self.guard(scope)),
@@ -44,7 +44,7 @@ impl Reader<'_> {
         let mut written = ini.with_section(Some(&*section.name));
         if kind.title == "rpcinterface:x" {
             for entry in section.entries.iter().chain(&self.sections.defaults.entries) {
-                let text = self.value(section, &entry.key, Scope::Env, who).unwrap_or_default();
+                let text = self.value(section, &entry.key, Scope::Env, context).unwrap_or_default();
                 written.set(&*entry.key, shown(&text, &entry.key, Scope::Env));
             }
             return;
@@ -53,7 +53,7 @@ impl Reader<'_> {
             let text = match row.key {
                 // Blanks that come out of a variable are allowed in a name, written ones are not: as it is.
                 "process_name" => self.sections.entry(section, row.key).map(|entry| entry.value.clone()),
-                key => self.value(section, key, row.scope, who),
+                key => self.value(section, key, row.scope, context),
             };
             let text = text.map(|text| shown(&text, row.key, row.scope));
             // A listener's priority has one default as a group and another as a process.
@@ -68,8 +68,8 @@ impl Reader<'_> {
     /// The names that a program's own environment defines: they may differ from process to process.
     fn own_names(&self, section: &Section) -> Vec<(String, String)> {
         let Some((_, program)) = section.name.split_once(':') else { return Vec::new() };
-        let who = Who { program, group: program, ..Who::default() };
-        let text = self.value(section, "environment", Scope::Process, who);
+        let context = ExpansionContext { program, group: program, ..ExpansionContext::default() };
+        let text = self.value(section, "environment", Scope::Process, context);
         text.and_then(|text| values::environment(&text).ok()).unwrap_or_default()
     }
 

@@ -78,7 +78,7 @@ fn is_lasting(error: &io::Error) -> bool {
 
 /// Whose option is being read: what `program_name` and the like stand for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Who<'a> {
+pub(super) struct ExpansionContext<'a> {
     pub program: &'a str,
     pub group: &'a str,
     pub process_num: i64,
@@ -144,7 +144,7 @@ impl<'m> Reader<'m> {
         if self.sections.entry(&section, "files").is_none() {
             return self.error(&section, "files", ".ini file has [include] section, but no files setting");
         }
-        let Some(patterns) = self.value(&section, "files", Scope::Include, Who::default()) else { return };
+        let Some(patterns) = self.value(&section, "files", Scope::Include, ExpansionContext::default()) else { return };
         for pattern in patterns.split(is_space).filter(|pattern| !pattern.is_empty()) {
             let pattern = if pattern.starts_with('/') { pattern.into() } else { format!("{base}/{pattern}") };
             match self.machine.glob(&pattern) {
@@ -200,16 +200,16 @@ impl<'m> Reader<'m> {
     }
 
     /// The text of a key with its names replaced; `None` when it is not written, or cannot be expanded (reported).
-    pub fn value(&self, section: &Section, key: &str, scope: Scope, who: Who) -> Option<String> {
+    pub fn value(&self, section: &Section, key: &str, scope: Scope, context: ExpansionContext) -> Option<String> {
         let entry = self.sections.entry(section, key)?;
         if !entry.value.contains('%') {
             return Some(entry.value.clone());
         }
-        let fixed = self.names(scope, who);
+        let fixed = self.names(scope, context);
         let server = section.name == "supervisord" && key == "environment";
         let twice = server || matches!(key, "stdout_logfile" | "stderr_logfile");
-        let again = who.template.then_some(if twice { "%" } else { "%%" });
-        let names = Names { fixed: &fixed, own: who.own, environment: &self.environment, again };
+        let again = context.template.then_some(if twice { "%" } else { "%%" });
+        let names = Names { fixed: &fixed, own: context.own, environment: &self.environment, again };
         let qualified = format!("{}.{key}", section.name);
         let (label, raw) = match (key, scope) {
             ("environment", Scope::Process) => (key, &*entry.value),
@@ -218,7 +218,7 @@ impl<'m> Reader<'m> {
         };
         let mut expanded = expand(raw, label, &names);
         if let (true, Ok(once)) = (twice, &expanded) {
-            let host = self.names(Scope::Include, who);
+            let host = self.names(Scope::Include, context);
             let names = Names { fixed: if server { &host } else { &fixed }, again: again.map(|_| "%%%%"), ..names };
             expanded = expand(&once.text, key, &names)
                 .map_err(|why| why + " (it is expanded twice, as by Supervisor: write %%%% for a percent sign)");
@@ -235,17 +235,17 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn names<'a>(&'a self, scope: Scope, who: Who<'a>) -> Vec<(&'static str, Name<'a>)> {
-        let later = |name| if who.template { Name::Later } else { name };
+    fn names<'a>(&'a self, scope: Scope, context: ExpansionContext<'a>) -> Vec<(&'static str, Name<'a>)> {
+        let later = |name| if context.template { Name::Later } else { name };
         let of_process = matches!(scope, Scope::Process | Scope::Own);
         let of_program = of_process || scope == Scope::Program;
         let names = [
             ("here", Name::Text(&self.here), scope != Scope::Env),
             ("host_node_name", Name::Text(&self.host), of_program || scope == Scope::Include),
-            ("program_name", later(Name::Text(who.program)), of_program || scope == Scope::Socket),
-            ("group_name", later(Name::Text(who.group)), of_program),
-            ("process_num", later(Name::Number(who.process_num)), of_process),
-            ("numprocs", later(Name::Number(who.numprocs)), of_process),
+            ("program_name", later(Name::Text(context.program)), of_program || scope == Scope::Socket),
+            ("group_name", later(Name::Text(context.group)), of_program),
+            ("process_num", later(Name::Number(context.process_num)), of_process),
+            ("numprocs", later(Name::Number(context.numprocs)), of_process),
         ];
         names.into_iter().filter(|(_, _, known)| *known).map(|(name, value, _)| (name, value)).collect()
     }
@@ -253,14 +253,21 @@ impl<'m> Reader<'m> {
     /// A section that has these rows and no others.
     pub fn read<T: Default>(&self, section: &Section, rows: &[Opt<T>]) -> T {
         let mut read = T::default();
-        self.apply(section, rows, |_| true, Who::default(), &mut read);
+        self.apply(section, rows, |_| true, ExpansionContext::default(), &mut read);
         read
     }
 
     /// Sets every option of `rows` that is wanted and written.
-    pub fn apply<T>(&self, section: &Section, rows: &[Opt<T>], wanted: impl Fn(&Opt<T>) -> bool, who: Who, to: &mut T) {
+    pub fn apply<T>(
+        &self,
+        section: &Section,
+        rows: &[Opt<T>],
+        wanted: impl Fn(&Opt<T>) -> bool,
+        context: ExpansionContext,
+        to: &mut T,
+    ) {
         for row in rows.iter().filter(|row| wanted(row)) {
-            let Some(text) = self.value(section, row.key, row.scope, who) else { continue };
+            let Some(text) = self.value(section, row.key, row.scope, context) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
                 self.error(section, row.key, row.refusal(&text, &why));
             }
@@ -319,12 +326,12 @@ impl<'m> Reader<'m> {
             let entries = section.entries.iter().chain(&self.sections.defaults.entries);
             let others: BTreeSet<&str> = entries.map(|entry| &*entry.key).filter(|key| *key != FACTORY).collect();
             for key in &others {
-                self.value(section, key, Scope::Env, Who::default());
+                self.value(section, key, Scope::Env, ExpansionContext::default());
             }
             if self.sections.entry(section, FACTORY).is_none() {
                 self.error(section, FACTORY, format!("section [{}] does not specify a {FACTORY}", section.name));
             }
-            let Some(factory) = self.value(section, FACTORY, Scope::Env, Who::default()) else { continue };
+            let Some(factory) = self.value(section, FACTORY, Scope::Env, ExpansionContext::default()) else { continue };
             if factory == options::MAIN_RPC_FACTORY && !others.is_empty() && has_servers {
                 let why = format!("Could not make {name} rpc interface: it takes no other keys ([DEFAULT] counts too)");
                 self.error(section, "", why);
@@ -346,7 +353,7 @@ impl<'m> Reader<'m> {
             |(name, factory): &(String, String)| name == "twiddler" && factory == options::TWIDDLER_RPC_FACTORY;
         interfaces.iter().find(|interface| is_served(interface))?;
         let section = self.sections.section("rpcinterface:twiddler")?;
-        let listed = self.value(section, "whitelist", Scope::Env, Who::default());
+        let listed = self.value(section, "whitelist", Scope::Env, ExpansionContext::default());
         Some(listed.map(|text| values::list(&text)).unwrap_or_default())
     }
 
@@ -431,7 +438,13 @@ impl<'m> Reader<'m> {
             }
             _ => {
                 let name = self.name(section, name)?;
-                self.apply(section, options::GROUP, |row| row.key == "priority", Who::default(), &mut draft);
+                self.apply(
+                    section,
+                    options::GROUP,
+                    |row| row.key == "priority",
+                    ExpansionContext::default(),
+                    &mut draft,
+                );
                 (name, GroupKind::Programs, 999)
             }
         };
@@ -461,7 +474,7 @@ impl<'m> Reader<'m> {
     }
 
     fn listener(&self, section: &Section, draft: &mut Draft) -> ListenerConfig {
-        self.apply(section, options::LISTENER, |_| true, Who::default(), draft);
+        self.apply(section, options::LISTENER, |_| true, ExpansionContext::default(), draft);
         let title = &section.name;
         let buffer_size = draft.buffer_size.unwrap_or(10);
         if buffer_size < 1 {
@@ -480,7 +493,7 @@ impl<'m> Reader<'m> {
             let hint = lint::hint(event, known.iter().copied());
             self.error(section, "events", format!("Unknown event type {event} in [{title}] events{hint}"));
         }
-        let redirect = self.value(section, "redirect_stderr", Scope::Here, Who::default());
+        let redirect = self.value(section, "redirect_stderr", Scope::Here, ExpansionContext::default());
         if redirect.is_some_and(|text| values::boolean(&text) == Ok(true)) {
             let why = "section sets redirect_stderr=true but this is not allowed because it will interfere with the \
                        eventlistener protocol";
@@ -499,13 +512,13 @@ impl<'m> Reader<'m> {
     }
 
     fn fast_cgi(&self, section: &Section, name: &str, draft: &mut Draft) -> FastCgiConfig {
-        let who = Who { program: name, ..Who::default() };
-        self.apply(section, options::FCGI, |_| true, who, draft);
-        let user = self.value(section, "user", Scope::Here, Who::default());
+        let context = ExpansionContext { program: name, ..ExpansionContext::default() };
+        self.apply(section, options::FCGI, |_| true, context, draft);
+        let user = self.value(section, "user", Scope::Here, ExpansionContext::default());
         // An unknown user is reported when `user` itself is read.
         let user = user.and_then(|text| values::user(&text, self.machine).ok());
         let title = &section.name;
-        let socket = self.value(section, "socket", Scope::Socket, who).unwrap_or_default();
+        let socket = self.value(section, "socket", Scope::Socket, context).unwrap_or_default();
         if socket.is_empty() {
             self.error(section, "socket", format!("[{title}] section requires a \"socket\" line"));
         } else if !socket.starts_with("unix://") && (draft.owner.is_some() || draft.mode.is_some()) {
@@ -532,9 +545,9 @@ impl<'m> Reader<'m> {
     fn processes(&self, section: &Section, group: &str) -> Vec<Rc<ProcessConfig>> {
         let name = section.name.split_once(':').map_or("", |(_, name)| name);
         let Some(program) = self.name(section, name) else { return Vec::new() };
-        let who = Who { program: &program, group, ..Who::default() };
+        let context = ExpansionContext { program: &program, group, ..ExpansionContext::default() };
         let mut draft = Draft { users: Rc::clone(&self.users), ..Draft::default() };
-        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Program, who, &mut draft);
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Program, context, &mut draft);
         let numprocs = draft.numprocs.unwrap_or(1);
         let template = self.sections.entry(section, "process_name").map_or("%(program_name)s", |entry| &*entry.value);
         if let Err(why) = values::name(template) {
@@ -557,10 +570,10 @@ impl<'m> Reader<'m> {
         }
         let mut processes = Vec::new();
         for i in 0..numprocs.max(0) {
-            let who = Who { process_num: draft.numprocs_start.saturating_add(i), numprocs, ..who };
+            let context = ExpansionContext { process_num: draft.numprocs_start.saturating_add(i), numprocs, ..context };
             let before = self.problems.borrow().len();
             // The clone has no spare room in its texts and lists.
-            processes.push(Rc::new(self.process(section, who, draft.clone()).clone()));
+            processes.push(Rc::new(self.process(section, context, draft.clone()).clone()));
             // The others would only say the same again.
             if self.problems.borrow().iter().skip(before).any(|problem| problem.severity == Severity::Error) {
                 break;
@@ -570,11 +583,11 @@ impl<'m> Reader<'m> {
     }
 
     /// One process: what depends on its number, and on its own environment.
-    fn process(&self, section: &Section, who: Who, mut draft: Draft) -> ProcessConfig {
-        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Process, who, &mut draft);
+    fn process(&self, section: &Section, context: ExpansionContext, mut draft: Draft) -> ProcessConfig {
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Process, context, &mut draft);
         let own = std::mem::take(&mut draft.process.environment);
-        let who = Who { own: &own, ..who };
-        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Own, who, &mut draft);
+        let context = ExpansionContext { own: &own, ..context };
+        self.apply(section, options::PROGRAM, |row| row.scope == Scope::Own, context, &mut draft);
         let title = &section.name;
         let process = &mut draft.process;
         let logs = [
@@ -620,7 +633,7 @@ impl<'m> Reader<'m> {
         if let Err(why) = values::split_command(&process.command) {
             self.warn(section, "command", format!("this command cannot be parsed: {why}"));
         }
-        process.name = draft.process_name.unwrap_or_else(|| who.program.into());
+        process.name = draft.process_name.unwrap_or_else(|| context.program.into());
         process.environment = own;
         draft.process
     }
