@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::load::Reader;
-use super::model::Client;
+use super::model::ClientConfig;
 use super::{Machine, Severity, options};
 use std::path::Path;
 
 /// Reads the parts of a configuration that a client needs.
-pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
+pub fn load_client(main_file: &Path, machine: &dyn Machine) -> ClientConfig {
     let reader = Reader::open(main_file, false, machine);
     let section = reader.sections.section("supervisorctl").map(|section| reader.read(section, options::CLIENT));
     let mut problems = reader.problems();
@@ -19,7 +19,7 @@ pub fn client(main_file: &Path, machine: &dyn Machine) -> Client {
         problems.retain(|problem| problem.section != "supervisord");
     }
     problems.retain(|problem| problem.severity == Severity::Error);
-    Client { section, servers, problems }
+    ClientConfig { section, servers, problems }
 }
 
 #[cfg(test)]
@@ -28,8 +28,8 @@ mod tests {
     use crate::config::model::SocketAddress;
     use crate::config::tests::fake::Fake;
 
-    fn read(text: &str) -> Client {
-        client(
+    fn read(text: &str) -> ClientConfig {
+        load_client(
             Path::new("a/x.conf"),
             &Fake::new(&[("/work/a/x.conf", text), ("/work/a/d/y.conf", "[unix_http_server]\nfile=%(here)s/s")]),
         )

@@ -20,7 +20,7 @@ mod secrets;
 mod tests;
 pub mod values;
 
-pub use client::client;
+pub use client::load_client;
 pub use dump::dump;
 pub use load::{load, processes};
 pub use sample::{sample, small_sample};

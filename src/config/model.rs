@@ -405,7 +405,7 @@ impl HttpServerConfig {
 
 /// What the file says to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Client {
+pub struct ClientConfig {
     /// `[supervisorctl]`, of the main file alone (as under Supervisor, `[include]` does not count here).
     pub section: Option<ClientSection>,
     /// All servers, of included files too, in file order.
@@ -430,5 +430,5 @@ with_defaults! {
     }
 }
 
-/// Where a client looks when its section does not say.
-pub(super) const DEFAULT_URL: &str = "http://localhost:9001";
+/// The address of the server that a client uses if the configuration names none: Supervisor's default.
+pub const DEFAULT_URL: &str = "http://localhost:9001";

@@ -483,7 +483,7 @@ proptest! {
                 prop_assert!(!problem.to_string().is_empty());
             }
             let _ = super::dump(Path::new(file), &fake, None);
-            let _ = super::client(Path::new(file), &fake);
+            let _ = super::load_client(Path::new(file), &fake);
         }
     }
 }

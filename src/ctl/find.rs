@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use super::client::{Client, Error};
 use super::transport::Limits;
-use crate::config::model::Client as Said;
-use crate::config::model::SocketAddress;
+use crate::config::model::{ClientConfig, DEFAULT_URL, SocketAddress};
 use crate::config::{self, command_line};
 use crate::machine::{self, Real};
 use crate::protocol::DEFAULT_SOCKETS;
 use crate::text;
-
-/// Supervisor's own last resort.
-const DEFAULT_URL: &str = "http://localhost:9001";
 
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,7 +76,7 @@ impl Wanted {
     }
 
     /// The address and the credentials that the command line and a configuration give together, if any.
-    fn named_by(&self, said: &Said) -> Option<(String, Option<(String, String)>)> {
+    fn named_by(&self, said: &ClientConfig) -> Option<(String, Option<(String, String)>)> {
         let of_section = said.section.as_ref().map(|section| &section.serverurl);
         // A section that leaves the address at its default, in a file without servers, says nothing about rsup.
         let of_section = of_section.filter(|url| *url != DEFAULT_URL || !said.servers.is_empty());
@@ -99,7 +95,7 @@ impl Wanted {
     }
 
     /// User and password of the command line, else of `[supervisorctl]`, each for itself.
-    fn credentials(&self, said: &Said) -> Option<(String, String)> {
+    fn credentials(&self, said: &ClientConfig) -> Option<(String, String)> {
         let section = said.section.as_ref();
         let username = self.username.clone().or_else(|| section?.username.clone());
         let password = self.password.clone().or_else(|| section?.password.clone());
@@ -108,8 +104,8 @@ impl Wanted {
 }
 
 /// What a configuration says to a client; an error holds all that is wrong with it, a line each.
-fn read(file: &Path) -> Result<Said, String> {
-    let said = config::client(file, &Real);
+fn read(file: &Path) -> Result<ClientConfig, String> {
+    let said = config::load_client(file, &Real);
     if said.problems.is_empty() {
         return Ok(said);
     }
@@ -217,7 +213,7 @@ mod tests {
     }
 
     fn shown(wanted: &Wanted, section: Option<ClientSection>, servers: Vec<HttpServerConfig>) -> String {
-        match wanted.named_by(&Said { section, servers, problems: vec![] }) {
+        match wanted.named_by(&ClientConfig { section, servers, problems: vec![] }) {
             Some((url, Some((user, password)))) => format!("{url} {user} {password}"),
             Some((url, None)) => url,
             None => "none".into(),
