@@ -578,7 +578,7 @@ fn the_sample_is_accepted_by_both() {
     assert_eq!(verdicts(&mut theirs, &print(&[])), (Ok(()), vec![]));
     let sample = print(&["--all"]);
     assert_eq!(verdicts(&mut theirs, &sample), (Ok(()), vec![]));
-    for row in rsup::config::options::KINDS.iter().flat_map(|kind| (kind.rows)()) {
+    for row in rsup::config::options::SECTION_KINDS.iter().flat_map(|kind| (kind.rows)()) {
         assert!(sample.contains(&format!("{}=", row.key)), "{}", row.key);
     }
 }
@@ -586,7 +586,7 @@ fn the_sample_is_accepted_by_both() {
 #[test]
 fn every_options_example_is_accepted_by_both() {
     let Some(mut theirs) = Theirs::start() else { return };
-    for kind in rsup::config::options::KINDS {
+    for kind in rsup::config::options::SECTION_KINDS {
         let (title, needed) = match kind.title {
             "program:x" => (kind.title, "command=/bin/cat"),
             "group:x" => (kind.title, "programs=web"),

@@ -70,7 +70,7 @@ fn the_whole_surface_is_listed() {
         assert!(missing.is_empty() && wanted.len() > 10, "docs/compat.md, {heading}, lacks {missing:#?}");
         there
     };
-    let kinds = rsup::config::options::KINDS.iter();
+    let kinds = rsup::config::options::SECTION_KINDS.iter();
     let options: Vec<String> = kinds
         .flat_map(|kind| {
             kind.own().filter(|row| !row.is_rsup_only()).map(|row| format!("[{}] {}", kind.title, row.key))
@@ -247,7 +247,7 @@ fn the_guide_to_event_listeners_is_right() {
 
 #[test]
 fn every_extra_key_is_in_the_readme_and_in_the_list() {
-    let rows = rsup::config::options::KINDS.iter().flat_map(|kind| (kind.rows)());
+    let rows = rsup::config::options::SECTION_KINDS.iter().flat_map(|kind| (kind.rows)());
     let keys: Vec<&str> = rows.filter(|row| row.is_rsup_only()).map(|row| row.key).collect();
     assert!(keys.contains(&"essential") && keys.contains(&"stop_budget"), "{keys:?}");
     for file in ["README.md", "docs/compat.md"] {

@@ -9,7 +9,7 @@
     clippy::disallowed_methods
 )]
 
-use rsup::config::options::{KINDS, Kind, Row};
+use rsup::config::options::{OptionRow, SECTION_KINDS, SectionKind};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -184,7 +184,7 @@ The process is not running, or could not be started.
 }
 
 /// Type, default, since when, in one line.
-fn facts(row: &Row) -> Vec<String> {
+fn facts(row: &OptionRow) -> Vec<String> {
     let mut facts = vec![row.wanted.to_owned()];
     facts.extend((!row.default.is_empty()).then(|| format!("default {}", row.default)));
     facts.push(row.since.map_or("rsup only".into(), |version| format!("since Supervisor {version}")));
@@ -204,7 +204,7 @@ x, %(here)s the directory of the file, %% a percent sign; programs know %(progra
 Supervisor ignores what is marked as of rsup only.
 ",
     );
-    for kind in KINDS {
+    for kind in SECTION_KINDS {
         write!(body, ".SH [{}]\n{}.\n", kind.title.to_uppercase(), roff(kind.help)).unwrap();
         for row in kind.own() {
             let facts = facts(row).join("; ");
@@ -225,7 +225,7 @@ Supervisor ignores what is marked as of rsup only.
 }
 
 /// What docs/compat.md says of an option.
-fn here(kind: &Kind, row: &Row) -> String {
+fn here(kind: &SectionKind, row: &OptionRow) -> String {
     if row.is_rsup_only() {
         return "new".into();
     }
@@ -235,7 +235,7 @@ fn here(kind: &Kind, row: &Row) -> String {
     said.unwrap_or_else(|| panic!("docs/compat.md has no row that begins with {begin}")).to_owned()
 }
 
-fn table(kind: &Kind) -> String {
+fn table(kind: &SectionKind) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{}`", cell(text)) };
     let mut out = format!("\n## [{}]\n\n{}.\n\n", kind.title, kind.help);
@@ -266,7 +266,7 @@ fn options_page() -> String {
          in an option's meaning, and the test that compares it, stand in [compat.md](compat.md); each example is read by both in\n\
          `tests/config.rs::every_options_example_is_accepted_by_both`.\n",
     );
-    out.extend(KINDS.iter().map(table));
+    out.extend(SECTION_KINDS.iter().map(table));
     out
 }
 

@@ -7,7 +7,7 @@
 use super::model::{
     ChannelConfig, ChildLog, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
 };
-use super::options::{self, Effect, Row};
+use super::options::{self, ChangeEffect, OptionRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -29,18 +29,18 @@ pub enum Changed {
 impl Changed {
     /// What it takes until the change comes into effect, by the table of options.
     #[must_use]
-    pub fn effect(&self) -> Effect {
+    pub fn effect(&self) -> ChangeEffect {
         let of_group = || [options::LISTENER, options::FCGI, options::GROUP].into_iter().flatten().map(|row| &**row);
         let row = match self {
-            Changed::Kind => return Effect::Restart,
-            Changed::Members => return Effect::Live,
-            Changed::Section(_) => return Effect::Reload,
+            Changed::Kind => return ChangeEffect::Restart,
+            Changed::Members => return ChangeEffect::Live,
+            Changed::Section(_) => return ChangeEffect::Reload,
             Changed::Option(key) => {
-                options::SERVER.iter().map(|row| &**row).chain(of_group()).find(|row: &&Row| row.key == *key)
+                options::SERVER.iter().map(|row| &**row).chain(of_group()).find(|row: &&OptionRow| row.key == *key)
             }
             Changed::OfProcess(_, key) => options::PROGRAM.iter().map(|row| &**row).find(|row| row.key == key),
         };
-        row.map_or(Effect::Restart, |row| row.effect)
+        row.map_or(ChangeEffect::Restart, |row| row.effect)
     }
 }
 
@@ -253,7 +253,7 @@ fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::{self, KINDS, Kind};
+    use crate::config::options::{self, SECTION_KINDS, SectionKind};
     use crate::config::tests::fake::Fake;
     use crate::config::{Severity, load};
     use std::path::Path;
@@ -276,7 +276,7 @@ mod tests {
     }
 
     /// What makes a section of each kind complete.
-    fn section(kind: &Kind) -> (&'static str, &'static str) {
+    fn section(kind: &SectionKind) -> (&'static str, &'static str) {
         match kind.title {
             "program:x" => ("program:x", "command=a"),
             "eventlistener:x" => ("eventlistener:x", "command=a\nevents=TICK_5"),
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_option_of_a_group_and_its_processes_is_compared() {
-        let kinds = KINDS.iter().filter(|kind| kind.title.ends_with(":x"));
+        let kinds = SECTION_KINDS.iter().filter(|kind| kind.title.ends_with(":x"));
         for kind in kinds.filter(|kind| !["rpcinterface:x", "ctlplugin:x"].contains(&kind.title)) {
             let (title, needed) = section(kind);
             let programs = "[program:p]\ncommand=b\n[program:web]\ncommand=b\n[program:worker]\ncommand=b\n";
@@ -424,16 +424,16 @@ mod tests {
     fn each_change_has_the_effect_of_its_row() {
         let effect = |option: &str| Changed::OfProcess("x".into(), option.into()).effect();
         for option in ["priority", "startsecs", "stopsignal", "exitcodes", "stdout_logfile_maxbytes", "stderr_format"] {
-            assert_eq!(effect(option), Effect::Live, "{option}");
+            assert_eq!(effect(option), ChangeEffect::Live, "{option}");
         }
         for option in ["command", "user", "environment", "directory", "umask", "stdout_logfile", "redirect_stderr"] {
-            assert_eq!(effect(option), Effect::Restart, "{option}");
+            assert_eq!(effect(option), ChangeEffect::Restart, "{option}");
         }
         for option in ["exit_code_from", "stop_budget", "loglevel", "logfile_maxbytes", "events", "buffer_size"] {
-            assert_eq!(Changed::Option(option).effect(), Effect::Live, "{option}");
+            assert_eq!(Changed::Option(option).effect(), ChangeEffect::Live, "{option}");
         }
-        assert_eq!(Changed::Option("socket").effect(), Effect::Restart);
-        assert_eq!(Changed::Option("pidfile").effect(), Effect::Reload);
+        assert_eq!(Changed::Option("socket").effect(), ChangeEffect::Restart);
+        assert_eq!(Changed::Option("pidfile").effect(), ChangeEffect::Reload);
     }
 
     #[test]

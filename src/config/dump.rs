@@ -34,7 +34,7 @@ const NO_DEFAULT: [&str; 4] = ["logfile", "pidfile", "nodaemon", "socket_mode"];
 impl Reader<'_> {
     fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], secrets: Option<&Secrets>) {
         // What is included stands in its place already, and a plug-in of the client cannot be loaded.
-        let kind = options::kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
+        let kind = options::section_kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
         let Some(kind) = kind else { return };
         let context = ExpansionContext { template: true, own, ..ExpansionContext::default() };
         let shown = |text: &str, key: &str, scope| match secrets {

@@ -44,7 +44,7 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     };
     for section in &sections.list {
         let name = &section.name;
-        let Some(kind) = options::kind(name) else {
+        let Some(kind) = options::section_kind(name) else {
             warn(section.at, name, "", format!("this section is not known and is ignored{}", meant(name)));
             continue;
         };
@@ -78,7 +78,7 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
 /// `; write [x]` for a section whose name is nearly right.
 fn meant(name: &str) -> String {
     let (kind, rest) = name.split_once(':').map_or((name.trim(), "x"), |(kind, rest)| (kind.trim(), rest.trim()));
-    let titles = || options::KINDS.iter().map(|kind| kind.title);
+    let titles = || options::SECTION_KINDS.iter().map(|kind| kind.title);
     let stem = |title: &'static str| title.split(':').next().unwrap_or(title);
     let near = nearest(kind, titles().map(stem)).and_then(|near| titles().find(|title| stem(title) == near));
     near.map(|near| format!("; write [{}]", near.replace(":x", &format!(":{rest}")))).unwrap_or_default()

@@ -43,7 +43,7 @@ type Set<T> = fn(&mut T, &str, &dyn Machine) -> Result<(), String>;
 
 /// What it takes until a change of an option comes into effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum ChangeEffect {
     /// It can be applied to what runs.
     Live,
     /// The process must be started again.
@@ -56,7 +56,7 @@ pub enum Effect {
 
 /// One option, as its users see it.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub struct OptionRow {
     /// Its name in the file, in lower case.
     pub key: Str,
     /// What a value looks like, for error messages and the documentation.
@@ -68,7 +68,7 @@ pub struct Row {
     /// The names that its value may use.
     pub scope: Scope,
     /// What a change takes to come into effect.
-    pub effect: Effect,
+    pub effect: ChangeEffect,
     /// What it is for.
     pub help: Str,
     /// The version of Supervisor that has had it first; `None`: Supervisor does not know it, and ignores it.
@@ -79,24 +79,24 @@ pub struct Row {
 
 /// One option of a section whose values go to a `T`.
 pub struct Opt<T: 'static> {
-    row: Row,
+    row: OptionRow,
     pub(super) set: Set<T>,
 }
 
 impl<T> Deref for Opt<T> {
-    type Target = Row;
+    type Target = OptionRow;
 
-    fn deref(&self) -> &Row {
+    fn deref(&self) -> &OptionRow {
         &self.row
     }
 }
 
-const fn opt<T>(row: Row, set: Set<T>) -> Opt<T> {
+const fn opt<T>(row: OptionRow, set: Set<T>) -> Opt<T> {
     Opt { row, set }
 }
 
 /// What a row does not say: it has no default and no letter, and Supervisor has had the option from 3.0 on.
-const ROW: Row = Row {
+const ROW: OptionRow = OptionRow {
     key: "",
     wanted: "",
     default: "",
@@ -108,7 +108,7 @@ const ROW: Row = Row {
     flag: None,
 };
 
-impl Row {
+impl OptionRow {
     /// Whether Supervisor does not know the option, and ignores it.
     #[must_use]
     pub fn is_rsup_only(&self) -> bool {
@@ -127,38 +127,38 @@ impl Row {
 }
 
 /// A kind of section.
-pub struct Kind {
+pub struct SectionKind {
     /// Its name without brackets; `x` stands for any name.
     pub title: Str,
     /// What it is for.
     pub help: Str,
     /// Its options.
-    pub rows: fn() -> Vec<&'static Row>,
+    pub rows: fn() -> Vec<&'static OptionRow>,
 }
 
 /// Every kind of section.
 #[rustfmt::skip] // one row a kind
-pub const KINDS: &[Kind] = &[
-    Kind { title: "supervisord", help: "The supervisor itself", rows: || rows(SERVER) },
-    Kind { title: "program:x", help: "A program, run as one or more processes", rows: || rows(PROGRAM) },
-    Kind { title: "group:x", help: "Programs that are started and stopped together", rows: || rows(GROUP) },
-    Kind { title: "eventlistener:x", help: "A program that receives events; all options of [program:x], and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
-    Kind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all options of [program:x], and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
-    Kind { title: "unix_http_server", help: "Control over a Unix socket", rows: || rows(UNIX_SERVER) },
-    Kind { title: "inet_http_server", help: "Control over TCP", rows: || rows(INET_SERVER) },
-    Kind { title: "supervisorctl", help: "Settings of the clients rsupctl and supervisorctl", rows: || rows(CLIENT) },
-    Kind { title: "include", help: "Additional configuration files", rows: || rows(INCLUDE) },
-    Kind { title: "rpcinterface:x", help: "Methods that clients may call; other keys belong to the plug-in", rows: || rows(PLUG_IN) },
-    Kind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; not supported", rows: Vec::new },
+pub const SECTION_KINDS: &[SectionKind] = &[
+    SectionKind { title: "supervisord", help: "The supervisor itself", rows: || rows(SERVER) },
+    SectionKind { title: "program:x", help: "A program, run as one or more processes", rows: || rows(PROGRAM) },
+    SectionKind { title: "group:x", help: "Programs that are started and stopped together", rows: || rows(GROUP) },
+    SectionKind { title: "eventlistener:x", help: "A program that receives events; all options of [program:x], and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
+    SectionKind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all options of [program:x], and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
+    SectionKind { title: "unix_http_server", help: "Control over a Unix socket", rows: || rows(UNIX_SERVER) },
+    SectionKind { title: "inet_http_server", help: "Control over TCP", rows: || rows(INET_SERVER) },
+    SectionKind { title: "supervisorctl", help: "Settings of the clients rsupctl and supervisorctl", rows: || rows(CLIENT) },
+    SectionKind { title: "include", help: "Additional configuration files", rows: || rows(INCLUDE) },
+    SectionKind { title: "rpcinterface:x", help: "Methods that clients may call; other keys belong to the plug-in", rows: || rows(PLUG_IN) },
+    SectionKind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; not supported", rows: Vec::new },
 ];
 
-fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static Row> {
+fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static OptionRow> {
     table.iter().map(|opt| &opt.row).collect()
 }
 
-impl Kind {
+impl SectionKind {
     /// Its options without those that it shares with `[program:x]`.
-    pub fn own(&self) -> impl Iterator<Item = &'static Row> {
+    pub fn own(&self) -> impl Iterator<Item = &'static OptionRow> {
         let all = (self.rows)();
         let shared = if all.len() > PROGRAM.len() { PROGRAM.len() } else { 0 };
         all.into_iter().skip(shared)
@@ -167,8 +167,8 @@ impl Kind {
 
 /// The kind of the section of this name; `None`: nobody reads it. Servers go by the beginning of their names, as under Supervisor.
 #[must_use]
-pub fn kind(section: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| match kind.title.strip_suffix('x').filter(|prefix| prefix.ends_with(':')) {
+pub fn section_kind(section: &str) -> Option<&'static SectionKind> {
+    SECTION_KINDS.iter().find(|kind| match kind.title.strip_suffix('x').filter(|prefix| prefix.ends_with(':')) {
         Some(prefix) => section.starts_with(prefix),
         None if kind.title.ends_with("_server") => section.starts_with(kind.title),
         None => section == kind.title,
@@ -212,32 +212,32 @@ const ALL_DONE: Str = "all_done";
 const TYPES: [Str; 14] =
     [INT, SECONDS, SIZE, BOOL, OCTAL, FORMAT, LEVEL, CODES, SIGNAL, AUTORESTART, DURATION, BACKLOG, ADDRESS, ALL_DONE];
 
-use Effect::{Elsewhere, Live, Reload, Restart};
+use ChangeEffect::{Elsewhere, Live, Reload, Restart};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
 /// `[supervisord]`. Its environment makes names for everything that is read after it.
 #[rustfmt::skip] // one row an option
 pub const SERVER: &[Opt<ServerConfig>] = &[
-    opt(Row { key: "logfile", wanted: PATH, default: "supervisord.log", example: "/tmp/supervisord.log", scope: Here, effect: Reload, help: "Main log; `syslog` sends it to syslog", flag: Some('l'), ..ROW }, set!(@logfile, main_log)),
-    opt(Row { key: "logfile_maxbytes", wanted: SIZE, default: "50MB", example: "10MB", scope: Here, effect: Live, help: "Size at which the main log is rotated; 0: never", flag: Some('y'), ..ROW }, set!(logfile_maxbytes, v::size)),
-    opt(Row { key: "logfile_backups", wanted: INT, default: "10", example: "3", scope: Here, effect: Live, help: "Number of rotated main logs to keep", flag: Some('z'), ..ROW }, set!(logfile_backups, v::int)),
-    opt(Row { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Least severe level that the main log records", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
-    opt(Row { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File for the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
-    opt(Row { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Reload, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
-    opt(Row { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
-    opt(Row { key: "silent", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not copy the main log to stdout", flag: Some('s'), since: Some("4.2.0"), ..ROW }, set!(silent, v::boolean)),
-    opt(Row { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum number of file descriptors that must be available", flag: Some('a'), ..ROW }, set!(minfds, limit)),
-    opt(Row { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum number of processes that must be available", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
-    opt(Row { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Keep AUTO logs of earlier runs", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
-    opt(Row { key: "childlogdir", wanted: DIR, example: "/tmp", scope: Here, effect: Reload, help: "Directory for AUTO logs; the temporary directory if unset", flag: Some('q'), ..ROW }, set!(@childlogdir, directory)),
-    opt(Row { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "User to switch to at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
-    opt(Row { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Reload, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
-    opt(Row { key: "strip_ansi", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Remove terminal escape sequences from program logs", flag: Some('t'), ..ROW }, set!(strip_ansi, v::boolean)),
-    opt(Row { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs, and for `%(ENV_x)s`", ..ROW }, set!(environment, v::environment)),
-    opt(Row { key: "identifier", wanted: TEXT, default: "supervisor", example: "shop", scope: Here, effect: Reload, help: "Name of this supervisor in events and in names of AUTO logs", flag: Some('i'), ..ROW }, set!(identifier, text)),
-    opt(Row { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Program whose exit code becomes the exit code of rsup", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
-    opt(Row { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
-    opt(Row { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole ordered shutdown", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
+    opt(OptionRow { key: "logfile", wanted: PATH, default: "supervisord.log", example: "/tmp/supervisord.log", scope: Here, effect: Reload, help: "Main log; `syslog` sends it to syslog", flag: Some('l'), ..ROW }, set!(@logfile, main_log)),
+    opt(OptionRow { key: "logfile_maxbytes", wanted: SIZE, default: "50MB", example: "10MB", scope: Here, effect: Live, help: "Size at which the main log is rotated; 0: never", flag: Some('y'), ..ROW }, set!(logfile_maxbytes, v::size)),
+    opt(OptionRow { key: "logfile_backups", wanted: INT, default: "10", example: "3", scope: Here, effect: Live, help: "Number of rotated main logs to keep", flag: Some('z'), ..ROW }, set!(logfile_backups, v::int)),
+    opt(OptionRow { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Least severe level that the main log records", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
+    opt(OptionRow { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File for the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
+    opt(OptionRow { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Reload, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
+    opt(OptionRow { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
+    opt(OptionRow { key: "silent", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not copy the main log to stdout", flag: Some('s'), since: Some("4.2.0"), ..ROW }, set!(silent, v::boolean)),
+    opt(OptionRow { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum number of file descriptors that must be available", flag: Some('a'), ..ROW }, set!(minfds, limit)),
+    opt(OptionRow { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum number of processes that must be available", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
+    opt(OptionRow { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Keep AUTO logs of earlier runs", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
+    opt(OptionRow { key: "childlogdir", wanted: DIR, example: "/tmp", scope: Here, effect: Reload, help: "Directory for AUTO logs; the temporary directory if unset", flag: Some('q'), ..ROW }, set!(@childlogdir, directory)),
+    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "User to switch to at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
+    opt(OptionRow { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Reload, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
+    opt(OptionRow { key: "strip_ansi", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Remove terminal escape sequences from program logs", flag: Some('t'), ..ROW }, set!(strip_ansi, v::boolean)),
+    opt(OptionRow { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs, and for `%(ENV_x)s`", ..ROW }, set!(environment, v::environment)),
+    opt(OptionRow { key: "identifier", wanted: TEXT, default: "supervisor", example: "shop", scope: Here, effect: Reload, help: "Name of this supervisor in events and in names of AUTO logs", flag: Some('i'), ..ROW }, set!(identifier, text)),
+    opt(OptionRow { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Program whose exit code becomes the exit code of rsup", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
+    opt(OptionRow { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
+    opt(OptionRow { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole ordered shutdown", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
 ];
 
 /// What the options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]` say.
@@ -277,68 +277,68 @@ fn known_user(draft: &mut Draft, text: &str, machine: &dyn Machine) -> Result<()
 /// `[program:x]`, and the same of `[eventlistener:x]` and `[fcgi-program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const PROGRAM: &[Opt<Draft>] = &[
-    opt(Row { key: "command", wanted: TEXT, example: "/bin/cat", scope: Own, effect: Restart, help: "Command to run; required", ..ROW }, set!(process.command, text)),
-    opt(Row { key: "process_name", wanted: TEXT, default: "%(program_name)s", example: "%(program_name)s_%(process_num)02d", scope: Own, effect: Restart, help: "Name of each process", ..ROW }, set!(?process_name, text)),
-    opt(Row { key: "numprocs", wanted: INT, default: "1", example: "2", scope: Program, effect: Live, help: "Number of processes", ..ROW }, set!(?numprocs, v::int)),
-    opt(Row { key: "numprocs_start", wanted: INT, default: "0", example: "1", scope: Program, effect: Live, help: "First value of process_num", ..ROW }, set!(numprocs_start, v::int)),
-    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Program, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(process.priority, small)),
-    opt(Row { key: "autostart", wanted: BOOL, default: "true", example: "false", scope: Program, effect: Live, help: "Start when the supervisor starts", ..ROW }, set!(process.autostart, v::boolean)),
-    opt(Row { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart after an exit", ..ROW }, set!(process.autorestart, v::auto_restart)),
-    opt(Row { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Seconds that the process must stay up to count as RUNNING", ..ROW }, set!(process.startsecs, v::int)),
-    opt(Row { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before FATAL", ..ROW }, set!(process.startretries, v::int)),
-    opt(Row { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal that stops the process", ..ROW }, set!(process.stopsignal, v::signal)),
-    opt(Row { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Seconds from the stop signal to SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
-    opt(Row { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
-    opt(Row { key: "killasgroup", wanted: BOOL, example: "true", scope: Program, effect: Live, help: "Send SIGKILL to the whole process group; same as stopasgroup if unset", since: Some("3.0a11"), ..ROW }, set!(?killasgroup, v::boolean)),
-    opt(Row { key: "exitcodes", wanted: CODES, default: "0", example: "0,2", scope: Program, effect: Live, help: "Expected exit codes", ..ROW }, set!(process.exitcodes, v::exit_codes)),
-    opt(Row { key: "user", wanted: USER, example: "root", scope: Program, effect: Restart, help: "User to run as", ..ROW }, known_user),
-    opt(Row { key: "redirect_stderr", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Restart, help: "Send stderr to where stdout goes", ..ROW }, set!(process.redirect_stderr, v::boolean)),
-    opt(Row { key: "stdout_logfile", wanted: LOG, default: "AUTO", example: "/dev/stdout", scope: Own, effect: Restart, help: "Log of stdout", ..ROW }, set!(@stdout_logfile, v::child_log)),
-    opt(Row { key: "stdout_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stdout.maxbytes, v::size)),
-    opt(Row { key: "stdout_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stdout.backups, v::int)),
-    opt(Row { key: "stdout_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stdout.capture_maxbytes, v::size)),
-    opt(Row { key: "stdout_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDOUT events", since: Some("3.0a7"), ..ROW }, set!(process.stdout.events_enabled, v::boolean)),
-    opt(Row { key: "stdout_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stdout to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stdout.syslog, v::boolean)),
-    opt(Row { key: "stdout_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stdout", since: None, ..ROW }, set!(process.stdout.format, format)),
-    opt(Row { key: "stderr_logfile", wanted: LOG, default: "AUTO", example: "/dev/stderr", scope: Own, effect: Restart, help: "Log of stderr", ..ROW }, set!(@stderr_logfile, v::child_log)),
-    opt(Row { key: "stderr_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stderr.maxbytes, v::size)),
-    opt(Row { key: "stderr_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stderr.backups, v::int)),
-    opt(Row { key: "stderr_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stderr.capture_maxbytes, v::size)),
-    opt(Row { key: "stderr_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDERR events", since: Some("3.0a7"), ..ROW }, set!(process.stderr.events_enabled, v::boolean)),
-    opt(Row { key: "stderr_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stderr to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stderr.syslog, v::boolean)),
-    opt(Row { key: "stderr_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stderr", since: None, ..ROW }, set!(process.stderr.format, format)),
-    opt(Row { key: "environment", wanted: PAIRS, example: "PORT=\"80%(process_num)02d\"", scope: Process, effect: Restart, help: "Environment variables for this program", ..ROW }, set!(process.environment, v::environment)),
-    opt(Row { key: "directory", wanted: TEXT, example: "/tmp", scope: Own, effect: Restart, help: "Working directory; inherited if unset", ..ROW }, set!(?process.directory, path)),
-    opt(Row { key: "umask", wanted: OCTAL, example: "022", scope: Program, effect: Restart, help: "umask of the process; inherited if unset", ..ROW }, set!(?process.umask, v::octal)),
-    opt(Row { key: "serverurl", wanted: TEXT, default: "AUTO", example: "http://localhost:9001", scope: Program, effect: Restart, help: "SUPERVISOR_SERVER_URL in the environment of the process", ..ROW }, set!(process.serverurl, server_url)),
-    opt(Row { key: "essential", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends for good, stop all programs and exit", since: None, ..ROW }, set!(process.essential, v::boolean)),
-    opt(Row { key: "sweep", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends, stop what it left in its process group", since: None, ..ROW }, set!(process.sweep, v::boolean)),
+    opt(OptionRow { key: "command", wanted: TEXT, example: "/bin/cat", scope: Own, effect: Restart, help: "Command to run; required", ..ROW }, set!(process.command, text)),
+    opt(OptionRow { key: "process_name", wanted: TEXT, default: "%(program_name)s", example: "%(program_name)s_%(process_num)02d", scope: Own, effect: Restart, help: "Name of each process", ..ROW }, set!(?process_name, text)),
+    opt(OptionRow { key: "numprocs", wanted: INT, default: "1", example: "2", scope: Program, effect: Live, help: "Number of processes", ..ROW }, set!(?numprocs, v::int)),
+    opt(OptionRow { key: "numprocs_start", wanted: INT, default: "0", example: "1", scope: Program, effect: Live, help: "First value of process_num", ..ROW }, set!(numprocs_start, v::int)),
+    opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Program, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(process.priority, small)),
+    opt(OptionRow { key: "autostart", wanted: BOOL, default: "true", example: "false", scope: Program, effect: Live, help: "Start when the supervisor starts", ..ROW }, set!(process.autostart, v::boolean)),
+    opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart after an exit", ..ROW }, set!(process.autorestart, v::auto_restart)),
+    opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Seconds that the process must stay up to count as RUNNING", ..ROW }, set!(process.startsecs, v::int)),
+    opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before FATAL", ..ROW }, set!(process.startretries, v::int)),
+    opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal that stops the process", ..ROW }, set!(process.stopsignal, v::signal)),
+    opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Seconds from the stop signal to SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
+    opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
+    opt(OptionRow { key: "killasgroup", wanted: BOOL, example: "true", scope: Program, effect: Live, help: "Send SIGKILL to the whole process group; same as stopasgroup if unset", since: Some("3.0a11"), ..ROW }, set!(?killasgroup, v::boolean)),
+    opt(OptionRow { key: "exitcodes", wanted: CODES, default: "0", example: "0,2", scope: Program, effect: Live, help: "Expected exit codes", ..ROW }, set!(process.exitcodes, v::exit_codes)),
+    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Program, effect: Restart, help: "User to run as", ..ROW }, known_user),
+    opt(OptionRow { key: "redirect_stderr", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Restart, help: "Send stderr to where stdout goes", ..ROW }, set!(process.redirect_stderr, v::boolean)),
+    opt(OptionRow { key: "stdout_logfile", wanted: LOG, default: "AUTO", example: "/dev/stdout", scope: Own, effect: Restart, help: "Log of stdout", ..ROW }, set!(@stdout_logfile, v::child_log)),
+    opt(OptionRow { key: "stdout_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stdout.maxbytes, v::size)),
+    opt(OptionRow { key: "stdout_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stdout.backups, v::int)),
+    opt(OptionRow { key: "stdout_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stdout.capture_maxbytes, v::size)),
+    opt(OptionRow { key: "stdout_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDOUT events", since: Some("3.0a7"), ..ROW }, set!(process.stdout.events_enabled, v::boolean)),
+    opt(OptionRow { key: "stdout_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stdout to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stdout.syslog, v::boolean)),
+    opt(OptionRow { key: "stdout_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stdout", since: None, ..ROW }, set!(process.stdout.format, format)),
+    opt(OptionRow { key: "stderr_logfile", wanted: LOG, default: "AUTO", example: "/dev/stderr", scope: Own, effect: Restart, help: "Log of stderr", ..ROW }, set!(@stderr_logfile, v::child_log)),
+    opt(OptionRow { key: "stderr_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stderr.maxbytes, v::size)),
+    opt(OptionRow { key: "stderr_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stderr.backups, v::int)),
+    opt(OptionRow { key: "stderr_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stderr.capture_maxbytes, v::size)),
+    opt(OptionRow { key: "stderr_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDERR events", since: Some("3.0a7"), ..ROW }, set!(process.stderr.events_enabled, v::boolean)),
+    opt(OptionRow { key: "stderr_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stderr to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stderr.syslog, v::boolean)),
+    opt(OptionRow { key: "stderr_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stderr", since: None, ..ROW }, set!(process.stderr.format, format)),
+    opt(OptionRow { key: "environment", wanted: PAIRS, example: "PORT=\"80%(process_num)02d\"", scope: Process, effect: Restart, help: "Environment variables for this program", ..ROW }, set!(process.environment, v::environment)),
+    opt(OptionRow { key: "directory", wanted: TEXT, example: "/tmp", scope: Own, effect: Restart, help: "Working directory; inherited if unset", ..ROW }, set!(?process.directory, path)),
+    opt(OptionRow { key: "umask", wanted: OCTAL, example: "022", scope: Program, effect: Restart, help: "umask of the process; inherited if unset", ..ROW }, set!(?process.umask, v::octal)),
+    opt(OptionRow { key: "serverurl", wanted: TEXT, default: "AUTO", example: "http://localhost:9001", scope: Program, effect: Restart, help: "SUPERVISOR_SERVER_URL in the environment of the process", ..ROW }, set!(process.serverurl, server_url)),
+    opt(OptionRow { key: "essential", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends for good, stop all programs and exit", since: None, ..ROW }, set!(process.essential, v::boolean)),
+    opt(OptionRow { key: "sweep", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends, stop what it left in its process group", since: None, ..ROW }, set!(process.sweep, v::boolean)),
 ];
 
 /// `[group:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const GROUP: &[Opt<Draft>] = &[
-    opt(Row { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs of the group", ..ROW }, set!(programs, list)),
-    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(OptionRow { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs of the group", ..ROW }, set!(programs, list)),
+    opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
 ];
 
 /// What `[eventlistener:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const LISTENER: &[Opt<Draft>] = &[
-    opt(Row { key: "priority", wanted: INT, default: "-1", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
-    opt(Row { key: "buffer_size", wanted: INT, default: "10", example: "100", scope: Here, effect: Live, help: "Number of events to keep while no process of the pool is ready", ..ROW }, set!(?buffer_size, v::int)),
-    opt(Row { key: "events", wanted: LIST, example: "PROCESS_STATE,TICK_60", scope: Here, effect: Live, help: "Event types to receive; required", ..ROW }, set!(events, |t: &str| list(&t.to_uppercase()))),
-    opt(Row { key: "result_handler", wanted: TEXT, default: DEFAULT_HANDLER, example: DEFAULT_HANDLER, scope: Here, effect: Restart, help: "Parser of the results: the default, or `supervisor_stdout:event_handler`", ..ROW }, set!(?result_handler, text)),
+    opt(OptionRow { key: "priority", wanted: INT, default: "-1", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(OptionRow { key: "buffer_size", wanted: INT, default: "10", example: "100", scope: Here, effect: Live, help: "Number of events to keep while no process of the pool is ready", ..ROW }, set!(?buffer_size, v::int)),
+    opt(OptionRow { key: "events", wanted: LIST, example: "PROCESS_STATE,TICK_60", scope: Here, effect: Live, help: "Event types to receive; required", ..ROW }, set!(events, |t: &str| list(&t.to_uppercase()))),
+    opt(OptionRow { key: "result_handler", wanted: TEXT, default: DEFAULT_HANDLER, example: DEFAULT_HANDLER, scope: Here, effect: Restart, help: "Parser of the results: the default, or `supervisor_stdout:event_handler`", ..ROW }, set!(?result_handler, text)),
 ];
 
 /// What `[fcgi-program:x]` has more than `[program:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const FCGI: &[Opt<Draft>] = &[
-    opt(Row { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
-    opt(Row { key: "socket_backlog", wanted: BACKLOG, example: "128", scope: Here, effect: Restart, help: "Length of the queue of connections", since: Some("3.4.0"), ..ROW }, set!(?backlog, backlog)),
-    opt(Row { key: "socket_owner", wanted: OWNER, example: "root", scope: Here, effect: Restart, help: "Owner of a Unix socket", ..ROW }, set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
-    opt(Row { key: "socket_mode", wanted: OCTAL, default: "0700", example: "0770", scope: Here, effect: Restart, help: "Mode of a Unix socket", ..ROW }, set!(?mode, |t| mode(t, "socket_mode"))),
-    opt(Row { key: "socket", wanted: "unix:///path or tcp://host:port", example: "unix:///tmp/%(program_name)s.sock", scope: Socket, effect: Restart, help: "Address to listen on; required", ..ROW }, set!(@socket, v::fcgi_socket)),
+    opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(OptionRow { key: "socket_backlog", wanted: BACKLOG, example: "128", scope: Here, effect: Restart, help: "Length of the queue of connections", since: Some("3.4.0"), ..ROW }, set!(?backlog, backlog)),
+    opt(OptionRow { key: "socket_owner", wanted: OWNER, example: "root", scope: Here, effect: Restart, help: "Owner of a Unix socket", ..ROW }, set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
+    opt(OptionRow { key: "socket_mode", wanted: OCTAL, default: "0700", example: "0770", scope: Here, effect: Restart, help: "Mode of a Unix socket", ..ROW }, set!(?mode, |t| mode(t, "socket_mode"))),
+    opt(OptionRow { key: "socket", wanted: "unix:///path or tcp://host:port", example: "unix:///tmp/%(program_name)s.sock", scope: Socket, effect: Restart, help: "Address to listen on; required", ..ROW }, set!(@socket, v::fcgi_socket)),
 ];
 
 /// `[unix_http_server]` and `[inet_http_server]`, as written.
@@ -371,44 +371,44 @@ impl HttpDraft {
 /// `[unix_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
-    opt(Row { key: "file", wanted: PATH, example: "/tmp/supervisor.sock", scope: Here, effect: Reload, help: "Path of the socket; required", ..ROW }, set!(@address, unix_address)),
-    opt(Row { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Mode of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
-    opt(Row { key: "chown", wanted: OWNER, example: "root:root", scope: Env, effect: Reload, help: "Owner of the socket", ..ROW }, set!(@chown, |t, m| v::owner(t, "sockchown", m))),
-    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
-    opt(Row { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "file", wanted: PATH, example: "/tmp/supervisor.sock", scope: Here, effect: Reload, help: "Path of the socket; required", ..ROW }, set!(@address, unix_address)),
+    opt(OptionRow { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Mode of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
+    opt(OptionRow { key: "chown", wanted: OWNER, example: "root:root", scope: Env, effect: Reload, help: "Owner of the socket", ..ROW }, set!(@chown, |t, m| v::owner(t, "sockchown", m))),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
 ];
 
 /// `[inet_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
-    opt(Row { key: "port", wanted: ADDRESS, example: "127.0.0.1:9001", scope: Env, effect: Reload, help: "Address to listen on; required", ..ROW }, set!(?address, v::inet_address)),
-    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
-    opt(Row { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
-    opt(Row { key: "require_password", wanted: BOOL, default: "false", example: "true", scope: Env, effect: Reload, help: "Refuse to start without username and password", since: None, ..ROW }, set!(require_password, v::boolean)),
-    opt(Row { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names that browsers may use; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
-    opt(Row { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may use the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),
+    opt(OptionRow { key: "port", wanted: ADDRESS, example: "127.0.0.1:9001", scope: Env, effect: Reload, help: "Address to listen on; required", ..ROW }, set!(?address, v::inet_address)),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "require_password", wanted: BOOL, default: "false", example: "true", scope: Env, effect: Reload, help: "Refuse to start without username and password", since: None, ..ROW }, set!(require_password, v::boolean)),
+    opt(OptionRow { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names that browsers may use; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
+    opt(OptionRow { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may use the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),
 ];
 
 /// `[supervisorctl]`.
 #[rustfmt::skip] // one row an option
 pub(super) const CLIENT: &[Opt<ClientSection>] = &[
-    opt(Row { key: "serverurl", wanted: "http://host:port or unix:///path", default: DEFAULT_URL, example: "http://localhost:9001", scope: Here, effect: Elsewhere, help: "Address of the server", ..ROW }, |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
-    opt(Row { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Elsewhere, help: "User name, as in the section of the server", ..ROW }, set!(?username, text)),
-    opt(Row { key: "password", wanted: TEXT, example: "thepassword", scope: Env, effect: Elsewhere, help: "Password, as in the section of the server", ..ROW }, set!(?password, text)),
-    opt(Row { key: "prompt", wanted: TEXT, default: "supervisor", example: "shop", scope: Env, effect: Elsewhere, help: "Prompt of the interactive shell", ..ROW }, set!(prompt, text)),
-    opt(Row { key: "history_file", wanted: PATH, example: "~/.rsup_history", scope: Here, effect: Elsewhere, help: "File for the history of the interactive shell", since: Some("3.0a5"), ..ROW }, |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
+    opt(OptionRow { key: "serverurl", wanted: "http://host:port or unix:///path", default: DEFAULT_URL, example: "http://localhost:9001", scope: Here, effect: Elsewhere, help: "Address of the server", ..ROW }, |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Elsewhere, help: "User name, as in the section of the server", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "thepassword", scope: Env, effect: Elsewhere, help: "Password, as in the section of the server", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "prompt", wanted: TEXT, default: "supervisor", example: "shop", scope: Env, effect: Elsewhere, help: "Prompt of the interactive shell", ..ROW }, set!(prompt, text)),
+    opt(OptionRow { key: "history_file", wanted: PATH, example: "~/.rsup_history", scope: Here, effect: Elsewhere, help: "File for the history of the interactive shell", since: Some("3.0a5"), ..ROW }, |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
 ];
 
 /// `[include]`; read by hand, since it comes first.
 #[rustfmt::skip] // one row an option
 const INCLUDE: &[Opt<()>] = &[
-    opt(Row { key: "files", wanted: "patterns separated by blanks", example: "conf.d/*.conf", scope: Include, effect: Elsewhere, help: "Files to include; relative to the directory of the main file", ..ROW }, |_, _, _| Ok(())),
+    opt(OptionRow { key: "files", wanted: "patterns separated by blanks", example: "conf.d/*.conf", scope: Include, effect: Elsewhere, help: "Files to include; relative to the directory of the main file", ..ROW }, |_, _, _| Ok(())),
 ];
 
 /// `[rpcinterface:x]`; read by hand, since its other keys are free.
 #[rustfmt::skip] // one row an option
 const PLUG_IN: &[Opt<()>] = &[
-    opt(Row { key: "supervisor.rpcinterface_factory", wanted: "module:function", example: MAIN_RPC_FACTORY, scope: Env, effect: Reload, help: "Plug-in that provides the methods; required. The example provides `supervisor.*`", ..ROW }, |_, _, _| Ok(())),
+    opt(OptionRow { key: "supervisor.rpcinterface_factory", wanted: "module:function", example: MAIN_RPC_FACTORY, scope: Env, effect: Reload, help: "Plug-in that provides the methods; required. The example provides `supervisor.*`", ..ROW }, |_, _, _| Ok(())),
 ];
 
 fn path(value: &str) -> Result<PathBuf, String> {

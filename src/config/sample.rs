@@ -2,7 +2,7 @@
 //! Supervisor reads both.
 #![forbid(unsafe_code)]
 
-use super::options::{self, KINDS, Row};
+use super::options::{self, OptionRow, SECTION_KINDS};
 use std::path::Path;
 
 /// A configuration that starts as it is, from a full distribution to an image FROM scratch: its one program is `executable`,
@@ -46,9 +46,9 @@ pub fn sample() -> String {
          ; %(ENV_HOME)s is the variable HOME, %(here)s the directory of this file, %% a percent sign.\n\
          ; [rsup] marks options that Supervisor does not know, and ignores.\n",
     );
-    for kind in KINDS.iter().filter(|kind| kind.title != "ctlplugin:x") {
+    for kind in SECTION_KINDS.iter().filter(|kind| kind.title != "ctlplugin:x") {
         let title = if kind.title == "rpcinterface:x" { "rpcinterface:supervisor" } else { kind.title };
-        let live = |row: &Row| LIVE.iter().find(|(section, key, _)| *section == title && *key == row.key);
+        let live = |row: &OptionRow| LIVE.iter().find(|(section, key, _)| *section == title && *key == row.key);
         let sign = if kind.own().any(|row| live(row).is_some()) { "" } else { ";" };
         out.push_str(&format!("\n; {}\n{sign}[{title}]\n", kind.help));
         for row in kind.own() {
