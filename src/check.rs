@@ -1,9 +1,9 @@
 //! `rsup check` prints the problems of a configuration, or its effective form; `rsup sample-config` prints one to start from.
 
 use crate::config::model::{
-    AutoRestart, ChannelConfig, ChildLog, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
-    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, MainLog, Owner, ProcessConfig, ServerConfig, ServerUrl,
-    SocketAddress, User,
+    AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
+    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig, ServerConfig,
+    ServerUrl, SocketAddress, User,
 };
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
@@ -194,10 +194,10 @@ via! {
         MainLog::File(path) => path.shown(),
         MainLog::Syslog => word("syslog"),
     };
-    ChildLog: |log| match log {
-        ChildLog::None => Value::Nil,
-        ChildLog::Auto => word("AUTO"),
-        ChildLog::File(path) => path.shown(),
+    LogPlace: |log| match log {
+        LogPlace::None => Value::Nil,
+        LogPlace::Auto => word("AUTO"),
+        LogPlace::File(path) => path.shown(),
     };
     ServerUrl: |url| match url {
         ServerUrl::Auto => word("AUTO"),

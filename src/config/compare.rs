@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::model::{
-    ChannelConfig, ChildLog, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
+    ChannelConfig, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, LogPlace, ProcessConfig, ServerConfig,
 };
 use super::options::{self, ChangeEffect, OptionRow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,11 +164,11 @@ fn channel(in_use: &ChannelConfig, new: &ChannelConfig, note: &mut dyn FnMut(&st
 }
 
 /// A log that is AUTO in the new configuration is no change, whatever is in use: so does Supervisor.
-fn same_log(in_use: &ChildLog, new: &ChildLog) -> bool {
+fn same_log(in_use: &LogPlace, new: &LogPlace) -> bool {
     match (in_use, new) {
-        (_, ChildLog::Auto) | (ChildLog::None, ChildLog::None) => true,
-        (ChildLog::File(in_use), ChildLog::File(new)) => same_text(Some(in_use), Some(new)),
-        (ChildLog::None | ChildLog::Auto | ChildLog::File(_), ChildLog::None | ChildLog::File(_)) => false,
+        (_, LogPlace::Auto) | (LogPlace::None, LogPlace::None) => true,
+        (LogPlace::File(in_use), LogPlace::File(new)) => same_text(Some(in_use), Some(new)),
+        (LogPlace::None | LogPlace::Auto | LogPlace::File(_), LogPlace::None | LogPlace::File(_)) => false,
     }
 }
 

@@ -4,8 +4,8 @@
 use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{Name, Names, expand};
 use super::model::{
-    AutoRestart, ChildLog, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig,
-    ListenerConfig, Owner, ProcessConfig, ServerConfig, SocketAddress,
+    AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig,
+    LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
 };
 use super::options::{self, Draft, Opt, Scope};
 use super::values::is_space;
@@ -605,18 +605,18 @@ impl<'m> Reader<'m> {
                     format!("For [{title}], {key}={why} {channel}_syslog=true to enable syslog instead."),
                 );
             }
-            config.logfile = logfile.map_or(ChildLog::Auto, |log| log.unwrap_or(ChildLog::None));
-            if config.logfile == ChildLog::Auto && config.maxbytes == 0 {
+            config.logfile = logfile.map_or(LogPlace::Auto, |log| log.unwrap_or(LogPlace::None));
+            if config.logfile == LogPlace::Auto && config.maxbytes == 0 {
                 let why = "without rollover, set maxbytes > 0 to avoid filling up filesystem unintentionally";
                 self.warn(section, &key, format!("For [{title}], AUTO logging used for {key} {why}"));
             }
         }
         if process.redirect_stderr {
-            if matches!(process.stderr.logfile, ChildLog::File(_)) {
+            if matches!(process.stderr.logfile, LogPlace::File(_)) {
                 let why = "redirect_stderr=true but stderr_logfile has also been set to a filename, the filename has been ignored";
                 self.warn(section, "stderr_logfile", format!("For [{title}], {why}"));
             }
-            process.stderr.logfile = ChildLog::None;
+            process.stderr.logfile = LogPlace::None;
         }
         let is_listener = section.name.starts_with("eventlistener:");
         if process.essential && process.autorestart != AutoRestart::Never && !is_listener {

@@ -317,7 +317,7 @@ with_defaults! {
     /// Log options of stdout or stderr.
     struct ChannelConfig {
         /// Where it goes.
-        logfile: ChildLog = ChildLog::Auto,
+        logfile: LogPlace = LogPlace::Auto,
         /// Rotate at this size in bytes; 0 or negative: never.
         maxbytes: i64 = 50 * 1024 * 1024,
         /// Kept rotated files; 0 or negative: none.
@@ -335,7 +335,7 @@ with_defaults! {
 
 /// `stdout_logfile=`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum ChildLog {
+pub enum LogPlace {
     /// Discarded.
     None,
     /// A new name in childlogdir.

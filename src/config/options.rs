@@ -8,7 +8,7 @@
 
 use super::Machine;
 use super::model::{
-    ChildLog, ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, MainLog, Owner, ProcessConfig,
+    ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, LogPlace, MainLog, Owner, ProcessConfig,
     ServerConfig, ServerUrl, SocketAddress, User,
 };
 use super::values::{self as v, is_space};
@@ -249,8 +249,8 @@ pub(super) struct Draft {
     pub numprocs_start: i64,
     pub killasgroup: Option<bool>,
     /// `None` inside: the deprecated `syslog`.
-    pub stdout_logfile: Option<Option<ChildLog>>,
-    pub stderr_logfile: Option<Option<ChildLog>>,
+    pub stdout_logfile: Option<Option<LogPlace>>,
+    pub stderr_logfile: Option<Option<LogPlace>>,
     pub priority: Option<i32>,
     pub programs: Vec<String>,
     pub events: Vec<String>,

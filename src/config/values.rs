@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Machine;
-use super::model::{AutoRestart, ChildLog, ExitCodes, LogLevel, Owner, SocketAddress, User};
+use super::model::{AutoRestart, ExitCodes, LogLevel, LogPlace, Owner, SocketAddress, User};
 use crate::posix::signal_number;
 use crate::text;
 use std::path::PathBuf;
@@ -229,12 +229,12 @@ pub(super) fn path_in_existing_dir(value: &str, machine: &dyn Machine) -> Result
 }
 
 /// A child's log; `None` for the deprecated `syslog`.
-pub(super) fn child_log(text: &str, machine: &dyn Machine) -> Result<Option<ChildLog>, String> {
+pub(super) fn child_log(text: &str, machine: &dyn Machine) -> Result<Option<LogPlace>, String> {
     Ok(match &*text.to_lowercase() {
-        "none" | "off" | "" => Some(ChildLog::None),
-        "auto" => Some(ChildLog::Auto),
+        "none" | "off" | "" => Some(LogPlace::None),
+        "auto" => Some(LogPlace::Auto),
         "syslog" => None,
-        _ => Some(ChildLog::File(path_in_existing_dir(text, machine)?)),
+        _ => Some(LogPlace::File(path_in_existing_dir(text, machine)?)),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::token::ChildId;
 use super::{Daemon, startup};
 use crate::config;
-use crate::config::model::{ChannelConfig, ChildLog as LogPlace, LogFormat, LogLevel, ProcessConfig};
+use crate::config::model::{ChannelConfig, LogFormat, LogLevel, LogPlace, ProcessConfig};
 use crate::logs::tail::LogSource;
 use crate::logs::{ChildLog, Format, Limits, Spec, auto};
 use crate::machine::Real;

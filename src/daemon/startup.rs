@@ -4,7 +4,7 @@ use super::environment::{Surroundings, automatic_server_url};
 use super::token::Token;
 use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, Options, Request};
-use crate::config::model::{ChildLog as LogPlace, Config, ExitCodeFrom, LogLevel, MainLog, ServerConfig, User};
+use crate::config::model::{Config, ExitCodeFrom, LogLevel, LogPlace, MainLog, ServerConfig, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
 use crate::machine::{self, Real};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Channel, Host};
-use crate::config::model::{ChannelConfig, ChildLog, GroupConfig, ProcessConfig, ServerUrl};
+use crate::config::model::{ChannelConfig, GroupConfig, LogPlace, ProcessConfig, ServerUrl};
 use crate::posix::Exit;
 use crate::protocol::{SUCCESS, State};
 use crate::supervision::{ProcId, Process, ProcessStatus};
@@ -181,9 +181,9 @@ fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, o
     let id = host.supervision().find(&group.name, &process.name);
     let made = |channel| id.and_then(|id| host.process_log(id, channel));
     let path = |config: &ChannelConfig, channel| match &config.logfile {
-        ChildLog::None => "none".to_owned(),
-        ChildLog::Auto => made(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
-        ChildLog::File(path) => path.to_string_lossy().into_owned(),
+        LogPlace::None => "none".to_owned(),
+        LogPlace::Auto => made(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
+        LogPlace::File(path) => path.to_string_lossy().into_owned(),
     };
     let stderr = if process.redirect_stderr { "none".into() } else { path(&process.stderr, Channel::Stderr) };
     truth!(out, "autostart", process.autostart);

@@ -1,6 +1,6 @@
 use super::client::REQUEST_MILLIS;
 use super::*;
-use crate::config::model::{ChildLog, HttpServerConfig, SocketAddress};
+use crate::config::model::{HttpServerConfig, LogPlace, SocketAddress};
 use crate::rpc::tests::fake::{Fake, program};
 use crate::sys::sockets::Access;
 use crate::wire::http::{self, Reply as HttpReply, parse_reply, post_request};
@@ -302,7 +302,7 @@ fn a_password_is_asked_for_on_every_path() {
 /// A program `a` with a log file, in the world's folder.
 fn logged(world: &mut World) -> std::path::PathBuf {
     let path = world.folder.path().join("a.log");
-    let program = program("a", |process| process.stdout.logfile = ChildLog::File(path.clone()));
+    let program = program("a", |process| process.stdout.logfile = LogPlace::File(path.clone()));
     world.host = Fake::new(vec![program]);
     std::fs::write(&path, "before\n").unwrap();
     path

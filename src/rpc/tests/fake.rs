@@ -1,6 +1,6 @@
 //! A daemon for tests: the real `Supervision`, with scripted children.
 
-use crate::config::model::{ChildLog, Config, GroupConfig, GroupKind, LogLevel, ProcessConfig};
+use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, LogPlace, ProcessConfig};
 use crate::logs::tail::LogSource;
 use crate::posix::Exit;
 use crate::rpc::{Channel, Host, Pairs};
@@ -140,7 +140,7 @@ impl Host for Fake {
     fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
         let config = &self.supervision.process(id)?.config;
         let channel = if channel == Channel::Stdout { &config.stdout } else { &config.stderr };
-        if let ChildLog::File(path) = &channel.logfile { Some(LogSource::File(path.clone())) } else { None }
+        if let LogPlace::File(path) = &channel.logfile { Some(LogSource::File(path.clone())) } else { None }
     }
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
         self.cleared.push(id);

@@ -1,7 +1,7 @@
 pub(crate) mod fake;
 
 use super::*;
-use crate::config::model::{AutoRestart, ChildLog, User};
+use crate::config::model::{AutoRestart, LogPlace, User};
 use crate::posix::Exit;
 use crate::supervision::Input;
 use crate::wire::xmlrpc::{parse_response, write_call};
@@ -257,8 +257,8 @@ fn logs_are_read_by_the_rules() {
     let gone = folder.path().join("gone");
     let no_file = format!("NO_FILE: {}", gone.display());
     let mut host = Fake::new(vec![program("a", |p| {
-        p.stdout.logfile = ChildLog::File(path.clone());
-        p.stderr.logfile = ChildLog::File(gone.clone());
+        p.stdout.logfile = LogPlace::File(path.clone());
+        p.stderr.logfile = LogPlace::File(gone.clone());
     })]);
     let int = Value::Int;
     assert_eq!(ask(&mut host, "readLog", &[int(0), int(0)]), fault(20, "NO_FILE"));
