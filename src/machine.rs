@@ -3,7 +3,7 @@
 pub mod glob;
 mod users;
 
-use crate::config::model::{Groups, User};
+use crate::config::model::{User, UserGroups};
 use crate::config::{self, FILE_MAX_BYTES, Machine, NotFound};
 use crate::sys::program::find_executable;
 use crate::text;
@@ -48,7 +48,7 @@ const USERS: users::Files<'static> = users::Files { passwd: "/etc/passwd", group
 ///
 /// # Errors
 /// /etc/passwd or /etc/group exists but cannot be read, or is not a regular file.
-pub fn groups_of(user: &User) -> Result<Groups, String> {
+pub fn groups_of(user: &User) -> Result<UserGroups, String> {
     USERS.groups_of(user, unistd::getgid().as_raw())
 }
 
@@ -97,7 +97,7 @@ impl Machine for Real {
         USERS.user(|entry| entry.uid == uid)
     }
 
-    fn groups_of(&self, user: &User) -> Result<Groups, String> {
+    fn groups_of(&self, user: &User) -> Result<UserGroups, String> {
         groups_of(user)
     }
 

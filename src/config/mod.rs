@@ -52,7 +52,7 @@ pub trait Machine {
     fn user_by_uid(&self, uid: u32) -> Result<Option<model::User>, String>;
     /// The groups that a user has now, from /etc/passwd and /etc/group; for a number that passwd does not have, our own
     /// group. The error says which file could not be read, and why.
-    fn groups_of(&self, user: &model::User) -> Result<model::Groups, String>;
+    fn groups_of(&self, user: &model::User) -> Result<model::UserGroups, String>;
     /// A group's number from /etc/group by name; the error says why that file could not be read.
     fn group_by_name(&self, name: &str) -> Result<Option<u32>, String>;
     /// Whether /etc/group has a group of this number; errors as for [`Machine::group_by_name`].

@@ -366,7 +366,7 @@ pub struct User {
 
 /// The groups of a user at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Groups {
+pub struct UserGroups {
     /// Primary group, for setgid(2).
     pub primary: u32,
     /// The primary group, then those that list the user, for setgroups(2).

@@ -1,7 +1,7 @@
 //! /etc/passwd and /etc/group, read as text: no name service of the C library, so that a static binary works in scratch images.
 #![forbid(unsafe_code)]
 
-use crate::config::model::{Groups, User};
+use crate::config::model::{User, UserGroups};
 use crate::sys::errno;
 use crate::text;
 use std::fs::OpenOptions;
@@ -29,13 +29,13 @@ impl Files<'_> {
 
     /// The groups of `user`, by its name as long as that still has this number, else by the number. A number that passwd
     /// does not have is only in `own_gid`.
-    pub fn groups_of(&self, user: &User, own_gid: u32) -> Result<Groups, String> {
+    pub fn groups_of(&self, user: &User, own_gid: u32) -> Result<UserGroups, String> {
         let text = self.passwd_text()?;
         let of_uid = || passwd(&text).filter(|entry| entry.uid == user.uid);
         let Some(entry) = of_uid().find(|entry| entry.name == user.name).or_else(|| of_uid().next()) else {
-            return Ok(Groups { primary: own_gid, all: vec![own_gid] });
+            return Ok(UserGroups { primary: own_gid, all: vec![own_gid] });
         };
-        Ok(Groups { primary: entry.gid, all: groups_of(entry.name, entry.gid, &self.group_text()?) })
+        Ok(UserGroups { primary: entry.gid, all: groups_of(entry.name, entry.gid, &self.group_text()?) })
     }
 
     /// The text of the passwd file; empty where there is none, as in many scratch images.
@@ -163,8 +163,8 @@ mod tests {
         let folder = dir.path().to_str().unwrap();
         let user = User { name: "w".into(), uid: 33 };
         let of = |group: &str| Files { passwd: &passwd, group }.groups_of(&user, 0);
-        assert_eq!(of(&format!("{folder}/none")), Ok(Groups { primary: 44, all: vec![44] }));
-        assert_eq!(of(&format!("{passwd}/none")), Ok(Groups { primary: 44, all: vec![44] }));
+        assert_eq!(of(&format!("{folder}/none")), Ok(UserGroups { primary: 44, all: vec![44] }));
+        assert_eq!(of(&format!("{passwd}/none")), Ok(UserGroups { primary: 44, all: vec![44] }));
         assert_eq!(of(folder), Err(format!("cannot read {folder}: it is not a regular file")));
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();

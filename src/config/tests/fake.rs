@@ -1,7 +1,7 @@
 //! A machine that is a map, for tests.
 
 use crate::config::Machine;
-use crate::config::model::{Groups, User};
+use crate::config::model::{User, UserGroups};
 use crate::machine::glob::Pattern;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,8 +74,8 @@ impl Machine for Fake {
     fn user_by_uid(&self, uid: u32) -> Result<Option<User>, String> {
         Ok(USERS.iter().find(|user| user.1 == uid).map(user))
     }
-    fn groups_of(&self, user: &User) -> Result<Groups, String> {
-        Ok(Groups { primary: user.uid, all: vec![user.uid] })
+    fn groups_of(&self, user: &User) -> Result<UserGroups, String> {
+        Ok(UserGroups { primary: user.uid, all: vec![user.uid] })
     }
     fn group_by_name(&self, name: &str) -> Result<Option<u32>, String> {
         Ok(USERS.iter().find(|user| user.0 == name).map(|user| user.1))
