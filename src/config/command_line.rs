@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum CommandLine {
     /// `-h`: the usage on stdout, exit 0.
     Help,
     /// `-v`: the version on stdout, exit 0.
@@ -61,7 +61,7 @@ pub fn usage() -> String {
 ///
 /// # Errors
 /// The message to print after `Error: `; the exit status is 2.
-pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String> {
+pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<CommandLine, String> {
     let flags: Vec<Flag> = flags().map(|(flag, _)| flag).collect();
     let (given, rest) = getopt::parse(args, &flags)?;
     if !rest.is_empty() {
@@ -75,8 +75,8 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String
         let is_switch = row(option.name).is_some_and(|row| row.wanted == options::BOOL);
         let value = if is_switch { "true".into() } else { option.text() };
         match option.name {
-            "help" | "" => return Ok(Request::Help),
-            "version" => return Ok(Request::Version),
+            "help" | "" => return Ok(CommandLine::Help),
+            "version" => return Ok(CommandLine::Version),
             // A user's name is looked up last, as by Supervisor, so that its message stands alone.
             "user" => {}
             name => {
@@ -95,7 +95,7 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<Request, String
         }
     }
     options.apply(&mut scratch, machine)?;
-    Ok(Request::Run(options))
+    Ok(CommandLine::Run(options))
 }
 
 fn row(name: &str) -> Option<&'static options::Opt<ServerConfig>> {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::config::tests::fake::Fake;
 
-    fn run(args: &str) -> Result<Request, String> {
+    fn run(args: &str) -> Result<CommandLine, String> {
         parse(&args.split(' ').map(OsString::from).collect::<Vec<_>>(), &Fake::default())
     }
 
@@ -152,14 +152,14 @@ mod tests {
 
     #[test]
     fn help_and_version_win_over_later_values_but_not_over_unknown_options() {
-        assert_eq!(run("-n -v -e bogus"), Ok(Request::Version));
-        assert_eq!(run("-? -v"), Ok(Request::Help));
+        assert_eq!(run("-n -v -e bogus"), Ok(CommandLine::Version));
+        assert_eq!(run("-? -v"), Ok(CommandLine::Help));
         assert!(run("-e bogus -v").is_err() && run("-v -Z").is_err());
     }
 
     #[test]
     fn what_is_given_replaces_what_the_file_says() {
-        let Ok(Request::Run(options)) = run("-nceh.conf -y1kb --pidf=/tmp/p --ident me -u 33 --prof a") else {
+        let Ok(CommandLine::Run(options)) = run("-nceh.conf -y1kb --pidf=/tmp/p --ident me -u 33 --prof a") else {
             panic!()
         };
         assert_eq!(options.configuration, Some("eh.conf".into()));

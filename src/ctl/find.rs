@@ -174,7 +174,7 @@ fn configuration_of_init() -> Option<PathBuf> {
         return None;
     }
     let entered = std::env::set_current_dir("/proc/1/cwd").is_ok();
-    let command_line::Request::Run(options) = command_line::parse(words, &Real).ok()? else {
+    let command_line::CommandLine::Run(options) = command_line::parse(words, &Real).ok()? else {
         return None;
     };
     match options.configuration {

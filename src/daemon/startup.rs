@@ -3,7 +3,7 @@
 use super::environment::{Surroundings, automatic_server_url};
 use super::token::Token;
 use super::{Daemon, Ended, Server, io};
-use crate::config::command_line::{self, Options, Request};
+use crate::config::command_line::{self, CommandLine, Options};
 use crate::config::model::{Config, ExitCodeFrom, LogLevel, LogPlace, MainLog, ServerConfig, User};
 use crate::config::{self, Loaded, Severity};
 use crate::logs::{Journal, Limits, Sinks, auto};
@@ -110,12 +110,12 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Err(error) => return fail(name, &format!("cannot take over signals: {error}")),
     };
     let options = match command_line::parse(args, &Real) {
-        Ok(Request::Run(options)) => options,
-        Ok(Request::Help) => {
+        Ok(CommandLine::Run(options)) => options,
+        Ok(CommandLine::Help) => {
             act_as_client(&signals);
             return stdout::print(name, &format!("{USAGE}{}", command_line::usage()), 0);
         }
-        Ok(Request::Version) => {
+        Ok(CommandLine::Version) => {
             act_as_client(&signals);
             return print_version(name);
         }
