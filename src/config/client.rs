@@ -1,17 +1,17 @@
 //! What a control client reads of the file: `[supervisorctl]`, and the servers themselves where that is missing.
 #![forbid(unsafe_code)]
 
-use super::load::Reader;
+use super::load::ConfigReader;
 use super::model::ClientConfig;
 use super::{Machine, Severity, options};
 use std::path::Path;
 
 /// Reads the parts of a configuration that a client needs.
 pub fn load_client(main_file: &Path, machine: &dyn Machine) -> ClientConfig {
-    let reader = Reader::open(main_file, false, machine);
+    let reader = ConfigReader::open(main_file, false, machine);
     let section = reader.sections.section("supervisorctl").map(|section| reader.read(section, options::CLIENT));
     let mut problems = reader.problems();
-    let mut reader = Reader::open(main_file, true, machine);
+    let mut reader = ConfigReader::open(main_file, true, machine);
     let _ = reader.server();
     let servers = reader.http();
     if section.is_none() {
@@ -26,12 +26,12 @@ pub fn load_client(main_file: &Path, machine: &dyn Machine) -> ClientConfig {
 mod tests {
     use super::*;
     use crate::config::model::SocketAddress;
-    use crate::config::tests::fake::Fake;
+    use crate::config::tests::fake::FakeMachine;
 
     fn read(text: &str) -> ClientConfig {
         load_client(
             Path::new("a/x.conf"),
-            &Fake::new(&[("/work/a/x.conf", text), ("/work/a/d/y.conf", "[unix_http_server]\nfile=%(here)s/s")]),
+            &FakeMachine::new(&[("/work/a/x.conf", text), ("/work/a/d/y.conf", "[unix_http_server]\nfile=%(here)s/s")]),
         )
     }
 

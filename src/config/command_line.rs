@@ -116,10 +116,10 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::fake::Fake;
+    use crate::config::tests::fake::FakeMachine;
 
     fn run(args: &str) -> Result<CommandLine, String> {
-        parse(&args.split(' ').map(OsString::from).collect::<Vec<_>>(), &Fake::default())
+        parse(&args.split(' ').map(OsString::from).collect::<Vec<_>>(), &FakeMachine::default())
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         };
         assert_eq!(options.configuration, Some("eh.conf".into()));
         let mut server = ServerConfig { silent: true, ..ServerConfig::default() };
-        options.apply(&mut server, &Fake::default()).unwrap();
+        options.apply(&mut server, &FakeMachine::default()).unwrap();
         assert_eq!((server.nodaemon, server.silent, server.logfile_maxbytes), (Some(true), true, 1024));
         assert_eq!((server.pidfile, &*server.identifier), (Some("/tmp/p".into()), "me"));
         assert_eq!(server.user.map(|user| user.name), Some("www".into()));

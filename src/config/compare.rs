@@ -254,12 +254,12 @@ fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
 mod tests {
     use super::*;
     use crate::config::options::{self, SECTION_KINDS, SectionKind};
-    use crate::config::tests::fake::Fake;
+    use crate::config::tests::fake::FakeMachine;
     use crate::config::{Severity, load};
     use std::path::Path;
 
     fn read(text: &str) -> Config {
-        let fake = Fake::new(&[("/work/x.conf", text), ("/dev/stdout", "")]);
+        let fake = FakeMachine::new(&[("/work/x.conf", text), ("/dev/stdout", "")]);
         let loaded = load(Path::new("x.conf"), &fake);
         let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "{text}: {errors:?}");

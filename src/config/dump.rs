@@ -4,7 +4,7 @@
 
 use super::Machine;
 use super::dialect::Section;
-use super::load::{ExpansionContext, Reader};
+use super::load::{ConfigReader, ExpansionContext};
 use super::options::{self, Scope};
 use super::secrets::{HIDDEN, Secrets};
 use super::values::{self, is_space};
@@ -14,7 +14,7 @@ use std::path::Path;
 /// A file that loads to the same configuration from any place, given the same environment; nothing when the file cannot
 /// be read. `secrets` do not stand in it. To be asked only when `load` found no error.
 pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) -> Option<String> {
-    let mut reader = Reader::open(main_file, true, machine);
+    let mut reader = ConfigReader::open(main_file, true, machine);
     let mut ini = Ini::new();
     let missing = Section { name: "supervisord".into(), ..Section::default() };
     let server = reader.sections.section("supervisord").unwrap_or(&missing);
@@ -31,7 +31,7 @@ pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) 
 /// Options whose absence means something that no value says.
 const NO_DEFAULT: [&str; 4] = ["logfile", "pidfile", "nodaemon", "socket_mode"];
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], secrets: Option<&Secrets>) {
         // What is included stands in its place already, and a plug-in of the client cannot be loaded.
         let kind = options::section_kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));

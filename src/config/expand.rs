@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Name<'a> {
+pub(super) enum NameValue<'a> {
     Text(&'a str),
     Number(i64),
     /// Not known yet: its `%(…)s` stays in the text.
@@ -16,32 +16,32 @@ pub(super) enum Name<'a> {
 
 /// The names that a format may use.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names<'a> {
+pub(super) struct KnownNames<'a> {
     /// `here`, `program_name` and the like.
-    pub fixed: &'a [(&'static str, Name<'a>)],
+    pub fixed: &'a [(&'static str, NameValue<'a>)],
     /// The program's own environment: hides `environment`.
     pub own: &'a [(String, String)],
     /// The daemon's environment and what `[supervisord]` adds.
     pub environment: &'a BTreeMap<String, String>,
-    /// For a text that will be expanded again: what stands for a percent sign, `own` being [`Name::Later`].
+    /// For a text that will be expanded again: what stands for a percent sign, `own` being [`NameValue::Later`].
     pub again: Option<&'static str>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> KnownNames<'a> {
     /// A value that a dump could not write as UTF-8 stays as its name there.
-    fn later_unless_plain(&self, value: &'a str) -> Name<'a> {
-        if self.again.is_some() && !text::is_plain(value) { Name::Later } else { Name::Text(value) }
+    fn later_unless_plain(&self, value: &'a str) -> NameValue<'a> {
+        if self.again.is_some() && !text::is_plain(value) { NameValue::Later } else { NameValue::Text(value) }
     }
 
-    fn find(&self, name: &str) -> Result<Name<'a>, String> {
+    fn find(&self, name: &str) -> Result<NameValue<'a>, String> {
         let found = match name.strip_prefix("ENV_") {
             Some(variable) => match self.own.iter().find(|(key, _)| key == variable) {
-                Some(_) if self.again.is_some() => Some(Name::Later),
-                Some((_, value)) => Some(Name::Text(value)),
+                Some(_) if self.again.is_some() => Some(NameValue::Later),
+                Some((_, value)) => Some(NameValue::Text(value)),
                 None => self.environment.get(variable).map(|value| self.later_unless_plain(value)),
             },
             None => self.fixed.iter().find(|(key, _)| *key == name).map(|(_, value)| match *value {
-                Name::Text(value) => self.later_unless_plain(value),
+                NameValue::Text(value) => self.later_unless_plain(value),
                 other => other,
             }),
         };
@@ -72,7 +72,7 @@ impl Expanded {
 
 /// Replaces every `%(…)` of `format`; `option` is how the message names it.
 // Differs from Supervisor: a bare `%s`, which prints the whole dictionary there, stays as it is (with a warning).
-pub(super) fn expand(format: &str, option: &str, names: &Names) -> Result<Expanded, String> {
+pub(super) fn expand(format: &str, option: &str, names: &KnownNames) -> Result<Expanded, String> {
     let mut out = Expanded::default();
     let mut rest = format;
     let mut first = true;
@@ -124,7 +124,7 @@ fn number(rest: &mut &str, what: &str) -> Result<usize, String> {
 
 /// What follows a `%`: `(name)`, flags, width, `.precision`, one of `hlL`, the letter. Nothing when it stays as it is: it has
 /// no name (only the `first` may, to Python), or one that is not known yet.
-fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Result<Option<String>, String> {
+fn conversion(format: &str, rest: &mut &str, names: &KnownNames, first: bool) -> Result<Option<String>, String> {
     let mut value = None;
     if let Some(after) = rest.strip_prefix('(') {
         let mut depth = 0_i32;
@@ -139,7 +139,7 @@ fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Resu
     let flags = take(rest, usize::MAX, |c| "-+ #0".contains(c));
     let too_few = || bad("not enough arguments for format string");
     let star = match value {
-        Some(Name::Text(_)) => bad("* wants int"),
+        Some(NameValue::Text(_)) => bad("* wants int"),
         None if first => bad("* wants int"),
         _ => too_few(),
     };
@@ -166,18 +166,18 @@ fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Resu
     let cut = |text: String| text.chars().take(precision.unwrap_or(usize::MAX)).collect();
     let mut sign = String::new();
     let body: String = match (value, letter) {
-        (Some(Name::Later), _) | (None, 's' | 'r' | 'a') => return Ok(None),
-        (Some(Name::Text(text)), 's') => cut(text.into()),
-        (Some(Name::Text(text)), 'r') => cut(repr(text)),
-        (Some(Name::Text(text)), 'a') => cut(ascii(text)),
-        (Some(Name::Text(text)), 'c') if text.chars().count() == 1 => text.into(),
-        (Some(Name::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
-        (Some(Name::Number(n)), 'c') => {
+        (Some(NameValue::Later), _) | (None, 's' | 'r' | 'a') => return Ok(None),
+        (Some(NameValue::Text(text)), 's') => cut(text.into()),
+        (Some(NameValue::Text(text)), 'r') => cut(repr(text)),
+        (Some(NameValue::Text(text)), 'a') => cut(ascii(text)),
+        (Some(NameValue::Text(text)), 'c') if text.chars().count() == 1 => text.into(),
+        (Some(NameValue::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
+        (Some(NameValue::Number(n)), 'c') => {
             let c = u32::try_from(n).ok().and_then(char::from_u32);
             // Decoded, lest a stand-in be made here for a byte that was never there.
             text::decode(c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.encode_utf8(&mut [0; 4]).as_bytes())
         }
-        (Some(Name::Number(n)), _) => {
+        (Some(NameValue::Number(n)), _) => {
             sign.push_str(match n {
                 ..0 => "-",
                 _ if flags.contains('+') => "+",
@@ -199,7 +199,7 @@ fn conversion(format: &str, rest: &mut &str, names: &Names, first: bool) -> Resu
         }
     };
     let fill = width.saturating_sub(sign.chars().count().saturating_add(body.chars().count()));
-    let numeric = matches!(value, Some(Name::Number(_))) && !"srac".contains(letter);
+    let numeric = matches!(value, Some(NameValue::Number(_))) && !"srac".contains(letter);
     Ok(Some(match () {
         () if flags.contains('-') => format!("{sign}{body}{}", " ".repeat(fill)),
         () if flags.contains('0') && numeric => format!("{sign}{}{body}", "0".repeat(fill)),

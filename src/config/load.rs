@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::dialect::{At, Entry, Section, Sections};
-use super::expand::{Name, Names, expand};
+use super::expand::{KnownNames, NameValue, expand};
 use super::model::{
     AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig,
     LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
@@ -25,7 +25,7 @@ const PROGRAM_SECTIONS: [&str; 3] = ["program:", "eventlistener:", "fcgi-program
 
 /// Reads a configuration and all its includes; never fails, but the result may hold errors.
 pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
-    let mut reader = Reader::open(main_file, true, machine);
+    let mut reader = ConfigReader::open(main_file, true, machine);
     let server = reader.server();
     let http = reader.http();
     let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
@@ -55,7 +55,7 @@ pub fn processes(
     };
     let entries = options.iter().map(entry).collect();
     let section = Section { name: format!("program:{program}"), at: At::default(), entries };
-    let mut reader = Reader::empty(main_file, machine);
+    let mut reader = ConfigReader::empty(main_file, machine);
     reader.server_environment = Rc::new(server_environment.to_vec());
     let processes = reader.processes(&section, group);
     let error = reader.problems().into_iter().find(|problem| problem.severity == Severity::Error);
@@ -90,7 +90,7 @@ pub(super) struct ExpansionContext<'a> {
 }
 
 /// What was read, and what was found wrong with it.
-pub(super) struct Reader<'m> {
+pub(super) struct ConfigReader<'m> {
     pub machine: &'m dyn Machine,
     pub sections: Sections,
     here: String,
@@ -103,7 +103,7 @@ pub(super) struct Reader<'m> {
     problems: RefCell<Vec<Problem>>,
 }
 
-impl<'m> Reader<'m> {
+impl<'m> ConfigReader<'m> {
     fn empty(main_file: &Path, machine: &'m dyn Machine) -> Self {
         Self {
             machine,
@@ -209,7 +209,7 @@ impl<'m> Reader<'m> {
         let server = section.name == "supervisord" && key == "environment";
         let twice = server || matches!(key, "stdout_logfile" | "stderr_logfile");
         let again = context.template.then_some(if twice { "%" } else { "%%" });
-        let names = Names { fixed: &fixed, own: context.own, environment: &self.environment, again };
+        let names = KnownNames { fixed: &fixed, own: context.own, environment: &self.environment, again };
         let qualified = format!("{}.{key}", section.name);
         let (label, raw) = match (key, scope) {
             ("environment", Scope::Process) => (key, &*entry.value),
@@ -219,7 +219,8 @@ impl<'m> Reader<'m> {
         let mut expanded = expand(raw, label, &names);
         if let (true, Ok(once)) = (twice, &expanded) {
             let host = self.names(Scope::Include, context);
-            let names = Names { fixed: if server { &host } else { &fixed }, again: again.map(|_| "%%%%"), ..names };
+            let names =
+                KnownNames { fixed: if server { &host } else { &fixed }, again: again.map(|_| "%%%%"), ..names };
             expanded = expand(&once.text, key, &names)
                 .map_err(|why| why + " (it is expanded twice, as by Supervisor: write %%%% for a percent sign)");
         }
@@ -235,17 +236,17 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn names<'a>(&'a self, scope: Scope, context: ExpansionContext<'a>) -> Vec<(&'static str, Name<'a>)> {
-        let later = |name| if context.template { Name::Later } else { name };
+    fn names<'a>(&'a self, scope: Scope, context: ExpansionContext<'a>) -> Vec<(&'static str, NameValue<'a>)> {
+        let later = |name| if context.template { NameValue::Later } else { name };
         let of_process = matches!(scope, Scope::Process | Scope::Own);
         let of_program = of_process || scope == Scope::Program;
         let names = [
-            ("here", Name::Text(&self.here), scope != Scope::Env),
-            ("host_node_name", Name::Text(&self.host), of_program || scope == Scope::Include),
-            ("program_name", later(Name::Text(context.program)), of_program || scope == Scope::Socket),
-            ("group_name", later(Name::Text(context.group)), of_program),
-            ("process_num", later(Name::Number(context.process_num)), of_process),
-            ("numprocs", later(Name::Number(context.numprocs)), of_process),
+            ("here", NameValue::Text(&self.here), scope != Scope::Env),
+            ("host_node_name", NameValue::Text(&self.host), of_program || scope == Scope::Include),
+            ("program_name", later(NameValue::Text(context.program)), of_program || scope == Scope::Socket),
+            ("group_name", later(NameValue::Text(context.group)), of_program),
+            ("process_num", later(NameValue::Number(context.process_num)), of_process),
+            ("numprocs", later(NameValue::Number(context.numprocs)), of_process),
         ];
         names.into_iter().filter(|(_, _, known)| *known).map(|(name, value, _)| (name, value)).collect()
     }

@@ -61,11 +61,11 @@ impl fmt::Display for NotFound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::fake::Fake;
+    use crate::config::tests::fake::FakeMachine;
 
     #[test]
     fn in_each_place_our_name_comes_first() {
-        let find = |files: &[(&str, &str)]| search(Path::new("/usr/bin/rsup"), &Fake::new(files)).unwrap();
+        let find = |files: &[(&str, &str)]| search(Path::new("/usr/bin/rsup"), &FakeMachine::new(files)).unwrap();
         assert_eq!(find(&[("/work/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("supervisord.conf"));
         assert_eq!(find(&[("/etc/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("/etc/rsup.conf"));
         assert_eq!(
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn when_nothing_is_there_the_message_lists_the_places_and_a_near_miss() {
-        let error = search(Path::new("rsup"), &Fake::new(&[("/etc/supervisor.conf", "")])).unwrap_err().to_string();
+        let error =
+            search(Path::new("rsup"), &FakeMachine::new(&[("/etc/supervisor.conf", "")])).unwrap_err().to_string();
         let places = "etc/rsup.conf, etc/supervisord.conf, rsup.conf, supervisord.conf, /etc/rsup.conf, \
                       /etc/supervisord.conf, /etc/supervisor/rsup.conf, /etc/supervisor/supervisord.conf";
         assert!(

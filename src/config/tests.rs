@@ -3,10 +3,10 @@
 pub(super) mod fake;
 
 use super::dialect::Sections;
-use super::expand::{Name, Names, expand};
+use super::expand::{KnownNames, NameValue, expand};
 use super::model::{AutoRestart, LogLevel, SocketAddress};
 use super::{Severity, load, values};
-use fake::Fake;
+use fake::FakeMachine;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
@@ -218,8 +218,12 @@ fn formats_are_expanded_as_by_python() {
     let environment =
         BTreeMap::from([("X".to_owned(), "x \"y\"\n%é".to_owned()), ("OWN".to_owned(), "hidden".to_owned())]);
     let own = [("OWN".to_owned(), "own".to_owned())];
-    let fixed = [("here", Name::Text("/h")), ("process_num", Name::Number(7)), ("numprocs", Name::Number(-12_345_678))];
-    let names = Names { fixed: &fixed, own: &own, environment: &environment, again: None };
+    let fixed = [
+        ("here", NameValue::Text("/h")),
+        ("process_num", NameValue::Number(7)),
+        ("numprocs", NameValue::Number(-12_345_678)),
+    ];
+    let names = KnownNames { fixed: &fixed, own: &own, environment: &environment, again: None };
     let python_names =
         json!({"here": "/h", "process_num": 7, "numprocs": -12_345_678, "ENV_X": "x \"y\"\n%é", "ENV_OWN": "own"});
     compare(8000, &text_of(FORMAT, 12), |python, text| {
@@ -249,8 +253,8 @@ fn formats_are_expanded_as_by_python() {
 #[test]
 fn a_precision_may_have_five_digits() {
     let environment = BTreeMap::new();
-    let names = Names {
-        fixed: &[("process_num", Name::Number(i64::MIN)), ("numprocs", Name::Number(12_345_678))],
+    let names = KnownNames {
+        fixed: &[("process_num", NameValue::Number(i64::MIN)), ("numprocs", NameValue::Number(12_345_678))],
         own: &[],
         environment: &environment,
         again: None,
@@ -278,8 +282,12 @@ fn numbers_are_formatted_as_by_python() {
     compare(4000, &strategy, |python, (number, flags, width, precision, letter)| {
         let format = format!("%(process_num){flags}{width}{precision}{letter}");
         let environment = BTreeMap::new();
-        let names =
-            Names { fixed: &[("process_num", Name::Number(number))], own: &[], environment: &environment, again: None };
+        let names = KnownNames {
+            fixed: &[("process_num", NameValue::Number(number))],
+            own: &[],
+            environment: &environment,
+            again: None,
+        };
         let theirs = python.ask(&json!(["expand", format, {"process_num": number}]));
         match (expand(&format, "key", &names), theirs) {
             (Ok(ours), theirs) => prop_assert_eq!(Ok(Value::String(ours.text)), theirs, "{}", format),
@@ -405,7 +413,7 @@ fn ours(question: &str, text: &str) -> Result<Value, String> {
         "split" => json!(values::split_command(text)?),
         "repr" => json!(values::repr(text)),
         "dirname" => json!(values::dirname(text)),
-        "normpath" => json!(values::absolute(&format!("/{text}"), &Fake::default())),
+        "normpath" => json!(values::absolute(&format!("/{text}"), &FakeMachine::default())),
         _ => panic!("{question}"),
     })
 }
@@ -475,7 +483,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in text_of(INI, 30), tail in text_of(FORMAT, 12)) {
-        let mut fake = Fake::new(&[("/work/d/b.conf", &text), ("/work/c.conf", &format!("[program:x]\ncommand={tail}\nstdout_logfile={tail}"))]);
+        let mut fake = FakeMachine::new(&[("/work/d/b.conf", &text), ("/work/c.conf", &format!("[program:x]\ncommand={tail}\nstdout_logfile={tail}"))]);
         fake.files.insert("/work/a.conf".into(), bytes);
         for file in ["a.conf", "d/b.conf", "c.conf", "d", "none"] {
             let loaded = load(Path::new(file), &fake);
@@ -491,13 +499,14 @@ proptest! {
 /// What is said about one file, without its name.
 fn said(text: &str) -> Vec<String> {
     let text = format!("{text}\n[supervisord]");
-    let fake = Fake::new(&[("/work/x.conf", &text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
+    let fake =
+        FakeMachine::new(&[("/work/x.conf", &text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
     let problems = load(Path::new("x.conf"), &fake).problems;
     problems.iter().map(|problem| format!("{problem:#}").replacen("x.conf:", "", 1)).collect()
 }
 
 fn loaded(text: &str) -> super::model::Config {
-    let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
+    let fake = FakeMachine::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
     let loaded = load(Path::new("x.conf"), &fake);
     assert_eq!(loaded.errors().collect::<Vec<_>>(), Vec::<&super::Problem>::new(), "{text}");
     loaded.config
@@ -505,7 +514,7 @@ fn loaded(text: &str) -> super::model::Config {
 
 #[test]
 fn the_defaults_of_the_table_are_those_of_the_model() {
-    let fake = Fake::default();
+    let fake = FakeMachine::default();
     let mut server = super::model::ServerConfig::default();
     let unset = ["logfile", "pidfile", "nodaemon"];
     for row in super::options::SERVER.iter().filter(|row| !row.default.is_empty() && !unset.contains(&row.key)) {
@@ -627,7 +636,7 @@ fn users_that_only_a_name_service_knows_are_refused_with_the_reason() {
             format!("Invalid socket_owner value 77: {}", unknown("/etc/passwd", "user 77", ", or a number")),
         ),
     ] {
-        let fake = Fake::new(&[("/work/x.conf", text)]);
+        let fake = FakeMachine::new(&[("/work/x.conf", text)]);
         let errors: Vec<_> = load(Path::new("x.conf"), &fake).errors().map(|problem| problem.message.clone()).collect();
         assert_eq!(errors, [message], "{text}");
     }
@@ -664,7 +673,7 @@ fn included_files_are_merged_and_here_is_each_files_own() {
 fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
     let text = "[program:main]\ncommand=x\n[include]\nfiles=inc/*.conf";
     let outcome = |path: &str, errno: i32| {
-        let mut fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
+        let mut fake = FakeMachine::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
         fake.unreadable.insert(path.into(), errno);
         let problems = load(Path::new("x.conf"), &fake).problems;
         let worst = problems.into_iter().max_by_key(|problem| problem.severity).unwrap();
@@ -697,7 +706,7 @@ fn a_missing_supervisord_section_is_an_empty_one_where_there_is_a_program() {
     assert!(written.has_server_section && !config.has_server_section);
     let config = super::model::Config { has_server_section: true, ..config };
     assert_eq!(config, written);
-    let dump = super::dump(Path::new("x.conf"), &Fake::new(&[("/work/x.conf", defaults)]), None).unwrap();
+    let dump = super::dump(Path::new("x.conf"), &FakeMachine::new(&[("/work/x.conf", defaults)]), None).unwrap();
     assert_eq!(config, loaded(&dump));
 }
 
@@ -705,7 +714,7 @@ fn a_missing_supervisord_section_is_an_empty_one_where_there_is_a_program() {
 fn a_file_that_says_nothing_is_broken() {
     let neither = "error: the file has neither a [supervisord] section nor a program; an empty [supervisord] would do";
     let said = |text: &str| {
-        let fake = Fake::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
+        let fake = FakeMachine::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
         let problems = load(Path::new("x.conf"), &fake).problems;
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
         errors.map(|problem| format!("{problem:#}")).collect::<Vec<_>>()
@@ -728,7 +737,7 @@ fn a_file_that_says_nothing_is_broken() {
 fn a_dump_shows_no_secrets_unless_asked() {
     let text = "[supervisord]\nenvironment=DB_PASSWORD=\"hunter22\",PLAIN=\"seen\"\n[program:a]\ncommand=x -p %(ENV_DB_PASSWORD)s %(ENV_TOKEN)s\n\
                 [supervisorctl]\nusername=me\npassword=p\n[inet_http_server]\nport=1\nusername=me\npassword=q1\n";
-    let mut fake = Fake::new(&[("/work/x.conf", text)]);
+    let mut fake = FakeMachine::new(&[("/work/x.conf", text)]);
     fake.environment.push(("TOKEN".into(), "abcdef".into()));
     let config = load(Path::new("x.conf"), &fake).config;
     let secrets = super::Secrets::of(&config, &fake);
@@ -746,7 +755,7 @@ fn a_dump_loads_to_the_same_configuration() {
     let text = "[supervisord]\nenvironment=P=\"100%%%%\"\n[DEFAULT]\nstartsecs=7\n[program:a]\ncommand=x %% %(ENV_X)s %(process_num)02d\n  ;gone\n  more\n\
                 numprocs=2\nprocess_name=%(program_name)s%(process_num)d\nenvironment=OWN=\"%(process_num)d\"\ndirectory=/%(ENV_OWN)s\n\
                 stdout_logfile=/tmp/%%%%%(process_num)d\n[eventlistener:l]\ncommand=%(ENV_Y)s\nevents=TICK_5\n[inet_http_server]\nport=1\nusername=%(ENV_Y)s\npassword=p\n";
-    let mut fake = Fake::new(&[("/work/x.conf", text)]);
+    let mut fake = FakeMachine::new(&[("/work/x.conf", text)]);
     fake.environment.push(("Y".into(), " a ;b\n  #c\n\n".into()));
     let before = load(Path::new("x.conf"), &fake);
     assert_eq!(before.problems, []);

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 /// Files by absolute path (their directories exist); users root, www (33) and nobody (65534); home directories under /home.
 #[derive(Debug, Clone, Default)]
-pub struct Fake {
+pub struct FakeMachine {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub environment: Vec<(String, String)>,
     /// Directories that cannot be listed and included files that cannot be read, with the error number.
     pub unreadable: BTreeMap<PathBuf, i32>,
 }
 
-impl Fake {
+impl FakeMachine {
     pub fn new(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
         Self {
@@ -37,7 +37,7 @@ fn user(&(name, uid): &(&str, u32)) -> User {
     User { name: name.into(), uid }
 }
 
-impl Machine for Fake {
+impl Machine for FakeMachine {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.files.get(&self.at(path)).cloned().ok_or_else(|| std::io::ErrorKind::IsADirectory.into())
     }
