@@ -67,7 +67,7 @@ impl fmt::Display for StartError {
                 write!(f, "can't find command '{}' (PATH is {path})", name.display())
             }
             Self::Failed(failure) => {
-                let (file, why) = (failure.program.to_string_lossy(), errno::Name(failure.errno));
+                let (file, why) = (failure.program.to_string_lossy(), errno::ErrnoName(failure.errno));
                 write!(f, "can't execute command '{file}': {why}{}", failure.hint())
             }
             Self::Process(why) => write!(f, "can't make a process: {}", errno::name(why)),

@@ -23,7 +23,7 @@ pub fn print(program: &str, text: &str, code: u8) -> u8 {
     match write_all(io::stdout(), text.as_bytes()) {
         Ok(()) | Err(Errno::EPIPE) => code,
         Err(why) => {
-            let _ = writeln!(io::stderr(), "{program}: cannot write to stdout: {}", errno::Name(why as i32));
+            let _ = writeln!(io::stderr(), "{program}: cannot write to stdout: {}", errno::ErrnoName(why as i32));
             if code == 0 { UNWRITTEN } else { code }
         }
     }

@@ -125,7 +125,7 @@ impl Output {
             // Only the first failure is reported; a reader that has gone is none.
             if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
                 if why != Errno::EPIPE && !self.failed {
-                    let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::Name(why as i32));
+                    let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::ErrnoName(why as i32));
                 }
                 self.failed = true;
             }

@@ -27,7 +27,9 @@ impl Sockets {
         };
         let socket = listen(config).map_err(|error| {
             let why = match error {
-                ListenError::Failed(errno) | ListenError::NotChowned(errno) => errno::Name(errno as i32).to_string(),
+                ListenError::Failed(errno) | ListenError::NotChowned(errno) => {
+                    errno::ErrnoName(errno as i32).to_string()
+                }
                 ListenError::UnknownHost => "unknown host".into(),
             };
             format!("Could not create FastCGI socket {url}: {why}")

@@ -72,7 +72,7 @@ impl Host for Daemon {
         self.log(LogLevel::Info, "reopening log file");
         self.journal
             .clear(&mut self.sinks)
-            .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::Name(errno as i32))))
+            .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::ErrnoName(errno as i32))))
     }
 
     fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
@@ -80,7 +80,7 @@ impl Host for Daemon {
     }
 
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
-        let failed = |errno| Fault::new(FaultCode::Failed, errno::Name(errno as i32).to_string());
+        let failed = |errno| Fault::new(FaultCode::Failed, errno::ErrnoName(errno as i32).to_string());
         let mut open = 0_u32;
         for log in self.children.logs_of(ChildId::program(id)) {
             open = open.saturating_add(1);
@@ -165,7 +165,7 @@ impl Daemon {
             }
         }
         for (which, errno) in failed {
-            self.log(LogLevel::Error, &format!("cannot reopen {which}: {}", errno::Name(errno as i32)));
+            self.log(LogLevel::Error, &format!("cannot reopen {which}: {}", errno::ErrnoName(errno as i32)));
         }
     }
 
@@ -194,7 +194,7 @@ impl Daemon {
             let line = format!(
                 "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",
                 folder.display(),
-                errno::Name(errno as i32)
+                errno::ErrnoName(errno as i32)
             );
             self.log(LogLevel::Warn, &line);
         }
@@ -224,7 +224,7 @@ impl Daemon {
             let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*ident));
             let spec = Spec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
             ChildLog::open(&spec, sinks).map_err(|errno| {
-                let name = errno::Name(errno as i32);
+                let name = errno::ErrnoName(errno as i32);
                 format!("unknown error making dispatchers for '{}': {name}", config.name)
             })
         };

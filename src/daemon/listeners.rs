@@ -112,7 +112,7 @@ impl Daemon {
                     let label = format!("{} {}", output.process, output.channel);
                     let printed = self.labelled.write(&label, &output.bytes, &mut self.sinks, self.now);
                     if let Err(errno) = printed {
-                        let name = errno::Name(errno as i32);
+                        let name = errno::ErrnoName(errno as i32);
                         self.log(
                             LogLevel::Warn,
                             &format!("cannot print output of '{}' on stdout: {name}", output.process),

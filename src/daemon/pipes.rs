@@ -398,7 +398,7 @@ impl Pipes {
     fn failed(&mut self, reader: &mut Reader, why: Errno, io: &Io<'_>) {
         reader.failures = reader.failures.saturating_add(1);
         if reader.failures > 1 {
-            self.retry_later(reader, "read", &errno::Name(why as i32).to_string(), io.poll, io.now);
+            self.retry_later(reader, "read", &errno::ErrnoName(why as i32).to_string(), io.poll, io.now);
         }
     }
 

@@ -358,7 +358,7 @@ impl Daemon {
         };
         if let Err(errno) = opened {
             let path = path.unwrap_or_default();
-            let line = format!("cannot open the log file {}: {}", path.display(), errno::Name(errno as i32));
+            let line = format!("cannot open the log file {}: {}", path.display(), errno::ErrnoName(errno as i32));
             if !self.journal.is_open() {
                 return Err(line);
             }
@@ -368,7 +368,7 @@ impl Daemon {
         let is_background = self.settings.daemonizes(config);
         let echo = self.journal.set_echo(!server.silent && !is_background, &mut self.sinks, self.now);
         if let Err(errno) = echo {
-            self.log(LogLevel::Warn, &format!("cannot log to stdout: {}", errno::Name(errno as i32)));
+            self.log(LogLevel::Warn, &format!("cannot log to stdout: {}", errno::ErrnoName(errno as i32)));
         }
         Ok(())
     }

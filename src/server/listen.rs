@@ -54,7 +54,7 @@ pub(super) fn listen_by_default(said: &mut Said) -> Option<Listener> {
 fn name_of(error: ListenError) -> String {
     match error {
         ListenError::Failed(errno) | ListenError::NotChowned(errno) => {
-            format!("errno.{} ({})", errno::Name(errno as i32), errno as i32)
+            format!("errno.{} ({})", errno::ErrnoName(errno as i32), errno as i32)
         }
         ListenError::UnknownHost => "-2".into(),
     }

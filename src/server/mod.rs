@@ -266,7 +266,7 @@ impl Server {
         };
         if quiet_until.is_none_or(|until| until <= now) {
             *quiet_until = Some(now.after_ms(REPORT_MILLIS));
-            let name = errno::Name(errno);
+            let name = errno::ErrnoName(errno);
             let line = format!("cannot {what}: {name}; clients wait, and this is tried again every {RETRY_MILLIS} ms");
             self.said.push((LogLevel::Error, line));
         }

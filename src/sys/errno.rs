@@ -5,9 +5,9 @@ use std::fmt;
 
 /// Writes the symbolic name of an error number; a number without one as `errno <n>`. Allocates nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Name(pub i32);
+pub struct ErrnoName(pub i32);
 
-impl fmt::Display for Name {
+impl fmt::Display for ErrnoName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Errno::from_raw(self.0) {
             Errno::UnknownErrno => write!(f, "errno {}", self.0),
@@ -19,7 +19,7 @@ impl fmt::Display for Name {
 /// The name of the error number inside an [`std::io::Error`]; its text where it has none.
 #[must_use]
 pub fn name(error: &std::io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| Name(number).to_string())
+    error.raw_os_error().map_or_else(|| error.to_string(), |number| ErrnoName(number).to_string())
 }
 
 #[cfg(test)]
@@ -28,9 +28,9 @@ mod tests {
 
     #[test]
     fn names_are_symbolic() {
-        assert_eq!(Name(libc::ENOENT).to_string(), "ENOENT");
-        assert_eq!(Name(libc::ENOEXEC).to_string(), "ENOEXEC");
-        assert_eq!(Name(4095).to_string(), "errno 4095");
+        assert_eq!(ErrnoName(libc::ENOENT).to_string(), "ENOENT");
+        assert_eq!(ErrnoName(libc::ENOEXEC).to_string(), "ENOEXEC");
+        assert_eq!(ErrnoName(4095).to_string(), "errno 4095");
         assert_eq!(name(&std::io::Error::from_raw_os_error(libc::EAGAIN)), "EAGAIN");
         assert_eq!(name(&std::io::Error::other("no number")), "no number");
     }

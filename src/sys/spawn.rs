@@ -260,7 +260,7 @@ impl Failure {
     }
 
     fn describe(&self, program: &CStr) -> String {
-        let (uid, errno, program) = (self.uid, errno::Name(self.errno), program.to_string_lossy());
+        let (uid, errno, program) = (self.uid, errno::ErrnoName(self.errno), program.to_string_lossy());
         match self.step {
             Step::Stdio | Step::Unshare => format!("set up stdin, stdout and stderr of {program}: {errno}"),
             Step::Limits => format!("set the limits of {program}: {errno}"),
@@ -278,7 +278,7 @@ impl Failure {
     pub fn hint(&self) -> String {
         let interpreter = || interpreter_of(&self.program);
         match (self.step, self.errno) {
-            (Step::Groups | Step::Gid, errno) => format!(" ({})", errno::Name(errno)),
+            (Step::Groups | Step::Gid, errno) => format!(" ({})", errno::ErrnoName(errno)),
             (Step::Execute, libc::ENOENT) => {
                 interpreter().map_or_else(String::new, |it| format!(" (its {it} is missing)"))
             }
