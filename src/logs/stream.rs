@@ -7,7 +7,7 @@ use super::SinkError;
 use super::file::Inode;
 use super::outage::Outage;
 use super::tail::LogSource;
-use crate::sys::output::{Method, own_description};
+use crate::sys::output::{WriteMethod, own_description};
 use crate::time::Mono;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,7 +46,7 @@ enum How {
     /// A regular file: it never blocks, and an error may pass.
     File,
     /// As its kind of descriptor needs it.
-    Descriptor(Method),
+    Descriptor(WriteMethod),
     /// A datagram for each line, to the process that listens on this Unix socket by then.
     Syslog(UnixAddr),
 }
@@ -102,8 +102,11 @@ impl Stream {
     /// Takes over a descriptor. An inherited one's description is somebody else's too; others are ours and non-blocking.
     pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, inherited: bool) -> Self {
         let own = if inherited { own_description(&fd, stat) } else { None };
-        let how =
-            if is_regular(stat) { How::File } else { How::Descriptor(Method::of(stat, inherited && own.is_none())) };
+        let how = if is_regular(stat) {
+            How::File
+        } else {
+            How::Descriptor(WriteMethod::of(stat, inherited && own.is_none()))
+        };
         let own_or_given = own.unwrap_or(fd);
         Self {
             loses_reader_for_good: loses_reader_for_good(&own_or_given, stat),

@@ -28,7 +28,7 @@ use super::clock;
 
 /// How to write to a descriptor without blocking.
 #[derive(Debug)]
-pub enum Method {
+pub enum WriteMethod {
     /// write(2): it never blocks by itself, or the description is non-blocking and ours alone.
     Write,
     /// send(2) with MSG_DONTWAIT.
@@ -49,7 +49,7 @@ const TERMINAL_BYTES: usize = 128;
 /// How long a message on stdout or stderr waits for a reader.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-impl Method {
+impl WriteMethod {
     /// The method for a descriptor with this status. `is_shared`: its description is not ours alone, so it may block.
     #[must_use]
     pub fn of(stat: &FileStat, is_shared: bool) -> Self {
@@ -146,7 +146,7 @@ fn write_patiently(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     let stat = fstat(fd)?;
     let own = own_description(fd, &stat);
     let fd = own.as_ref().map_or(fd, AsFd::as_fd);
-    let method = Method::of(&stat, own.is_none());
+    let method = WriteMethod::of(&stat, own.is_none());
     let until = clock::mono().after(PATIENCE);
     while !bytes.is_empty() {
         match method.write(fd, bytes) {
@@ -196,9 +196,9 @@ mod tests {
         let stat = fstat(&writer).unwrap();
         let own = own_description(&writer, &stat).unwrap();
         let total = fill(&writer);
-        assert_eq!(Method::of(&stat, false).write(own.as_fd(), b"y"), Err(Errno::EAGAIN));
-        assert!(matches!(Method::of(&stat, true), Method::Splice(..)));
-        for method in [Method::of(&stat, true), Method::Pipe] {
+        assert_eq!(WriteMethod::of(&stat, false).write(own.as_fd(), b"y"), Err(Errno::EAGAIN));
+        assert!(matches!(WriteMethod::of(&stat, true), WriteMethod::Splice(..)));
+        for method in [WriteMethod::of(&stat, true), WriteMethod::Pipe] {
             assert_eq!(method.write(writer.as_fd(), b"y"), Err(Errno::EAGAIN));
         }
         let error = write_patiently(writer.as_fd(), b"y").unwrap_err();

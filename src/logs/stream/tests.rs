@@ -50,16 +50,16 @@ fn stream(ours: &OwnedFd, force: Force) -> Stream {
 
 fn through_a_pipe() -> How {
     let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
-    How::Descriptor(Method::Splice(out, into))
+    How::Descriptor(WriteMethod::Splice(out, into))
 }
 
 const WAYS: [(&str, &str, Force); 7] = [
     ("pipe", "Write", None),
     ("pipe", "Splice", Some(through_a_pipe)),
-    ("pipe", "Pipe", Some(|| How::Descriptor(Method::Pipe))),
+    ("pipe", "Pipe", Some(|| How::Descriptor(WriteMethod::Pipe))),
     ("terminal", "Write", None),
-    ("terminal", "Terminal", Some(|| How::Descriptor(Method::Terminal))),
-    ("raw terminal", "Terminal", Some(|| How::Descriptor(Method::Terminal))),
+    ("terminal", "Terminal", Some(|| How::Descriptor(WriteMethod::Terminal))),
+    ("raw terminal", "Terminal", Some(|| How::Descriptor(WriteMethod::Terminal))),
     ("socket", "Socket", None),
 ];
 
@@ -178,7 +178,7 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
 
 #[test]
 fn a_pipe_that_is_full_before_is_full_for_each_way() {
-    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(Method::Pipe))] {
+    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(WriteMethod::Pipe))] {
         let (reader, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
         for _ in 0..16 {
             write(&ours, &[b'.'; 4_096]).unwrap();
@@ -200,7 +200,7 @@ fn a_pipe_that_is_full_before_is_full_for_each_way() {
 fn a_fifos_reader_may_be_replaced_by_another() {
     let folder = tempfile::tempdir().unwrap();
     for (nth, force) in
-        [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(Method::Pipe))].into_iter().enumerate()
+        [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(WriteMethod::Pipe))].into_iter().enumerate()
     {
         let path = folder.path().join(nth.to_string());
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
@@ -235,7 +235,7 @@ fn a_fifos_reader_may_be_replaced_by_another() {
 #[test]
 fn a_pty_master_is_not_opened_again() {
     let pty = openpty(None, None).unwrap();
-    assert!(matches!(stream(&pty.master, None).how, How::Descriptor(Method::Terminal)));
+    assert!(matches!(stream(&pty.master, None).how, How::Descriptor(WriteMethod::Terminal)));
 }
 
 #[test]
