@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::sys::program::executables;
 use crate::sys::reap::Exit;
 use crate::sys::signals::{Ignored, Signals};
-use crate::sys::spawn::{Failure, PidVariable, SpawnPlan, Unrecognized, Words, spawn};
+use crate::sys::spawn::{CStringList, Failure, PidVariable, SpawnPlan, Unrecognized, spawn};
 use crate::sys::{Pid, entry, errno, fds, output, pid1, reap};
 
 /// Which process group the command is put in.
@@ -110,7 +110,7 @@ fn start(words: &[OsString], group: Group, signals: &Signals) -> Result<Pid, Sta
     if programs.is_empty() {
         return Err(StartError::NotFound(name));
     }
-    let argv = Words::of(words.iter().map(|word| word.as_bytes())).map_err(StartError::Process)?;
+    let argv = CStringList::of(words.iter().map(|word| word.as_bytes())).map_err(StartError::Process)?;
     let (env, pid_variables) = environment(entry::environment()).map_err(StartError::Process)?;
     let plan = SpawnPlan {
         unrecognized: Unrecognized::RunsInShell,
@@ -131,7 +131,7 @@ fn start(words: &[OsString], group: Group, signals: &Signals) -> Result<Pid, Sta
 }
 
 /// Our environment as it is, without the variables that name us by our number: those are to name the command.
-fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(Words, Vec<PidVariable>)> {
+fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(CStringList, Vec<PidVariable>)> {
     let own = std::process::id().to_string();
     let name_of_us = |word: &[u8]| {
         let at = memchr::memchr(b'=', word)?;
@@ -142,7 +142,7 @@ fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(Words, Vec<PidVariable>)>
     // The inode of our pidfd goes with LISTEN_PID, and names nothing but us.
     let is_pidfd = |word: &[u8]| names.contains(&b"LISTEN_PID".as_slice()) && word.starts_with(b"LISTEN_PIDFDID=");
     let kept = ours.iter().filter(|word| name_of_us(word).is_none() && !is_pidfd(word));
-    Ok((Words::of(kept)?, names.iter().map(|name| PidVariable::named(name)).collect::<Result<_, _>>()?))
+    Ok((CStringList::of(kept)?, names.iter().map(|name| PidVariable::named(name)).collect::<Result<_, _>>()?))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::supervision::{Fault, FaultCode, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
 use crate::sys::program::find_program;
-use crate::sys::spawn::{Credentials, SpawnPlan, Spawned, Words, spawn};
+use crate::sys::spawn::{CStringList, Credentials, SpawnPlan, Spawned, spawn};
 use crate::sys::{Pid, errno, reap};
 use crate::text;
 use crate::time::{Mono, Now};
@@ -97,7 +97,7 @@ impl Children {
     ) -> Result<Started, String> {
         let config = &*process.config;
         let name = &config.name;
-        let argv = Words::of(words.iter().map(|word| word.as_bytes()))
+        let argv = CStringList::of(words.iter().map(|word| word.as_bytes()))
             .map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
         let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));

@@ -4,7 +4,7 @@ use crate::config::model::{Config, ProcessConfig, ServerUrl, SocketAddress};
 use crate::supervision::Process;
 use crate::sys::fds::Limit;
 use crate::sys::signals::SignalSet;
-use crate::sys::spawn::Words;
+use crate::sys::spawn::CStringList;
 use crate::text;
 use nix::sys::resource::Resource;
 use std::borrow::Cow;
@@ -28,7 +28,7 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// The environment of one process: ours, SUPERVISOR_*, `[supervisord]`'s, its own; the later wins (census §4.5).
-    pub fn environment_of(&self, process: &Process) -> io::Result<Words> {
+    pub fn environment_of(&self, process: &Process) -> io::Result<CStringList> {
         let config = &process.config;
         let ours = self.environment.iter();
         let mut all: BTreeMap<Cow<'_, [u8]>, Cow<'_, [u8]>> =
@@ -47,7 +47,7 @@ impl Surroundings {
         for (name, value) in config.variables() {
             all.insert(text::encode(name), text::encode(value));
         }
-        let mut words = Words::default();
+        let mut words = CStringList::default();
         for (name, value) in all {
             words.push(&[&name, b"=", &value])?;
         }

@@ -1,7 +1,7 @@
 //! Starting a child: everything is prepared as C data first, then the child only makes system calls.
 //!
 //! ```text
-//! let (argv, env) = (Words::of(["/bin/cat", "-u"])?, Words::of(["PATH=/bin"])?);
+//! let (argv, env) = (CStringList::of(["/bin/cat", "-u"])?, CStringList::of(["PATH=/bin"])?);
 //! let plan = SpawnPlan { stdio: [Some(pipe.childs.as_fd()), None, None], ..SpawnPlan::new(&programs, &argv, &env, mask) };
 //! let started = spawn(&plan)?;                   // fails only as clone(2) does: EAGAIN, ENOMEM
 //! if let Some(failure) = started.failure { … }   // the child exits with 127: which step failed, and why
@@ -36,12 +36,12 @@ mod arena;
 
 /// A list of C strings in one piece of memory: argv, or an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct CStringList {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
-impl Words {
+impl CStringList {
     /// A list of these words. Fails where one has a NUL inside.
     pub fn of<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>) -> io::Result<Self> {
         let mut list = Self::default();
@@ -145,9 +145,9 @@ pub struct SpawnPlan<'a> {
     /// What becomes of one that the kernel does not recognise.
     pub unrecognized: Unrecognized,
     /// Its arguments, the program's own name first.
-    pub argv: &'a Words,
+    pub argv: &'a CStringList,
     /// Its environment, `NAME=value`.
-    pub env: &'a Words,
+    pub env: &'a CStringList,
     /// What else is in its environment.
     pub pid_variables: &'a [PidVariable],
     /// chdir(2) as the new user.
@@ -173,7 +173,7 @@ pub struct SpawnPlan<'a> {
 impl<'a> SpawnPlan<'a> {
     /// A supervised child in a group of its own that inherits 0, 1, 2, user, directory, umask and limits.
     #[must_use]
-    pub const fn new(programs: &'a [CString], argv: &'a Words, env: &'a Words, mask: SignalSet) -> Self {
+    pub const fn new(programs: &'a [CString], argv: &'a CStringList, env: &'a CStringList, mask: SignalSet) -> Self {
         Self {
             programs,
             unrecognized: Unrecognized::Fails,
@@ -334,7 +334,7 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
     let stdio = plan.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
     let mut arena = ARENA.lock().unwrap_or_else(PoisonError::into_inner);
     let before = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
-    let child = Child { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, report: &report };
+    let child = ChildTask { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, report: &report };
     let result = clone_from_low(&mut arena, &child).unwrap_or_else(|| clone(&mut arena, &child));
     // These cannot fail with valid arguments, and a child is there: its number must not be lost.
     let _ = change_mask(libc::SIG_SETMASK, before);
@@ -345,12 +345,12 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
 }
 
 /// Makes the child with a cut copy of a large table of descriptors; `None`: that is not worth it or not possible.
-fn clone_from_low(arena: &mut SpawnArena, child: &Child<'_>) -> Option<io::Result<Pid>> {
+fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::Result<Pid>> {
     if !child.plan.close_others {
         return None;
     }
     let (stdio, keep) = arena.put_low(child.stdio)?;
-    let started = clone(arena, &Child { stdio, keep: Some(keep), ..*child });
+    let started = clone(arena, &ChildTask { stdio, keep: Some(keep), ..*child });
     arena.take_back();
     match started {
         Ok(pid) if child.report.step() == Some(Step::Unshare) => {
@@ -370,12 +370,12 @@ fn clone_from_low(arena: &mut SpawnArena, child: &Child<'_>) -> Option<io::Resul
 }
 
 /// clone(2) of a child that does what `child` says; returns when it has executed its program or ended.
-fn clone(arena: &mut SpawnArena, child: &Child<'_>) -> io::Result<Pid> {
+fn clone(arena: &mut SpawnArena, child: &ChildTask<'_>) -> io::Result<Pid> {
     let top = arena.stack_top()?;
     let files = if child.keep.is_some() { libc::CLONE_FILES } else { 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | files;
     // SAFETY: the child runs `run_child` on a stack that is its own (`arena` is ours until it has left it: CLONE_VFORK returns
-    // after exec or exit), with a `Child` that lives until then. It only makes system calls and writes only what is atomic or a `Cell`
+    // after exec or exit), with a `ChildTask` that lives until then. It only makes system calls and writes only what is atomic or a `Cell`
     // of ours, which we do not touch meanwhile; it leaves a shared table of descriptors before it changes any; the caller has
     // blocked all signals, so no handler runs in it.
     let pid = unsafe { libc::clone(run_child, top, flags, ptr::from_ref(child).cast_mut().cast()) };
@@ -384,7 +384,7 @@ fn clone(arena: &mut SpawnArena, child: &Child<'_>) -> io::Result<Pid> {
 
 /// What the child reads.
 #[derive(Clone, Copy)]
-struct Child<'a> {
+struct ChildTask<'a> {
     plan: &'a SpawnPlan<'a>,
     /// Where what becomes 0, 1, 2 is now; -1: as it is.
     stdio: [RawFd; 3],
@@ -446,8 +446,8 @@ macro_rules! system_call {
 
 /// The child's whole life before its program. From here on: system calls only.
 extern "C" fn run_child(data: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passed a pointer to a `Child`, which outlives us.
-    let child = unsafe { &*data.cast::<Child<'_>>() };
+    // SAFETY: `spawn` passed a pointer to a `ChildTask`, which outlives us.
+    let child = unsafe { &*data.cast::<ChildTask<'_>>() };
     let done = child.prepare().and_then(|()| child.execute());
     if let Err((step, errno)) = done {
         child.report.set(step, errno);
@@ -457,7 +457,7 @@ extern "C" fn run_child(data: *mut c_void) -> c_int {
     127
 }
 
-impl Child<'_> {
+impl ChildTask<'_> {
     fn prepare(&self) -> Result<(), (Step, i32)> {
         let plan = self.plan;
         let at = |step| move |errno| (step, errno);

@@ -29,7 +29,7 @@ fn read_all(fd: std::os::fd::OwnedFd) -> String {
 
 /// Runs a plan with stdout and stderr on one pipe; everything that it wrote, and its end.
 fn run(change: impl FnOnce(&mut SpawnPlan<'_>), program: &CStr, argv: &[&str]) -> (String, Exit) {
-    let (argv, env) = (Words::of(argv).unwrap(), Words::of(["PATH=/bin:/usr/bin", "A=b"]).unwrap());
+    let (argv, env) = (CStringList::of(argv).unwrap(), CStringList::of(["PATH=/bin:/usr/bin", "A=b"]).unwrap());
     let pipe = pipe_from_child().unwrap();
     let programs = [program.to_owned()];
     let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
@@ -117,7 +117,7 @@ fn stdio_may_cross_over() {
     let (a, b) = (pipe_from_child().unwrap(), pipe_from_child().unwrap());
     let script = "echo to-one; echo to-two >&2";
     let programs = [c"/bin/sh".to_owned()];
-    let (argv, env) = (Words::of(["sh", "-c", script]).unwrap(), Words::default());
+    let (argv, env) = (CStringList::of(["sh", "-c", script]).unwrap(), CStringList::default());
     for crossed in [false, true] {
         let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
         plan.stdio = [None, Some(a.childs.as_fd()), Some(b.childs.as_fd())];
@@ -143,7 +143,7 @@ fn stdio_may_cross_over() {
     let script = format!(
         "links=$(/bin/readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo \"$links\" >/proc/self/fd/{out}"
     );
-    let argv = Words::of(["sh", "-c", &script]).unwrap();
+    let argv = CStringList::of(["sh", "-c", &script]).unwrap();
     let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
     plan.stdio = [Some(own(2)), Some(own(0)), Some(own(1))];
     plan.close_others = false;
@@ -169,8 +169,8 @@ fn high_descriptors_make_a_small_table_for_the_child() {
         let (child_in, child_out) = (high(&input.childs), high(&output.childs));
         drop((input.childs, output.childs));
         let programs = [c"/bin/sh".to_owned()];
-        let argv = Words::of(["sh", "-c", "cat; ls /proc/$$/fd; sleep 0 >&2"]).unwrap();
-        let env = Words::of(["PATH=/bin:/usr/bin"]).unwrap();
+        let argv = CStringList::of(["sh", "-c", "cat; ls /proc/$$/fd; sleep 0 >&2"]).unwrap();
+        let env = CStringList::of(["PATH=/bin:/usr/bin"]).unwrap();
         let mut plan = SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY);
         plan.stdio = [Some(child_in.as_fd()), Some(child_out.as_fd()), Some(child_out.as_fd())];
         let pid = spawn(&plan).unwrap().pid;
@@ -217,7 +217,8 @@ fn every_failure_is_reported_with_its_step_and_reason() {
 
 #[test]
 fn supervisors_words_have_the_first_argument() {
-    let (argv, env, programs) = (Words::of(["./x"]).unwrap(), Words::default(), [c"/nonexistent/x".to_owned()]);
+    let (argv, env, programs) =
+        (CStringList::of(["./x"]).unwrap(), CStringList::default(), [c"/nonexistent/x".to_owned()]);
     let started = spawn(&SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY)).unwrap();
     assert_eq!(started.failure.unwrap().to_string(), "exec ./x: ENOENT");
     until_ended(started.pid);
@@ -230,7 +231,7 @@ fn the_first_program_that_can_be_executed_is() {
     let gone = file(folder.path(), "gone", "#!/opt/gone/interpreter\n");
     let bad = file(folder.path(), "bad", "#!/etc/passwd\n");
     let plain = file(folder.path(), "plain", "echo \"$1\"; exit 5\n");
-    let (argv, env) = (Words::of(["script", "a b"]).unwrap(), Words::default());
+    let (argv, env) = (CStringList::of(["script", "a b"]).unwrap(), CStringList::default());
     let attempt = |programs: &[CString]| {
         let pipe = pipe_from_child().unwrap();
         let plan = SpawnPlan {
@@ -256,7 +257,8 @@ fn the_first_program_that_can_be_executed_is() {
 
 #[test]
 fn a_variable_has_the_childs_number() {
-    let (argv, env) = (Words::of(["sh", "-c", "echo $$ $LISTEN_PID"]).unwrap(), Words::of(["A=b"]).unwrap());
+    let (argv, env) =
+        (CStringList::of(["sh", "-c", "echo $$ $LISTEN_PID"]).unwrap(), CStringList::of(["A=b"]).unwrap());
     let programs = [c"/bin/sh".to_owned()];
     let variables = [PidVariable::named(b"LISTEN_PID").unwrap()];
     let pipe = pipe_from_child().unwrap();
@@ -311,9 +313,9 @@ fn users_change_and_we_stay_dumpable() {
 
 #[test]
 fn words_hold_what_was_put_in() {
-    let mut words = Words::of(["", "a b"]).unwrap();
+    let mut words = CStringList::of(["", "a b"]).unwrap();
     words.push(&[b"A", b"=", b"x"]).unwrap();
     assert!(words.push(&[b"A", b"=", b"x\0y"]).is_err());
     assert_eq!(words.iter().collect::<Vec<_>>(), [b"".as_slice(), b"a b", b"A=x"]);
-    assert_eq!((words.len(), words.is_empty(), Words::default().is_empty()), (3, false, true));
+    assert_eq!((words.len(), words.is_empty(), CStringList::default().is_empty()), (3, false, true));
 }
