@@ -20,7 +20,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 
-use crate::launch::{self, Group, StartError};
+use crate::launch::{self, ProcessGroup, StartError};
 use crate::posix::SignalName;
 use crate::sys::reap::{Exit, reap_any, stop_signal_of};
 use crate::sys::signals::{self, Received, SignalSet, Signals};
@@ -41,7 +41,7 @@ fn run(command: &[OsString]) -> Result<Exit, StartError> {
         return Err(StartError::Usage("a command must follow: rsup -- COMMAND [ARGUMENT…]"));
     }
     let has_terminal = tty::has_controlling_terminal();
-    let group = if has_terminal { Group::Ours } else { Group::Own };
+    let group = if has_terminal { ProcessGroup::Ours } else { ProcessGroup::Own };
     let (signals, child) = launch::stand_for(command, group)?;
     let job = if has_terminal { Job::of_terminal() } else { Job::None };
     let init = Init { signals, child, job, shared: Cell::default(), complained: Cell::default() };

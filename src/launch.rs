@@ -13,7 +13,7 @@ use crate::sys::{Pid, entry, errno, fds, output, pid1, reap};
 
 /// Which process group the command is put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub enum ProcessGroup {
     /// Ours.
     Ours,
     /// One of its own.
@@ -80,7 +80,7 @@ impl fmt::Display for StartError {
 /// The command gets what we were given as we were given it: environment, signal mask, ignored signals and descriptors. Those
 /// from 3 on are closed in us then: the command alone decides when a lock or a pipe ends. We keep 0, 1 and 2, since others reach a
 /// container's output by /proc/1/fd/1.
-pub fn stand_for(words: &[OsString], group: Group) -> Result<(Signals, Pid), StartError> {
+pub fn stand_for(words: &[OsString], group: ProcessGroup) -> Result<(Signals, Pid), StartError> {
     let signals = Signals::take_over(Ignored::HandedOn).map_err(|why| StartError::Signals("read", why))?;
     if !pid1::is_pid1() {
         // Fails only on a kernel too old to know it; then orphans go to PID 1 as ever.
@@ -103,7 +103,7 @@ pub fn exit_code(program: &str, outcome: Result<Exit, StartError>) -> u8 {
 }
 
 /// Starts `words` (a program and its arguments) with our stdin, stdout, stderr, directory and every other inheritable descriptor.
-fn start(words: &[OsString], group: Group, signals: &Signals) -> Result<Pid, StartError> {
+fn start(words: &[OsString], group: ProcessGroup, signals: &Signals) -> Result<Pid, StartError> {
     let name = words.first().cloned().unwrap_or_default();
     let path = env::var_os("PATH");
     let programs = executables(&name, path.as_deref());
@@ -116,7 +116,7 @@ fn start(words: &[OsString], group: Group, signals: &Signals) -> Result<Pid, Sta
         unrecognized: Unrecognized::RunsInShell,
         pid_variables: &pid_variables,
         close_others: false,
-        own_group: group == Group::Own,
+        own_group: group == ProcessGroup::Own,
         ignored: signals.childs_ignored(),
         ..SpawnPlan::new(&programs, &argv, &env, signals.original_mask())
     };

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::launch::{self, Group, StartError};
+use crate::launch::{self, ProcessGroup, StartError};
 use crate::posix::SignalName;
 use crate::stdout;
 use crate::sys::reap::{Exit, has_children, peek, reap_any};
@@ -43,7 +43,7 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
 
 fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
     // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
-    let (signals, command) = launch::stand_for(command, Group::Ours)?;
+    let (signals, command) = launch::stand_for(command, ProcessGroup::Ours)?;
     Proxy { pidfile, command, ending: false }.until_ended(&signals).map_err(|why| StartError::Signals("wait for", why))
 }
 
