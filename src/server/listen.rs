@@ -4,12 +4,12 @@ use super::Said;
 use crate::config::model::{HttpServerConfig, LogLevel, SocketAddress};
 use crate::protocol::DEFAULT_SOCKETS;
 use crate::sys::errno;
-use crate::sys::sockets::{self, Access, ListenError, Listener};
+use crate::sys::sockets::{self, Access, ListenError, ListeningSocket};
 use nix::errno::Errno;
 use std::path::Path;
 
 /// Binds the socket of one section; the problem in Supervisor's words (census §7.1), and whose it is.
-pub(super) fn listen(section: &HttpServerConfig) -> Result<Listener, String> {
+pub(super) fn listen(section: &HttpServerConfig) -> Result<ListeningSocket, String> {
     let (listener, place) = match &section.address {
         SocketAddress::Unix(path) => {
             let owner = section.chown.map(|owner| (owner.uid, owner.gid));
@@ -39,7 +39,7 @@ pub(super) fn listen(section: &HttpServerConfig) -> Result<Listener, String> {
 }
 
 /// Without a server section nobody asked for a socket: that none can be made is no error.
-pub(super) fn listen_by_default(said: &mut Said) -> Option<Listener> {
+pub(super) fn listen_by_default(said: &mut Said) -> Option<ListeningSocket> {
     let mut reasons = Vec::new();
     for path in DEFAULT_SOCKETS {
         match sockets::listen_unix(Path::new(path), Access { mode: 0o600, owner: None }) {
@@ -63,7 +63,7 @@ fn name_of(error: ListenError) -> String {
 /// What is worth a line when a socket is there.
 pub(super) fn announce(
     section: &HttpServerConfig,
-    listener: &Listener,
+    listener: &ListeningSocket,
     interfaces: &[(String, String)],
     said: &mut Said,
 ) {

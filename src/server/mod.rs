@@ -13,7 +13,7 @@ use crate::config::model::{Config, LogLevel};
 use crate::rpc::{Host, Served};
 use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
-use crate::sys::sockets::{self, Listener};
+use crate::sys::sockets::{self, ListeningSocket};
 use crate::sys::{clock, errno};
 use crate::time::{Mono, Now};
 use crate::web::Token;
@@ -97,7 +97,7 @@ enum Failing {
 /// One listening socket.
 #[derive(Debug)]
 struct Service {
-    listener: Listener,
+    listener: ListeningSocket,
     credentials: Option<(String, String)>,
     /// Of a TCP socket: what a browser may not ask.
     guard: Option<Guard>,

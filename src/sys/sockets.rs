@@ -24,9 +24,9 @@ const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 /// How often a stale socket file is removed before somebody else must be making it anew.
 const TRIES: u32 = 4;
 
-/// A socket that clients connect to; dropping it closes it, [`Listener::unlink`] removes its file.
+/// A socket that clients connect to; dropping it closes it, [`ListeningSocket::unlink`] removes its file.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ListeningSocket {
     socket: OwnedFd,
     /// Path, device and inode of a Unix socket's file.
     file: Option<(PathBuf, u64, u64)>,
@@ -71,13 +71,13 @@ pub struct Access {
 /// Listens on a Unix socket. What is at `path` already is replaced if nobody answers on it.
 ///
 /// The file appears under its name when all is ready (as Supervisor does: bound beside it, then linked).
-pub fn listen_unix(path: &Path, access: Access) -> Result<Listener, ListenError> {
+pub fn listen_unix(path: &Path, access: Access) -> Result<ListeningSocket, ListenError> {
     let mut was_stale = false;
     for _ in 0..TRIES {
         match publish(path, access) {
             Ok(socket) => {
                 let file = fs::symlink_metadata(path).ok().map(|meta| (path.to_owned(), meta.dev(), meta.ino()));
-                return Ok(Listener { socket, file, was_stale, port: None });
+                return Ok(ListeningSocket { socket, file, was_stale, port: None });
             }
             Err(ListenError::Failed(Errno::EEXIST | Errno::EADDRINUSE)) => {
                 if is_answered(path) {
@@ -170,13 +170,13 @@ fn shared(socket: OwnedFd, backlog: Option<u32>) -> Result<OwnedFd, ListenError>
 }
 
 /// Listens on the first IPv4 address of `host` (empty: on all), with SO_REUSEADDR.
-pub fn listen_tcp(host: &str, port: u16) -> Result<Listener, ListenError> {
+pub fn listen_tcp(host: &str, port: u16) -> Result<ListeningSocket, ListenError> {
     let socket = bind_tcp(host, port)?;
     socket.set_nonblocking(true)?;
     // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     let port = Some(socket.local_addr()?.port());
-    Ok(Listener { socket: socket.into(), file: None, was_stale: false, port })
+    Ok(ListeningSocket { socket: socket.into(), file: None, was_stale: false, port })
 }
 
 fn bind_tcp(host: &str, port: u16) -> Result<TcpListener, ListenError> {
@@ -194,7 +194,7 @@ fn ipv4_of(host: &str) -> Option<Ipv4Addr> {
     })
 }
 
-impl Listener {
+impl ListeningSocket {
     /// The next client, if one waits.
     pub fn accept(&self) -> Result<OwnedFd, Errno> {
         let fd = accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
@@ -218,7 +218,7 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
