@@ -98,13 +98,13 @@ fn order(c: char) -> u32 {
 /// One part of a path's pattern, as `fnmatch` reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    pieces: Vec<Piece>,
+    pieces: Vec<PatternPiece>,
     /// It begins with a dot, and so matches hidden names.
     is_hidden: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum PatternPiece {
     /// `*`
     Any,
     /// Itself.
@@ -122,16 +122,16 @@ impl Pattern {
         while let Some(c) = rest.chars().next() {
             rest = rest.get(c.len_utf8()..).unwrap_or_default();
             pieces.push(match c {
-                '*' => Piece::Any,
-                '?' => Piece::Set { ranges: Vec::new(), is_negated: true },
+                '*' => PatternPiece::Any,
+                '?' => PatternPiece::Set { ranges: Vec::new(), is_negated: true },
                 '[' => match bracket(rest) {
                     Some((inner, after)) => {
                         rest = after;
                         set(inner)
                     }
-                    None => Piece::Char('['),
+                    None => PatternPiece::Char('['),
                 },
-                c => Piece::Char(c),
+                c => PatternPiece::Char(c),
             });
         }
         Self { pieces, is_hidden: pattern.starts_with('.') }
@@ -150,7 +150,7 @@ impl Pattern {
         loop {
             match (pieces.split_first(), chars.clone().next()) {
                 (None, None) => return true,
-                (Some((Piece::Any, after)), _) => {
+                (Some((PatternPiece::Any, after)), _) => {
                     pieces = after;
                     last_star = Some((pieces, chars.clone()));
                     continue;
@@ -171,7 +171,7 @@ impl Pattern {
     }
 }
 
-impl Piece {
+impl PatternPiece {
     fn takes(&self, c: char) -> bool {
         match self {
             Self::Any => true,
@@ -193,7 +193,7 @@ fn bracket(rest: &str) -> Option<(&str, &str)> {
 
 /// The set that `fnmatch.translate` makes of the text between brackets: of `a-z` a range, without those whose ends are the
 /// wrong way round. A hyphen that ends one range does not begin another.
-fn set(inner: &str) -> Piece {
+fn set(inner: &str) -> PatternPiece {
     let chars: Vec<char> = inner.chars().collect();
     let mut chunks: Vec<&[char]> = Vec::new();
     let mut begun = 0;
@@ -236,7 +236,7 @@ fn set(inner: &str) -> Piece {
             ranges.push((order(*from), order(*to)));
         }
     }
-    Piece::Set { ranges, is_negated }
+    PatternPiece::Set { ranges, is_negated }
 }
 
 #[cfg(test)]
@@ -287,13 +287,13 @@ mod tests {
         root
     }
 
-    struct Python {
+    struct PythonGlob {
         child: Child,
         questions: ChildStdin,
         answers: BufReader<ChildStdout>,
     }
 
-    impl Drop for Python {
+    impl Drop for PythonGlob {
         fn drop(&mut self) {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -306,7 +306,7 @@ mod tests {
                           \x20   pattern = os.fsdecode(bytes.fromhex(line.strip()))\n\
                           \x20   print(','.join(os.fsencode(path).hex() for path in sorted(glob.glob(pattern))), flush=True)\n";
 
-    impl Python {
+    impl PythonGlob {
         fn start() -> Option<Self> {
             let python =
                 std::env::var_os("RSUP_ORACLE").map_or("python3".into(), |venv| Path::new(&venv).join("bin/python"));
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_they_mean_to_python() {
-        let Some(python) = Python::start() else { return };
+        let Some(python) = PythonGlob::start() else { return };
         let (python, root) = (RefCell::new(python), tree());
         // As many folders deep as a pattern has pieces, so that `..` does not lead to folders that other programs change meanwhile.
         let root = root.path().canonicalize().unwrap();

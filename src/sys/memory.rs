@@ -169,10 +169,10 @@ mod tests {
     use super::*;
 
     /// Fails while the flag is set.
-    struct Failing(AtomicBool);
+    struct FailingAllocator(AtomicBool);
 
     // SAFETY: the system's allocator, or a failure.
-    unsafe impl GlobalAlloc for Failing {
+    unsafe impl GlobalAlloc for FailingAllocator {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             // SAFETY: the caller's promise.
             if self.0.load(Ordering::Relaxed) { ptr::null_mut() } else { unsafe { System.alloc(layout) } }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_served_from_the_reserve_which_is_whole_again_when_all_is_freed() {
-        let allocator: Reserving<_, 1024> = Reserving::new(Failing(AtomicBool::new(true)));
+        let allocator: Reserving<_, 1024> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
         for _ in 0..3 {
             // SAFETY: blocks are used within their sizes and freed once, with their layouts.
             unsafe {
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_block_of_the_reserve_moves_back_into_memory_that_is_there_again() {
-        let allocator: Reserving<_, 1024> = Reserving::new(Failing(AtomicBool::new(true)));
+        let allocator: Reserving<_, 1024> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
         // SAFETY: as above.
         unsafe {
             let block = allocator.alloc(layout(10, 1));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_patient_one_waits_until_there_is_memory() {
-        let allocator: Reserving<_, 64> = Reserving::new(Failing(AtomicBool::new(true)));
+        let allocator: Reserving<_, 64> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
         allocator.is_patient.store(true, Ordering::Relaxed);
         std::thread::scope(|scope| {
             scope.spawn(|| {

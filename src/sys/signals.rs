@@ -93,18 +93,18 @@ pub fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
 /// struct sigaction as the kernel has it on amd64 and arm64 (elsewhere it is shorter): only the handler's place matters here.
 #[repr(C)]
 #[derive(Default)]
-struct Action {
+struct SigAction {
     handler: usize,
     rest: [u64; 3],
 }
 
 /// Gives `signo` its default action where it is ignored; whether it was. The system call itself, for the numbers that libc keeps.
 fn reset_if_ignored(signo: i32) -> io::Result<bool> {
-    let (default, mut before) = (Action::default(), Action::default());
+    let (default, mut before) = (SigAction::default(), SigAction::default());
     if matches!(signo, libc::SIGKILL | libc::SIGSTOP) {
         return Ok(false);
     }
-    let none = std::ptr::null::<Action>();
+    let none = std::ptr::null::<SigAction>();
     // SAFETY: the pointers are null or to live records at least as large as the kernel's.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, none, &raw mut before, SignalSet::SIZE) };
     let is_ignored = done == 0 && before.handler == libc::SIG_IGN;
@@ -118,9 +118,9 @@ fn reset_if_ignored(signo: i32) -> io::Result<bool> {
 
 /// Ignores the signals of `set`, between fork and exec: makes system calls only.
 pub(super) fn ignore(set: SignalSet) {
-    let ignore = Action { handler: libc::SIG_IGN, ..Action::default() };
+    let ignore = SigAction { handler: libc::SIG_IGN, ..SigAction::default() };
     for signo in (1..=MAX).filter(|&signo| set.contains(signo)) {
-        let none = std::ptr::null_mut::<Action>();
+        let none = std::ptr::null_mut::<SigAction>();
         // SAFETY: as in `reset_if_ignored`; no handler is set by this.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &raw const ignore, none, SignalSet::SIZE) };
     }
@@ -183,8 +183,8 @@ impl Signals {
 
     /// What is pending now, in the kernel's order (low numbers first); never blocks.
     #[must_use]
-    pub fn pending(&self) -> Pending<'_> {
-        Pending { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
+    pub fn pending(&self) -> PendingSignals<'_> {
+        PendingSignals { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
     }
 
     /// Waits until a signal is pending, at most `timeout_ms` milliseconds; whether one is. Interruptions end the wait early.
@@ -229,7 +229,7 @@ const SIGINFO: usize = size_of::<libc::signalfd_siginfo>();
 struct Batch([[u8; SIGINFO]; BATCH]);
 
 /// Iterator over the pending signals.
-pub struct Pending<'a> {
+pub struct PendingSignals<'a> {
     signals: &'a Signals,
     batch: Batch,
     next: usize,
@@ -238,7 +238,7 @@ pub struct Pending<'a> {
     more: bool,
 }
 
-impl Iterator for Pending<'_> {
+impl Iterator for PendingSignals<'_> {
     type Item = Received;
 
     fn next(&mut self) -> Option<Received> {
