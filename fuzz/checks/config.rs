@@ -1,8 +1,8 @@
 //! The configuration: the dialect and the whole load, `%(name)s`, `environment=` and command lines.
 
-use rsup::config::model::{Config, Groups, User};
+use rsup::config::model::{Config, User, UserGroups};
 use rsup::config::values::split_command;
-use rsup::config::{Loaded, Machine, Secrets, client, dump, load, processes};
+use rsup::config::{Loaded, Machine, Secrets, dump, load, load_client, processes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,8 @@ impl Machine for Source {
     fn user_by_uid(&self, uid: u32) -> Result<Option<User>, String> {
         Ok((uid == 0).then(|| User { name: "root".into(), uid }))
     }
-    fn groups_of(&self, user: &User) -> Result<Groups, String> {
-        Ok(Groups { primary: user.uid, all: vec![user.uid] })
+    fn groups_of(&self, user: &User) -> Result<UserGroups, String> {
+        Ok(UserGroups { primary: user.uid, all: vec![user.uid] })
     }
     fn group_by_name(&self, name: &str) -> Result<Option<u32>, String> {
         Ok((name == "root").then_some(0))
@@ -93,7 +93,7 @@ pub fn ini(data: &[u8]) {
     }
     let source = Source::new(data);
     let loaded = read(&source);
-    let _ = client(Path::new(MAIN), &source);
+    let _ = load_client(Path::new(MAIN), &source);
     for problem in &loaded.problems {
         let lines =
             source.0.get(&problem.file).map_or(0, |text| text.iter().filter(|b| matches!(b, b'\n' | b'\r')).count());
