@@ -78,7 +78,7 @@ fn the_whole_surface_is_listed() {
         .collect();
     missing("Options", &options);
     let types: Vec<String> = rsup::events::names().into_iter().map(str::to_owned).collect();
-    missing("Events, and who is told", &types);
+    missing("Events and listeners", &types);
     let source = text("src/fault.rs");
     let variants = source.split("enum FaultCode {").nth(1).unwrap().split("\n}").next().unwrap();
     let faults = variants.lines().filter_map(|line| line.trim().split_once(" = ")).map(|(name, _)| {
