@@ -17,13 +17,13 @@ fn context(dockerfile: &str) -> tempfile::TempDir {
     temp
 }
 
-/// Runs the commands of a document in a directory, with `first` replaced by this container's name; once the container is started,
-/// waits until its programs run.
+/// Runs the commands of a document in a directory, with `first` replaced by this container's name. After a start of the container, waits
+/// until its programs run.
 fn follow(commands: &str, dir: &std::path::Path, container: &Container) {
     for line in commands.lines().map(|line| line.replace("first", &container.0)) {
         let ran = run(Command::new("sh").args(["-ec", &line]).current_dir(dir).env("DOCKER_BUILDKIT", "0"));
         assert_eq!(ran.code, 0, "{line}: {ran:?}");
-        if line.starts_with("docker run ") {
+        if ["docker run ", "docker start "].iter().any(|start| line.starts_with(start)) {
             for program in ["clock", "worker"] {
                 container.until_running(program, "");
             }
@@ -70,8 +70,7 @@ fn the_guides_for_the_first_container_and_for_non_root() {
     let temp = context(&block("README.md", "dockerfile", 0));
     let container = Container(Container::name());
     let page = "docs/guide/first-container.md";
-    let build = block("README.md", "sh", 0).lines().next().unwrap().to_owned();
-    follow(&build, temp.path(), &container);
+    follow(&block("README.md", "sh", 0), temp.path(), &container);
     follow(&block(page, "sh", 0), temp.path(), &container);
     follow(block(page, "sh", 1).lines().next().unwrap(), temp.path(), &container);
     for line in block(page, "text", 0).lines() {
