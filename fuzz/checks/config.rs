@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 
 const MAIN: &str = "/work/main.conf";
 
-/// A machine that has the input's files and no others.
+/// A machine that has only the files of the input.
 #[derive(Default)]
 struct Source(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Source {
-    /// Files are separated by a NUL: the main one, then those in `/work/d`.
+    /// The input has files separated by a NUL: the main file, then those in `/work/d`.
     fn new(data: &[u8]) -> Self {
         let names = (0..9).map(|n| if n == 0 { MAIN.into() } else { format!("/work/d/{n}.conf").into() });
         Self(names.zip(data.split(|byte| *byte == 0)).map(|(name, text)| (name, text.to_vec())).collect())
     }
 
-    /// The same files with other texts, if all are text.
+    /// The same files with each text changed; `None` if one is not UTF-8.
     fn changed(&self, change: impl Fn(&str) -> String) -> Option<Self> {
         let change = |(name, text): (&PathBuf, &Vec<u8>)| {
             Some((name.clone(), change(std::str::from_utf8(text).ok()?).into_bytes()))
@@ -83,12 +83,12 @@ impl Machine for Source {
     }
 }
 
-/// Line ends and comments between the lines change nothing, and what is dumped loads to the same again.
+/// The kind of line ends and comments between the lines change nothing, and a dump loads to the same configuration.
 pub fn ini(data: &[u8]) {
     let plain = String::from_utf8_lossy(data).replace('_', "");
     if plain.to_lowercase().contains("numprocs") && plain.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() > 2)
     {
-        // Tens of thousands of processes are allowed, but nothing to learn from.
+        // Tens of thousands of processes are allowed, but slow, and they find nothing new.
         return;
     }
     let source = Source::new(data);
@@ -142,7 +142,7 @@ fn dumps(source: &Source, config: &Config) {
     let config = &Config { has_server_section: true, ..config.clone() };
     assert_eq!(&loaded.config, config, "{text}");
     assert_eq!(dumped(&again, None), text);
-    // What the files themselves say in a name is no secret.
+    // A name in the files is not a secret.
     let secret = "s3cret-t0ken";
     if source.0.values().all(|text| !String::from_utf8_lossy(text).contains(secret)) {
         let hidden = dumped(source, Some(&Secrets::of(config, source)));
@@ -150,14 +150,14 @@ fn dumps(source: &Source, config: &Config) {
     }
 }
 
-/// What the options of a `[program:prog]` in group `grp` come to.
+/// The process that the options of a `[program:prog]` in group `grp` give.
 fn process(options: &[(&str, &str)]) -> Result<rsup::config::model::ProcessConfig, String> {
     let options: Vec<_> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let processes = processes("prog", "grp", &options, &[], Path::new(MAIN), &Source::default())?;
     Ok((*processes[0]).clone())
 }
 
-/// The names of a command, and what they stand for in [`process`].
+/// The names of a command, and their values in [`process`].
 const NAMES: [(&str, &str); 8] = [
     ("%", "%"),
     ("(here)s", "/work"),
@@ -169,7 +169,7 @@ const NAMES: [(&str, &str); 8] = [
     ("(ENV_X)s", "x y"),
 ];
 
-/// A text that has nothing but those names and percent signs, expanded.
+/// Expands a text that has only those names and percent signs; `None` for any other text.
 fn by_definition(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut out = parts.next()?.to_owned();
@@ -183,7 +183,7 @@ fn by_definition(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// What is no name stays, doubled percent signs become single ones, and what comes behind does not change what stands before.
+/// Text without a name is unchanged, doubled percent signs become single ones, and later text does not change earlier text.
 pub fn expand(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let expand = |text: &str| process(&[("command", text), ("numprocs_start", "7")]).map(|process| process.command);
@@ -203,7 +203,7 @@ pub fn expand(data: &[u8]) {
     }
 }
 
-/// What is parsed is written so that it is parsed alike; what stands in quotes comes out as it is.
+/// Parsed values can be written so that they parse to the same values; quoted text is unchanged.
 pub fn environment(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let parse =
@@ -234,7 +234,7 @@ pub fn environment(data: &[u8]) {
     }
 }
 
-/// A pair as one writes it; `None`: no quote is left for it.
+/// A pair as a user would write it; `None` if its value has both kinds of quotes.
 fn written((name, value): &(String, String)) -> Option<String> {
     let quote = ['"', '\''].into_iter().find(|quote| !value.contains(*quote))?;
     Some(format!("{name}={quote}{value}{quote}"))

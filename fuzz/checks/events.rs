@@ -1,4 +1,4 @@
-//! Capture mode and the listeners' protocol: no way of cutting the bytes makes a difference, and nothing is lost.
+//! Capture mode and the protocol of listeners: the result does not depend on how the bytes are cut, and nothing is lost.
 
 use super::pieces;
 use rsup::events::{Capture, Events, ListenerAction, ResultHandler};
@@ -7,13 +7,13 @@ use rsup::time::{Mono, Now};
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
 const END: &[u8] = b"<!--XSUPERVISOR:END-->";
 
-/// How many bytes at the front of an input say how the rest is cut.
+/// How many bytes at the start of an input give the lengths of the pieces of the rest.
 const CUTS: usize = 4;
 
-/// What goes to the log, and each capture.
+/// The bytes for the log, and each capture.
 type Output = (Vec<u8>, Vec<Vec<u8>>);
 
-/// What a text comes to, by the definition: what stands outside of the tokens, and what stands between them.
+/// The output by definition: the text outside of the tokens, and each text between them.
 fn by_definition(text: &[u8]) -> Output {
     let find = |text: &[u8], token: &[u8]| text.windows(token.len()).position(|window| window == token);
     let (mut log, mut captures, mut rest) = (Vec::new(), Vec::new(), text);
@@ -28,7 +28,7 @@ fn by_definition(text: &[u8]) -> Output {
     (log, captures)
 }
 
-/// Takes a piece as the daemon does; `longest`: of what was kept at once.
+/// Takes a piece as the daemon does. `longest` is the length of the longest text that was kept at once.
 fn take_piece(capture: &mut Capture, piece: &[u8], (log, captures): &mut Output, longest: &mut usize) {
     for piece in capture.cut(piece) {
         if piece.is_inside {
@@ -43,8 +43,8 @@ fn take_piece(capture: &mut Capture, piece: &[u8], (log, captures): &mut Output,
     }
 }
 
-/// Whatever the pieces: the log has what is outside of the tokens and each capture what is inside, no later than a token is long;
-/// no more is kept than is allowed, or comes in one piece.
+/// For every cut: the log has the text outside of the tokens, at most one token's length late, and each capture has the text inside.
+/// A capture is not longer than its limit or its longest piece.
 pub fn capture(data: &[u8]) {
     let Some((&max_bytes, data)) = data.split_first() else { return };
     let (lengths, text) = data.split_at(CUTS.min(data.len()));
@@ -68,10 +68,10 @@ pub fn capture(data: &[u8]) {
     }
 }
 
-/// A line of a result is not longer than this.
+/// The longest line of a result.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 
-/// A listener by the definition (census §9.4), byte by byte.
+/// A listener by definition (supervisor-behaviour.md §9.4), which reads single bytes.
 #[derive(Debug)]
 enum Model {
     Acknowledged(Vec<u8>),
@@ -82,8 +82,8 @@ enum Model {
 }
 
 impl Model {
-    /// What is logged of a byte.
-    fn hear(&mut self, byte: u8, log: &mut Vec<String>) {
+    /// Reads a byte, and adds the lines that must be logged.
+    fn read(&mut self, byte: u8, log: &mut Vec<String>) {
         let unknown = |from: &str| format!("debug l: {from} -> UNKNOWN");
         match self {
             Model::Unknown => {}
@@ -132,7 +132,7 @@ impl Model {
     }
 }
 
-/// A pool of one listener; its events are sent between the segments of what it says.
+/// A pool of one listener. Its events are sent between the segments of the listener's output.
 struct Pool {
     events: Events,
     now: Now,
@@ -149,20 +149,20 @@ impl Pool {
         Self { events, now: Now::default(), notified: 0, processed: 0, dropped: 0 }
     }
 
-    /// An event; what is said of it, and how many are sent.
-    fn happen(&mut self) -> (Vec<String>, usize) {
+    /// Publishes an event. Returns the logged lines, and how many events were sent.
+    fn publish(&mut self) -> (Vec<String>, usize) {
         self.events.notify("SUPERVISOR_STATE_CHANGE_RUNNING", &|_| String::new(), b"");
         self.notified += 1;
         self.actions()
     }
 
-    /// What is said of these pieces, and how many events are sent after them.
-    fn hear(&mut self, pieces: &[&[u8]]) -> (Vec<String>, usize) {
-        // Else a cut behind READY would let an event in.
+    /// Receives these pieces. Returns the logged lines, and how many events were sent after them.
+    fn receive(&mut self, pieces: &[&[u8]]) -> (Vec<String>, usize) {
+        // Otherwise an event would be sent at a cut after READY.
         self.events.set_running(1, false);
         pieces.iter().for_each(|piece| self.events.receive(1, piece));
         self.events.set_running(1, true);
-        // Rejections hold the next event back for a while.
+        // After a rejection the next event is delayed.
         self.now.mono = Mono(self.now.mono.0 + 2_000_000_000);
         self.events.on_time(self.now);
         self.actions()
@@ -172,7 +172,7 @@ impl Pool {
         let (mut log, mut sent) = (Vec::new(), 0);
         while let Some(action) = self.events.next_action() {
             match action {
-                ListenerAction::Print(output) => panic!("only the other handler prints: {output:?}"),
+                ListenerAction::Print(output) => panic!("only supervisor_stdout's handler prints: {output:?}"),
                 ListenerAction::Send(..) => sent += 1,
                 ListenerAction::Debug(line) => log.push(format!("debug {line}")),
                 ListenerAction::Warn(line) => log.push(format!("warn {line}")),
@@ -186,38 +186,38 @@ impl Pool {
     }
 }
 
-/// Whatever the pieces: the same is said, which is what the definition says; each event is answered once or comes again. 0xff in the
-/// input is no byte that is heard: there an event happens.
+/// For every cut, the logged lines are those of the definition, and each event is processed, dropped or sent again. A 0xff in the input is
+/// not read: it stands for an event.
 pub fn listener(data: &[u8]) {
     let (lengths, script) = data.split_at(CUTS.min(data.len()));
     let (mut whole, mut cut, mut model) = (Pool::new(), Pool::new(), Model::Acknowledged(Vec::new()));
     for segment in script.split(|byte| *byte == 0xff) {
-        let said = whole.hear(&[segment]);
-        assert_eq!(said, cut.hear(&pieces(segment, lengths)));
+        let received = whole.receive(&[segment]);
+        assert_eq!(received, cut.receive(&pieces(segment, lengths)));
         let mut expected = Vec::new();
-        segment.iter().for_each(|byte| model.hear(*byte, &mut expected));
-        let (log, sent) = said;
-        let is_told = |line: &&String| line.starts_with("debug l: ") || line.starts_with("warn l: ");
+        segment.iter().for_each(|byte| model.read(*byte, &mut expected));
+        let (log, sent) = received;
+        let is_of_listener = |line: &&String| line.starts_with("debug l: ") || line.starts_with("warn l: ");
         let is_comment = |line: &String| line.starts_with("warn l: has entered the UNKNOWN state");
-        let protocol = log.iter().filter(is_told).filter(|line| !is_comment(line));
+        let protocol = log.iter().filter(is_of_listener).filter(|line| !is_comment(line));
         let protocol: Vec<_> = protocol.map(|line| line.split(": '").next().unwrap_or(line)).collect();
         assert_eq!(protocol, expected);
         assert!(sent == 0 || sent == 1 && matches!(model, Model::Ready), "{sent} {model:?}");
         if sent == 1 {
             model = Model::Line(Vec::new());
         }
-        let happened = whole.happen();
-        assert_eq!(happened, cut.happen());
-        assert_eq!(happened.1, usize::from(matches!(model, Model::Ready)));
-        if happened.1 == 1 {
+        let published = whole.publish();
+        assert_eq!(published, cut.publish());
+        assert_eq!(published.1, usize::from(matches!(model, Model::Ready)));
+        if published.1 == 1 {
             model = Model::Line(Vec::new());
         }
     }
-    // One that does its work gets all that was not thrown away.
+    // A listener that works correctly receives all events that were not dropped.
     whole.events.restarted(1);
-    let mut sent = whole.hear(&[b"READY\n"]).1;
+    let mut sent = whole.receive(&[b"READY\n"]).1;
     while sent > 0 {
-        sent = whole.hear(&[b"RESULT 2\nOKREADY\n"]).1;
+        sent = whole.receive(&[b"RESULT 2\nOKREADY\n"]).1;
     }
     assert_eq!(whole.notified, whole.processed + whole.dropped);
 }

@@ -1,13 +1,13 @@
-//! What must hold for any bytes: shared by the fuzz targets and by `tests/corpus.rs`, which replays the corpora.
+//! The properties that must hold for any input. Shared by the fuzz targets and by `tests/corpus.rs`, which replays the corpora.
 
 pub mod config;
 pub mod events;
 pub mod wire;
 
-/// A check: panics where something does not hold.
+/// Panics if a property does not hold for the input.
 pub type Check = fn(&[u8]);
 
-/// Every target; each has a corpus of its name.
+/// Every target; its corpus has the same name.
 pub const TARGETS: [(&str, Check); 7] = [
     ("ini", config::ini),
     ("expand", config::expand),
@@ -18,7 +18,7 @@ pub const TARGETS: [(&str, Check); 7] = [
     ("xmlrpc", wire::xmlrpc),
 ];
 
-/// `bytes` in pieces of these lengths, over and over; a length of 0 is an empty piece, and they are not all 0.
+/// Cuts `bytes` into pieces of these lengths, used in turn; a length of 0 gives an empty piece. Does not cut if all are 0.
 fn pieces<'a>(mut bytes: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     if lengths.iter().all(|length| *length == 0) {

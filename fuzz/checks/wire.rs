@@ -1,9 +1,9 @@
-//! HTTP and XML-RPC.
+//! Checks of HTTP and XML-RPC.
 
 use rsup::wire::http::{BadMessage, Parsed, Request, parse_reply, parse_request, percent_decoded};
 use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response, write_call, write_value};
 
-/// Requests parse to the same whole or in two pieces; nothing takes more bytes than there are.
+/// Requests parse to the same whether they arrive in one piece or in two; no request takes more bytes than arrived.
 pub fn http(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     let (whole, split) = (fed(stream, stream.len()), fed(stream, usize::from(cut)));
@@ -37,7 +37,7 @@ fn fed(stream: &[u8], cut: usize) -> (Vec<Request>, Option<BadMessage>) {
     (requests, None)
 }
 
-/// A document that is understood is written so that it is understood alike.
+/// A parsed document is written so that it parses to the same.
 pub fn xmlrpc(data: &[u8]) {
     if let Ok(call) = parse_call(data) {
         let again = parse_call(write_call(&call.method, &call.params).as_bytes()).unwrap();
@@ -56,7 +56,7 @@ pub fn xmlrpc(data: &[u8]) {
     }
 }
 
-/// Whether XML can carry each character: others are replaced when they are written.
+/// Whether XML can carry each character; others are replaced on writing.
 fn fits(text: &str) -> bool {
     text.chars()
         .all(|char| !matches!(char, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}'))
@@ -66,7 +66,7 @@ fn is_exact(value: &Value) -> bool {
     match value {
         Value::String(text) => fits(text),
         Value::Double(number) => number.is_finite(),
-        // Written as it came, and trimmed when it is read.
+        // It is written unchanged, but trimmed on reading.
         Value::DateTime(_) => false,
         Value::Array(items) => items.iter().all(is_exact),
         Value::Struct(members) => members.iter().all(|(name, value)| fits(name) && is_exact(value)),
