@@ -22,7 +22,7 @@ class Results:
     """Values by figure and peer, and their table."""
 
     ROWS = [
-        # figure, unit, divisor, digits, target: its text; its limits, each (peer, factor), or ("=figure", factor) for rsup's own,
+        # figure, unit, divisor, digits, target (text), limits of the target: each (peer, factor), or ("=figure", factor) for rsup's own,
         # or (None, absolute)
         ("start to the first child's exec", "ms", 1e6, 2, "≤ tini; ≤ 1.5 × bare", [("tini", 1), ("bare", 1.5)]),
         ("start to the first child's exec, `rsup --`", "ms", 1e6, 2, "≤ tini; ≤ 1.5 × bare", [("tini", 1), ("bare", 1.5)]),

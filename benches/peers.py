@@ -83,7 +83,7 @@ class Marks:
 
 
 class Peer:
-    """A supervisor at work on `count` programs, each of them `program` (a bare one) with the variables `extra`.
+    """A supervisor that runs `count` programs, each of them `program` (a bare one) with the variables `extra`.
 
     `logs`: None, or (maxbytes, backups) for rotated logs of their stdout.
     """

@@ -1,4 +1,4 @@
-// again COMMAND…: the bare loop of restarting: vfork, exec, wait, and again. TERM ends it.
+// again COMMAND…: the bare loop of restarting: vfork, exec, wait, repeat. TERM ends it.
 #define _GNU_SOURCE
 #include <sys/wait.h>
 #include <unistd.h>

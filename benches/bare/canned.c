@@ -1,4 +1,4 @@
-// canned SOCKET: the bare server: accepts, reads a request, writes one and the same answer of getState, for ever; epoll.
+// canned SOCKET: the bare server. With epoll, accepts clients, and answers each request with the same fixed answer of getState.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>

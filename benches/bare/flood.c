@@ -1,4 +1,4 @@
-// Writes lines of 100 bytes to stdout in pieces of 64 KiB: $BYTES of them (0: for ever), then says "0 0" in the file $MARK
+// Writes $BYTES bytes (0: without end) to stdout, in lines of 100 bytes and pieces of 64 KiB. Then writes "0 0" to the file $MARK
 // and sleeps for ever.
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// launch COMMAND…: prints the monotonic nanoseconds just before exec of COMMAND and from then to its end; its output is dropped.
+// launch COMMAND…: prints the monotonic nanoseconds just before the exec of COMMAND, and how long it ran. Discards its output.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// lines N DIRECTORY COMMAND…: the bare loop of many logs: N times COMMAND, each with a pipe and a file; epoll, read, write.
+// lines N DIRECTORY COMMAND…: the bare loop of many logs: starts COMMAND N times, each with a pipe and a file; then epoll, read, write.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

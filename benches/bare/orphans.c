@@ -1,5 +1,5 @@
-// Makes $ORPHANS orphans, $BATCH at a time, then says "pid ns" in the file $MARK and sleeps for ever.
-// A parent makes a batch and ends; the batch ends by itself right then. So process number 1 gets them all at once.
+// Makes $ORPHANS orphans, $BATCH at a time, then appends "0 0" to the file $MARK and sleeps for ever.
+// A parent forks a batch of children that exit at once, and exits too, so PID 1 gets the whole batch at the same time.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// reap COMMAND…: the bare loop of reaping: starts COMMAND, then waitpid(-1) for ever. Run as process number 1 of a namespace.
+// reap COMMAND…: the bare loop of reaping: starts COMMAND, then calls waitpid(-1) for ever. Runs as PID 1 of a namespace.
 #define _GNU_SOURCE
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// spawn N COMMAND…: the bare loop of starting: N times vfork and exec, nothing else; then it reaps for ever.
+// spawn N COMMAND…: the bare loop of starting: vfork and exec, N times; then it reaps for ever.
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/wait.h>

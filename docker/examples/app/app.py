@@ -11,7 +11,7 @@ import redis
 
 
 def visit(path):
-    """Counts a visit in both databases and gives both counts."""
+    """Counts a visit in both databases. Returns both counts."""
     database = pymysql.connect(unix_socket="/run/mysqld/mysqld.sock", user="app", password="app", database="app", autocommit=True)
     with database, database.cursor() as cursor:
         cursor.execute("INSERT INTO visits (path) VALUES (%s)", (path[:200],))
