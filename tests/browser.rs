@@ -280,9 +280,12 @@ fn follow_a_link_off_loopback() {
     assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
     // Whoever follows the link is asked.
     browser.click("a");
-    browser.until(".status_msg", "Nothing was done yet: what asked for this may not have come from this page.");
+    browser.until(
+        ".status_msg",
+        "Nothing has been done yet: this request may not come from this page. Click the button below to confirm it.",
+    );
     assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
-    browser.click("#asked button");
+    browser.click("#confirm button");
     wait_for("the message", || browser.text(".status_msg")?.starts_with("All stopped at ").then_some(()));
     assert_eq!(sandbox.state("web"), "STOPPED");
     assert_eq!(sandbox.stop(), 0);

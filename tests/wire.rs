@@ -14,7 +14,7 @@ mod harness;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rsup::wire::xmlrpc::{Call, Fault, RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response};
+use rsup::wire::xmlrpc::{MethodCall, RESPONSE_CLOSE, RESPONSE_OPEN, RpcFault, Value, parse_call, parse_response};
 use rsup::wire::xmlrpc::{write_call, write_fault, write_value};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -110,7 +110,7 @@ fn python_rewrites_our_documents_byte_for_byte() {
     let mut documents: Vec<String> = params.iter().map(|params| write_call("supervisor.method", params)).collect();
     documents.extend(sample(values(true)).iter().map(write_response));
     let faults = sample(("[ -~]{0,30}", any::<i32>()));
-    documents.extend(faults.into_iter().map(|(text, code)| write_fault(&Fault { code: code.into(), text })));
+    documents.extend(faults.into_iter().map(|(text, code)| write_fault(&RpcFault { code: code.into(), text })));
     let Some(again) = through_python(AGAIN, &documents) else { return };
     for (again, document) in again.iter().zip(&documents) {
         assert_eq!(again, document);
@@ -137,6 +137,6 @@ fn supervisors_server_understands_our_calls() {
     let documents: Vec<String> = params.iter().map(|params| write_call("supervisor.method", params)).collect();
     let Some(again) = through_python(AGAIN_BY_SUPERVISOR, &documents) else { return };
     for (params, document) in params.into_iter().zip(again) {
-        assert_eq!(parse_call(document.as_bytes()), Ok(Call { method: "supervisor.method".into(), params }));
+        assert_eq!(parse_call(document.as_bytes()), Ok(MethodCall { method: "supervisor.method".into(), params }));
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of HTTP and XML-RPC.
 
-use rsup::wire::http::{BadMessage, Parsed, Request, parse_reply, parse_request, percent_decoded};
+use rsup::wire::http::{BadMessage, HttpRequest, ParsedRequest, parse_reply, parse_request, percent_decoded};
 use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response, write_call, write_value};
 
 /// Requests parse to the same whether they arrive in one piece or in two; no request takes more bytes than arrived.
@@ -19,17 +19,17 @@ pub fn http(data: &[u8]) {
     let _ = parse_reply(stream, false);
 }
 
-fn fed(stream: &[u8], cut: usize) -> (Vec<Request>, Option<BadMessage>) {
+fn fed(stream: &[u8], cut: usize) -> (Vec<HttpRequest>, Option<BadMessage>) {
     let (mut requests, mut from) = (Vec::new(), 0);
     for end in [cut.min(stream.len()), stream.len()] {
         while from <= end {
             match parse_request(&stream[from..end]) {
-                Ok(Parsed::Complete { request, consumed }) => {
+                Ok(ParsedRequest::Complete { request, consumed }) => {
                     assert!(consumed > 0 && from + consumed <= end);
                     from += consumed;
                     requests.push(request);
                 }
-                Ok(Parsed::Partial { .. }) => break,
+                Ok(ParsedRequest::Partial { .. }) => break,
                 Err(why) => return (requests, Some(why)),
             }
         }

@@ -13,8 +13,8 @@ use super::interrupts::Interrupts;
 use super::transport::{Address, Limits, Transport};
 use crate::fault::FaultCode;
 use crate::text;
-use crate::wire::http::{self, Reply};
-use crate::wire::xmlrpc::{self, Fault, Value};
+use crate::wire::http::{self, ReceivedResponse};
+use crate::wire::xmlrpc::{self, RpcFault, Value};
 
 /// Longest head of an answer that is followed, in bytes, and most fields in it.
 const HEAD_MAX: (usize, usize) = (16 * 1024, 64);
@@ -31,7 +31,7 @@ pub enum Error {
     /// The server wants a user and a password, or others.
     Unauthorized,
     /// The server answered with a fault.
-    Fault(Fault),
+    Fault(RpcFault),
     /// Ctrl-C.
     Interrupted,
     /// Anything else that went wrong, as a message.
@@ -206,7 +206,7 @@ fn exchange(
     connection: &Transport,
     request: &[u8],
     mut idle: Option<&mut dyn FnMut()>,
-) -> Result<Reply, ExchangeError> {
+) -> Result<ReceivedResponse, ExchangeError> {
     let other = |why: &dyn fmt::Display| ExchangeError::Other(why.to_string());
     let written = connection.write_all(request);
     let mut buffer = Vec::new();

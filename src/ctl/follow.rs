@@ -14,7 +14,7 @@ use super::session::{Session, object, to_stderr};
 use crate::fault::FaultCode;
 use crate::protocol::State;
 use crate::wire::http::percent_encoded;
-use crate::wire::xmlrpc::{Fault, Value};
+use crate::wire::xmlrpc::{RpcFault, Value};
 
 /// How often `fg` looks whether its process still runs, in milliseconds.
 const LOOK_MS: u16 = 1000;
@@ -28,7 +28,7 @@ pub fn log_path(name: &str, channel: &str) -> String {
 }
 
 /// A fault where Supervisor prints the object itself.
-pub fn shown(fault: &Fault) -> String {
+pub fn shown(fault: &RpcFault) -> String {
     format!("ERROR: <Fault {}: '{}'>", fault.code, fault.text)
 }
 
@@ -78,7 +78,7 @@ enum End {
     /// The process does not run any more.
     Gone,
     /// The process does not take input.
-    Refused(Fault),
+    Refused(RpcFault),
 }
 
 /// A log that is followed.

@@ -36,11 +36,11 @@ impl Host for Daemon {
         self.supervision.handle(Input::Command(ticket, command), self.now);
     }
 
-    fn forget(&mut self, ticket: Ticket) {
+    fn cancel(&mut self, ticket: Ticket) {
         self.supervision.handle(Input::CancelRequest(ticket), self.now);
     }
 
-    fn say(&mut self, level: LogLevel, line: &str) {
+    fn log_line(&mut self, level: LogLevel, line: &str) {
         self.log(level, line);
     }
 

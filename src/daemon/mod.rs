@@ -158,7 +158,7 @@ impl Daemon {
             if let Some(finish) = self.finish.take() {
                 return self.end(finish);
             }
-            self.with_server(|server, daemon| server.tend(daemon.sinks.changes(), daemon));
+            self.with_server(|server, daemon| server.maintain(daemon.sinks.changes(), daemon));
             self.check_turn();
             self.wait(&mut ready);
             self.begin_turn();

@@ -1,4 +1,4 @@
-//! The structs that describe processes (census §7.5, §7.6), written straight as XML: there may be a thousand of them.
+//! The structs that describe processes (supervisor-behaviour.md §7.5, §7.6), written directly as XML, since there may be thousands.
 #![forbid(unsafe_code)]
 
 use super::{Channel, Host};
@@ -48,13 +48,13 @@ fn enclosed(out: &mut String, [open, close]: [&str; 2], inside: impl FnOnce(&mut
     out.push_str(close);
 }
 
-/// XML-RPC's int has 32 bits: more is capped, as Supervisor caps times.
+/// Limits a number to the 32 bits of XML-RPC's int, as Supervisor does with times.
 fn write_int(number: i64, out: &mut String) {
     let capped = number.clamp(i32::MIN.into(), i32::MAX.into());
     let _ = write!(out, "{capped}"); // Writing to a String cannot fail.
 }
 
-/// The answer of a request for many processes.
+/// The answer to a request for several processes.
 pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut String) {
     enclosed(out, ARRAY, |out| {
         for ProcessStatus { name, group, fault } in statuses {
@@ -68,7 +68,7 @@ pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut String) {
     });
 }
 
-/// What a process takes in getAllProcessInfo, in bytes, more or less.
+/// Typical size of one process in getAllProcessInfo, in bytes.
 const INFO_BYTES: usize = 1200;
 
 /// getAllProcessInfo.
@@ -111,7 +111,7 @@ fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) 
     });
 }
 
-/// Supervisor forgets it at each start, and does not keep that of a process that ended too early.
+/// Supervisor resets it at each start, and does not record it for a process that exited too quickly.
 fn exit_status(process: &Process) -> i32 {
     let kept = match process.state() {
         State::Exited => true,
@@ -121,7 +121,7 @@ fn exit_status(process: &Process) -> i32 {
     process.last_exit.filter(|_| kept).map_or(0, Exit::status)
 }
 
-/// What is to be said of a process: since when it runs, when it ended, why it failed. `now`: seconds since the epoch.
+/// The description of a process: since when it runs, when it ended, or why it failed. `now`: seconds since the epoch.
 #[must_use]
 pub fn description(process: &Process, now: i64) -> String {
     match process.state() {
@@ -164,7 +164,7 @@ fn moment(secs: i64) -> String {
     format!("{} {:02} {hour:02}:{:02} {half}", local.month_name(), local.day, local.minute)
 }
 
-/// getAllConfigInfo: of the last configuration that was read well, sorted by process name.
+/// getAllConfigInfo: the processes of the last valid configuration that was read, sorted by name.
 pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
     let groups = &host.supervision().last_read().groups;
     let mut all: Vec<(&GroupConfig, &ProcessConfig)> =
@@ -179,10 +179,10 @@ pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
 
 fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, out: &mut String) {
     let id = host.supervision().find(&group.name, &process.name);
-    let made = |channel| id.and_then(|id| host.process_log(id, channel));
+    let created = |channel| id.and_then(|id| host.process_log(id, channel));
     let path = |config: &ChannelConfig, channel| match &config.logfile {
         LogPlace::None => "none".to_owned(),
-        LogPlace::Auto => made(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
+        LogPlace::Auto => created(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
         LogPlace::File(path) => path.to_string_lossy().into_owned(),
     };
     let stderr = if process.redirect_stderr { "none".into() } else { path(&process.stderr, Channel::Stderr) };

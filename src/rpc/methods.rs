@@ -1,8 +1,8 @@
-//! The table of methods: names, parameters, help and what it does, one row each (census §7.5).
+//! The table of methods: one row each with names, parameters, help and implementation (supervisor-behaviour.md §7.5).
 #![forbid(unsafe_code)]
 
 use super::info;
-use super::{Channel, Host, Served};
+use super::{Channel, Host, Namespaces};
 use crate::config::model::LogLevel;
 use crate::config::values;
 use crate::logs::tail::{LogSource, Part, ReadError};
@@ -13,120 +13,133 @@ use crate::wire::xmlrpc::{Value, write_text, write_value};
 
 /// The method that calls others.
 pub(super) const MULTICALL: &str = "system.multicall";
-/// The one method of Supervisor's that is served while the supervisor is stopping.
+/// The only method of the supervisor namespace that is served while the supervisor is stopping.
 const ALWAYS_SERVED: &str = "supervisor.sendRemoteCommEvent";
-/// The Supervisor that rsup is compatible with.
+/// The version of Supervisor that rsup is compatible with.
 pub const SUPERVISOR_VERSION: &str = "4.3.0";
 
 /// One method.
-struct Method {
-    /// Its name, and older ones.
+struct RpcMethod {
+    /// Its name, followed by its aliases.
     names: &'static [&'static str],
     params: &'static [Param],
-    returns: Kind,
+    returns: ParamType,
     help: &'static str,
-    run: fn(&mut Invocation<'_>) -> Outcome,
+    run: fn(&mut Invocation<'_>) -> InvokeResult,
 }
 
-/// A parameter. `wait` and `level` may be left out.
+/// A parameter. Only `wait` and `level` are optional.
 struct Param {
-    kind: Kind,
+    kind: ParamType,
     name: &'static str,
     help: &'static str,
 }
 
-/// Types as `system.methodSignature` names them.
+/// The types of parameters and results.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ParamType {
     Text,
     Int,
     Bool,
     Struct,
     Array,
-    /// Of twiddler's: a level's name or number.
+    /// For twiddler: name or number of a log level.
     Level,
 }
 
-/// `true`: the value is written; `false`: the brain will reply.
-type Outcome = Result<bool, Fault>;
+/// What a method that succeeded has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Invoked {
+    /// Written its result.
+    Answered,
+    /// Passed a command to the core, whose reply is the result.
+    Waiting,
+}
+
+pub(super) type InvokeResult = Result<Invoked, Fault>;
 
 /// One call of a method.
 struct Invocation<'a> {
     params: &'a [Value],
-    method: &'static Method,
-    served: Served,
+    method: &'static RpcMethod,
+    namespaces: Namespaces,
     host: &'a mut dyn Host,
     ticket: Ticket,
     out: &'a mut String,
-    /// The part of a log that follows what is written, if there is one.
+    /// The part of a log that must follow the written text, if the method reads a log.
     part: &'a mut Option<Part>,
 }
 
-const fn param(kind: Kind, name: &'static str, help: &'static str) -> Param {
+const fn param(kind: ParamType, name: &'static str, help: &'static str) -> Param {
     Param { kind, name, help }
 }
 
-const NAME: Param = param(Kind::Text, "name", "process name, or 'group:name'");
-const NAMES: Param = param(Kind::Text, "name", "process name, 'group:name', or 'group:*' for a whole group");
-const GROUP: Param = param(Kind::Text, "name", "group name");
-const METHOD: Param = param(Kind::Text, "name", "method name");
-const WAIT: Param = param(Kind::Bool, "wait", "answer when it is done; true if left out");
-const SIGNAL: Param = param(Kind::Text, "signal", "a name (HUP, SIGHUP) or a number");
-const OFFSET: Param = param(Kind::Int, "offset", "the first byte; negative, with length 0: that many last bytes");
-const LENGTH: Param = param(Kind::Int, "length", "how many bytes; 0: all that follow");
-const END: Param = param(Kind::Int, "offset", "the offset of the last answer");
-const MOST: Param = param(Kind::Int, "length", "how many bytes at most");
-const CHARS: Param = param(Kind::Text, "chars", "what to write, sent as UTF-8");
-const KIND: Param = param(Kind::Text, "type", "what listeners are to see as its type");
-const DATA: Param = param(Kind::Text, "data", "the event's body");
-const PROGRAM: Param = param(Kind::Text, "program", "name of the new program");
-const OPTIONS: Param = param(Kind::Struct, "options", "what would stand in its section");
-const MESSAGE: Param = param(Kind::Text, "message", "the line");
-const LEVEL: Param = param(Kind::Level, "level", "a name (WARN) or a number (30); INFO if left out");
-const CALLS: Param = param(Kind::Array, "calls", "structs with methodName and params");
+const NAME: Param = param(ParamType::Text, "name", "process name, or 'group:name'");
+const NAMES: Param = param(ParamType::Text, "name", "process name, 'group:name', or 'group:*' for a whole group");
+const GROUP: Param = param(ParamType::Text, "name", "group name");
+const METHOD: Param = param(ParamType::Text, "name", "method name");
+const WAIT: Param =
+    param(ParamType::Bool, "wait", "if true (the default), the call returns when the process has started or stopped");
+const SIGNAL: Param = param(ParamType::Text, "signal", "signal name (HUP, SIGHUP) or number");
+const OFFSET: Param = param(
+    ParamType::Int,
+    "offset",
+    "first byte to read; if negative, length must be 0, and that many bytes at the end are read",
+);
+const LENGTH: Param = param(ParamType::Int, "length", "number of bytes to read; 0 for all up to the end");
+const END: Param = param(ParamType::Int, "offset", "offset that the previous call returned, or 0");
+const MOST: Param = param(ParamType::Int, "length", "maximum number of bytes to return");
+const CHARS: Param = param(ParamType::Text, "chars", "text to write, encoded as UTF-8");
+const KIND: Param = param(ParamType::Text, "type", "type of the event, which listeners receive in its header line");
+const DATA: Param = param(ParamType::Text, "data", "data of the event");
+const PROGRAM: Param = param(ParamType::Text, "program", "name of the new program");
+const OPTIONS: Param = param(ParamType::Struct, "options", "options as in a [program:x] section");
+const MESSAGE: Param = param(ParamType::Text, "message", "text to log");
+const LEVEL: Param = param(ParamType::Level, "level", "name (WARN) or number (30) of a log level; INFO by default");
+const CALLS: Param = param(ParamType::Array, "calls", "array of structs with methodName and params");
 
 macro_rules! row {
     ($names:expr, [$($param:expr),*] -> $returns:ident, $help:expr, $run:expr) => {
-        Method { names: &$names, params: &[$($param),*], returns: Kind::$returns, help: $help, run: $run }
+        RpcMethod { names: &$names, params: &[$($param),*], returns: ParamType::$returns, help: $help, run: $run }
     };
 }
 
-/// The help of methods for many processes.
+/// The help of a method for several processes.
 macro_rules! each {
     ($what:literal) => {
         concat!(
             $what,
-            "\n\nFor each process the result has a struct: name, group, status (80 or a fault code), description."
+            "\n\nReturns an array with a struct for each process: name, group, status (80 for success, or a fault code), description."
         )
     };
 }
 
 #[rustfmt::skip]
-static TABLE: &[Method] = &[
+static TABLE: &[RpcMethod] = &[
     // ---- the supervisor
-    row!(["supervisor.getAPIVersion", "supervisor.getVersion"], [] -> Text, "The version of this interface.",
+    row!(["supervisor.getAPIVersion", "supervisor.getVersion"], [] -> Text, "Returns the version of this API.",
         |call| call.text(API_VERSION)),
-    row!(["supervisor.getSupervisorVersion"], [] -> Text, "The version of Supervisor that this server stands in for.",
+    row!(["supervisor.getSupervisorVersion"], [] -> Text, "Returns the version of Supervisor that this server is compatible with.",
         |call| call.text(SUPERVISOR_VERSION)),
-    row!(["supervisor.getIdentification"], [] -> Text, "The identifier from the configuration.",
+    row!(["supervisor.getIdentification"], [] -> Text, "Returns the identifier from the configuration.",
         |call| { let identifier = call.host.identifier().to_owned(); call.text(&identifier) }),
-    row!(["supervisor.getState"], [] -> Struct, "What the supervisor is doing: statecode and statename.", get_state),
-    row!(["supervisor.getPID"], [] -> Int, "The supervisor's process id.",
+    row!(["supervisor.getState"], [] -> Struct, "Returns the state of the supervisor: statecode and statename.", get_state),
+    row!(["supervisor.getPID"], [] -> Int, "Returns the process ID of the supervisor.",
         |call| call.value(&Value::Int(std::process::id().into()))),
-    row!(["supervisor.readLog", "supervisor.readMainLog"], [OFFSET, LENGTH] -> Text, "Bytes of the main log.",
+    row!(["supervisor.readLog", "supervisor.readMainLog"], [OFFSET, LENGTH] -> Text, "Reads from the main log.",
         |call| { let log = call.host.main_log(); call.read_log(log, 0) }),
-    row!(["supervisor.clearLog"], [] -> Bool, "Empties the main log.",
+    row!(["supervisor.clearLog"], [] -> Bool, "Clears the main log.",
         |call| { call.host.clear_main_log()?; call.value(&Value::Bool(true)) }),
-    row!(["supervisor.shutdown"], [] -> Bool, "Stops all processes in order and ends the supervisor.",
+    row!(["supervisor.shutdown"], [] -> Bool, "Stops all processes in order of priority, and then the supervisor.",
         |call| call.submit(Command::Shutdown)),
-    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order, reads the configuration again and starts from it.",
+    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order of priority, and starts again with the configuration read anew.",
         restart),
     row!(["supervisor.reloadConfig"], [] -> Array,
-        "Reads the configuration again and returns how its groups differ from those in use; nothing starts or stops.\n\n\
-         The result is [[added, changed, removed]]: three arrays of group names.", reload_config),
-    row!(["supervisor.addProcessGroup"], [GROUP] -> Bool, "Puts a group of the configuration into use.",
+        "Reads the configuration again and returns which groups have changed. Does not start or stop any process.\n\n\
+         Returns [[added, changed, removed]]: three arrays of group names.", reload_config),
+    row!(["supervisor.addProcessGroup"], [GROUP] -> Bool, "Adds a group of the configuration to the active groups.",
         |call| { let name = call.arg_text(0)?.to_owned(); call.submit(Command::AddGroup(name)) }),
-    row!(["supervisor.removeProcessGroup"], [GROUP] -> Bool, "Takes a group out of use whose processes are all stopped.",
+    row!(["supervisor.removeProcessGroup"], [GROUP] -> Bool, "Removes a group from the active groups. All its processes must be stopped.",
         |call| { let name = call.arg_text(0)?.to_owned(); call.submit(Command::RemoveGroup(name)) }),
     // ---- processes
     row!(["supervisor.startProcess"], [NAMES, WAIT] -> Bool, "Starts a process.",
@@ -147,73 +160,73 @@ static TABLE: &[Method] = &[
         |call| { let target = Target::Group(call.arg_text(0)?.into()); call.signal(target, 1) }),
     row!(["supervisor.signalAllProcesses"], [SIGNAL] -> Array, each!("Sends a signal to all processes."),
         |call| call.signal(Target::All, 0)),
-    row!(["supervisor.getProcessInfo"], [NAME] -> Struct, "What is known of a process.", |call| {
+    row!(["supervisor.getProcessInfo"], [NAME] -> Struct, "Returns state, pid, times and log files of a process.", |call| {
         let id = call.process(0)?;
         info::write_process(call.host, id, call.out);
-        Ok(true)
+        Ok(Invoked::Answered)
     }),
-    row!(["supervisor.getAllProcessInfo"], [] -> Array, "What is known of every process, as getProcessInfo has it.",
-        |call| { info::write_all_processes(call.host, call.out); Ok(true) }),
-    row!(["supervisor.getAllConfigInfo"], [] -> Array, "The options of every process in the configuration, in use or not.",
-        |call| { info::write_all_configs(call.host, call.out); Ok(true) }),
+    row!(["supervisor.getAllProcessInfo"], [] -> Array, "Returns the same as getProcessInfo for every process, as an array.",
+        |call| { info::write_all_processes(call.host, call.out); Ok(Invoked::Answered) }),
+    row!(["supervisor.getAllConfigInfo"], [] -> Array, "Returns the options of every process of the configuration, in active groups or not.",
+        |call| { info::write_all_configs(call.host, call.out); Ok(Invoked::Answered) }),
     row!(["supervisor.sendProcessStdin"], [NAME, CHARS] -> Bool, "Writes to the stdin of a process.", send_stdin),
-    row!([ALWAYS_SERVED], [KIND, DATA] -> Bool, "Sends an event to the listeners that subscribe to REMOTE_COMMUNICATION.",
+    row!([ALWAYS_SERVED], [KIND, DATA] -> Bool, "Sends a REMOTE_COMMUNICATION event to the listeners that subscribe to it.",
         send_remote_event),
     // ---- their logs
     row!(["supervisor.readProcessStdoutLog", "supervisor.readProcessLog"], [NAME, OFFSET, LENGTH] -> Text,
-        "Bytes of a process's stdout log.", |call| call.read_process_log(Channel::Stdout)),
+        "Reads from the stdout log of a process.", |call| call.read_process_log(Channel::Stdout)),
     row!(["supervisor.readProcessStderrLog"], [NAME, OFFSET, LENGTH] -> Text,
-        "Bytes of a process's stderr log.", |call| call.read_process_log(Channel::Stderr)),
+        "Reads from the stderr log of a process.", |call| call.read_process_log(Channel::Stderr)),
     row!(["supervisor.tailProcessStdoutLog", "supervisor.tailProcessLog"], [NAME, END, MOST] -> Array,
-        "The end of a process's stdout log: [bytes, offset to ask from next, whether bytes were left out].",
+        "Reads the end of the stdout log of a process.\n\nReturns [text, offset for the next call, whether text was left out].",
         |call| call.tail_process_log(Channel::Stdout)),
     row!(["supervisor.tailProcessStderrLog"], [NAME, END, MOST] -> Array,
-        "The end of a process's stderr log: [bytes, offset to ask from next, whether bytes were left out].",
+        "Reads the end of the stderr log of a process.\n\nReturns [text, offset for the next call, whether text was left out].",
         |call| call.tail_process_log(Channel::Stderr)),
-    row!(["supervisor.clearProcessLogs", "supervisor.clearProcessLog"], [NAME] -> Bool, "Empties both logs of a process.",
+    row!(["supervisor.clearProcessLogs", "supervisor.clearProcessLog"], [NAME] -> Bool, "Clears the stdout and stderr logs of a process.",
         |call| { let id = call.process(0)?; call.host.clear_process_logs(id)?; call.value(&Value::Bool(true)) }),
-    row!(["supervisor.clearAllProcessLogs"], [] -> Array, each!("Empties the logs of all processes."), clear_all_logs),
-    // ---- what supervisor_twiddler 1.0 adds
-    row!(["twiddler.getAPIVersion"], [] -> Int, "The version of twiddler's interface.", |call| call.text("1.0")),
-    row!(["twiddler.getGroupNames"], [] -> Array, "The names of the groups in use.", |call| {
+    row!(["supervisor.clearAllProcessLogs"], [] -> Array, each!("Clears the logs of all processes."), clear_all_logs),
+    // ---- the methods of supervisor_twiddler 1.0
+    row!(["twiddler.getAPIVersion"], [] -> Int, "Returns the version of twiddler's API.", |call| call.text("1.0")),
+    row!(["twiddler.getGroupNames"], [] -> Array, "Returns the names of the active groups.", |call| {
         let names = call.host.supervision().group_names();
         let names = Value::Array(names.into_iter().map(Value::from).collect());
         call.value(&names)
     }),
-    row!(["twiddler.log"], [MESSAGE, LEVEL] -> Bool, "Writes a line to the main log.", log),
+    row!(["twiddler.log"], [MESSAGE, LEVEL] -> Bool, "Writes a message to the main log.", log),
     row!(["twiddler.addProgramToGroup"], [GROUP, PROGRAM, OPTIONS] -> Bool, "Adds the processes of a new program to a group.",
         add_program),
-    row!(["twiddler.removeProcessFromGroup"], [GROUP, NAME] -> Bool, "Takes a stopped process out of its group.",
+    row!(["twiddler.removeProcessFromGroup"], [GROUP, NAME] -> Bool, "Removes a stopped process from its group.",
         |call| { let names = [call.arg_text(0)?.to_owned(), call.arg_text(1)?.to_owned()];
             let [group, name] = names; call.submit(Command::RemoveProcess(group, name)) }),
-    // ---- the interface itself
-    row!(["system.listMethods"], [] -> Array, "The names of all methods.", list_methods),
-    row!(["system.methodHelp"], [METHOD] -> Text, "What a method does.",
+    // ---- the API itself
+    row!(["system.listMethods"], [] -> Array, "Returns the names of all methods.", list_methods),
+    row!(["system.methodHelp"], [METHOD] -> Text, "Returns the description of a method.",
         |call| { let help = call.described()?.documentation(); call.text(&help) }),
-    row!(["system.methodSignature"], [METHOD] -> Array, "The types of a method's result and parameters.", |call| {
+    row!(["system.methodSignature"], [METHOD] -> Array, "Returns the type of a method's result, followed by the types of its parameters.", |call| {
         let method = call.described()?;
         let params = method.params.iter().map(|param| param.kind);
-        let kinds = std::iter::once(method.returns).chain(params);
-        call.value(&Value::Array(kinds.map(|kind| kind.name().into()).collect()))
+        let types = std::iter::once(method.returns).chain(params);
+        call.value(&Value::Array(types.map(|param_type| param_type.name().into()).collect()))
     }),
     row!([MULTICALL], [CALLS] -> Array,
         "Makes several calls, one after the other.\n\n\
-         For each call the result has its value, or a struct with faultCode and faultString.",
+         Returns an array with the result of each call, or a struct with faultCode and faultString.",
         |_| Err(Fault::new(FaultCode::IncorrectParameters, "calls must be an array"))),
 ];
 
-/// Calls a method: its value is appended to `out` (`true`), or the brain will reply (`false`). A fault leaves `out` as it was.
-/// Where a `part` of a log comes out, `out` ends inside a string that this belongs into.
+/// Calls a method and appends its result to `out`, unless it waits for the core. A fault leaves `out` unchanged.
+/// If the method sets `part`, `out` ends within a string, which the caller must complete with that part of a log.
 pub(super) fn invoke(
     name: &str,
     params: &[Value],
-    served: Served,
+    namespaces: Namespaces,
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
     part: &mut Option<Part>,
-) -> Outcome {
-    let method = find(name, served).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
+) -> InvokeResult {
+    let method = find(name, namespaces).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
     let needed = method.params.len().saturating_sub(usize::from(method.params.last().is_some_and(Param::is_optional)));
     if params.len() < needed || params.len() > method.params.len() {
         return Err(Fault::new(FaultCode::IncorrectParameters, ""));
@@ -233,18 +246,18 @@ pub(super) fn invoke(
     {
         return Err(Fault::new(FaultCode::Unknown, short));
     }
-    (method.run)(&mut Invocation { params, method, served, host, ticket, out, part })
+    (method.run)(&mut Invocation { params, method, namespaces, host, ticket, out, part })
 }
 
-fn find(name: &str, served: Served) -> Option<&'static Method> {
-    TABLE.iter().find(|method| method.names.contains(&name)).filter(|_| served.has(name))
+fn find(name: &str, namespaces: Namespaces) -> Option<&'static RpcMethod> {
+    TABLE.iter().find(|method| method.names.contains(&name)).filter(|_| namespaces.has(name))
 }
 
 fn namespace(name: &str) -> &str {
     name.split('.').next().unwrap_or_default()
 }
 
-impl Served {
+impl Namespaces {
     fn has(self, name: &str) -> bool {
         match namespace(name) {
             "supervisor" => self.supervisor,
@@ -254,15 +267,15 @@ impl Served {
     }
 }
 
-impl Kind {
+impl ParamType {
     fn name(self) -> &'static str {
         match self {
-            Kind::Text => "string",
-            Kind::Int => "int",
-            Kind::Bool => "boolean",
-            Kind::Struct => "struct",
-            Kind::Array => "array",
-            Kind::Level => "string|int",
+            ParamType::Text => "string",
+            ParamType::Int => "int",
+            ParamType::Bool => "boolean",
+            ParamType::Struct => "struct",
+            ParamType::Array => "array",
+            ParamType::Level => "string|int",
         }
     }
 }
@@ -270,12 +283,12 @@ impl Kind {
 impl Param {
     /// Only `wait` and `level` have a default.
     fn is_optional(&self) -> bool {
-        matches!(self.kind, Kind::Bool | Kind::Level)
+        matches!(self.kind, ParamType::Bool | ParamType::Level)
     }
 }
 
-impl Method {
-    /// In the shape that Supervisor's documentation has, from which its clients read types.
+impl RpcMethod {
+    /// The description in the format of Supervisor's, from which clients read the types.
     fn documentation(&self) -> String {
         let mut text = format!("{}\n\n", self.help);
         for Param { kind, name, help } in self.params {
@@ -285,7 +298,7 @@ impl Method {
     }
 }
 
-// Differs from Supervisor: a parameter of the wrong type is a fault; there most are an HTTP 500 and a traceback in the log.
+// Differs from Supervisor: a parameter of the wrong type is a fault; there it is mostly HTTP 500 and a traceback in the log.
 impl Invocation<'_> {
     fn wrong(&self, n: usize, wanted: &str) -> Fault {
         let name = self.method.params.get(n).map_or("", |param| param.name);
@@ -296,7 +309,7 @@ impl Invocation<'_> {
         self.params.get(n).and_then(Value::as_str).ok_or_else(|| self.wrong(n, "a string"))
     }
 
-    /// A number, or what Python makes one of.
+    /// An integer, or a value that Python's int() accepts.
     fn arg_int(&self, n: usize) -> Result<i64, Fault> {
         let number = self.params.get(n).and_then(|value| match value {
             Value::Int(number) => Some(*number),
@@ -307,7 +320,7 @@ impl Invocation<'_> {
         number.ok_or_else(|| self.wrong(n, "an integer"))
     }
 
-    /// As Python sees the truth of things; `true` if it is left out.
+    /// The truth of a value by Python's rules; `true` if the parameter is missing.
     fn arg_truth(&self, n: usize) -> bool {
         self.params.get(n).is_none_or(|value| match value {
             Value::Bool(truth) => *truth,
@@ -329,42 +342,42 @@ impl Invocation<'_> {
         found.ok_or_else(|| Fault::new(FaultCode::BadName, namespec))
     }
 
-    /// The method that a question is about.
-    fn described(&self) -> Result<&'static Method, Fault> {
+    /// The method that the first parameter names.
+    fn described(&self) -> Result<&'static RpcMethod, Fault> {
         let name = self.params.first().and_then(Value::as_str);
-        let method = name.and_then(|name| find(name, self.served));
+        let method = name.and_then(|name| find(name, self.namespaces));
         method.ok_or_else(|| Fault::new(FaultCode::SignatureUnsupported, ""))
     }
 
-    fn value(&mut self, value: &Value) -> Outcome {
+    fn value(&mut self, value: &Value) -> InvokeResult {
         write_value(value, self.out);
-        Ok(true)
+        Ok(Invoked::Answered)
     }
 
-    /// Answers without a copy of the text, which may be a whole log.
-    fn text(&mut self, text: &str) -> Outcome {
+    /// Answers with a string.
+    fn text(&mut self, text: &str) -> InvokeResult {
         self.out.push_str("<value><string>");
         write_text(text, self.out);
         self.out.push_str("</string></value>\n");
-        Ok(true)
+        Ok(Invoked::Answered)
     }
 
-    fn submit(&mut self, command: Command) -> Outcome {
+    fn submit(&mut self, command: Command) -> InvokeResult {
         self.host.submit(self.ticket, command);
-        Ok(false)
+        Ok(Invoked::Waiting)
     }
 
-    fn start(&mut self, target: Target, wait: usize) -> Outcome {
+    fn start(&mut self, target: Target, wait: usize) -> InvokeResult {
         let wait = self.arg_truth(wait);
         self.submit(Command::Start { target, wait })
     }
 
-    fn stop(&mut self, target: Target, wait: usize) -> Outcome {
+    fn stop(&mut self, target: Target, wait: usize) -> InvokeResult {
         let wait = self.arg_truth(wait);
         self.submit(Command::Stop { target, wait })
     }
 
-    fn signal(&mut self, target: Target, n: usize) -> Outcome {
+    fn signal(&mut self, target: Target, n: usize) -> InvokeResult {
         let given = match self.arg_text(n) {
             Ok(text) => text.to_owned(),
             Err(_) => self.arg_int(n).map_err(|_| self.wrong(n, "a name or a number"))?.to_string(),
@@ -373,8 +386,8 @@ impl Invocation<'_> {
         self.submit(Command::Signal { target, signal: (given, number) })
     }
 
-    /// Offset and length stand from the `first` parameter on.
-    fn read_log(&mut self, log: Option<LogSource>, first: usize) -> Outcome {
+    /// Parameter `first` is the offset, the one after it the length.
+    fn read_log(&mut self, log: Option<LogSource>, first: usize) -> InvokeResult {
         let (offset, length) = (self.arg_int(first)?, self.arg_int(first.saturating_add(1))?);
         let log = log.ok_or_else(|| Fault::new(FaultCode::NoFile, ""))?;
         let part = log.read(offset, length).map_err(|error| match error {
@@ -384,15 +397,15 @@ impl Invocation<'_> {
         })?;
         self.out.push_str("<value><string>");
         *self.part = Some(part);
-        Ok(true)
+        Ok(Invoked::Answered)
     }
 
-    fn read_process_log(&mut self, channel: Channel) -> Outcome {
+    fn read_process_log(&mut self, channel: Channel) -> InvokeResult {
         let log = self.host.process_log(self.process(0)?, channel);
         self.read_log(log, 1)
     }
 
-    fn tail_process_log(&mut self, channel: Channel) -> Outcome {
+    fn tail_process_log(&mut self, channel: Channel) -> InvokeResult {
         let log = self.host.process_log(self.process(0)?, channel);
         let (offset, length) = (self.arg_int(1)?, self.arg_int(2)?);
         let read = log.map(|log| log.tail(offset, length));
@@ -401,7 +414,7 @@ impl Invocation<'_> {
     }
 }
 
-fn get_state(call: &mut Invocation<'_>) -> Outcome {
+fn get_state(call: &mut Invocation<'_>) -> InvokeResult {
     let (code, name) = match call.host.supervision().state() {
         SupervisorState::Running => (1, "RUNNING"),
         SupervisorState::Restarting => (0, "RESTARTING"),
@@ -410,20 +423,20 @@ fn get_state(call: &mut Invocation<'_>) -> Outcome {
     call.value(&Value::Struct(vec![("statecode".into(), code.into()), ("statename".into(), name.into())]))
 }
 
-// Differs from Supervisor: a bad configuration is found before anything is stopped, and says what is wrong with it.
-fn restart(call: &mut Invocation<'_>) -> Outcome {
+// Differs from Supervisor: an invalid configuration is reported before any process is stopped.
+fn restart(call: &mut Invocation<'_>) -> InvokeResult {
     call.host.restart().map_err(|why| Fault::new(FaultCode::CantReread, why))?;
     call.value(&Value::Bool(true))
 }
 
-fn reload_config(call: &mut Invocation<'_>) -> Outcome {
+fn reload_config(call: &mut Invocation<'_>) -> InvokeResult {
     let changes = call.host.reread().map_err(|why| Fault::new(FaultCode::CantReread, why))?;
     let names = |names: Vec<String>| Value::Array(names.into_iter().map(Value::from).collect());
     let changes = [changes.added, changes.changed, changes.removed].map(names);
     call.value(&Value::Array(vec![Value::Array(changes.into())]))
 }
 
-fn send_stdin(call: &mut Invocation<'_>) -> Outcome {
+fn send_stdin(call: &mut Invocation<'_>) -> InvokeResult {
     let bytes = call.arg_text(1)?.as_bytes().to_vec();
     let id = call.process(0)?;
     let takes = |process: &Process| process.pid().is_some() && process.state() != State::Stopping;
@@ -439,7 +452,7 @@ fn send_stdin(call: &mut Invocation<'_>) -> Outcome {
     call.value(&Value::Bool(true))
 }
 
-fn log(call: &mut Invocation<'_>) -> Outcome {
+fn log(call: &mut Invocation<'_>) -> InvokeResult {
     use LogLevel::{Blather, Critical, Debug, Error, Info, Trace, Warn};
     let levels = [
         ("CRIT", 50, Critical),
@@ -451,17 +464,17 @@ fn log(call: &mut Invocation<'_>) -> Outcome {
         ("BLAT", 3, Blather),
     ];
     let wanted = call.params.get(1).unwrap_or(&Value::Int(20)).clone();
-    let is_meant = |name: &str, number| {
+    let matches = |name: &str, number| {
         wanted.as_int() == Some(number) || wanted.as_str().is_some_and(|text| text.eq_ignore_ascii_case(name))
     };
-    let level = levels.into_iter().find(|(name, number, _)| is_meant(name, *number));
+    let level = levels.into_iter().find(|(name, number, _)| matches(name, *number));
     let (.., level) = level.ok_or_else(|| Fault::new(FaultCode::IncorrectParameters, ""))?;
     let message = call.arg_text(0)?.to_owned();
-    call.host.say(level, &message);
+    call.host.log_line(level, &message);
     call.value(&Value::Bool(true))
 }
 
-fn add_program(call: &mut Invocation<'_>) -> Outcome {
+fn add_program(call: &mut Invocation<'_>) -> InvokeResult {
     let (group, program) = (call.arg_text(0)?.to_owned(), call.arg_text(1)?);
     if !call.host.supervision().has_group(&group) {
         return Err(Fault::new(FaultCode::BadName, format!("group: {group}")));
@@ -479,8 +492,8 @@ fn add_program(call: &mut Invocation<'_>) -> Outcome {
     call.submit(Command::AddPrograms(group, new))
 }
 
-fn send_remote_event(call: &mut Invocation<'_>) -> Outcome {
-    // Supervisor takes any value, and writes it as Python does.
+fn send_remote_event(call: &mut Invocation<'_>) -> InvokeResult {
+    // Supervisor accepts any value, and converts it to text as Python does.
     let text = |value: Option<&Value>| match value {
         Some(Value::DateTime(text)) => Some(text.clone()),
         Some(Value::Int(number)) => Some(number.to_string()),
@@ -494,19 +507,19 @@ fn send_remote_event(call: &mut Invocation<'_>) -> Outcome {
     call.value(&Value::Bool(true))
 }
 
-fn clear_all_logs(call: &mut Invocation<'_>) -> Outcome {
+fn clear_all_logs(call: &mut Invocation<'_>) -> InvokeResult {
     let mut statuses = Vec::new();
     for id in call.host.supervision().in_order() {
         let fault = call.host.clear_process_logs(id).err();
         statuses.extend(call.host.supervision().status(id, fault));
     }
     info::write_statuses(&statuses, call.out);
-    Ok(true)
+    Ok(Invoked::Answered)
 }
 
-fn list_methods(call: &mut Invocation<'_>) -> Outcome {
+fn list_methods(call: &mut Invocation<'_>) -> InvokeResult {
     let all = TABLE.iter().flat_map(|method| method.names);
-    let mut names: Vec<&str> = all.copied().filter(|name| call.served.has(name)).collect();
+    let mut names: Vec<&str> = all.copied().filter(|name| call.namespaces.has(name)).collect();
     names.sort_unstable();
     call.value(&Value::Array(names.into_iter().map(Value::from).collect()))
 }

@@ -1,21 +1,21 @@
-//! What clients can call: from the text of a request to the text of its answer.
+//! XML-RPC: from the document of a request to the document of its answer.
 //!
-//! `methods` is the table, one row a method; `info` writes the structs that describe processes. Answers are written
-//! straight as XML text: no tree of values is made of a thousand processes. A call that waits leaves a [`Pending`], which
-//! goes on when the brain has replied; so does `system.multicall`, which also pauses so that it holds nobody up.
+//! `methods` is the table of methods, one row each; `info` writes the structs that describe processes. Answers are written
+//! directly as XML text, without a tree of values. A call that has to wait becomes a [`PendingRequest`], which continues with the
+//! reply of the core. Long answers also pause, so that other clients get their turn.
 #![forbid(unsafe_code)]
 
 mod info;
 mod methods;
-pub use methods::SUPERVISOR_VERSION;
-
 pub use info::description;
+pub use methods::SUPERVISOR_VERSION;
 
 use crate::config::model::{LogLevel, ProcessConfig};
 use crate::logs::tail::{LogSource, Part};
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
+use methods::{InvokeResult, Invoked};
 use std::rc::Rc;
 
 /// One of a program's two outputs.
@@ -38,124 +38,130 @@ impl Channel {
     }
 }
 
-/// What a method may ask of the daemon.
+/// What methods need from the daemon.
 pub trait Host {
-    /// The brain, to read from.
+    /// The core, to read from.
     fn supervision(&self) -> &Supervision;
     /// The time of this turn of the loop.
     fn now(&self) -> Now;
     /// `[supervisord] identifier`.
     fn identifier(&self) -> &str;
-    /// Hands a command to the brain; the answer comes later, by `Server::reply(ticket, reply)`, possibly within the same
-    /// turn, never before this returns.
+    /// Passes a command to the core. The reply comes through `Server::reply` with this ticket, possibly in the same turn, but
+    /// never before this returns.
     fn submit(&mut self, ticket: Ticket, command: Command);
-    /// The client of this ticket has gone: nobody waits for the answer any more.
-    fn forget(&mut self, ticket: Ticket);
+    /// Cancels the command of this ticket: its client has disconnected.
+    fn cancel(&mut self, ticket: Ticket);
     /// Writes a line to the main log.
-    fn say(&mut self, level: LogLevel, line: &str);
-    /// Makes the processes of a program of these options, or says what is wrong with them.
+    fn log_line(&mut self, level: LogLevel, line: &str);
+    /// The processes of a program with these options; the error says which option is invalid, and why.
     fn processes(&self, program: &str, group: &str, options: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String>;
-    /// Reads the configuration again: names added, changed, removed; or why it is bad (`reloadConfig`).
+    /// Reads the configuration again and returns the changed groups (`reloadConfig`). The error says what is invalid.
     fn reread(&mut self) -> Result<GroupChanges, String>;
-    /// Checks the configuration and begins a restart (`restart`), or says why it is bad and changes nothing.
+    /// Reads the configuration again and starts a restart (`restart`). If it is invalid, the error says why, and nothing changes.
     fn restart(&mut self) -> Result<(), String>;
-    /// The main log's file, if it has one.
+    /// The main log, if it can be read.
     fn main_log(&self) -> Option<LogSource>;
     /// Empties the main log.
     fn clear_main_log(&mut self) -> Result<(), Fault>;
-    /// The file that this output goes to; `None`: nothing to read.
+    /// The log of one output of a process, if it can be read.
     fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource>;
     /// Empties both logs of a process.
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault>;
-    /// Tells the listeners of REMOTE_COMMUNICATION.
+    /// Sends a REMOTE_COMMUNICATION event.
     fn send_remote_event(&mut self, kind: &str, data: &str);
 }
 
-/// Calls of one multicall that are made in one turn of the loop, unless their answers are long.
+/// Largest number of calls of one multicall in one turn of the loop.
 const CALLS_A_TURN: usize = 16;
-/// The next call waits for the next turn when those of this one gave more than this, in bytes.
+/// When the answer has grown by more than this in one turn, in bytes, it continues in the next turn.
 const BYTES_A_TURN: usize = 256 * 1024;
-/// A multicall whose answer is longer than this, in bytes, calls no more.
+/// When the answer of a multicall is longer than this, in bytes, its remaining calls fail.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Keys and values.
 pub type Pairs = [(String, String)];
 
-/// Which methods exist beside `system.*`.
+/// The namespaces that are served, besides `system`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served {
-    /// `supervisor.*`, as with `[rpcinterface:supervisor]` in the file.
+pub struct Namespaces {
+    /// `supervisor.*`: the configuration has `[rpcinterface:supervisor]`.
     pub supervisor: bool,
-    /// `twiddler.*`, as with `[rpcinterface:twiddler]`.
+    /// `twiddler.*`: the configuration has `[rpcinterface:twiddler]`.
     pub twiddler: bool,
 }
 
-/// How far a request has got; its answer so far is in `out`.
+/// The state of a request whose answer so far is in `out`.
 #[derive(Debug)]
-pub enum Progress {
-    /// The answer is whole.
+pub enum RequestProgress {
+    /// The answer is complete.
     Done,
-    /// The brain will reply: [`Pending::resume`].
-    Waiting(Pending),
-    /// It had its share of this turn: [`Pending::go_on`].
-    Paused(Pending),
+    /// The core will reply; then call [`PendingRequest::resume`].
+    Waiting(PendingRequest),
+    /// It has used up its share of this turn; in the next one, call [`PendingRequest::continue_answer`].
+    Paused(PendingRequest),
 }
 
-/// The rest of a request.
+/// The unanswered rest of a request.
 #[derive(Debug)]
-pub struct Pending {
-    /// What is left of a multicall; `None`: a single call.
+pub struct PendingRequest {
+    /// The remaining calls of a multicall; `None`: a single call.
     calls: Option<std::vec::IntoIter<Value>>,
-    served: Served,
-    /// What of a log is still to be read into the answer.
+    namespaces: Namespaces,
+    /// The part of a log that is still to be read into the answer.
     part: Option<Part>,
 }
 
-/// Begins to answer the request `document`, in `out`, which must be empty.
+/// Starts to answer the request `document`, in `out`, which must be empty.
 pub fn call(
     document: &[u8],
-    served: Served,
+    namespaces: Namespaces,
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
-) -> Result<Progress, BadXml> {
-    let xmlrpc::Call { method, mut params } = xmlrpc::parse_call(document)?;
+) -> Result<RequestProgress, BadXml> {
+    let xmlrpc::MethodCall { method, mut params } = xmlrpc::parse_call(document)?;
     if method == methods::MULTICALL
         && let [Value::Array(calls)] = params.as_mut_slice()
     {
-        return Ok(multicall(std::mem::take(calls), served, host, ticket, out));
+        return Ok(multicall(std::mem::take(calls), namespaces, host, ticket, out));
     }
     out.push_str(RESPONSE_OPEN);
-    let mut pending = Pending { calls: None, served, part: None };
-    Ok(match methods::invoke(&method, &params, served, host, ticket, out, &mut pending.part) {
-        Ok(true) => pending.go_on(host, ticket, out),
-        Ok(false) => Progress::Waiting(pending),
+    let mut pending = PendingRequest { calls: None, namespaces, part: None };
+    Ok(match methods::invoke(&method, &params, namespaces, host, ticket, out, &mut pending.part) {
+        Ok(Invoked::Answered) => pending.continue_answer(host, ticket, out),
+        Ok(Invoked::Waiting) => RequestProgress::Waiting(pending),
         Err(fault) => {
             write_fault(&fault, out);
-            Progress::Done
+            RequestProgress::Done
         }
     })
 }
 
-/// Begins to answer several calls, each as [`described_call`] makes it, in `out`, which must be empty.
-pub fn multicall(calls: Vec<Value>, served: Served, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
+/// Starts to answer several calls, each made by [`multicall_entry`], in `out`, which must be empty.
+pub fn multicall(
+    calls: Vec<Value>,
+    namespaces: Namespaces,
+    host: &mut dyn Host,
+    ticket: Ticket,
+    out: &mut String,
+) -> RequestProgress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
-    Pending { calls: Some(calls.into_iter()), served, part: None }.go_on(host, ticket, out)
+    PendingRequest { calls: Some(calls.into_iter()), namespaces, part: None }.continue_answer(host, ticket, out)
 }
 
-/// A call as `system.multicall` takes it.
+/// A call in the form that `system.multicall` takes.
 #[must_use]
-pub fn described_call(method: &str, params: Vec<Value>) -> Value {
+pub fn multicall_entry(method: &str, params: Vec<Value>) -> Value {
     let members = [("methodName", method.into()), ("params", Value::Array(params))];
     Value::Struct(members.map(|(name, value)| (name.into(), value)).into())
 }
 
-impl Pending {
-    /// Takes the brain's reply to the call that was waited for.
-    pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
+impl PendingRequest {
+    /// Continues with the core's reply to the call that waited for it.
+    pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> RequestProgress {
         match (reply, &self.calls) {
             (Reply::Fault(fault), Some(_)) => write_fault_struct(&fault, out),
             (Reply::Fault(fault), None) => write_fault(&fault, out),
@@ -163,44 +169,44 @@ impl Pending {
             (Reply::Statuses(statuses), _) => info::write_statuses(&statuses, out),
         }
         if self.calls.is_some() {
-            return self.go_on(host, ticket, out);
+            return self.continue_answer(host, ticket, out);
         }
         if !out.ends_with("</methodResponse>\n") {
             out.push_str(RESPONSE_CLOSE);
         }
-        Progress::Done
+        RequestProgress::Done
     }
 
-    /// Reads on in a log, makes the next calls of a multicall, one after the other.
-    // Differs from the convention for multicall, as Supervisor does: results are not boxed in arrays of one.
-    pub fn go_on(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> Progress {
-        let enough = out.len().saturating_add(BYTES_A_TURN);
+    /// Reads the next pieces of a log, and makes the next calls of a multicall.
+    // Like Supervisor, and unlike other servers, does not wrap each result of a multicall in an array.
+    pub fn continue_answer(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> RequestProgress {
+        let pause_at = out.len().saturating_add(BYTES_A_TURN);
         for _ in 0..CALLS_A_TURN {
-            if out.len() > enough || !self.read_on(out) {
+            if out.len() > pause_at || !self.read_log(out) {
                 break;
             }
             let Some(calls) = self.calls.as_mut() else {
                 out.push_str(RESPONSE_CLOSE);
-                return Progress::Done;
+                return RequestProgress::Done;
             };
             let Some(call) = calls.next() else {
                 out.push_str("</data></array></value>\n");
                 out.push_str(RESPONSE_CLOSE);
-                return Progress::Done;
+                return RequestProgress::Done;
             };
             match self.invoke_one(&call, host, ticket, out) {
-                Ok(true) => {}
-                Ok(false) => return Progress::Waiting(self),
+                Ok(Invoked::Answered) => {}
+                Ok(Invoked::Waiting) => return RequestProgress::Waiting(self),
                 Err(fault) => write_fault_struct(&fault, out),
             }
         }
-        Progress::Paused(self)
+        RequestProgress::Paused(self)
     }
 
-    /// The next piece of a log; `false`: there is more.
-    fn read_on(&mut self, out: &mut String) -> bool {
+    /// Reads the next piece of a log into the answer; `false`: there is more.
+    fn read_log(&mut self, out: &mut String) -> bool {
         let Some(part) = &mut self.part else { return true };
-        // What cannot be read ends the log.
+        // A read error ends the log.
         let piece = part.next(BYTES_A_TURN as u64).unwrap_or_default();
         xmlrpc::write_text(&piece, out);
         if piece.is_empty() {
@@ -210,13 +216,7 @@ impl Pending {
         piece.is_empty()
     }
 
-    fn invoke_one(
-        &mut self,
-        call: &Value,
-        host: &mut dyn Host,
-        ticket: Ticket,
-        out: &mut String,
-    ) -> Result<bool, Fault> {
+    fn invoke_one(&mut self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> InvokeResult {
         if out.len() > ANSWER_MAX_BYTES {
             return Err(Fault::new(FaultCode::Failed, "the answer is too long"));
         }
@@ -230,15 +230,16 @@ impl Pending {
         if method == methods::MULTICALL {
             return Err(incorrect("Recursive system.multicall forbidden"));
         }
-        methods::invoke(method, params, self.served, host, ticket, out, &mut self.part)
+        methods::invoke(method, params, self.namespaces, host, ticket, out, &mut self.part)
     }
 }
 
-/// The answer becomes a fault.
+/// Replaces the answer with a fault.
 fn write_fault(fault: &Fault, out: &mut String) {
-    *out = xmlrpc::write_fault(&xmlrpc::Fault { code: i64::from(fault.code as i32), text: fault.text() });
+    *out = xmlrpc::write_fault(&xmlrpc::RpcFault { code: i64::from(fault.code as i32), text: fault.text() });
 }
 
+/// Appends a fault as one result of a multicall.
 fn write_fault_struct(fault: &Fault, out: &mut String) {
     let members = [("faultCode", Value::from(fault.code as i32)), ("faultString", fault.text().into())]
         .map(|(k, v)| (k.into(), v));

@@ -1,6 +1,7 @@
-//! A log that a client follows (`tail -f`; census §7.3): its end, then whatever comes, through rotation and clearing.
+//! A log that a client follows (`tail -f`; supervisor-behaviour.md §7.3): its last bytes, then everything that is appended, across
+//! rotation and clearing.
 //!
-//! The file itself is the buffer: a piece is read when the one before is written, so a slow reader holds one piece.
+//! A piece is read from the file only after the piece before it was sent, so rsup holds one piece for a slow client.
 
 use crate::logs::tail::{self, LogSource};
 use std::fs::{self, File};
@@ -9,40 +10,40 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// So much of what is there already is sent, in bytes.
-const BEGIN_BYTES: u64 = 1024;
-/// Sent at once, in bytes.
+/// How much of the existing log is sent first, in bytes.
+const FIRST_BYTES: u64 = 1024;
+/// Largest piece, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Supervisor's words for a file that has become shorter.
+/// Supervisor's text for a file that has become shorter.
 const CUT: &[u8] = b"==> File truncated <==\n";
 
-/// A log file and how far it has been sent.
+/// A log file and the offset up to which it has been sent.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(super) struct FollowedLog {
     path: PathBuf,
     file: File,
     inode: (u64, u64),
     at: u64,
 }
 
-impl Follow {
-    /// Begins near the end of a regular file, and when that was last written; `None`: there is none to follow.
-    pub(super) fn begin(log: LogSource) -> Option<(Self, SystemTime)> {
+impl FollowedLog {
+    /// Opens a log near its end; also gives the time of its last change. `None`: it cannot be read, or is not a regular file.
+    pub(super) fn open(log: LogSource) -> Option<(Self, SystemTime)> {
         let LogSource::File(path) = log;
-        let (file, meta) = open(&path).ok()?;
-        let mut begun = Self { path, file, inode: inode(&meta), at: meta.len().saturating_sub(BEGIN_BYTES) };
-        // Not with the rest of a character.
+        let (file, meta) = open_regular(&path).ok()?;
+        let mut opened = Self { path, file, inode: inode(&meta), at: meta.len().saturating_sub(FIRST_BYTES) };
+        // Do not start in the middle of a character.
         let mut first = [0; 3];
-        let read = if begun.at > 0 { begun.file.read_at(&mut first, begun.at).ok()? } else { 0 };
+        let read = if opened.at > 0 { opened.file.read_at(&mut first, opened.at).ok()? } else { 0 };
         let rest = tail::continued(first.get(..read).unwrap_or_default());
-        begun.at = begun.at.saturating_add(u64::try_from(rest).unwrap_or(0));
-        Some((begun, meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
+        opened.at = opened.at.saturating_add(u64::try_from(rest).unwrap_or(0));
+        Some((opened, meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
     }
 
-    /// What has come since the last call, at most a piece of it; empty: nothing.
-    // Differs from Supervisor: what was written before a rotation is still sent, a file that somebody has cut is sent
-    // from its start (there the connection breaks), and a character is not torn, which its client cannot decode.
-    pub(super) fn more(&mut self) -> io::Result<Vec<u8>> {
+    /// The next piece of what was appended; empty if there is nothing new.
+    // Differs from Supervisor: bytes written before a rotation are still sent; a truncated file is sent from its start (there the
+    // connection breaks); and no piece ends within a character, which Supervisor's client could not decode.
+    pub(super) fn next_piece(&mut self) -> io::Result<Vec<u8>> {
         let mut piece = vec![0; PIECE_BYTES];
         let read = self.file.read_at(&mut piece, self.at)?;
         piece.truncate(read);
@@ -54,17 +55,17 @@ impl Follow {
         }
         if piece.is_empty()
             && fs::metadata(&self.path).is_ok_and(|meta| inode(&meta) != self.inode)
-            && let Ok((file, meta)) = open(&self.path)
+            && let Ok((file, meta)) = open_regular(&self.path)
         {
             (self.file, self.inode, self.at) = (file, inode(&meta), 0);
-            return self.more();
+            return self.next_piece();
         }
         Ok(piece)
     }
 }
 
-/// Without waiting, and only what can be read from any place.
-fn open(path: &PathBuf) -> io::Result<(File, fs::Metadata)> {
+/// Opens a regular file, without waiting.
+fn open_regular(path: &PathBuf) -> io::Result<(File, fs::Metadata)> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -82,10 +83,10 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn rest(follow: &mut Follow) -> String {
+    fn rest(follow: &mut FollowedLog) -> String {
         let mut all = Vec::new();
         loop {
-            match follow.more().unwrap() {
+            match follow.next_piece().unwrap() {
                 piece if piece.is_empty() => return String::from_utf8(all).unwrap(),
                 piece => all.extend(piece),
             }
@@ -93,34 +94,34 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_followed_through_all_that_happens_to_it() {
+    fn a_log_is_followed_across_rotation_clearing_and_truncation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        assert!(Follow::begin(LogSource::File(path.clone())).is_none());
-        assert!(Follow::begin(LogSource::File(folder.path().into())).is_none());
+        assert!(FollowedLog::open(LogSource::File(path.clone())).is_none());
+        assert!(FollowedLog::open(LogSource::File(folder.path().into())).is_none());
         let append =
             |text: &str| File::options().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes());
         append(&format!("{}ä{}\n", "x".repeat(500), "y".repeat(1022))).unwrap();
-        let (mut follow, _) = Follow::begin(LogSource::File(path.clone())).unwrap();
-        assert_eq!(rest(&mut follow), format!("{}\n", "y".repeat(1022)), "not with the rest of a character");
+        let (mut follow, _) = FollowedLog::open(LogSource::File(path.clone())).unwrap();
+        assert_eq!(rest(&mut follow), format!("{}\n", "y".repeat(1022)), "starts at a character");
         assert_eq!(rest(&mut follow), "");
         append("one\n").unwrap();
         assert_eq!(rest(&mut follow), "one\n");
-        // Rotated, with something not yet sent.
+        // Rotated while some bytes were not sent yet.
         append("last\n").unwrap();
         fs::rename(&path, folder.path().join("log.1")).unwrap();
         assert_eq!(rest(&mut follow), "last\n");
         append("new\n").unwrap();
         assert_eq!(rest(&mut follow), "new\n");
-        // Cleared: another file of that name.
+        // Cleared: a new file of the same name.
         fs::remove_file(&path).unwrap();
         append("after\n").unwrap();
         assert_eq!(rest(&mut follow), "after\n");
-        // Cut by somebody.
+        // Truncated by another program.
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         append("cut\n").unwrap();
         assert_eq!(rest(&mut follow), "==> File truncated <==\ncut\n");
-        // More than a piece, with characters across its ends.
+        // More than one piece, with characters across the boundaries.
         append(&"€".repeat(20_000)).unwrap();
         assert_eq!(rest(&mut follow), "€".repeat(20_000));
         File::options().append(true).open(&path).unwrap().write_all(&"€".as_bytes()[..2]).unwrap();

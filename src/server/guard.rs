@@ -1,28 +1,30 @@
-//! Keeps out of a TCP server what a page of another site makes a browser send: any page can have a form posted to a
-//! loopback port, and one whose own name suddenly means 127.0.0.1 (DNS rebinding) can read the answers too.
+//! Refuses requests to a TCP server that a page of another site makes a browser send.
 //!
-//! Browsers say where a request comes from in fields that pages cannot set: `Sec-Fetch-Site` (to https and to loopback),
-//! else `Origin` (all that is not GET or HEAD), else `Referer`, which a page can leave out. So what a GET asks for is done
-//! only if it says that it is ours, or has no sign of a browser at all. Programs that are no browsers send none of them.
+//! Any page can post a form to a loopback port. A page whose own host name is made to resolve to 127.0.0.1 (DNS rebinding) can
+//! also read the answers. Browsers state the origin of a request in fields that a page cannot set: `Sec-Fetch-Site` (to https and
+//! loopback), `Origin` (for methods other than GET and HEAD) and `Referer`, which a page can suppress. So an action that a GET
+//! asks for is carried out only if the request names our own page as its origin, or shows no sign of a browser. Other programs
+//! send none of these fields.
 
 use crate::config::model::{HttpServerConfig, SocketAddress};
-use crate::wire::http::Request;
+use crate::wire::http::HttpRequest;
 use std::net::IpAddr;
 
-/// What a TCP server refuses.
+/// The rules of one TCP server for requests of browsers.
 #[derive(Debug)]
-pub(super) struct Guard {
-    /// Names that mean this server, beside addresses and localhost.
+pub(super) struct BrowserGuard {
+    /// Host names of this server, besides IP addresses and localhost.
     names: Vec<String>,
+    /// Sites whose pages may send requests (`allowed_origins`).
     origins: Vec<String>,
-    /// A page that has rebound its name has no password for it, so names need not be looked at.
+    /// With a password, host names are not checked: a browser sends it only to the name that the user gave it for.
     has_password: bool,
 }
 
-const CROSS_SITE: &str = "refused: a browser sent this for a page of another site; allowed_origins in the server's section \
-                          names sites that may";
-/// What pages cannot keep a browser from sending, beside `Mozilla/` in `User-Agent`.
-const BROWSERS_FIELDS: [&str; 7] = [
+const CROSS_SITE: &str = "refused: a page of another site made the browser send this request; to allow that site, add it to \
+                          allowed_origins in the server's section of the configuration";
+/// Header fields that show that a browser sent a request; so does `Mozilla/` in `User-Agent`. No page can suppress all of them.
+const BROWSER_FIELDS: [&str; 7] = [
     "sec-fetch-site",
     "sec-fetch-mode",
     "sec-fetch-dest",
@@ -31,11 +33,11 @@ const BROWSERS_FIELDS: [&str; 7] = [
     "accept-language",
     "upgrade-insecure-requests",
 ];
-const UNKNOWN_HOST: &str = "refused: this server is not known by the name in the Host field, and has no password; \
-                            allowed_hosts in its section names others";
+const UNKNOWN_HOST: &str = "refused: the host name in the URL is not known to this server, which has no password; use its IP \
+                            address, or add the name to allowed_hosts in the server's section of the configuration";
 
-impl Guard {
-    /// For a TCP server; a Unix socket is out of browsers' reach.
+impl BrowserGuard {
+    /// The rules for the server of `section`; `None`: a Unix socket, which browsers cannot reach.
     pub(super) fn of(section: &HttpServerConfig) -> Option<Self> {
         let SocketAddress::Tcp(bound, _) = &section.address else { return None };
         let own = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
@@ -45,28 +47,28 @@ impl Guard {
         Some(Self { names, origins: section.allowed_origins.clone(), has_password: section.credentials.is_some() })
     }
 
-    /// Why this request is not answered, for whoever reads the answer.
-    pub(super) fn refusal(&self, request: &Request) -> Option<&'static str> {
+    /// Why a request is refused, as the text of the answer; `None`: it is not.
+    pub(super) fn refusal(&self, request: &HttpRequest) -> Option<&'static str> {
         let fields = &request.headers;
         let host = host(request);
         let is_twice = |name: &str| fields.all(name).nth(1).is_some();
         let is_foreign = matches!(site(request), Site::Other) && !self.allows(page(request).unwrap_or_default());
-        // Of two fields that say different things, either might be the one that the browser set.
+        // Of two fields of one name, either could be the one that the browser set.
         if is_foreign || ["sec-fetch-site", "origin", "referer"].iter().any(|name| is_twice(name)) {
             return Some(CROSS_SITE);
         }
-        // A browser never posts without saying from where, so this is a program, which may use any name.
+        // Browsers send an Origin with every POST. A POST without one comes from another program, which may use any name.
         let is_program = request.method == "POST" && fields.first("origin").is_none();
         let is_known = host.is_empty() || self.knows(without_port(host));
         (is_twice("host") || !self.has_password && !is_program && !is_known).then_some(UNKNOWN_HOST)
     }
 
-    /// Whether a request that is not refused may also change something with nothing but its address (a GET), without the
-    /// token of our page: it comes from our page or a site that may, or from a program that is no browser.
-    pub(super) fn vouches_for(&self, request: &Request) -> bool {
+    /// Whether a request that is not refused may carry out an action by its URL alone (a GET), without the token of our page:
+    /// it comes from our page, from an allowed site, or from a program that is not a browser.
+    pub(super) fn trusts(&self, request: &HttpRequest) -> bool {
         let fields = &request.headers;
         let is_browser = || {
-            BROWSERS_FIELDS.iter().any(|name| fields.first(name).is_some())
+            BROWSER_FIELDS.iter().any(|name| fields.first(name).is_some())
                 || fields.all("user-agent").any(|agent| agent.contains("Mozilla/"))
         };
         matches!(site(request), Site::Own) || self.allows(page(request).unwrap_or_default()) || !is_browser()
@@ -89,15 +91,15 @@ impl Guard {
     }
 }
 
-/// Where a request says that it comes from.
+/// The site of the page that a request comes from, according to its header.
 enum Site {
     Own,
     Other,
-    /// It does not say, or from no page: a link in a mail, a bookmark, a program.
+    /// Unknown, or no page: a link in a mail, a bookmark, a program.
     None,
 }
 
-fn site(request: &Request) -> Site {
+fn site(request: &HttpRequest) -> Site {
     let host = host(request);
     match (request.headers.first("sec-fetch-site").map(str::trim), page(request)) {
         (Some("same-origin"), _) => Site::Own,
@@ -107,12 +109,12 @@ fn site(request: &Request) -> Site {
     }
 }
 
-/// The page that a request says to come from.
-fn page(request: &Request) -> Option<&str> {
+/// The URL or origin of the page that a request comes from, according to its header.
+fn page(request: &HttpRequest) -> Option<&str> {
     request.headers.first("origin").or(request.headers.first("referer"))
 }
 
-fn host(request: &Request) -> &str {
+fn host(request: &HttpRequest) -> &str {
     request.headers.first("host").map(str::trim).unwrap_or_default()
 }
 
@@ -122,7 +124,7 @@ fn authority(url: &str) -> &str {
     after.split(['/', '?', '#']).next().unwrap_or_default().trim()
 }
 
-/// `host:port` and `[::1]:port` → the host; empty for anything else.
+/// `host:port` and `[::1]:port` → the host; empty if the text has another form.
 fn without_port(host: &str) -> &str {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').unwrap_or_default(),
@@ -136,11 +138,11 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{Parsed, parse_request};
+    use crate::wire::http::{ParsedRequest, parse_request};
 
-    fn guard(password: bool, hosts: &[&str], origins: &[&str]) -> Guard {
+    fn guard(password: bool, hosts: &[&str], origins: &[&str]) -> BrowserGuard {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        Guard::of(&HttpServerConfig {
+        BrowserGuard::of(&HttpServerConfig {
             section: "inet_http_server".into(),
             address: SocketAddress::Tcp("bound.example".into(), 9001),
             chmod: 0,
@@ -152,22 +154,22 @@ mod tests {
         .unwrap()
     }
 
-    fn refusal(guard: &Guard, method: &str, fields: &str) -> Option<&'static str> {
+    fn refusal(guard: &BrowserGuard, method: &str, fields: &str) -> Option<&'static str> {
         let text = format!("{method} /RPC2 HTTP/1.1\r\n{fields}Content-Length: 0\r\n\r\n");
-        let Ok(Parsed::Complete { request, .. }) = parse_request(text.as_bytes()) else { panic!("{text}") };
+        let Ok(ParsedRequest::Complete { request, .. }) = parse_request(text.as_bytes()) else { panic!("{text}") };
         guard.refusal(&request)
     }
 
-    fn vouches_for(guard: &Guard, fields: &str) -> bool {
+    fn trusts(guard: &BrowserGuard, fields: &str) -> bool {
         let text = format!("GET /index.html?action=stopall HTTP/1.1\r\n{fields}\r\n");
-        let Ok(Parsed::Complete { request, .. }) = parse_request(text.as_bytes()) else { panic!("{text}") };
-        guard.refusal(&request).is_none() && guard.vouches_for(&request)
+        let Ok(ParsedRequest::Complete { request, .. }) = parse_request(text.as_bytes()) else { panic!("{text}") };
+        guard.refusal(&request).is_none() && guard.trusts(&request)
     }
 
     #[test]
-    fn an_address_alone_acts_for_our_own_page_and_for_programs_only() {
+    fn only_our_own_page_and_programs_may_act_by_url_alone() {
         let plain = guard(true, &[], &[]);
-        // Chromium's to an address off loopback over http, from <img referrerpolicy=no-referrer>.
+        // What Chromium sends to a non-loopback address over http, from <img referrerpolicy=no-referrer>.
         let picture = "Connection: keep-alive\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: image/*\r\n\
                        Accept-Encoding: gzip, deflate\r\nAccept-Language: en-US,en;q=0.9\r\n";
         for (fields, wanted) in [
@@ -189,19 +191,19 @@ mod tests {
             ("Origin: http://127.0.0.1:9001\r\nUser-Agent: Mozilla/5.0\r\n", true),
             ("Referer: http://127.0.0.1:9001.evil.example/\r\n", false),
         ] {
-            assert_eq!(vouches_for(&plain, &format!("{HERE}{fields}")), wanted, "{fields}");
-            assert!(vouches_for(&guard(true, &[], &["*"]), &format!("{HERE}{fields}")), "{fields}");
+            assert_eq!(trusts(&plain, &format!("{HERE}{fields}")), wanted, "{fields}");
+            assert!(trusts(&guard(true, &[], &["*"]), &format!("{HERE}{fields}")), "{fields}");
         }
-        assert!(!vouches_for(&plain, "Referer: \r\n"), "no Host, no page: not the same");
+        assert!(!trusts(&plain, "Referer: \r\n"), "a request without Host and page does not come from our page");
         let dash = guard(true, &[], &["https://dash.example"]);
-        assert!(vouches_for(&dash, &format!("{HERE}Referer: https://dash.example/x\r\n")));
-        assert!(!vouches_for(&dash, &format!("{HERE}{picture}")));
+        assert!(trusts(&dash, &format!("{HERE}Referer: https://dash.example/x\r\n")));
+        assert!(!trusts(&dash, &format!("{HERE}{picture}")));
     }
 
     const HERE: &str = "Host: 127.0.0.1:9001\r\n";
 
     #[test]
-    fn what_a_browser_sends_for_another_site_is_refused() {
+    fn requests_of_a_browser_for_another_site_are_refused() {
         let plain = guard(true, &[], &[]);
         for (fields, is_refused) in [
             ("", false),
@@ -209,7 +211,7 @@ mod tests {
             ("Sec-Fetch-Site: none\r\n", false),
             ("Sec-Fetch-Site: cross-site\r\n", true),
             ("Sec-Fetch-Site: same-site\r\nOrigin: http://127.0.0.1:8000\r\n", true),
-            // Behind a proxy that has changed the Host.
+            // Behind a proxy that changed the Host.
             ("Sec-Fetch-Site: same-origin\r\nOrigin: https://sup.example\r\n", false),
             ("Origin: http://127.0.0.1:9001\r\n", false),
             ("Origin: http://127.0.0.1:8000\r\n", true),
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_another_site_has_rebound_is_refused() {
+    fn unknown_host_names_are_refused_against_dns_rebinding() {
         let own = nix::unistd::gethostname().unwrap().into_string().unwrap();
         let open = guard(false, &["more.example"], &[]);
         for host in [
@@ -279,13 +281,13 @@ mod tests {
         ] {
             let field = format!("Host: {host}\r\n");
             assert_eq!(refusal(&open, "GET", &field), Some(UNKNOWN_HOST), "{host}");
-            // The page posts to what it takes for itself.
+            // A POST of the rebound page, whose own origin has the same name.
             let posted = format!("{field}Origin: http://{host}\r\n");
             assert_eq!(refusal(&open, "POST", &posted), Some(UNKNOWN_HOST), "{host}");
-            // A program, by whatever name it found us.
+            // A program may use any name.
             assert_eq!(refusal(&open, "POST", &field), None, "{host}");
             assert_eq!(refusal(&guard(false, &["*"], &[]), "GET", &field), None, "{host}");
-            // The page has no password for its name.
+            // With a password, names are not checked.
             assert_eq!(refusal(&guard(true, &[], &[]), "GET", &field), None, "{host}");
         }
         assert_eq!(refusal(&open, "GET", ""), None);

@@ -1,6 +1,6 @@
-//! Listening sockets as sections of the file ask for them: bound, or why not in Supervisor's words (census §7.1).
+//! Binds the listening sockets of the configuration; errors are in Supervisor's words (supervisor-behaviour.md §7.1).
 
-use super::Said;
+use super::LogLines;
 use crate::config::model::{HttpServerConfig, LogLevel, SocketAddress};
 use crate::protocol::DEFAULT_SOCKETS;
 use crate::sys::errno;
@@ -8,7 +8,7 @@ use crate::sys::sockets::{self, Access, ListenError, ListeningSocket};
 use nix::errno::Errno;
 use std::path::Path;
 
-/// Binds the socket of one section; the problem in Supervisor's words (census §7.1), and whose it is.
+/// Binds the socket of one section. The error is in Supervisor's words, followed by the section and the address.
 pub(super) fn listen(section: &HttpServerConfig) -> Result<ListeningSocket, String> {
     let (listener, place) = match &section.address {
         SocketAddress::Unix(path) => {
@@ -38,8 +38,9 @@ pub(super) fn listen(section: &HttpServerConfig) -> Result<ListeningSocket, Stri
     })
 }
 
-/// Without a server section nobody asked for a socket: that none can be made is no error.
-pub(super) fn listen_by_default(said: &mut Said) -> Option<ListeningSocket> {
+/// Binds the first default socket that can be bound. If none can, that is a warning and not an error, since the configuration
+/// did not ask for a socket.
+pub(super) fn listen_on_default(log_lines: &mut LogLines) -> Option<ListeningSocket> {
     let mut reasons = Vec::new();
     for path in DEFAULT_SOCKETS {
         match sockets::listen_unix(Path::new(path), Access { mode: 0o600, owner: None }) {
@@ -47,7 +48,10 @@ pub(super) fn listen_by_default(said: &mut Said) -> Option<ListeningSocket> {
             Err(error) => reasons.push(format!("{path}: {}", name_of(error))),
         }
     }
-    said.push((LogLevel::Warn, format!("no control socket, so rsupctl cannot be used: {}", reasons.join(", "))));
+    log_lines.push((
+        LogLevel::Warn,
+        format!("cannot create a control socket, so rsupctl cannot be used: {}", reasons.join(", ")),
+    ));
     None
 }
 
@@ -60,29 +64,30 @@ fn name_of(error: ListenError) -> String {
     }
 }
 
-/// What is worth a line when a socket is there.
+/// Adds the log lines for a socket that has been bound.
 pub(super) fn announce(
     section: &HttpServerConfig,
     listener: &ListeningSocket,
     interfaces: &[(String, String)],
-    said: &mut Said,
+    log_lines: &mut LogLines,
 ) {
     if listener.was_stale
         && let SocketAddress::Unix(path) = &section.address
     {
-        said.push((LogLevel::Info, format!("Unlinking stale socket {}", path.display())));
+        log_lines.push((LogLevel::Info, format!("Unlinking stale socket {}", path.display())));
     }
-    said.extend(interfaces.iter().map(|(name, _)| (LogLevel::Info, format!("RPC interface '{name}' initialized"))));
+    log_lines
+        .extend(interfaces.iter().map(|(name, _)| (LogLevel::Info, format!("RPC interface '{name}' initialized"))));
     let unguarded = format!("Server '{}' running without any HTTP authentication checking", section.section);
     match &section.address {
         _ if section.credentials.is_some() => {}
         SocketAddress::Tcp(_, port) if section.is_open_to_others() => {
             let line =
                 format!("{unguarded}: anyone who can reach port {port} can run arbitrary commands; set a password");
-            said.push((LogLevel::Critical, line));
+            log_lines.push((LogLevel::Critical, line));
         }
-        // Differs from Supervisor: in a container a socket file with its mode is nothing to be frightened of.
+        // Differs from Supervisor: no warning in a container, where the mode of the socket file is protection enough.
         SocketAddress::Unix(_) if std::process::id() == 1 => {}
-        _ => said.push((LogLevel::Critical, unguarded)),
+        _ => log_lines.push((LogLevel::Critical, unguarded)),
     }
 }

@@ -1,91 +1,92 @@
-//! Clients: the sockets that they come to, their connections, HTTP. From bytes to [`crate::rpc`] and back.
+//! Listening sockets and connections of clients: passes requests to [`crate::rpc`] and [`crate::web`], and their answers back.
 //!
-//! Nobody is waited for: one request of a client at a time is answered, those behind it wait their turn, and a turn of
-//! the loop takes a few of them at most. `listen` binds the sockets, `client` is one connection, `follow` a log that one
-//! follows, `guard` keeps out what a web page makes a browser send.
+//! Nothing here waits. A connection has one request answered at a time, and a turn of the loop does a limited amount of work
+//! for it. `listen` binds the sockets, `connection` is one connection, `follow` a log that a client follows, and `guard` refuses
+//! requests that a web page of another site makes a browser send.
 
-mod client;
+mod connection;
 mod follow;
 mod guard;
 mod listen;
 
 use crate::config::model::{Config, LogLevel};
-use crate::rpc::{Host, Served};
+use crate::rpc::{Host, Namespaces};
 use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sockets::{self, ListeningSocket};
 use crate::sys::{clock, errno};
 use crate::time::{Mono, Now};
-use crate::web::Token;
-use client::Client;
-use guard::Guard;
+use crate::web::PageToken;
+use connection::Connection;
+use guard::BrowserGuard;
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Most clients at one time. One that says nothing costs less than 1 KiB, one that has sent something 4 KiB more.
-const CLIENTS_MAX: usize = 2000;
-/// Most clients that are let in in one turn of the loop.
+/// Largest number of connections at one time. An unused one costs less than 1 KiB, one that has sent a request 4 KiB more.
+const CONNECTIONS_MAX: usize = 2000;
+/// Largest number of clients that one socket accepts in one turn of the loop.
 const ACCEPTS_A_TURN: usize = 64;
-/// What all clients together may make us hold, in bytes; a client that takes us beyond it is dropped.
+/// Limit of the memory held for all connections together, in bytes; a connection that exceeds it is closed.
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// Descriptors that are kept for a time when programs have taken all others: one for a client, one that it can use while it
-/// is answered (a file to read).
+/// Descriptors kept in reserve for when all others are in use: one for a connection, one for the file that its answer may
+/// read.
 const SPARES: usize = 2;
-/// A system call that fails for want of memory or descriptors is tried again after so long, in milliseconds.
+/// A system call that fails for lack of memory or descriptors is tried again after this time, in milliseconds.
 const RETRY_MILLIS: u64 = 100;
-/// Such a failure is reported at most so often, in milliseconds.
+/// Shortest time between two log messages on failures of one kind, in milliseconds.
 const REPORT_MILLIS: u64 = 60_000;
-/// At the end, clients have so long to take their last answer, in milliseconds.
+/// When rsup ends, clients have this long to read their last answers, in milliseconds.
 const LAST_ANSWER_MILLIS: u64 = 100;
 
-/// Logs are looked at for those who follow them at most so often, in milliseconds.
+/// Shortest time between two checks of the followed logs, in milliseconds.
 const FOLLOW_MILLIS: u64 = 20;
 
 /// Lines for the log.
-type Said = Vec<(LogLevel, String)>;
+type LogLines = Vec<(LogLevel, String)>;
 
-/// Every listening socket and every client.
+/// All listening sockets and all connections.
 #[derive(Debug)]
 pub struct Server {
     poll: Rc<Poll>,
-    /// The poll's tokens of listening socket 0 and of client 0; those of the others follow.
+    /// The poll's tokens of endpoint 0 and of connection 0; the others count up from there.
     tokens: [u64; 2],
-    services: Vec<Service>,
-    clients: Vec<Option<Box<Client>>>,
-    open: usize,
-    /// How many there may be.
-    most: usize,
-    /// Bytes that clients make us hold.
+    endpoints: Vec<Endpoint>,
+    connections: Vec<Option<Box<Connection>>>,
+    open_count: usize,
+    max_connections: usize,
+    /// Bytes held for all connections together.
     held: usize,
-    /// Counts clients' turns: so a ticket never comes twice.
+    /// Counts the turns of connections, so that no ticket is used twice.
     serial: u32,
-    served: Served,
-    web_token: Token,
+    namespaces: Namespaces,
+    web_token: PageToken,
     spares: Vec<File>,
-    /// When to look for clients whose time is over, if there can be one.
+    /// When the first time limit of a connection may be over.
     expiry: Option<Mono>,
-    /// The clients that follow logs; one that has gone may still be among them.
+    /// Indices of the connections that follow logs; closed ones may still be among them.
     following: BTreeSet<u32>,
-    /// How often logs had changed when they were last looked at, and when that may be done again.
-    looked: (u64, Mono),
-    /// They have changed since.
-    is_behind: bool,
-    /// When the next client is to be tried again, if one is.
+    /// The number of changes of logs at the last check of the followed logs.
+    seen_changes: u64,
+    /// The next check of the followed logs must not be earlier.
+    next_check: Mono,
+    /// Logs have changed since the last check.
+    check_is_due: bool,
+    /// When the first retry of a connection is due.
     retries: Option<Mono>,
-    /// Whether descriptors that were given up for it let the last client in.
-    room_helps: bool,
-    /// Lines for the log.
-    said: Said,
-    /// Until when each kind of failure is not reported again.
-    reported: [Option<Mono>; 3],
+    /// Whether the last descriptor that was freed for a client allowed it to be accepted.
+    freeing_helps: bool,
+    /// Lines that are still to be logged.
+    log_lines: LogLines,
+    /// For each kind of failure, when it may be reported again.
+    quiet_until: [Option<Mono>; 3],
 }
 
-/// What fails for want of memory or descriptors.
+/// An operation that can fail for lack of memory or descriptors.
 #[derive(Debug, Clone, Copy)]
-enum Failing {
+enum FailedOperation {
     /// accept4(2)
     Accept,
     /// epoll_ctl(2)
@@ -94,57 +95,57 @@ enum Failing {
     Transfer,
 }
 
-/// One listening socket.
+/// A listening socket and its rules.
 #[derive(Debug)]
-struct Service {
+struct Endpoint {
     listener: ListeningSocket,
     credentials: Option<(String, String)>,
-    /// Of a TCP socket: what a browser may not ask.
-    guard: Option<Guard>,
-    /// Only root and our own user may come.
+    /// For TCP sockets.
+    guard: Option<BrowserGuard>,
+    /// Only root and the user that rsup runs as may connect.
     is_private: bool,
-    /// No client is let in until then.
+    /// No client is accepted until then.
     paused_until: Option<Mono>,
 }
 
 impl Server {
-    /// Binds every socket that the configuration names, or else one of the default places. `tokens`: what the poll is to
-    /// say for the first listening socket and for the first client.
-    /// Every problem comes back; there is no half of a server.
-    pub fn open(config: &Config, poll: Rc<Poll>, tokens: [u64; 2]) -> Result<(Self, Said), Vec<String>> {
-        let (mut said, mut problems) = (Said::new(), Vec::new());
+    /// Binds every socket of the configuration, or one of the default sockets if the configuration has none. Returns the
+    /// server and lines to log. `tokens`: the poll's tokens for the first listening socket and for the first connection.
+    /// If one socket cannot be bound, none is kept, and the error lists all problems.
+    pub fn open(config: &Config, poll: Rc<Poll>, tokens: [u64; 2]) -> Result<(Self, LogLines), Vec<String>> {
+        let (mut log_lines, mut problems) = (LogLines::new(), Vec::new());
         let supervisor = config.http.is_empty() || config.rpc_interfaces.iter().any(|(name, _)| name == "supervisor");
-        let served = Served { supervisor, twiddler: config.twiddler.is_some() };
-        let (services, clients, spares) = (Vec::new(), Vec::new(), Vec::new());
+        let namespaces = Namespaces { supervisor, twiddler: config.twiddler.is_some() };
         let mut server = Self {
             poll,
             tokens,
-            services,
-            clients,
-            open: 0,
-            most: CLIENTS_MAX,
+            endpoints: Vec::new(),
+            connections: Vec::new(),
+            open_count: 0,
+            max_connections: CONNECTIONS_MAX,
             held: 0,
             serial: 0,
-            served,
-            web_token: Token::random(),
-            spares,
+            namespaces,
+            web_token: PageToken::random(),
+            spares: Vec::new(),
             expiry: None,
             following: BTreeSet::new(),
-            looked: (0, Mono::default()),
-            is_behind: false,
+            seen_changes: 0,
+            next_check: Mono::default(),
+            check_is_due: false,
             retries: None,
-            room_helps: true,
-            said: Said::new(),
-            reported: [None; 3],
+            freeing_helps: true,
+            log_lines: LogLines::new(),
+            quiet_until: [None; 3],
         };
         server.refill();
         for section in &config.http {
             match listen::listen(section) {
                 Ok(listener) => {
-                    listen::announce(section, &listener, &config.rpc_interfaces, &mut said);
+                    listen::announce(section, &listener, &config.rpc_interfaces, &mut log_lines);
                     let credentials = section.credentials.clone();
-                    let guard = Guard::of(section);
-                    server.services.push(Service {
+                    let guard = BrowserGuard::of(section);
+                    server.endpoints.push(Endpoint {
                         listener,
                         credentials,
                         guard,
@@ -156,162 +157,163 @@ impl Server {
             }
         }
         if config.http.is_empty() {
-            let listener = listen::listen_by_default(&mut said).into_iter();
+            let listener = listen::listen_on_default(&mut log_lines).into_iter();
             let private =
-                |listener| Service { listener, credentials: None, guard: None, is_private: true, paused_until: None };
-            server.services.extend(listener.map(private));
+                |listener| Endpoint { listener, credentials: None, guard: None, is_private: true, paused_until: None };
+            server.endpoints.extend(listener.map(private));
         }
-        for (n, service) in (0..).zip(&server.services) {
-            let added = server.poll.add(&service.listener, server.tokens[0] | n, Interest::Read);
+        for (n, endpoint) in (0..).zip(&server.endpoints) {
+            let added = server.poll.add(&endpoint.listener, server.tokens[0] | n, Interest::Read);
             problems.extend(added.err().map(|error| format!("cannot wait for clients: {}", errno::name(&error))));
         }
         if problems.is_empty() {
-            return Ok((server, said));
+            return Ok((server, log_lines));
         }
         server.close_all();
         Err(problems)
     }
 
-    /// The URL of the default socket, if that is in use.
+    /// The URL of the default socket, if it is in use.
     #[must_use]
     pub fn default_url(&self) -> Option<String> {
-        let service = self.services.iter().find(|service| service.is_private)?;
-        Some(format!("unix://{}", service.listener.path()?.display()))
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.is_private)?;
+        Some(format!("unix://{}", endpoint.listener.path()?.display()))
     }
 
-    /// Lets clients in that wait at the n-th listening socket.
+    /// Accepts the clients that wait at the n-th endpoint.
     pub fn accept(&mut self, n: u32, now: Now) {
-        if at(&self.services, n).is_some_and(|service| service.paused_until.is_some()) {
+        if at(&self.endpoints, n).is_some_and(|endpoint| endpoint.paused_until.is_some()) {
             return;
         }
-        let mut has_made_room = false;
+        let mut has_freed_one = false;
         for _ in 0..ACCEPTS_A_TURN {
-            let socket = match self.take_in(n) {
+            let socket = match self.accept_one(n) {
                 Ok(socket) => socket,
                 Err(Errno::EAGAIN) => return,
                 Err(errno) if sockets::is_of_one_client(errno) => continue,
-                Err(Errno::EMFILE | Errno::ENFILE) if !has_made_room && self.make_room(n) => {
-                    has_made_room = true;
+                Err(Errno::EMFILE | Errno::ENFILE) if !has_freed_one && self.free_descriptor(n) => {
+                    has_freed_one = true;
                     continue;
                 }
                 Err(errno) => {
-                    self.room_helps &= !has_made_room;
+                    self.freeing_helps &= !has_freed_one;
                     return self.pause(n, errno, now);
                 }
             };
-            (has_made_room, self.room_helps) = (false, true);
-            let is_private = at(&self.services, n).is_some_and(|service| service.is_private);
+            (has_freed_one, self.freeing_helps) = (false, true);
+            let is_private = at(&self.endpoints, n).is_some_and(|endpoint| endpoint.is_private);
             let is_ours = |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw();
             if is_private && !sockets::peer_uid(&socket).is_ok_and(is_ours) {
                 continue;
             }
-            if self.open >= self.most && !self.drop_oldest(n) {
-                continue; // Closed: better than a client that hangs.
+            if self.open_count >= self.max_connections && !self.close_oldest(n) {
+                continue; // The socket is closed here: better than a client that hangs.
             }
-            self.let_in(socket, n, now);
+            self.add_connection(socket, n, now);
         }
     }
 
-    fn take_in(&self, n: u32) -> Result<OwnedFd, Errno> {
-        at(&self.services, n).ok_or(Errno::EAGAIN)?.listener.accept()
+    fn accept_one(&self, n: u32) -> Result<OwnedFd, Errno> {
+        at(&self.endpoints, n).ok_or(Errno::EAGAIN)?.listener.accept()
     }
 
-    /// Gives up a descriptor for the next client: a spare, or an idle client's. `false`: there is none, or the last one did not
-    /// help.
-    fn make_room(&mut self, n: u32) -> bool {
-        if !self.room_helps {
+    /// Closes a descriptor so that the next client can be accepted: a spare, or an idle connection. `false`: there is none, or
+    /// closing the last one did not help.
+    fn free_descriptor(&mut self, n: u32) -> bool {
+        if !self.freeing_helps {
             return false;
         }
         if self.spares.len() >= SPARES {
             self.spares.pop();
             return true;
         }
-        self.drop_oldest(n)
+        self.close_oldest(n)
     }
 
-    /// Lets no client in at this socket for a moment. They stay in its queue, which would else be ready without end.
+    /// Stops accepting clients at this endpoint for a moment. Its socket would stay ready meanwhile and make the loop spin.
     fn pause(&mut self, n: u32, errno: Errno, now: Now) {
         let token = self.tokens[0] | u64::from(n);
-        let Some(service) = usize::try_from(n).ok().and_then(|n| self.services.get_mut(n)) else { return };
-        service.paused_until = Some(now.mono.after_ms(RETRY_MILLIS));
-        let waits_no_more = self.poll.modify(&service.listener, token, Interest::Nothing);
-        self.report(Failing::Accept, errno as i32, now.mono);
-        if let Err(error) = waits_no_more {
-            self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now.mono);
+        let Some(endpoint) = usize::try_from(n).ok().and_then(|n| self.endpoints.get_mut(n)) else { return };
+        endpoint.paused_until = Some(now.mono.after_ms(RETRY_MILLIS));
+        let unwatched = self.poll.modify(&endpoint.listener, token, Interest::Nothing);
+        self.report(FailedOperation::Accept, errno as i32, now.mono);
+        if let Err(error) = unwatched {
+            self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now.mono);
         }
     }
 
-    /// Waits again for clients at the sockets whose pause is over.
+    /// Accepts clients again at the endpoints whose pause is over.
     fn resume(&mut self, now: Mono) {
         let mut failed = None;
-        for (n, service) in (0..).zip(&mut self.services) {
-            if service.paused_until.is_some_and(|until| until <= now) {
-                let waits = self.poll.modify(&service.listener, self.tokens[0] | n, Interest::Read);
-                service.paused_until = waits.is_err().then(|| now.after_ms(RETRY_MILLIS));
+        for (n, endpoint) in (0..).zip(&mut self.endpoints) {
+            if endpoint.paused_until.is_some_and(|until| until <= now) {
+                let waits = self.poll.modify(&endpoint.listener, self.tokens[0] | n, Interest::Read);
+                endpoint.paused_until = waits.is_err().then(|| now.after_ms(RETRY_MILLIS));
                 failed = failed.or(waits.err());
             }
         }
         if let Some(error) = failed {
-            self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now);
+            self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now);
         }
     }
 
-    /// Notes a failure for the log, unless it was noted a short time ago.
-    fn report(&mut self, failing: Failing, errno: i32, now: Mono) {
-        let [accept, wait, transfer] = &mut self.reported;
+    /// Logs a failure, unless one of the same kind was logged a short time ago.
+    fn report(&mut self, failing: FailedOperation, errno: i32, now: Mono) {
+        let [accept, wait, transfer] = &mut self.quiet_until;
         let (quiet_until, what) = match failing {
-            Failing::Accept => (accept, "accept a client"),
-            Failing::Wait => (wait, "wait for a client"),
-            Failing::Transfer => (transfer, "read from or write to a client"),
+            FailedOperation::Accept => (accept, "accept a client"),
+            FailedOperation::Wait => (wait, "wait for a client"),
+            FailedOperation::Transfer => (transfer, "read from or write to a client"),
         };
         if quiet_until.is_none_or(|until| until <= now) {
             *quiet_until = Some(now.after_ms(REPORT_MILLIS));
             let name = errno::ErrnoName(errno);
-            let line = format!("cannot {what}: {name}; clients wait, and this is tried again every {RETRY_MILLIS} ms");
-            self.said.push((LogLevel::Error, line));
+            let line = format!("cannot {what}: {name}; retrying every {RETRY_MILLIS} ms");
+            self.log_lines.push((LogLevel::Error, line));
         }
     }
 
+    /// Opens the missing spare descriptors.
     fn refill(&mut self) {
         let missing = SPARES.saturating_sub(self.spares.len());
         self.spares.extend(std::iter::repeat_with(sockets::spare).take(missing).map_while(|spare| spare));
     }
 
-    fn let_in(&mut self, socket: OwnedFd, service: u32, now: Now) {
-        let place = self.clients.iter().position(Option::is_none).unwrap_or(self.clients.len());
+    fn add_connection(&mut self, socket: OwnedFd, endpoint: u32, now: Now) {
+        let place = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
         let Ok(n) = u32::try_from(place) else { return };
-        let mut client = Client::new(socket, service, now.mono);
-        self.register(&mut client, n, now.mono);
-        self.note_expiry(client.expiry());
-        let client = Some(Box::new(client));
-        match self.clients.get_mut(place) {
-            Some(slot) => *slot = client,
-            None => self.clients.push(client),
+        let mut connection = Connection::new(socket, endpoint, now.mono);
+        self.register(&mut connection, n, now.mono);
+        self.note_expiry(connection.expiry());
+        let connection = Some(Box::new(connection));
+        match self.connections.get_mut(place) {
+            Some(slot) => *slot = connection,
+            None => self.connections.push(connection),
         }
-        self.open = self.open.saturating_add(1);
+        self.open_count = self.open_count.saturating_add(1);
     }
 
-    /// Makes the poll wait for what a client waits for. Where that fails, the client has another turn later.
-    fn register(&mut self, client: &mut Client, n: u32, now: Mono) {
-        let wanted = client.interest;
-        let done = match client.registered {
+    /// Makes the poll wait for what a connection waits for. If that fails, the connection is tried again later.
+    fn register(&mut self, connection: &mut Connection, n: u32, now: Mono) {
+        let wanted = connection.interest;
+        let done = match connection.registered {
             Some(registered) if registered == wanted => return,
-            Some(_) => self.poll.modify(&client.socket, self.token(n), wanted),
-            None => self.poll.add(&client.socket, self.token(n), wanted),
+            Some(_) => self.poll.modify(&connection.socket, self.token(n), wanted),
+            None => self.poll.add(&connection.socket, self.token(n), wanted),
         };
         match done {
-            Ok(()) => client.registered = Some(wanted),
+            Ok(()) => connection.registered = Some(wanted),
             Err(error) => {
-                self.retry(client, now);
-                self.report(Failing::Wait, error.raw_os_error().unwrap_or(0), now);
+                self.retry(connection, now);
+                self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now);
             }
         }
     }
 
-    /// A client has another turn later.
-    fn retry(&mut self, client: &mut Client, now: Mono) {
+    /// Tries a connection again later.
+    fn retry(&mut self, connection: &mut Connection, now: Mono) {
         let at = now.after_ms(RETRY_MILLIS);
-        client.retry = Some(at);
+        connection.retry = Some(at);
         self.retries = Some(self.retries.map_or(at, |earlier| earlier.min(at)));
     }
 
@@ -319,180 +321,186 @@ impl Server {
         self.tokens[1] | u64::from(n)
     }
 
-    /// Closes the connection that has been without progress for longest, of those who came as the next one does if there
-    /// is one; `false`: all wait for an answer.
-    fn drop_oldest(&mut self, service: u32) -> bool {
-        let idle = self.clients.iter_mut().filter(|slot| slot.as_ref().is_some_and(|client| client.ticket().is_none()));
-        let oldest = idle.min_by_key(|slot| slot.as_ref().map(|client| (client.service != service, client.since)));
-        let Some(client) = oldest.and_then(Option::take) else { return false };
-        self.close(&client);
+    /// Closes the connection that has been without progress for the longest time, preferably one of the same endpoint.
+    /// `false`: all connections wait for an answer.
+    fn close_oldest(&mut self, endpoint: u32) -> bool {
+        let idle = self
+            .connections
+            .iter_mut()
+            .filter(|slot| slot.as_ref().is_some_and(|connection| connection.ticket().is_none()));
+        let oldest =
+            idle.min_by_key(|slot| slot.as_ref().map(|connection| (connection.endpoint != endpoint, connection.since)));
+        let Some(connection) = oldest.and_then(Option::take) else { return false };
+        self.close(&connection);
         true
     }
 
-    /// Goes on with the n-th client.
+    /// Serves the n-th connection, which is ready.
     pub fn serve(&mut self, n: u32, ready: Ready, host: &mut dyn Host) {
-        let Some(client) = slot(&mut self.clients, n).and_then(Option::take) else { return };
-        // Room to write is never waited for together with something to read: both mean that the other end is closed.
-        if ready.readable && ready.writable && client.ticket().is_some() {
-            return self.hang_up(&client, host);
+        let Some(connection) = slot(&mut self.connections, n).and_then(Option::take) else { return };
+        // No connection waits for both at once, so both together mean that the client has closed its end.
+        if ready.readable && ready.writable && connection.ticket().is_some() {
+            return self.abort(&connection, host);
         }
-        let before = client.progress;
-        self.advance(client, n, ready.readable, host);
-        // The poll says that it can go on, and it cannot: its calls fail for want of memory.
-        let is_stuck = |client: &mut Box<Client>| client.progress == before;
-        if let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(is_stuck)) {
-            if self.poll.remove(&client.socket).is_ok() {
-                client.registered = None;
+        let before = connection.progress;
+        self.advance(connection, n, ready.readable, host);
+        // The socket is ready, but its system calls fail for lack of memory.
+        let is_stuck = |connection: &mut Box<Connection>| connection.progress == before;
+        if let Some(mut connection) = slot(&mut self.connections, n).and_then(|slot| slot.take_if(is_stuck)) {
+            if self.poll.remove(&connection.socket).is_ok() {
+                connection.registered = None;
             }
             let now = host.now().mono;
-            self.retry(&mut client, now);
-            if let Some(errno) = client.failure.take() {
-                self.report(Failing::Transfer, errno as i32, now);
+            self.retry(&mut connection, now);
+            if let Some(errno) = connection.failure.take() {
+                self.report(FailedOperation::Transfer, errno as i32, now);
             }
-            if let Some(slot) = slot(&mut self.clients, n) {
-                *slot = Some(client);
+            if let Some(slot) = slot(&mut self.connections, n) {
+                *slot = Some(connection);
             }
         }
     }
 
-    /// The brain's reply; a client that has gone does not get it.
+    /// Passes a reply of the core to the connection that waits for it, if that still exists.
     pub fn reply(&mut self, ticket: Ticket, reply: Reply, host: &mut dyn Host) {
         let n = u32::try_from(ticket & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let waits = |client: &mut Box<Client>| client.waits_for(ticket);
-        let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(waits)) else { return };
-        client.resume(reply, host);
-        self.advance(client, n, false, host);
+        let waits = |connection: &mut Box<Connection>| connection.waits_for(ticket);
+        let Some(mut connection) = slot(&mut self.connections, n).and_then(|slot| slot.take_if(waits)) else { return };
+        connection.resume(reply, host);
+        self.advance(connection, n, false, host);
     }
 
-    /// A client's turn; afterwards it is back in its place, or gone.
-    fn advance(&mut self, mut client: Box<Client>, n: u32, may_read: bool, host: &mut dyn Host) {
+    /// Gives a connection its turn, and then puts it back into its slot or closes it.
+    fn advance(&mut self, mut connection: Box<Connection>, n: u32, may_read: bool, host: &mut dyn Host) {
         self.serial = self.serial.wrapping_add(1);
         let is_short = self.spares.len() < SPARES;
         if is_short {
             self.spares.pop();
         }
-        let next = client.turn(self, n, may_read, host);
+        let next = connection.turn(self, n, may_read, host);
         if is_short {
             self.refill();
         }
-        let held = client.bytes();
-        self.held = self.held.saturating_sub(client.held).saturating_add(held);
-        client.held = held;
-        let Some(interest) = next.filter(|_| self.held <= HELD_MAX_BYTES) else { return self.hang_up(&client, host) };
-        client.interest = interest;
-        self.register(&mut client, n, host.now().mono);
-        self.note_expiry(client.expiry());
-        if client.follows() {
+        let held = connection.bytes();
+        self.held = self.held.saturating_sub(connection.held).saturating_add(held);
+        connection.held = held;
+        let Some(interest) = next.filter(|_| self.held <= HELD_MAX_BYTES) else { return self.abort(&connection, host) };
+        connection.interest = interest;
+        self.register(&mut connection, n, host.now().mono);
+        self.note_expiry(connection.expiry());
+        if connection.follows() {
             self.following.insert(n);
         }
-        if let Some(slot) = slot(&mut self.clients, n) {
-            *slot = Some(client);
+        if let Some(slot) = slot(&mut self.connections, n) {
+            *slot = Some(connection);
         }
     }
 
-    /// Closes the connections whose time is over, and sends what has come to those who follow logs, if these have changed:
-    /// `changes` counts that.
-    pub fn tend(&mut self, changes: u64, host: &mut dyn Host) {
+    /// Does what is due: retries, closing connections whose time is over, and sending what was appended to followed logs.
+    /// `changes` counts the changes of all logs.
+    pub fn maintain(&mut self, changes: u64, host: &mut dyn Host) {
         let now = host.now().mono;
         self.resume(now);
         if self.retries.is_some_and(|at| at <= now) {
-            self.go_on_with_retries(now, host);
+            self.retry_connections(now, host);
         }
-        for (level, line) in std::mem::take(&mut self.said) {
-            host.say(level, &line);
+        for (level, line) in std::mem::take(&mut self.log_lines) {
+            host.log_line(level, &line);
         }
         if self.expiry.is_some_and(|expiry| expiry <= now) {
             self.expire(now);
         }
-        self.is_behind = !self.following.is_empty() && changes != self.looked.0;
-        if !self.is_behind || now < self.looked.1 {
+        self.check_is_due = !self.following.is_empty() && changes != self.seen_changes;
+        if !self.check_is_due || now < self.next_check {
             return;
         }
-        (self.looked, self.is_behind) = ((changes, now.after_ms(FOLLOW_MILLIS)), false);
+        self.check_is_due = false;
+        (self.seen_changes, self.next_check) = (changes, now.after_ms(FOLLOW_MILLIS));
         for n in std::mem::take(&mut self.following) {
-            // Who has room to write only later has his turn then.
-            let waits = |client: &mut Box<Client>| client.follows() && client.interest == Interest::Read;
-            if let Some(client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(waits)) {
-                self.advance(client, n, false, host);
+            // A connection that waits until it can write continues from there.
+            let waits =
+                |connection: &mut Box<Connection>| connection.follows() && connection.interest == Interest::Read;
+            if let Some(connection) = slot(&mut self.connections, n).and_then(|slot| slot.take_if(waits)) {
+                self.advance(connection, n, false, host);
             }
         }
     }
 
-    fn go_on_with_retries(&mut self, now: Mono, host: &mut dyn Host) {
-        for n in (0..).take(self.clients.len()) {
-            let is_due = |client: &mut Box<Client>| client.retry.is_some_and(|at| at <= now);
-            if let Some(mut client) = slot(&mut self.clients, n).and_then(|slot| slot.take_if(is_due)) {
-                client.retry = None;
-                self.advance(client, n, true, host);
+    fn retry_connections(&mut self, now: Mono, host: &mut dyn Host) {
+        for n in (0..).take(self.connections.len()) {
+            let is_due = |connection: &mut Box<Connection>| connection.retry.is_some_and(|at| at <= now);
+            if let Some(mut connection) = slot(&mut self.connections, n).and_then(|slot| slot.take_if(is_due)) {
+                connection.retry = None;
+                self.advance(connection, n, true, host);
             }
         }
-        self.retries = self.clients.iter().flatten().filter_map(|client| client.retry).min();
+        self.retries = self.connections.iter().flatten().filter_map(|connection| connection.retry).min();
     }
 
     fn expire(&mut self, now: Mono) {
-        let is_over = |client: &mut Box<Client>| client.expiry().is_some_and(|expiry| expiry <= now);
-        let over: Vec<_> = self.clients.iter_mut().filter_map(|slot| slot.take_if(is_over)).collect();
-        over.iter().for_each(|client| self.close(client));
-        self.expiry = self.clients.iter().flatten().filter_map(|client| client.expiry()).min();
+        let is_over = |connection: &mut Box<Connection>| connection.expiry().is_some_and(|expiry| expiry <= now);
+        let over: Vec<_> = self.connections.iter_mut().filter_map(|slot| slot.take_if(is_over)).collect();
+        over.iter().for_each(|connection| self.close(connection));
+        self.expiry = self.connections.iter().flatten().filter_map(|connection| connection.expiry()).min();
     }
 
     fn note_expiry(&mut self, expiry: Option<Mono>) {
         self.expiry = [self.expiry, expiry].into_iter().flatten().min();
     }
 
-    /// When [`Server::tend`] is to be called again though nothing happens.
+    /// When [`Server::maintain`] must be called even if no descriptor is ready.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        let looks = self.is_behind.then_some(self.looked.1);
-        let resumes = self.services.iter().filter_map(|service| service.paused_until).min();
-        [looks, self.expiry, self.retries, resumes].into_iter().flatten().min()
+        let checks = self.check_is_due.then_some(self.next_check);
+        let resumes = self.endpoints.iter().filter_map(|endpoint| endpoint.paused_until).min();
+        [checks, self.expiry, self.retries, resumes].into_iter().flatten().min()
     }
 
-    /// Closes a connection whose call may not have been answered yet.
-    fn hang_up(&mut self, client: &Client, host: &mut dyn Host) {
-        if let Some(ticket) = client.ticket() {
-            host.forget(ticket);
+    /// Closes a connection, and cancels its call if that has not been answered.
+    fn abort(&mut self, connection: &Connection, host: &mut dyn Host) {
+        if let Some(ticket) = connection.ticket() {
+            host.cancel(ticket);
         }
-        self.close(client);
+        self.close(connection);
     }
 
-    /// The caller drops it, which closes the socket. The poll must be told: a child on its way through exec still has a copy
-    /// (its close-on-exec comes after we go on), and a hang-up told of that would be taken for the next client's.
-    fn close(&mut self, client: &Client) {
-        let _ = self.poll.remove(&client.socket);
-        self.open = self.open.saturating_sub(1);
-        self.held = self.held.saturating_sub(client.held);
-        if self.open == 0 {
+    /// Removes a connection from the poll; its socket is closed when the caller drops it. Closing alone is not enough: a child
+    /// between fork and exec has a copy of the socket, and the events of that copy would be taken for the next connection's.
+    fn close(&mut self, connection: &Connection) {
+        let _ = self.poll.remove(&connection.socket);
+        self.open_count = self.open_count.saturating_sub(1);
+        self.held = self.held.saturating_sub(connection.held);
+        if self.open_count == 0 {
             self.expiry = None;
         }
     }
 
-    /// Answers that are still to be written have a moment for that.
+    /// Writes the answers that are still in buffers, within [`LAST_ANSWER_MILLIS`].
     pub fn flush_before_exit(&mut self, now: Now) {
         let end = now.mono.after_ms(LAST_ANSWER_MILLIS);
-        for client in self.clients.iter_mut().flatten() {
-            while matches!(client.flush(now.mono), Ok(false)) {
+        for connection in self.connections.iter_mut().flatten() {
+            while matches!(connection.flush(now.mono), Ok(false)) {
                 let left = u16::try_from(end.since(clock::mono()).as_millis()).unwrap_or(0);
                 if left == 0 {
                     break;
                 }
-                sockets::wait_for_room(&client.socket, left);
+                sockets::wait_for_room(&connection.socket, left);
             }
         }
     }
 
-    /// Closes everything, and removes the files of our sockets.
+    /// Closes everything, and removes the files of the Unix sockets.
     pub fn close_all(self) {
-        self.services.iter().for_each(|service| service.listener.unlink());
+        self.endpoints.iter().for_each(|endpoint| endpoint.listener.unlink());
     }
 }
 
-fn at(services: &[Service], n: u32) -> Option<&Service> {
-    services.get(usize::try_from(n).ok()?)
+fn at(endpoints: &[Endpoint], n: u32) -> Option<&Endpoint> {
+    endpoints.get(usize::try_from(n).ok()?)
 }
 
-fn slot(clients: &mut [Option<Box<Client>>], n: u32) -> Option<&mut Option<Box<Client>>> {
-    clients.get_mut(usize::try_from(n).ok()?)
+fn slot(connections: &mut [Option<Box<Connection>>], n: u32) -> Option<&mut Option<Box<Connection>>> {
+    connections.get_mut(usize::try_from(n).ok()?)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-use super::client::REQUEST_MILLIS;
+use super::connection::REQUEST_MILLIS;
 use super::*;
 use crate::config::model::{HttpServerConfig, LogPlace, SocketAddress};
-use crate::rpc::tests::fake::{Fake, program};
+use crate::rpc::tests::fake::{FakeHost, program};
 use crate::sys::sockets::Access;
-use crate::wire::http::{self, Reply as HttpReply, parse_reply, post_request};
+use crate::wire::http::{self, ReceivedResponse, parse_reply, post_request};
 use crate::wire::xmlrpc::{Value, parse_response, write_call};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read, Write};
@@ -13,12 +13,12 @@ use std::path::Path;
 
 const TOKENS: [u64; 2] = [1 << 32, 2 << 32];
 
-/// A server with its loop, and a folder for its socket.
-struct World {
+/// A server with a poll loop, a fake daemon, and a directory for its socket.
+struct TestServer {
     server: Server,
     poll: Rc<Poll>,
-    host: Fake,
-    said: Said,
+    host: FakeHost,
+    log_lines: LogLines,
     folder: tempfile::TempDir,
 }
 
@@ -34,22 +34,22 @@ fn section(folder: &Path) -> HttpServerConfig {
     }
 }
 
-fn world_with(programs: usize, change: impl FnOnce(&mut Config)) -> World {
+fn test_server_with(programs: usize, change: impl FnOnce(&mut Config)) -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config { http: vec![section(folder.path())], ..Config::default() };
     config.rpc_interfaces.push(("supervisor".into(), "x".into()));
     change(&mut config);
     let poll = Rc::new(Poll::new().unwrap());
-    let (server, said) = Server::open(&config, Rc::clone(&poll), TOKENS).unwrap();
+    let (server, log_lines) = Server::open(&config, Rc::clone(&poll), TOKENS).unwrap();
     let groups = (0..programs).map(|n| program(&format!("p{n}"), |_| {})).collect();
-    World { server, poll, host: Fake::new(groups), said, folder }
+    TestServer { server, poll, host: FakeHost::new(groups), log_lines, folder }
 }
 
-fn world() -> World {
-    world_with(3, |_| {})
+fn test_server() -> TestServer {
+    test_server_with(3, |_| {})
 }
 
-impl World {
+impl TestServer {
     fn connect(&self) -> UnixStream {
         let client = UnixStream::connect(self.folder.path().join("sock")).unwrap();
         client.set_nonblocking(true).unwrap();
@@ -67,19 +67,19 @@ impl World {
                 _ => self.server.serve(n, *ready, &mut self.host),
             }
         }
-        self.hand_out();
+        self.pass_replies();
         !ready.is_empty()
     }
 
-    /// Replies of the brain.
-    fn hand_out(&mut self) {
+    /// Passes the replies of the core to the server.
+    fn pass_replies(&mut self) {
         while let Some((ticket, reply)) = self.host.replies.pop_front() {
             self.server.reply(ticket, reply, &mut self.host);
         }
     }
 
-    /// Turns until nothing is ready: it must come to rest, for a loop that spins is a defect.
-    fn rest(&mut self) {
+    /// Turns until nothing is ready. Fails if that never happens: the loop must not spin.
+    fn settle(&mut self) {
         for _ in 0..10_000 {
             if !self.turn() {
                 return;
@@ -88,17 +88,17 @@ impl World {
         panic!("the loop spins");
     }
 
-    /// Until so many clients are left. A child that another test is forking holds a copy of each socket until its exec, so
-    /// what is closed here may be open for a moment more.
-    fn rest_until(&mut self, clients: usize) {
+    /// Turns until so many clients are left. A child that another test is forking holds a copy of each socket until its exec, so
+    /// a socket that is closed here may stay open for a moment.
+    fn settle_until(&mut self, clients: usize) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while self.clients() != clients {
             assert!(std::time::Instant::now() < deadline, "{} clients are left, not {clients}", self.clients());
-            self.rest();
+            self.settle();
         }
     }
 
-    /// Sends all of `bytes`, in the pieces that `cuts` give, reading answers on the way. Gives all that came back.
+    /// Sends `bytes` in pieces of the lengths `cuts`, and reads meanwhile. Returns everything that was received.
     fn exchange(&mut self, client: &mut UnixStream, bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
         let (mut rest, mut back, mut cuts) = (bytes, Vec::new(), cuts.iter().cycle());
         let mut idle = 0;
@@ -115,7 +115,7 @@ impl World {
             rest = &rest[sent..];
             let busy = self.turn();
             let before = back.len();
-            take(client, &mut back);
+            receive(client, &mut back);
             idle = if busy || sent > 0 || back.len() > before { 0 } else { idle + 1 };
         }
         assert!(rest.is_empty(), "{} bytes were not taken", rest.len());
@@ -123,13 +123,13 @@ impl World {
     }
 
     fn clients(&self) -> usize {
-        assert_eq!(self.server.open, self.server.clients.iter().flatten().count());
-        self.server.open
+        assert_eq!(self.server.open_count, self.server.connections.iter().flatten().count());
+        self.server.open_count
     }
 }
 
-/// Takes what has come. `false`: the connection is closed.
-fn take(client: &mut UnixStream, into: &mut Vec<u8>) -> bool {
+/// Reads everything that has arrived. `false`: the connection is closed.
+fn receive(client: &mut UnixStream, into: &mut Vec<u8>) -> bool {
     let mut piece = [0; 64 * 1024];
     loop {
         match client.read(&mut piece) {
@@ -145,7 +145,7 @@ fn call(method: &str, params: &[Value]) -> Vec<u8> {
     post_request("/RPC2", "localhost", None, &write_call(method, params))
 }
 
-fn replies(mut bytes: &[u8]) -> Vec<HttpReply> {
+fn replies(mut bytes: &[u8]) -> Vec<ReceivedResponse> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         match parse_reply(bytes, true) {
@@ -159,53 +159,53 @@ fn replies(mut bytes: &[u8]) -> Vec<HttpReply> {
     all
 }
 
-fn value(reply: &HttpReply) -> Value {
+fn value(reply: &ReceivedResponse) -> Value {
     assert_eq!(reply.status, 200);
     parse_response(&reply.body).unwrap().unwrap()
 }
 
 #[test]
-fn a_connection_that_is_closed_tells_nothing_more_though_a_child_has_a_copy_of_it() {
-    let mut world = world();
-    let client = world.connect();
-    world.rest();
-    let copy = world.server.clients[0].as_ref().unwrap().socket.try_clone().unwrap();
+fn a_closed_connection_causes_no_events_though_a_child_has_a_copy_of_it() {
+    let mut test = test_server();
+    let client = test.connect();
+    test.settle();
+    let copy = test.server.connections[0].as_ref().unwrap().socket.try_clone().unwrap();
     drop(client);
-    world.rest_until(0);
-    let mut next = world.connect();
+    test.settle_until(0);
+    let mut next = test.connect();
     let bytes = call("supervisor.getAPIVersion", &[]);
-    assert_eq!(replies(&world.exchange(&mut next, &bytes, &[])).len(), 1);
+    assert_eq!(replies(&test.exchange(&mut next, &bytes, &[])).len(), 1);
     drop(copy);
 }
 
 #[test]
-fn many_calls_go_over_one_connection_however_they_are_cut() {
-    let mut world = world();
+fn many_calls_go_over_one_connection_however_they_are_split() {
+    let mut test = test_server();
     for cuts in [&[][..], &[1], &[3, 50], &[4000]] {
-        let mut client = world.connect();
+        let mut client = test.connect();
         let bytes = call("supervisor.getAPIVersion", &[]).repeat(50);
-        let got = replies(&world.exchange(&mut client, &bytes, cuts));
+        let got = replies(&test.exchange(&mut client, &bytes, cuts));
         assert_eq!(got.len(), 50);
         assert!(got.iter().all(|reply| reply.keep_alive && value(reply) == "3.0".into()));
         drop(client);
-        world.rest_until(0);
-        assert_eq!(world.server.held, 0);
+        test.settle_until(0);
+        assert_eq!(test.server.held, 0);
     }
 }
 
 proptest! {
     #[test]
-    fn cutting_changes_nothing(cuts in prop::collection::vec(1..400_usize, 1..20)) {
-        let mut world = world();
-        let mut client = world.connect();
+    fn splitting_changes_nothing(cuts in prop::collection::vec(1..400_usize, 1..20)) {
+        let mut test = test_server();
+        let mut client = test.connect();
         let mut bytes = call("supervisor.startProcess", &["p0".into()]);
         bytes.extend(call("supervisor.stopProcess", &["p0".into(), false.into()]));
         bytes.extend(b"GET /nothing HTTP/1.1\r\n\r\n");
         bytes.extend(call("supervisor.getIdentification", &[]));
-        let mut back = world.exchange(&mut client, &bytes, &cuts);
-        world.host.pass(5);
-        world.hand_out();
-        back.extend(world.exchange(&mut client, &[], &[]));
+        let mut back = test.exchange(&mut client, &bytes, &cuts);
+        test.host.pass(5);
+        test.pass_replies();
+        back.extend(test.exchange(&mut client, &[], &[]));
         let got = replies(&back);
         let status: Vec<u16> = got.iter().map(|reply| reply.status).collect();
         prop_assert_eq!(status, [200, 200, 404, 200]);
@@ -215,19 +215,19 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        let mut world = world();
-        let mut client = world.connect();
+    fn no_bytes_make_it_fail(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let mut test = test_server();
+        let mut client = test.connect();
         client.write_all(&bytes).unwrap();
-        world.rest();
+        test.settle();
         drop(client);
-        world.rest_until(0);
+        test.settle_until(0);
     }
 }
 
 #[test]
 fn each_path_and_method_has_its_answer() {
-    let mut world = world();
+    let mut test = test_server();
     for (request, status, stays) in [
         ("GET / HTTP/1.1\r\n\r\n", 200, true),
         ("HEAD /x HTTP/1.1\r\n\r\n", 404, true),
@@ -243,67 +243,67 @@ fn each_path_and_method_has_its_answer() {
         ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 200, false),
         ("GET / HTTP/3.0\r\n\r\n", 505, false),
     ] {
-        let mut client = world.connect();
-        let back = world.exchange(&mut client, request.as_bytes(), &[]);
+        let mut client = test.connect();
+        let back = test.exchange(&mut client, request.as_bytes(), &[]);
         assert!(
             back.starts_with(format!("HTTP/1.{} {status} ", u8::from(!request.contains("/1.0"))).as_bytes()),
             "{request}"
         );
-        assert_eq!(take(&mut client, &mut Vec::new()), stays, "{request}");
+        assert_eq!(receive(&mut client, &mut Vec::new()), stays, "{request}");
     }
-    let mut client = world.connect();
-    let back = world.exchange(&mut client, format!("GET / HTTP/1.1\r\nX: {}\r\n", "y".repeat(20_000)).as_bytes(), &[]);
+    let mut client = test.connect();
+    let back = test.exchange(&mut client, format!("GET / HTTP/1.1\r\nX: {}\r\n", "y".repeat(20_000)).as_bytes(), &[]);
     assert_eq!(replies(&back)[0].status, 431);
-    // Any path that begins with it.
-    let mut client = world.connect();
+    // The route matches any path with this prefix.
+    let mut client = test.connect();
     let any = String::from_utf8(call("system.listMethods", &[])).unwrap().replace("/RPC2", "/%52PC2xyz");
-    assert_eq!(replies(&world.exchange(&mut client, any.as_bytes(), &[]))[0].status, 200);
+    assert_eq!(replies(&test.exchange(&mut client, any.as_bytes(), &[]))[0].status, 200);
 }
 
 #[test]
-fn a_client_may_ask_before_it_sends_its_body() {
-    let mut world = world();
-    let mut client = world.connect();
+fn expect_100_continue_is_answered() {
+    let mut test = test_server();
+    let mut client = test.connect();
     let body = write_call("supervisor.getAPIVersion", &[]);
     let head = format!("POST /RPC2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
-    assert_eq!(world.exchange(&mut client, head.as_bytes(), &[]), http::CONTINUE);
-    assert_eq!(replies(&world.exchange(&mut client, body.as_bytes(), &[1])).len(), 1);
+    assert_eq!(test.exchange(&mut client, head.as_bytes(), &[]), http::CONTINUE);
+    assert_eq!(replies(&test.exchange(&mut client, body.as_bytes(), &[1])).len(), 1);
 }
 
 #[test]
 fn a_password_is_asked_for_on_every_path() {
     let digest = format!("{{SHA}}{}", sha1_smol::Sha1::from("s:ecret").digest());
     for password in ["s:ecret", &digest] {
-        let mut world = world_with(0, |config| config.http[0].credentials = Some(("u".into(), password.into())));
-        assert!(world.said.iter().all(|(level, _)| *level == LogLevel::Info));
+        let mut test = test_server_with(0, |config| config.http[0].credentials = Some(("u".into(), password.into())));
+        assert!(test.log_lines.iter().all(|(level, _)| *level == LogLevel::Info));
         for path in ["/RPC2", "/", "/x"] {
-            let mut client = world.connect();
-            let back = world.exchange(&mut client, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &[]);
+            let mut client = test.connect();
+            let back = test.exchange(&mut client, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &[]);
             let text = String::from_utf8(back).unwrap();
             assert!(
                 text.starts_with("HTTP/1.1 401 ") && text.contains("WWW-Authenticate: Basic realm=\"default\"\r\n")
             );
-            assert!(!take(&mut client, &mut Vec::new()));
+            assert!(!receive(&mut client, &mut Vec::new()));
         }
-        // Before the body: who does not know the password makes us hold nothing.
-        let mut client = world.connect();
-        let begun = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nnot all of it";
-        assert!(world.exchange(&mut client, begun, &[]).starts_with(b"HTTP/1.1 401 "));
+        // Refused before the body arrives, so that nothing is held for a client without the password.
+        let mut client = test.connect();
+        let incomplete = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nnot all of it";
+        assert!(test.exchange(&mut client, incomplete, &[]).starts_with(b"HTTP/1.1 401 "));
         for (given, status) in
             [(("u", "s:ecret"), 200), (("u", "wrong"), 401), (("v", "s:ecret"), 401), (("u", ""), 401)]
         {
-            let mut client = world.connect();
+            let mut client = test.connect();
             let request = post_request("/RPC2", "x", Some(given), &write_call("supervisor.getState", &[]));
-            assert_eq!(replies(&world.exchange(&mut client, &request, &[]))[0].status, status, "{given:?}");
+            assert_eq!(replies(&test.exchange(&mut client, &request, &[]))[0].status, status, "{given:?}");
         }
     }
 }
 
-/// A program `a` with a log file, in the world's folder.
-fn logged(world: &mut World) -> std::path::PathBuf {
-    let path = world.folder.path().join("a.log");
+/// A program `a` with a log file, in the test's directory.
+fn logged(test: &mut TestServer) -> std::path::PathBuf {
+    let path = test.folder.path().join("a.log");
     let program = program("a", |process| process.stdout.logfile = LogPlace::File(path.clone()));
-    world.host = Fake::new(vec![program]);
+    test.host = FakeHost::new(vec![program]);
     std::fs::write(&path, "before\n").unwrap();
     path
 }
@@ -313,56 +313,56 @@ fn append(path: &Path, text: &str) {
 }
 
 #[test]
-fn a_log_is_followed_by_many_and_who_does_not_read_holds_a_piece_only() {
-    let mut world = world_with(0, |_| {});
-    let path = logged(&mut world);
+fn many_clients_follow_a_log_and_a_slow_one_holds_one_piece() {
+    let mut test = test_server_with(0, |_| {});
+    let path = logged(&mut test);
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\n\r\n").into_bytes();
-    let (mut slow, mut quick, mut old) = (world.connect(), world.connect(), world.connect());
-    let head = world.exchange(&mut quick, &get("/logtail/a:a/stdout"), &[]);
+    let (mut slow, mut quick, mut old) = (test.connect(), test.connect(), test.connect());
+    let head = test.exchange(&mut quick, &get("/logtail/a:a/stdout"), &[]);
     let text = String::from_utf8(head).unwrap();
     assert!(
         text.contains("\r\nTransfer-Encoding: chunked\r\n") && text.contains("\r\nX-Accel-Buffering: no\r\n"),
         "{text}"
     );
     assert!(text.contains("\r\nLast-Modified: ") && text.ends_with("\r\n\r\n7\r\nbefore\n\r\n"), "{text}");
-    let text = String::from_utf8(world.exchange(&mut old, b"GET /logtail/%61 HTTP/1.0\r\n\r\n", &[])).unwrap();
+    let text = String::from_utf8(test.exchange(&mut old, b"GET /logtail/%61 HTTP/1.0\r\n\r\n", &[])).unwrap();
     assert!(!text.contains("chunked") && text.ends_with("\r\n\r\nbefore\n"), "{text}");
     slow.write_all(&get("/logtail/a")).unwrap();
-    world.rest();
+    test.settle();
     let mut changes = 0;
     let (mut got, mut sent) = (Vec::new(), 0);
     for _ in 0..200 {
         append(&path, &"0123456789abcde\n".repeat(1000));
         sent += 16_000;
         changes += 1;
-        world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
-        world.server.tend(changes, &mut world.host);
-        world.rest();
-        assert!(take(&mut quick, &mut got) && take(&mut old, &mut Vec::new()));
+        test.host.now.mono = test.host.now.mono.after_ms(FOLLOW_MILLIS);
+        test.server.maintain(changes, &mut test.host);
+        test.settle();
+        assert!(receive(&mut quick, &mut got) && receive(&mut old, &mut Vec::new()));
     }
     let lines = String::from_utf8_lossy(&got).matches("0123456789abcde\n").count();
-    assert!(lines * 16 + 16 * 20 > sent, "{lines}: but for lines that a chunk's end has torn");
-    let held = world.server.held;
+    assert!(lines * 16 + 16 * 20 > sent, "{lines}: all but the lines across the end of a chunk");
+    let held = test.server.held;
     assert!(held < 200_000, "{held}");
-    // All of them behind, one look for all.
+    // One check sends the new bytes to all.
     append(&path, "x\n");
-    world.server.tend(changes + 1, &mut world.host);
-    assert!(world.server.is_behind && world.server.next_deadline().is_some());
-    world.host.now.mono = world.host.now.mono.after_ms(FOLLOW_MILLIS);
-    world.server.tend(changes + 1, &mut world.host);
-    assert!(!world.server.is_behind);
+    test.server.maintain(changes + 1, &mut test.host);
+    assert!(test.server.check_is_due && test.server.next_deadline().is_some());
+    test.host.now.mono = test.host.now.mono.after_ms(FOLLOW_MILLIS);
+    test.server.maintain(changes + 1, &mut test.host);
+    assert!(!test.server.check_is_due);
     drop((slow, quick, old));
-    world.rest_until(0);
-    assert_eq!(world.server.held, 0);
+    test.settle_until(0);
+    assert_eq!(test.server.held, 0);
 }
 
 #[test]
-fn what_cannot_be_followed_is_told_by_its_status() {
-    let mut world = world_with(0, |_| {});
-    let path = logged(&mut world);
-    let ask = |world: &mut World, verb: &str, target: &str| {
-        let mut client = world.connect();
-        let back = world.exchange(
+fn each_request_to_follow_has_its_status() {
+    let mut test = test_server_with(0, |_| {});
+    let path = logged(&mut test);
+    let ask = |test: &mut TestServer, verb: &str, target: &str| {
+        let mut client = test.connect();
+        let back = test.exchange(
             &mut client,
             format!("{verb} {target} HTTP/1.1\r\nContent-Length: 0\r\n\r\n").as_bytes(),
             &[],
@@ -370,7 +370,7 @@ fn what_cannot_be_followed_is_told_by_its_status() {
         String::from_utf8(back).unwrap().split(' ').nth(1).unwrap().parse::<u16>().unwrap()
     };
     for target in ["a:*", "b", "", "a/foo", "a/", "a/stdout/x", "a/stderr", "g:a"] {
-        assert_eq!(ask(&mut world, "GET", &format!("/logtail/{target}")), 404, "{target}");
+        assert_eq!(ask(&mut test, "GET", &format!("/logtail/{target}")), 404, "{target}");
     }
     for (verb, target, status) in [
         ("GET", "/logtail", 404),
@@ -379,205 +379,209 @@ fn what_cannot_be_followed_is_told_by_its_status() {
         ("POST", "/logtail/a", 400),
         ("GET", "/logtailx/a?x=y", 200),
     ] {
-        assert_eq!(ask(&mut world, verb, target), status, "{verb} {target}");
+        assert_eq!(ask(&mut test, verb, target), status, "{verb} {target}");
     }
-    world.host.main_log = Some(path.clone());
-    assert_eq!(ask(&mut world, "GET", "/mainlogtail/x"), 200);
+    test.host.main_log = Some(path.clone());
+    assert_eq!(ask(&mut test, "GET", "/mainlogtail/x"), 200);
     std::fs::remove_file(path).unwrap();
-    assert_eq!(ask(&mut world, "GET", "/logtail/a"), 404);
+    assert_eq!(ask(&mut test, "GET", "/logtail/a"), 404);
 }
 
 #[test]
 fn a_slow_reader_holds_one_answer_and_its_next_request_waits() {
-    let mut world = world_with(1000, |_| {});
-    let (mut slow, mut quick) = (world.connect(), world.connect());
+    let mut test = test_server_with(1000, |_| {});
+    let (mut slow, mut quick) = (test.connect(), test.connect());
     slow.write_all(&call("supervisor.getAllProcessInfo", &[]).repeat(5)).unwrap();
-    world.rest();
-    let held = world.server.held;
+    test.settle();
+    let held = test.server.held;
     assert!(held > 1_000_000 && held < 4_000_000, "{held}");
-    assert_eq!(replies(&world.exchange(&mut quick, &call("supervisor.getState", &[]), &[])).len(), 1);
+    assert_eq!(replies(&test.exchange(&mut quick, &call("supervisor.getState", &[]), &[])).len(), 1);
     let mut back = Vec::new();
     for _ in 0..1000 {
-        assert!(take(&mut slow, &mut back));
-        world.rest();
+        assert!(receive(&mut slow, &mut back));
+        test.settle();
     }
     let got = replies(&back);
     assert_eq!(got.len(), 5);
     assert!(got.iter().all(|reply| value(reply).as_array().unwrap().len() == 1000));
-    assert!(world.server.held < 100_000, "{}", world.server.held);
+    assert!(test.server.held < 100_000, "{}", test.server.held);
 }
 
 #[test]
-fn a_waiting_call_holds_nobody_up_and_a_client_that_goes_is_forgotten() {
-    let mut world = world();
-    let (mut waits, mut goes, mut other) = (world.connect(), world.connect(), world.connect());
+fn a_waiting_call_delays_no_other_client_and_a_disconnect_cancels_it() {
+    let mut test = test_server();
+    let (mut waits, mut goes, mut other) = (test.connect(), test.connect(), test.connect());
     let start = |name: &str| call("supervisor.startProcess", &[name.into()]);
-    assert!(world.exchange(&mut waits, &start("p0"), &[]).is_empty());
-    assert!(world.exchange(&mut goes, &start("p1"), &[]).is_empty());
-    assert_eq!(replies(&world.exchange(&mut other, &call("supervisor.getState", &[]), &[])).len(), 1);
+    assert!(test.exchange(&mut waits, &start("p0"), &[]).is_empty());
+    assert!(test.exchange(&mut goes, &start("p1"), &[]).is_empty());
+    assert_eq!(replies(&test.exchange(&mut other, &call("supervisor.getState", &[]), &[])).len(), 1);
     drop(goes);
-    world.rest_until(2);
-    assert_eq!(world.host.forgotten.len(), 1);
-    world.host.pass(5);
-    world.hand_out();
-    let got = replies(&world.exchange(&mut waits, &[], &[]));
+    test.settle_until(2);
+    assert_eq!(test.host.cancelled.len(), 1);
+    test.host.pass(5);
+    test.pass_replies();
+    let got = replies(&test.exchange(&mut waits, &[], &[]));
     assert_eq!(value(&got[0]), true.into());
 }
 
 #[test]
 fn a_client_that_only_stops_sending_still_gets_its_answer() {
-    let mut world = world();
-    let mut client = world.connect();
+    let mut test = test_server();
+    let mut client = test.connect();
     let mut bytes = call("supervisor.getState", &[]);
     bytes.extend(call("supervisor.startProcess", &["p0".into()]));
     client.write_all(&bytes).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
-    world.rest();
-    world.host.pass(5);
-    world.hand_out();
-    world.rest();
+    test.settle();
+    test.host.pass(5);
+    test.pass_replies();
+    test.settle();
     let mut back = Vec::new();
-    assert!(!take(&mut client, &mut back));
+    assert!(!receive(&mut client, &mut back));
     assert_eq!(replies(&back).len(), 2);
-    assert_eq!((world.clients(), world.host.forgotten.len()), (0, 0));
+    assert_eq!((test.clients(), test.host.cancelled.len()), (0, 0));
 }
 
 #[test]
-fn a_long_multicall_lets_others_in_between() {
-    let mut world = world_with(100, |_| {});
-    let (mut long, mut other) = (world.connect(), world.connect());
+fn a_long_multicall_does_not_delay_other_clients() {
+    let mut test = test_server_with(100, |_| {});
+    let (mut long, mut other) = (test.connect(), test.connect());
     let one = Value::Struct(vec![("methodName".into(), "supervisor.getAllProcessInfo".into())]);
     long.write_all(&call("system.multicall", &[Value::Array(vec![one; 60])])).unwrap();
-    world.turn();
-    world.turn();
+    test.turn();
+    test.turn();
     other.write_all(&call("supervisor.getState", &[])).unwrap();
-    world.turn();
+    test.turn();
     let (mut early, mut late) = (Vec::new(), Vec::new());
-    take(&mut other, &mut early);
-    take(&mut long, &mut late);
+    receive(&mut other, &mut early);
+    receive(&mut long, &mut late);
     assert!(!early.is_empty() && late.is_empty());
-    late.extend(world.exchange(&mut long, &[], &[]));
+    late.extend(test.exchange(&mut long, &[], &[]));
     assert_eq!(value(&replies(&late)[0]).as_array().unwrap().len(), 60);
 }
 
-/// So many clients are let in here; the real number needs more descriptors than a test should take.
-const MOST: usize = 100;
+/// The limit of connections in these tests; the real one needs more descriptors than a test should use.
+const TEST_MAX: usize = 100;
 
 #[test]
-fn the_longest_idle_client_makes_room_and_busy_ones_stay() {
-    let mut world = world();
-    world.server.most = MOST;
-    let mut waits = world.connect();
-    assert!(world.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]).is_empty());
+fn a_full_server_closes_the_longest_idle_client_and_no_busy_one() {
+    let mut test = test_server();
+    test.server.max_connections = TEST_MAX;
+    let mut waits = test.connect();
+    assert!(test.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]).is_empty());
     let mut clients = Vec::new();
-    for _ in 0..MOST {
-        clients.push(world.connect());
-        world.rest();
+    for _ in 0..TEST_MAX {
+        clients.push(test.connect());
+        test.settle();
     }
-    assert_eq!(world.clients(), MOST);
-    assert!(!take(&mut clients[0], &mut Vec::new()), "the first was idle for longest");
-    assert!(take(&mut clients[1], &mut Vec::new()));
-    assert!(world.host.forgotten.is_empty());
+    assert_eq!(test.clients(), TEST_MAX);
+    assert!(!receive(&mut clients[0], &mut Vec::new()), "the first was idle for longest");
+    assert!(receive(&mut clients[1], &mut Vec::new()));
+    assert!(test.host.cancelled.is_empty());
     drop(clients);
-    world.rest_until(1);
+    test.settle_until(1);
 }
 
 #[test]
-fn who_takes_too_long_is_closed_and_nobody_else() {
-    let mut world = world_with(1000, |_| {});
-    let (mut silent, mut slow, mut deaf, mut waits) =
-        (world.connect(), world.connect(), world.connect(), world.connect());
-    world.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]);
-    deaf.write_all(&call("supervisor.getAllProcessInfo", &[]).repeat(3)).unwrap();
-    world.rest();
+fn a_slow_client_is_closed_and_no_other_client() {
+    let mut test = test_server_with(1000, |_| {});
+    let (mut silent, mut slow, mut not_reading, mut waits) =
+        (test.connect(), test.connect(), test.connect(), test.connect());
+    test.exchange(&mut waits, &call("supervisor.startProcess", &["p0".into()]), &[]);
+    not_reading.write_all(&call("supervisor.getAllProcessInfo", &[]).repeat(3)).unwrap();
+    test.settle();
     let mut seconds = 0;
-    let mut pass = |world: &mut World, millis: u64| {
-        world.host.now.mono = world.host.now.mono.after_ms(millis);
-        world.server.tend(0, &mut world.host);
-        world.rest();
+    let mut pass = |test: &mut TestServer, millis: u64| {
+        test.host.now.mono = test.host.now.mono.after_ms(millis);
+        test.server.maintain(0, &mut test.host);
+        test.settle();
         seconds += millis / 1000;
     };
-    // A byte a second keeps nobody.
+    // One byte a second does not keep a connection open.
     for byte in 0..REQUEST_MILLIS / 1000 {
-        assert_eq!(world.clients(), 4, "{byte}");
+        assert_eq!(test.clients(), 4, "{byte}");
         let _ = slow.write(b"P").unwrap();
-        world.rest();
-        pass(&mut world, 1000);
+        test.settle();
+        pass(&mut test, 1000);
     }
-    assert_eq!(world.clients(), 2, "the slow and the deaf have gone");
-    assert!(!take(&mut slow, &mut Vec::new()) && !take(&mut deaf, &mut Vec::new()));
-    assert!(take(&mut silent, &mut Vec::new()));
-    pass(&mut world, 3_600_000);
-    assert!(!take(&mut silent, &mut Vec::new()));
-    assert_eq!((world.clients(), world.server.next_deadline()), (1, None), "who waits for an answer may wait");
+    assert_eq!(test.clients(), 2, "the client that sends slowly and the one that does not read are closed");
+    assert!(!receive(&mut slow, &mut Vec::new()) && !receive(&mut not_reading, &mut Vec::new()));
+    assert!(receive(&mut silent, &mut Vec::new()));
+    pass(&mut test, 3_600_000);
+    assert!(!receive(&mut silent, &mut Vec::new()));
+    assert_eq!(
+        (test.clients(), test.server.next_deadline()),
+        (1, None),
+        "a client that waits for its answer has no time limit"
+    );
 }
 
 #[test]
-fn a_crowd_on_one_socket_does_not_push_out_those_of_another() {
-    let mut world = world_with(0, |config| {
+fn many_clients_of_one_socket_do_not_displace_those_of_another() {
+    let mut test = test_server_with(0, |config| {
         let tcp = SocketAddress::Tcp("127.0.0.1".into(), 0);
         config.http.push(HttpServerConfig { address: tcp, ..config.http[0].clone() });
     });
-    world.server.most = MOST;
-    let port = world.server.services[1].listener.port.unwrap();
-    let mut ours = world.connect();
-    world.rest();
+    test.server.max_connections = TEST_MAX;
+    let port = test.server.endpoints[1].listener.port.unwrap();
+    let mut ours = test.connect();
+    test.settle();
     let mut crowd = Vec::new();
-    for _ in 0..MOST + 20 {
-        // Not idle, and so no better off.
+    for _ in 0..TEST_MAX + 20 {
+        // A client that has sent a byte has no advantage.
         let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         client.write_all(b"P").unwrap();
         crowd.push(client);
-        world.rest();
+        test.settle();
     }
-    assert_eq!(world.clients(), MOST);
-    assert_eq!(replies(&world.exchange(&mut ours, &call("supervisor.getState", &[]), &[])).len(), 1);
-    let mut more = world.connect();
-    assert_eq!(replies(&world.exchange(&mut more, &call("supervisor.getState", &[]), &[])).len(), 1);
+    assert_eq!(test.clients(), TEST_MAX);
+    assert_eq!(replies(&test.exchange(&mut ours, &call("supervisor.getState", &[]), &[])).len(), 1);
+    let mut more = test.connect();
+    assert_eq!(replies(&test.exchange(&mut more, &call("supervisor.getState", &[]), &[])).len(), 1);
 }
 
 #[test]
-fn who_sends_too_much_gets_to_read_why() {
-    let mut world = world();
-    let mut client = world.connect();
+fn a_client_that_sends_too_much_can_read_the_answer() {
+    let mut test = test_server();
+    let mut client = test.connect();
     let mut bytes = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
     bytes.resize(20_000_000, b'x');
-    let got = replies(&world.exchange(&mut client, &bytes, &[]));
+    let got = replies(&test.exchange(&mut client, &bytes, &[]));
     assert_eq!((got.len(), got[0].status), (1, 413));
-    assert!(world.server.held < 100_000, "{}", world.server.held);
-    world.host.now.mono = world.host.now.mono.after_ms(2_000);
-    world.server.tend(0, &mut world.host);
-    assert_eq!(world.clients(), 0, "but not for ever");
+    assert!(test.server.held < 100_000, "{}", test.server.held);
+    test.host.now.mono = test.host.now.mono.after_ms(2_000);
+    test.server.maintain(0, &mut test.host);
+    assert_eq!(test.clients(), 0, "it is closed after a moment");
 }
 
 #[test]
-fn the_last_answers_are_written_and_the_socket_goes() {
-    let mut world = world_with(1000, |_| {});
-    let path = world.folder.path().join("sock");
-    let mut client = world.connect();
+fn the_last_answers_are_written_and_the_socket_is_removed() {
+    let mut test = test_server_with(1000, |_| {});
+    let path = test.folder.path().join("sock");
+    let mut client = test.connect();
     client.write_all(&call("supervisor.shutdown", &[])).unwrap();
-    world.rest();
-    world.server.flush_before_exit(clock::now());
-    world.server.close_all();
+    test.settle();
+    test.server.flush_before_exit(clock::now());
+    test.server.close_all();
     let mut back = Vec::new();
-    assert!(!take(&mut client, &mut back));
+    assert!(!receive(&mut client, &mut back));
     assert_eq!(value(&replies(&back)[0]), true.into());
     assert!(!path.exists());
 }
 
 #[test]
-fn a_reader_that_does_not_read_delays_the_end_by_a_moment_only() {
-    let mut world = world_with(1000, |_| {});
-    let mut client = world.connect();
+fn a_client_that_does_not_read_delays_the_end_by_a_moment_only() {
+    let mut test = test_server_with(1000, |_| {});
+    let mut client = test.connect();
     client.write_all(&call("supervisor.getAllProcessInfo", &[])).unwrap();
-    world.rest();
+    test.settle();
     let before = clock::mono();
-    world.server.flush_before_exit(clock::now());
+    test.server.flush_before_exit(clock::now());
     assert!(clock::mono().since(before).as_millis() >= u128::from(LAST_ANSWER_MILLIS) - 1);
 }
 
 #[test]
-fn problems_of_all_sockets_come_at_once() {
+fn the_problems_of_all_sockets_are_reported_together() {
     let folder = tempfile::tempdir().unwrap();
     let used = sockets::listen_unix(&folder.path().join("sock"), Access { mode: 0o600, owner: None }).unwrap();
     let missing = SocketAddress::Unix(folder.path().join("no/sock"));
@@ -590,13 +594,13 @@ fn problems_of_all_sockets_come_at_once() {
     assert!(in_use.starts_with("Another program is already listening on a port that one of our HTTP servers is configured to use.  Shut this program down first before starting supervisord."));
     assert!(missing.starts_with("Cannot open an HTTP server: socket.error reported errno.ENOENT (2)"), "{missing}");
     assert!(nowhere.starts_with("Cannot open an HTTP server: socket.error reported -2"), "{nowhere}");
-    assert!(!folder.path().join("good").exists(), "no half of a server");
+    assert!(!folder.path().join("good").exists(), "no socket is left");
     drop(used);
 }
 
 #[test]
-fn sockets_are_announced_and_have_their_mode() {
-    let mut world = world_with(0, |config| {
+fn sockets_are_logged_and_have_their_mode() {
+    let mut test = test_server_with(0, |config| {
         config.http[0].chmod = 0o711;
         let tcp = |host: &str| HttpServerConfig {
             address: SocketAddress::Tcp(host.into(), 0),
@@ -606,31 +610,36 @@ fn sockets_are_announced_and_have_their_mode() {
         let more = [tcp("127.0.0.1"), tcp("")];
         config.http.extend(more);
     });
-    let meta = std::fs::metadata(world.folder.path().join("sock")).unwrap();
+    let meta = std::fs::metadata(test.folder.path().join("sock")).unwrap();
     assert_eq!(meta.permissions().mode() & 0o777, 0o711);
-    let critical: Vec<&str> =
-        world.said.iter().filter(|(level, _)| *level == LogLevel::Critical).map(|(_, line)| line.as_str()).collect();
+    let critical: Vec<&str> = test
+        .log_lines
+        .iter()
+        .filter(|(level, _)| *level == LogLevel::Critical)
+        .map(|(_, line)| line.as_str())
+        .collect();
     let plain = "running without any HTTP authentication checking";
     assert_eq!(
         critical[..2],
         [format!("Server 'unix_http_server' {plain}"), format!("Server 'inet_http_server:127.0.0.1' {plain}")]
     );
     assert!(critical[2].starts_with(&format!("Server 'inet_http_server:' {plain}: ")), "{critical:?}");
-    let initialized = world.said.iter().filter(|(_, line)| line == "RPC interface 'supervisor' initialized").count();
+    let initialized =
+        test.log_lines.iter().filter(|(_, line)| line == "RPC interface 'supervisor' initialized").count();
     assert_eq!(initialized, 3);
-    let port = world.server.services[1].listener.port.unwrap();
+    let port = test.server.endpoints[1].listener.port.unwrap();
     let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.write_all(&call("supervisor.getState", &[])).unwrap();
-    world.rest();
+    test.settle();
     let mut piece = [0; 4096];
     let read = client.read(&mut piece).unwrap();
     assert_eq!(replies(&piece[..read]).len(), 1);
 }
 
 #[test]
-fn without_the_interface_in_the_file_its_methods_are_unknown() {
-    let mut world = world_with(0, |config| config.rpc_interfaces.clear());
-    let mut client = world.connect();
-    let back = world.exchange(&mut client, &call("supervisor.getState", &[]), &[]);
+fn without_the_interface_in_the_configuration_its_methods_are_unknown() {
+    let mut test = test_server_with(0, |config| config.rpc_interfaces.clear());
+    let mut client = test.connect();
+    let back = test.exchange(&mut client, &call("supervisor.getState", &[]), &[]);
     assert_eq!(parse_response(&replies(&back)[0].body).unwrap().unwrap_err().text, "UNKNOWN_METHOD");
 }

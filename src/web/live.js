@@ -1,4 +1,4 @@
-// Brings the status page up to date every two seconds while somebody looks at it. The page works without it.
+// Updates the status page every two seconds while it is visible. The page works without this script.
 "use strict";
 setInterval(async () => {
   if (document.hidden) return;
@@ -8,14 +8,14 @@ setInterval(async () => {
     if (!answer.ok) return;
     fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   } catch {
-    return; // The supervisor does not answer: perhaps the next time.
+    return; // The supervisor does not answer; try again after the next interval.
   }
   const ids = (page) => Array.from(page.querySelectorAll("tbody tr"), (row) => row.id).join(" ");
   if (ids(document) !== ids(fresh)) {
     document.querySelector("form").replaceWith(fresh.querySelector("form"));
     return;
   }
-  // Cells that stay keep the focus that they have.
+  // Replace only cells that have changed, so that the others keep the focus.
   const old = document.querySelectorAll("td");
   fresh.querySelectorAll("td").forEach((cell, n) => {
     if (old[n].innerHTML !== cell.innerHTML) old[n].innerHTML = cell.innerHTML;

@@ -1,7 +1,7 @@
-//! The web page: the table of programs and the end of their logs, from a request to a page or to calls of [`crate::rpc`].
+//! The web page: the table of processes and the ends of their logs. Turns a request into a page, or into calls of [`crate::rpc`].
 //!
-//! Pages and actions are Supervisor's (census §11), their looks are not. What a button asks for is done by the methods that
-//! every client calls; the answer sends the browser back to the table, with a message in its address.
+//! Pages and actions are Supervisor's (supervisor-behaviour.md §11); the design is not. A button calls the same RPC methods as
+//! other clients. The answer redirects the browser to the table, with a message in the URL.
 #![forbid(unsafe_code)]
 
 use crate::rpc::{self, Host};
@@ -9,26 +9,26 @@ use crate::supervision::process::State;
 use crate::supervision::{FaultCode, Process, split_namespec};
 use crate::sys::clock;
 use crate::time::Wall;
-use crate::wire::http::{Request, Response, form_fields, percent_encoded};
+use crate::wire::http::{HttpRequest, Response, form_fields, percent_encoded};
 use crate::wire::xmlrpc::{self, Value};
 use askama::Template;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// The least that `tail.html` shows, and what it shows if it is not told how much, in bytes (Supervisor's number).
+/// The smallest `limit` of `tail.html`, which is also the default, in bytes; as in Supervisor.
 const TAIL_BYTES: i64 = 1024;
-/// The most, in bytes.
+/// The largest `limit`, in bytes.
 const TAIL_MAX_BYTES: i64 = 1024 * 1024;
 
-/// What never changes: path, type, content.
+/// Static files: path, type, content.
 const FILES: [(&str, &str, &str); 3] = [
     ("/ok.html", "text/plain", "OK"),
     ("/stylesheets/supervisor.css", "text/css; charset=utf-8", include_str!("supervisor.css")),
     ("/live.js", "text/javascript; charset=utf-8", include_str!("live.js")),
 ];
 
-/// Nothing but ours is loaded, nobody may frame the page, and what it sends says where it comes from only to ourselves.
-const PROTECTION: [(&str, &str); 3] = [
+/// Header fields of every page: it loads nothing from other sites, cannot be framed, and sends its URL to no other site.
+const SECURITY_FIELDS: [(&str, &str); 3] = [
     (
         "Content-Security-Policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
@@ -38,12 +38,12 @@ const PROTECTION: [(&str, &str); 3] = [
     ("Cache-Control", "no-store"),
 ];
 
-/// What a page of ours carries, and a browser's POST must bring back: no other site can read it.
+/// A secret that our pages contain and a browser's POST must send back. No other site can read it.
 #[derive(Debug)]
-pub struct Token(String);
+pub struct PageToken(String);
 
-impl Token {
-    /// 128 bits that nobody can guess: two SipHashes with keys that the kernel gave.
+impl PageToken {
+    /// 128 unpredictable bits: two SipHashes with keys from the kernel.
     #[must_use]
     pub fn random() -> Self {
         let half = || RandomState::new().build_hasher().finish();
@@ -53,25 +53,25 @@ impl Token {
 
 /// How a request is answered.
 #[derive(Debug)]
-pub enum Answer {
-    /// With this.
+pub enum PageAnswer {
+    /// With this response.
     Ready(Response),
-    /// By these calls (structs with methodName and params), as a multicall, and what [`Outcome::page`] makes of its answer.
-    Calls(Vec<Value>, Outcome),
+    /// By making these calls (structs with methodName and params) as a multicall, and passing its answer to [`ResultPage::page`].
+    Calls(Vec<Value>, ResultPage),
 }
 
-/// What is to be said when the calls are over.
+/// The page that shows the results of calls.
 #[derive(Debug)]
-pub enum Outcome {
-    /// `tail.html` of this process, with this limit.
+pub enum ResultPage {
+    /// `tail.html` for this process, with this limit.
     Tail(String, i64),
-    /// The table again, with a message about this action on this process.
-    Done(Action, String),
+    /// The table, with a message about this action on this process.
+    Done(PageAction, String),
 }
 
-/// What the buttons ask for.
+/// The actions of the buttons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum PageAction {
     /// Nothing.
     Refresh,
     /// Stop all, start all.
@@ -88,34 +88,34 @@ pub enum Action {
     ClearLog,
 }
 
-/// One row an action: its name, what it is, whether it is about one process, the methods it calls.
+/// One row for each action: its name, whether it is for one process, the methods that it calls.
 #[rustfmt::skip]
-const ACTIONS: [(&str, Action, bool, &[&str]); 7] = [
-    ("refresh", Action::Refresh, false, &[]),
-    ("restartall", Action::RestartAll, false, &["supervisor.stopAllProcesses", "supervisor.startAllProcesses"]),
-    ("stopall", Action::StopAll, false, &["supervisor.stopAllProcesses"]),
-    ("start", Action::Start, true, &["supervisor.startProcess"]),
-    ("stop", Action::Stop, true, &["supervisor.stopProcess"]),
-    ("restart", Action::Restart, true, &["supervisor.stopProcess", "supervisor.startProcess"]),
-    ("clearlog", Action::ClearLog, true, &["supervisor.clearProcessLogs"]),
+const ACTIONS: [(&str, PageAction, bool, &[&str]); 7] = [
+    ("refresh", PageAction::Refresh, false, &[]),
+    ("restartall", PageAction::RestartAll, false, &["supervisor.stopAllProcesses", "supervisor.startAllProcesses"]),
+    ("stopall", PageAction::StopAll, false, &["supervisor.stopAllProcesses"]),
+    ("start", PageAction::Start, true, &["supervisor.startProcess"]),
+    ("stop", PageAction::Stop, true, &["supervisor.stopProcess"]),
+    ("restart", PageAction::Restart, true, &["supervisor.stopProcess", "supervisor.startProcess"]),
+    ("clearlog", PageAction::ClearLog, true, &["supervisor.clearProcessLogs"]),
 ];
 
 #[derive(Template)]
 #[template(path = "status.html", config = "src/web/askama.toml")]
-struct Status<'a> {
+struct StatusPage<'a> {
     identifier: &'a str,
     message: &'a str,
-    /// What is done only after a click, as [`Self::message`] says: the address's query, and the button's words.
-    asked: Option<(String, String)>,
+    /// An action that needs a confirmation: query of the URL and text of the button. [`Self::message`] says so.
+    confirmation: Option<(String, String)>,
     token: &'a str,
-    rows: Vec<Row>,
+    rows: Vec<ProcessRow>,
     version: &'a str,
 }
 
 /// A process in the table.
-struct Row {
+struct ProcessRow {
     name: String,
-    /// The name for an address.
+    /// The name, encoded for a URL.
     link: String,
     class: &'static str,
     state: String,
@@ -125,31 +125,31 @@ struct Row {
 
 #[derive(Template)]
 #[template(path = "tail.html", config = "src/web/askama.toml")]
-struct Tail<'a> {
+struct TailPage<'a> {
     name: &'a str,
     link: &'a str,
     limit: i64,
     text: &'a str,
 }
 
-/// Answers a request for a page; `None`: there is no such page. `is_vouched_for`: its address alone may ask for an action.
+/// Answers a request for a page; `None`: there is no such page. `is_trusted`: the URL alone may carry out an action.
 #[must_use]
-pub fn answer(request: &Request, host: &dyn Host, token: &Token, is_vouched_for: bool) -> Option<Answer> {
+pub fn answer(request: &HttpRequest, host: &dyn Host, token: &PageToken, is_trusted: bool) -> Option<PageAnswer> {
     let path = request.path();
     if let Some((_, content_type, content)) = FILES.iter().find(|(file, ..)| *file == path) {
-        return Some(Answer::Ready(page(200, content_type, (*content).to_owned())));
+        return Some(PageAnswer::Ready(page(200, content_type, (*content).to_owned())));
     }
     let fields = fields(request);
     match path.as_str() {
-        // HEAD asks for nothing to be done; Supervisor answers it with 404 too.
-        "/" | "/index.html" if request.method != "HEAD" => Some(index(request, &fields, host, token, is_vouched_for)),
+        // HEAD must not carry out an action; Supervisor answers it with 404 too.
+        "/" | "/index.html" if request.method != "HEAD" => Some(index(request, &fields, host, token, is_trusted)),
         "/tail.html" => Some(tail(&fields)),
         _ => None,
     }
 }
 
-/// The fields of the address and of a form, the first of each name.
-fn fields(request: &Request) -> BTreeMap<String, String> {
+/// The fields of the URL's query and of a form; of equal names the first.
+fn fields(request: &HttpRequest) -> BTreeMap<String, String> {
     let query = request.target.split_once('?').map_or("", |(_, query)| query);
     let form = if request.method == "POST" { String::from_utf8_lossy(&request.body) } else { "".into() };
     let mut fields = BTreeMap::new();
@@ -160,58 +160,59 @@ fn fields(request: &Request) -> BTreeMap<String, String> {
 }
 
 fn index(
-    request: &Request,
+    request: &HttpRequest,
     fields: &BTreeMap<String, String>,
     host: &dyn Host,
-    token: &Token,
-    is_vouched_for: bool,
-) -> Answer {
+    token: &PageToken,
+    is_trusted: bool,
+) -> PageAnswer {
     let field = |name: &str| fields.get(name).map_or("", String::as_str);
     let (wanted, name) = (field("action"), field("processname"));
     if wanted.is_empty() {
-        return Answer::Ready(status(field("message"), None, host, token));
+        return PageAnswer::Ready(status(field("message"), None, host, token));
     }
-    let row = ACTIONS.iter().find(|(action, _, is_of_one, _)| *action == wanted && !(*is_of_one && name.is_empty()));
-    // Differs from Supervisor: what cannot be done is the client's mistake (400), not ours (500).
-    let Some(&(_, action, is_of_one, methods)) = row else {
-        return Answer::Ready(message_page(400, "No such action."));
+    let row = ACTIONS.iter().find(|(action, _, is_for_one, _)| *action == wanted && !(*is_for_one && name.is_empty()));
+    // Differs from Supervisor: an unknown action is 400, not 500.
+    let Some(&(_, action, is_for_one, methods)) = row else {
+        return PageAnswer::Ready(message_page(400, "no such action"));
     };
     let is_known = || {
         let (group, process) = split_namespec(name);
         process.is_some_and(|process| host.supervision().find(group, process).is_some())
     };
-    if is_of_one && !is_known() {
-        return Answer::Ready(back(&format!("No such process named {name}")));
+    if is_for_one && !is_known() {
+        return PageAnswer::Ready(redirect(&format!("No such process named {name}")));
     }
-    let name = if is_of_one { name } else { "" };
-    // A browser says where a POST comes from; who says nothing of the kind is no browser, and sends no token.
+    let name = if is_for_one { name } else { "" };
+    // Browsers send one of these fields with a POST. A POST without them comes from another program, which has no token.
     let is_post = request.method == "POST";
     let by_browser = ["origin", "sec-fetch-site"].iter().any(|name| request.headers.first(name).is_some());
     let is_ours = is_post && field("token") == token.0;
-    if !is_ours && (!is_vouched_for || is_post && by_browser) && !methods.is_empty() {
-        // A link in a mail, another site's picture, a page of an earlier run: one click on our own page does it.
-        let asked = (format!("processname={}&action={wanted}", percent_encoded(name, "")), format!("{wanted} {name}"));
-        let said = "Nothing was done yet: what asked for this may not have come from this page.";
-        return Answer::Ready(Response { status: 403, ..status(said, Some(asked), host, token) });
+    if !is_ours && (!is_trusted || is_post && by_browser) && !methods.is_empty() {
+        // A link in a mail, an image on another site, a page of an earlier run of rsup: ask for a click on our own page.
+        let confirmation =
+            (format!("processname={}&action={wanted}", percent_encoded(name, "")), format!("{wanted} {name}"));
+        let message = "Nothing has been done yet: this request may not come from this page. Click the button below to confirm it.";
+        return PageAnswer::Ready(Response { status: 403, ..status(message, Some(confirmation), host, token) });
     }
-    let params = || if is_of_one { vec![name.into()] } else { Vec::new() };
-    let calls = methods.iter().map(|method| rpc::described_call(method, params())).collect();
-    Answer::Calls(calls, Outcome::Done(action, name.to_owned()))
+    let params = || if is_for_one { vec![name.into()] } else { Vec::new() };
+    let calls = methods.iter().map(|method| rpc::multicall_entry(method, params())).collect();
+    PageAnswer::Calls(calls, ResultPage::Done(action, name.to_owned()))
 }
 
-fn tail(fields: &BTreeMap<String, String>) -> Answer {
+fn tail(fields: &BTreeMap<String, String>) -> PageAnswer {
     let Some(name) = fields.get("processname") else {
-        return Answer::Ready(tail_page("", 0, "No process name found"));
+        return PageAnswer::Ready(tail_page("", 0, "No process name found"));
     };
     let limit = fields.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(TAIL_BYTES);
     let limit = limit.clamp(TAIL_BYTES, TAIL_MAX_BYTES);
     let params = vec![name.as_str().into(), Value::Int(limit.saturating_neg()), Value::Int(0)];
-    let call = rpc::described_call("supervisor.readProcessStdoutLog", params);
-    Answer::Calls(vec![call], Outcome::Tail(name.clone(), limit))
+    let call = rpc::multicall_entry("supervisor.readProcessStdoutLog", params);
+    PageAnswer::Calls(vec![call], ResultPage::Tail(name.clone(), limit))
 }
 
-impl Outcome {
-    /// The page for what the multicall answered, an XML document.
+impl ResultPage {
+    /// The page for the answer of the multicall, an XML document.
     #[must_use]
     pub fn page(&self, answer: &str, now: Wall) -> Response {
         let answers = match xmlrpc::parse_response(answer.as_bytes()) {
@@ -222,28 +223,28 @@ impl Outcome {
         let fault = last.and_then(|value| Some((value.member("faultCode")?.as_int()?, value.member("faultString")?)));
         let fault = fault.map(|(code, text)| (code, text.as_str().unwrap_or_default()));
         match self {
-            Outcome::Tail(name, limit) => match fault {
+            ResultPage::Tail(name, limit) => match fault {
                 Some((code, _)) if code == FaultCode::NoFile as i64 => {
                     tail_page(name, *limit, &format!("No file for {name}"))
                 }
                 Some((code, text)) => tail_page(name, *limit, &format!("ERROR: unexpected rpc fault [{code}] {text}")),
                 None => tail_page(name, *limit, last.and_then(Value::as_str).unwrap_or_default()),
             },
-            Outcome::Done(action, name) => back(&message(*action, name, fault, now)),
+            ResultPage::Done(action, name) => redirect(&message(*action, name, fault, now)),
         }
     }
 }
 
-/// What Supervisor says of an action that is over (census §11).
-fn message(action: Action, name: &str, fault: Option<(i64, &str)>, now: Wall) -> String {
+/// Supervisor's message about a finished action (supervisor-behaviour.md §11).
+fn message(action: PageAction, name: &str, fault: Option<(i64, &str)>, now: Wall) -> String {
     let done = match action {
-        Action::Refresh => return format!("Page refreshed at {}", ctime(now)),
-        Action::RestartAll => return format!("All restarted at {}", ctime(now)),
-        Action::StopAll => return format!("All stopped at {}", ctime(now)),
-        Action::Restart => return format!("Process {name} restarted"),
-        Action::ClearLog => format!("Log for {name} cleared"),
-        Action::Start => format!("Process {name} started"),
-        Action::Stop => format!("Process {name} stopped"),
+        PageAction::Refresh => return format!("Page refreshed at {}", ctime(now)),
+        PageAction::RestartAll => return format!("All restarted at {}", ctime(now)),
+        PageAction::StopAll => return format!("All stopped at {}", ctime(now)),
+        PageAction::Restart => return format!("Process {name} restarted"),
+        PageAction::ClearLog => format!("Log for {name} cleared"),
+        PageAction::Start => format!("Process {name} started"),
+        PageAction::Stop => format!("Process {name} stopped"),
     };
     let Some((code, text)) = fault else { return done };
     let known = [
@@ -254,7 +255,7 @@ fn message(action: Action, name: &str, fault: Option<(i64, &str)>, now: Wall) ->
         (FaultCode::AbnormalTermination, "abnormal termination"),
     ];
     match known.iter().find(|(known, _)| *known as i64 == code) {
-        Some((_, words)) if action == Action::Start => format!("ERROR: Process {name}: {words}"),
+        Some((_, words)) if action == PageAction::Start => format!("ERROR: Process {name}: {words}"),
         _ => format!("unexpected rpc fault [{code}] {text}"),
     }
 }
@@ -267,15 +268,16 @@ fn ctime(at: Wall) -> String {
     format!("{day} {month} {of_month:2} {hour:02}:{minute:02}:{second:02} {year}")
 }
 
-fn status(message: &str, asked: Option<(String, String)>, host: &dyn Host, token: &Token) -> Response {
+fn status(message: &str, confirmation: Option<(String, String)>, host: &dyn Host, token: &PageToken) -> Response {
     let now = host.now().wall.secs;
     let rows = host.supervision().all().map(|(_, process)| row(process, now)).collect();
     let identifier = host.identifier();
-    let template = Status { identifier, message, asked, token: &token.0, rows, version: env!("CARGO_PKG_VERSION") };
+    let template =
+        StatusPage { identifier, message, confirmation, token: &token.0, rows, version: env!("CARGO_PKG_VERSION") };
     rendered(&template)
 }
 
-fn row(process: &Process, now: i64) -> Row {
+fn row(process: &Process, now: i64) -> ProcessRow {
     let (state, name) = (process.state(), process.namespec());
     let mut actions = match state {
         State::Running => vec![("restart", "Restart"), ("stop", "Stop")],
@@ -289,14 +291,21 @@ fn row(process: &Process, now: i64) -> Row {
         _ => "nominal",
     };
     let description = rpc::description(process, now);
-    Row { link: percent_encoded(&name, ""), name, class, state: state.name().to_lowercase(), description, actions }
+    ProcessRow {
+        link: percent_encoded(&name, ""),
+        name,
+        class,
+        state: state.name().to_lowercase(),
+        description,
+        actions,
+    }
 }
 
 fn tail_page(name: &str, limit: i64, text: &str) -> Response {
-    rendered(&Tail { name, link: &percent_encoded(name, ""), limit, text })
+    rendered(&TailPage { name, link: &percent_encoded(name, ""), limit, text })
 }
 
-/// Rendering fails only without memory, as writing to a string does.
+/// Renders a template. Like writing to a string, this fails only without memory.
 fn rendered(template: &impl Template) -> Response {
     page(200, "text/html; charset=utf-8", template.render().unwrap_or_default())
 }
@@ -306,13 +315,13 @@ fn message_page(status: u16, text: &str) -> Response {
 }
 
 fn page(status: u16, content_type: &'static str, body: String) -> Response {
-    let fields = PROTECTION.map(|(name, value)| (name, value.to_owned())).into();
+    let fields = SECURITY_FIELDS.map(|(name, value)| (name, value.to_owned())).into();
     Response { status, content_type, fields, body: Some(body.into_bytes()) }
 }
 
-/// Back to the table. A relative address is right behind any proxy, and 303 makes a GET of a POST.
-// Differs from Supervisor: it answers 301, which browsers keep for ever, to an address that it makes of the Host header.
-fn back(message: &str) -> Response {
+/// Redirects to the table. A relative URL is right behind any proxy, and after 303 the browser sends a GET.
+// Differs from Supervisor: it answers 301, which browsers cache for ever, and builds the URL from the Host header.
+fn redirect(message: &str) -> Response {
     let mut response = message_page(303, message);
     response.fields.push(("Location", format!("./?message={}", percent_encoded(message, ""))));
     response

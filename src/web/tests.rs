@@ -1,44 +1,44 @@
 use super::*;
-use crate::rpc::Progress;
-use crate::rpc::tests::fake::{Fake, group, process, program};
+use crate::rpc::RequestProgress;
+use crate::rpc::tests::fake::{FakeHost, group, process, program};
 use crate::supervision::{Command, Target};
-use crate::wire::http::{Parsed, parse_request};
+use crate::wire::http::{ParsedRequest, parse_request};
 use proptest::prelude::*;
 
-fn request(text: &str) -> Request {
+fn request(text: &str) -> HttpRequest {
     match parse_request(text.as_bytes()) {
-        Ok(Parsed::Complete { request, .. }) => request,
+        Ok(ParsedRequest::Complete { request, .. }) => request,
         other => panic!("{text}: {other:?}"),
     }
 }
 
-fn get(target: &str) -> Request {
+fn get(target: &str) -> HttpRequest {
     request(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
 }
 
-fn post(target: &str, fields: &str, form: &str) -> Request {
+fn post(target: &str, fields: &str, form: &str) -> HttpRequest {
     let length = form.len();
     request(&format!("POST {target} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {length}\r\n\r\n{form}"))
 }
 
-/// Answers as the server does: the calls are made, and all that they wait for comes.
-fn response(host: &mut Fake, request: &Request) -> Response {
+/// Answers as the server does: makes the calls, and passes on the replies that they wait for.
+fn response(host: &mut FakeHost, request: &HttpRequest) -> Response {
     response_to(host, request, true)
 }
 
-fn response_to(host: &mut Fake, request: &Request, is_vouched_for: bool) -> Response {
-    let token = Token("the token".into());
-    let (calls, outcome) = match answer(request, host, &token, is_vouched_for).expect("a page") {
-        Answer::Ready(response) => return response,
-        Answer::Calls(calls, outcome) => (calls, outcome),
+fn response_to(host: &mut FakeHost, request: &HttpRequest, is_trusted: bool) -> Response {
+    let token = PageToken("the token".into());
+    let (calls, outcome) = match answer(request, host, &token, is_trusted).expect("a page") {
+        PageAnswer::Ready(response) => return response,
+        PageAnswer::Calls(calls, outcome) => (calls, outcome),
     };
     let mut body = String::new();
-    let mut progress = rpc::multicall(calls, rpc::Served { supervisor: true, twiddler: false }, host, 1, &mut body);
+    let mut progress = rpc::multicall(calls, rpc::Namespaces { supervisor: true, twiddler: false }, host, 1, &mut body);
     loop {
         progress = match progress {
-            Progress::Done => return outcome.page(&body, host.now.wall),
-            Progress::Paused(pending) => pending.go_on(host, 1, &mut body),
-            Progress::Waiting(pending) => {
+            RequestProgress::Done => return outcome.page(&body, host.now.wall),
+            RequestProgress::Paused(pending) => pending.continue_answer(host, 1, &mut body),
+            RequestProgress::Waiting(pending) => {
                 let (_, reply) = host.replies.pop_front().expect("a reply");
                 pending.resume(reply, host, 1, &mut body)
             }
@@ -51,7 +51,7 @@ fn text(response: &Response) -> String {
 }
 
 /// The message that an action leads to.
-fn message_of(host: &mut Fake, request: &Request) -> String {
+fn message_of(host: &mut FakeHost, request: &HttpRequest) -> String {
     let response = response(host, request);
     assert_eq!(response.status, 303, "{}", text(&response));
     let location = &response.fields.iter().find(|(name, _)| *name == "Location").unwrap().1;
@@ -60,15 +60,15 @@ fn message_of(host: &mut Fake, request: &Request) -> String {
     fields[0].1.clone()
 }
 
-fn host() -> Fake {
+fn host() -> FakeHost {
     let quick = |name: &str| program(name, |process| process.startsecs = 0);
-    // The fake's first process has a log that cannot be cleared.
+    // The log of FakeHost's first process cannot be cleared.
     let grouped = process("c <&>", |process| process.startsecs = 0);
-    Fake::new(vec![quick("Z"), quick("a"), quick("missing"), quick("unspawnable"), group("g", vec![grouped])])
+    FakeHost::new(vec![quick("Z"), quick("a"), quick("missing"), quick("unspawnable"), group("g", vec![grouped])])
 }
 
 #[test]
-fn the_table_has_every_process_and_what_can_be_done_with_it() {
+fn the_table_has_every_process_and_its_actions() {
     let mut host = host();
     host.submit(1, Command::Start { target: Target::Name("a".into()), wait: false });
     let page = text(&response(&mut host, &get("/?message=%3Cb%3E+done")));
@@ -86,13 +86,13 @@ fn the_table_has_every_process_and_what_can_be_done_with_it() {
         assert!(page.contains(expected), "{expected} in {page}");
     }
     assert!(!page.contains("processname=a&amp;action=start"), "{page}");
-    assert!(text(&response(&mut Fake::new(Vec::new()), &get("/index.html"))).contains("No programs to manage"));
+    assert!(text(&response(&mut FakeHost::new(Vec::new()), &get("/index.html"))).contains("No programs to manage"));
 }
 
 #[test]
-fn each_action_does_what_it_says_and_says_what_it_did() {
+fn each_action_is_carried_out_and_reported() {
     let mut host = host();
-    let at = |host: &mut Fake, query: &str| message_of(host, &get(&format!("/index.html?{query}")));
+    let at = |host: &mut FakeHost, query: &str| message_of(host, &get(&format!("/index.html?{query}")));
     assert_eq!(at(&mut host, "processname=a&action=start"), "Process a started");
     assert_eq!(at(&mut host, "processname=a&action=start"), "ERROR: Process a: already started");
     assert_eq!(at(&mut host, "processname=a&action=stop"), "Process a stopped");
@@ -109,11 +109,11 @@ fn each_action_does_what_it_says_and_says_what_it_did() {
             format!("No such process named {shown}")
         );
     }
-    // The time of the fake is fixed; the zone is this machine's.
+    // The time of FakeHost is fixed; the time zone is that of the machine.
     for (action, words) in [("refresh", "Page refreshed"), ("stopall", "All stopped"), ("restartall", "All restarted")]
     {
-        let said = at(&mut host, &format!("action={action}"));
-        assert!(said.starts_with(&format!("{words} at ")) && said.ends_with(" 2023"), "{said}");
+        let message = at(&mut host, &format!("action={action}"));
+        assert!(message.starts_with(&format!("{words} at ")) && message.ends_with(" 2023"), "{message}");
     }
     for query in ["action=zz", "action=start", "action=zz&processname=a"] {
         assert_eq!(response(&mut host, &get(&format!("/?{query}"))).status, 400, "{query}");
@@ -138,31 +138,34 @@ fn a_browsers_post_needs_the_token_and_others_do_not() {
 }
 
 #[test]
-fn what_nobody_vouches_for_is_done_only_after_a_click() {
+fn an_untrusted_action_needs_a_click() {
     let mut host = host();
     for query in ["action=start&processname=g%3Ac%20%3C%26%3E", "action=stopall", "action=restartall&processname=zz"] {
         let target = format!("/index.html?{query}&message=hello&token=the+token");
-        let asked = response_to(&mut host, &get(&target), false);
-        let page = text(&asked);
-        assert!(asked.status == 403 && page.contains("Nothing was done yet") && !page.contains("hello"), "{page}");
-        let button = page.split("<p id=\"asked\"><button formaction=\"").nth(1).unwrap().split('"').next().unwrap();
-        // The button brings the token.
+        let answer = response_to(&mut host, &get(&target), false);
+        let page = text(&answer);
+        assert!(
+            answer.status == 403 && page.contains("Nothing has been done yet") && !page.contains("hello"),
+            "{page}"
+        );
+        let button = page.split("<p id=\"confirm\"><button formaction=\"").nth(1).unwrap().split('"').next().unwrap();
+        // The button's form sends the token.
         let button = format!("/{}", button.replace("&#38;", "&"));
         let clicked = response_to(&mut host, &post(&button, "Origin: http://x\r\n", "token=the+token"), false);
         assert_eq!(clicked.status, 303, "{button}");
-        // A program's POST that no guard vouches for.
+        // A POST of a program that is not trusted.
         assert_eq!(response_to(&mut host, &post(&button, "", ""), false).status, 403);
     }
-    // Nothing is asked where nothing would be done.
+    // An action that changes nothing needs no confirmation.
     assert_eq!(response_to(&mut host, &get("/?action=refresh"), false).status, 303);
     assert_eq!(response_to(&mut host, &get("/?action=zz"), false).status, 400);
     let never = "HEAD /index.html?action=start&processname=a HTTP/1.1\r\nHost: x\r\n\r\n";
-    assert!(answer(&request(never), &host, &Token::random(), true).is_none());
+    assert!(answer(&request(never), &host, &PageToken::random(), true).is_none());
 }
 
 #[test]
 fn tokens_differ() {
-    let all: std::collections::BTreeSet<String> = (0..100).map(|_| Token::random().0).collect();
+    let all: std::collections::BTreeSet<String> = (0..100).map(|_| PageToken::random().0).collect();
     assert_eq!(all.len(), 100);
     assert!(all.iter().all(|token| token.len() == 32));
 }
@@ -170,12 +173,12 @@ fn tokens_differ() {
 #[test]
 fn a_tail_shows_text_as_text() {
     let mut host = host();
-    let tail = |host: &mut Fake, query: &str| text(&response(host, &get(&format!("/tail.html?{query}"))));
+    let tail = |host: &mut FakeHost, query: &str| text(&response(host, &get(&format!("/tail.html?{query}"))));
     assert!(tail(&mut host, "").contains("No process name found"));
     assert!(tail(&mut host, "processname=zz").contains("ERROR: unexpected rpc fault [10] BAD_NAME: zz"));
     assert!(tail(&mut host, "processname=a").contains("No file for a"));
-    let calls = |query: &str| match answer(&get(&format!("/tail.html?{query}")), &host, &Token::random(), true) {
-        Some(Answer::Calls(calls, Outcome::Tail(..))) => {
+    let calls = |query: &str| match answer(&get(&format!("/tail.html?{query}")), &host, &PageToken::random(), true) {
+        Some(PageAnswer::Calls(calls, ResultPage::Tail(..))) => {
             calls[0].member("params").unwrap().as_array().unwrap().to_vec()
         }
         other => panic!("{other:?}"),
@@ -183,7 +186,7 @@ fn a_tail_shows_text_as_text() {
     for (limit, offset) in [("", -1024), ("&limit=5", -1024), ("&limit=x", -1024), ("&limit=2000", -2000)] {
         assert_eq!(calls(&format!("processname=a{limit}"))[1], Value::Int(offset), "{limit}");
     }
-    let page = Outcome::Tail("a".into(), 1024);
+    let page = ResultPage::Tail("a".into(), 1024);
     let mut body = "<methodResponse><params><param><value><array><data>".to_owned();
     xmlrpc::write_value(&"</pre><script>x</script>\n".into(), &mut body);
     body.push_str("</data></array></value></param></params></methodResponse>");
@@ -192,7 +195,7 @@ fn a_tail_shows_text_as_text() {
 }
 
 #[test]
-fn nothing_of_others_is_loaded_and_there_is_nothing_else() {
+fn pages_load_nothing_from_other_sites_and_other_paths_do_not_exist() {
     let mut host = host();
     for path in ["/", "/tail.html?processname=a", "/ok.html", "/live.js", "/stylesheets/supervisor.css"] {
         let response = response(&mut host, &get(path));
@@ -200,14 +203,14 @@ fn nothing_of_others_is_loaded_and_there_is_nothing_else() {
         assert!(response.fields.iter().any(|(name, _)| *name == "Content-Security-Policy"));
         assert!(!text(&response).contains("//") || path == "/live.js", "{path} names another site");
     }
-    assert!(answer(&get("/nothing"), &host, &Token::random(), true).is_none());
-    assert!(answer(&get("/images/state0.gif"), &host, &Token::random(), true).is_none());
-    assert!(answer(&get("/index.html/"), &host, &Token::random(), true).is_none());
+    assert!(answer(&get("/nothing"), &host, &PageToken::random(), true).is_none());
+    assert!(answer(&get("/images/state0.gif"), &host, &PageToken::random(), true).is_none());
+    assert!(answer(&get("/index.html/"), &host, &PageToken::random(), true).is_none());
 }
 
 proptest! {
     #[test]
-    fn no_field_ends_up_as_markup(value in "\\PC*") {
+    fn fields_are_never_markup(value in "\\PC*") {
         let encoded = percent_encoded(&value, "");
         prop_assert_eq!(&crate::wire::http::percent_decoded(&encoded), &value);
         let mut host = host();

@@ -1,8 +1,8 @@
-//! HTTP/1.0 and 1.1 as both ends need it (RFC 9110 and 9112; census §7.2): heads by `httparse`, bodies by length,
-//! in chunks, or until the connection closes.
+//! HTTP/1.0 and 1.1 for client and server (RFC 9110, RFC 9112; supervisor-behaviour.md §7.2). `httparse` parses heads; bodies have
+//! a length, come in chunks, or end with the connection.
 //!
-//! Parsing starts from the front of a buffer each time and keeps nothing: a longer buffer never changes what a shorter
-//! one already decided, so it does not matter how the bytes were split on their way.
+//! Parsing keeps no state: each call starts at the front of the buffer. More bytes never change a result that fewer bytes gave, so
+//! it does not matter how the network splits them.
 use std::fmt;
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,56 +16,56 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 pub const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Longest accepted request body, in bytes.
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
-/// Most header fields in one head.
+/// Largest number of header fields in one head.
 pub const HEADERS_MAX: usize = 64;
-/// Most chunks in one request body: a body is walked again with each arrival, so this bounds that work.
+/// Largest number of chunks in one request body. Each call parses the body again, so this limits the work.
 const CHUNKS_MAX: usize = 1024;
-/// Longest line that gives a chunk's size, with its extensions, in bytes.
+/// Longest line with a chunk's size and extensions, in bytes.
 const CHUNK_LINE_MAX_BYTES: usize = 256;
-/// What we call ourselves.
+/// The value of `Server` and `User-Agent`.
 const SERVER: &str = concat!("rsup/", env!("CARGO_PKG_VERSION"));
-/// Base64 as Python's clients write it, with or without padding.
+/// Base64 with or without padding, as clients in Python write it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What the front of a buffer holds of a request.
+/// How much of a request the front of a buffer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parsed {
+pub enum ParsedRequest {
     /// All of it.
     Complete {
         /// The request.
-        request: Request,
-        /// How many bytes of the buffer it took.
+        request: HttpRequest,
+        /// Its length in the buffer, in bytes.
         consumed: usize,
     },
     /// More bytes are needed.
     Partial {
-        /// The request without its body, once the head is there: it may be refused before the body is taken.
-        head: Option<Request>,
-        /// The client sends the body only after [`CONTINUE`] (write it once a request).
+        /// The request without its body, once the head is complete: it can be refused before its body arrives.
+        head: Option<HttpRequest>,
+        /// The client waits for [`CONTINUE`] before it sends the body. Write that once for each request.
         expects_continue: bool,
     },
 }
 
-/// What makes the other side write its body after `Expect: 100-continue`.
+/// The answer to `Expect: 100-continue`, after which the client sends its body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why bytes can never become an acceptable message: answer with [`BadMessage::status`] and [`Framing::LAST`], then close.
+/// Why a message is refused, whatever bytes follow: answer with [`BadMessage::status`] and [`AnswerFraming::LAST`], then close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadMessage {
-    /// Not HTTP, or framed in two ways at once.
+    /// Not HTTP, or with contradictory lengths.
     Malformed,
     /// Over [`HEAD_MAX_BYTES`] or [`HEADERS_MAX`].
     HeadTooLarge,
     /// Over [`BODY_MAX_BYTES`], or in too many chunks.
     BodyTooLarge,
-    /// POST without a length.
+    /// A POST without a length.
     LengthRequired,
-    /// A transfer coding that is not `chunked`.
+    /// A transfer coding other than `chunked`.
     UnknownCoding,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
+    /// A version other than HTTP/1.0 and HTTP/1.1.
     UnknownVersion,
 }
 
@@ -73,10 +73,10 @@ impl BadMessage {
     /// The status code to answer with.
     #[must_use]
     pub fn status(self) -> u16 {
-        self.told().0
+        self.status_and_text().0
     }
 
-    fn told(self) -> (u16, &'static str) {
+    fn status_and_text(self) -> (u16, &'static str) {
         match self {
             Self::Malformed => (400, "malformed HTTP message"),
             Self::HeadTooLarge => (431, "HTTP head too large"),
@@ -90,16 +90,16 @@ impl BadMessage {
 
 impl fmt::Display for BadMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.told().1)
+        f.write_str(self.status_and_text().1)
     }
 }
 
-/// Header fields in order, names as written: `name:value` lines in one piece, since most are never looked at.
+/// Header fields in order, with names as received. They are kept as `name:value` lines in one string, since most are never read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers(String);
 
 impl Headers {
-    /// The first value of a field; names match in any case.
+    /// The first value of a field; the case of names is ignored.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
@@ -111,7 +111,7 @@ impl Headers {
         fields.filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Whether a comma separated field lists `token`.
+    /// Whether a field with comma-separated values contains `token`.
     fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
     }
@@ -121,7 +121,7 @@ impl Headers {
             fields.iter().map(|f| f.name.len().saturating_add(f.value.len()).saturating_add(2)).sum(),
         );
         for field in fields {
-            // Neither name nor value has a line end in it: httparse refuses that.
+            // Names and values contain no line ends: httparse refuses them.
             for part in [field.name, ":", &String::from_utf8_lossy(field.value), "\n"] {
                 lines.push_str(part);
             }
@@ -130,22 +130,22 @@ impl Headers {
     }
 }
 
-/// A whole request.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// `GET`, `POST`, … as written.
+pub struct HttpRequest {
+    /// `GET`, `POST`, …, as received.
     pub method: String,
-    /// Path and query as written.
+    /// Path and query, as received.
     pub target: String,
     /// Header fields.
     pub headers: Headers,
     /// The body without its framing.
     pub body: Vec<u8>,
-    /// How the answer must be framed; keep it until then.
-    pub framing: Framing,
+    /// How the answer must be framed.
+    pub framing: AnswerFraming,
 }
 
-impl Request {
+impl HttpRequest {
     /// The path without its query, percent-decoded as a whole, as Supervisor does before it routes.
     #[must_use]
     pub fn path(&self) -> String {
@@ -153,7 +153,7 @@ impl Request {
     }
 
     /// User and password of Basic authentication, split at the first colon.
-    // Differs from Supervisor: what cannot be decoded counts as no credentials (401), not as HTTP 500.
+    // Differs from Supervisor: a field that cannot be decoded counts as no credentials (401), not as HTTP 500.
     #[must_use]
     pub fn credentials(&self) -> Option<(String, String)> {
         let (scheme, cookie) = self.headers.first("authorization")?.split_once(' ')?;
@@ -164,8 +164,8 @@ impl Request {
         decoded.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
     }
 
-    /// Whether the request carries the wanted user and password (plain, or `{SHA}` and 40 lower-case hex digits).
-    /// Takes the same time wherever the given ones differ.
+    /// Whether the request has this user and password; `password` is plain, or `{SHA}` and 40 lower-case hex digits.
+    /// The time that this takes does not depend on where they differ.
     #[must_use]
     pub fn is_authorized(&self, (user, password): (&str, &str)) -> bool {
         let Some((given_user, given_password)) = self.credentials() else { return false };
@@ -183,7 +183,7 @@ fn same(wanted: &str, given: &str) -> bool {
     difference == 0 && wanted.len() == given.len()
 }
 
-/// `%41` → `A`; what is no valid escape stays, what is no UTF-8 is replaced.
+/// `%41` → `A`. Invalid escapes are kept; bytes that are not UTF-8 are replaced.
 #[must_use]
 pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -197,7 +197,7 @@ pub fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Every character but the unreserved ones (RFC 3986 §2.3) and those of `kept` as `%XX`.
+/// Encodes every byte as `%XX`, except unreserved characters (RFC 3986 §2.3) and those in `kept`.
 #[must_use]
 pub fn percent_encoded(text: &str, kept: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -212,7 +212,7 @@ pub fn percent_encoded(text: &str, kept: &str) -> String {
     out
 }
 
-/// The fields of a query, or of a form's body (application/x-www-form-urlencoded).
+/// The fields of a query or of a form (application/x-www-form-urlencoded).
 pub fn form_fields(text: &str) -> impl Iterator<Item = (String, String)> {
     let decoded = |part: &str| percent_decoded(&part.replace('+', " "));
     text.split('&').filter_map(move |field| {
@@ -221,10 +221,10 @@ pub fn form_fields(text: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// What of a request decides how its answer is framed.
+/// The properties of a request that determine how its answer is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Framing {
-    /// HTTP/1.1, so chunks may be used.
+pub struct AnswerFraming {
+    /// HTTP/1.1, which allows chunks.
     pub http11: bool,
     /// Another request may follow on this connection.
     pub keep_alive: bool,
@@ -232,11 +232,11 @@ pub struct Framing {
     pub head_only: bool,
 }
 
-impl Framing {
-    /// For the answer to something that was not a request.
+impl AnswerFraming {
+    /// For the answer to a message that is not a valid request.
     pub const LAST: Self = Self { http11: true, keep_alive: false, head_only: false };
 
-    /// RFC 9112 §9.3; Supervisor reads a `Connection` field as one word, so lists are ours.
+    /// RFC 9112 §9.3. Supervisor reads a `Connection` field as one word; rsup also accepts lists.
     fn of(minor: Option<u8>, headers: &Headers, head_only: bool) -> Self {
         let http11 = minor != Some(0);
         let keep_alive =
@@ -246,29 +246,29 @@ impl Framing {
 }
 
 /// Parses one request from the front of `buffer`, within the limits above.
-pub fn parse_request(buffer: &[u8]) -> Result<Parsed, BadMessage> {
+pub fn parse_request(buffer: &[u8]) -> Result<ParsedRequest, BadMessage> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut fields);
     let Some(head_bytes) = parse_head(buffer, |front| head.parse(front))? else {
-        return Ok(Parsed::Partial { head: None, expects_continue: false });
+        return Ok(ParsedRequest::Partial { head: None, expects_continue: false });
     };
     let method = head.method.unwrap_or_default();
     let headers = Headers::copied(head.headers);
-    let framing = Framing::of(head.version, &headers, method == "HEAD");
+    let framing = AnswerFraming::of(head.version, &headers, method == "HEAD");
     let length = match body_length(&headers)? {
-        BodyLength::Unsaid if method == "POST" => return Err(BadMessage::LengthRequired),
-        BodyLength::Unsaid => BodyLength::Bytes(0),
-        said => said,
+        BodyLength::Unstated if method == "POST" => return Err(BadMessage::LengthRequired),
+        BodyLength::Unstated => BodyLength::Bytes(0),
+        stated => stated,
     };
     let rest = buffer.get(head_bytes..).unwrap_or_default();
     let (method, target) = (method.to_owned(), origin_form(head.path.unwrap_or_default()).to_owned());
-    let request = Request { method, target, headers, body: Vec::new(), framing };
+    let request = HttpRequest { method, target, headers, body: Vec::new(), framing };
     let Some((body, body_bytes)) = parse_body(rest, length, BODY_MAX_BYTES, CHUNKS_MAX)? else {
         let expects_continue = framing.http11 && rest.is_empty() && request.headers.lists("expect", "100-continue");
-        return Ok(Parsed::Partial { head: Some(request), expects_continue });
+        return Ok(ParsedRequest::Partial { head: Some(request), expects_continue });
     };
     let consumed = head_bytes.saturating_add(body_bytes);
-    Ok(Parsed::Complete { request: Request { body, ..request }, consumed })
+    Ok(ParsedRequest::Complete { request: HttpRequest { body, ..request }, consumed })
 }
 
 /// `http://host/path` → `/path` (RFC 9112 §3.2.2).
@@ -277,7 +277,7 @@ fn origin_form(target: &str) -> &str {
     after.find('/').and_then(|at| after.get(at..)).unwrap_or("/")
 }
 
-/// Gives the front of `buffer` to one of `httparse`'s parsers; `None`: the head, or trailer, is not all there yet.
+/// Passes the front of `buffer` to one of `httparse`'s parsers; `None`: the head, or trailer, is not complete yet.
 fn parse_head<'b, T>(
     buffer: &'b [u8],
     parse: impl FnOnce(&'b [u8]) -> httparse::Result<T>,
@@ -296,15 +296,15 @@ fn parse_head<'b, T>(
 enum BodyLength {
     Bytes(usize),
     Chunked,
-    Unsaid,
+    Unstated,
 }
 
-/// RFC 9112 §6.3; both framings at once, or two lengths, are refused (request smuggling).
+/// RFC 9112 §6.3. A length together with chunks, or two different lengths, are refused (request smuggling).
 fn body_length(headers: &Headers) -> Result<BodyLength, BadMessage> {
     let mut lengths = headers.all("content-length");
     let mut codings = headers.all("transfer-encoding");
     match (lengths.next(), codings.next()) {
-        (None, None) => Ok(BodyLength::Unsaid),
+        (None, None) => Ok(BodyLength::Unstated),
         (None, Some(coding)) if codings.next().is_none() && coding.trim().eq_ignore_ascii_case("chunked") => {
             Ok(BodyLength::Chunked)
         }
@@ -320,7 +320,7 @@ fn body_length(headers: &Headers) -> Result<BodyLength, BadMessage> {
     }
 }
 
-/// The body at the front of `rest` and the bytes that it takes with its framing; `None`: not all there yet.
+/// The body at the front of `rest`, and its length with its framing, in bytes; `None`: not complete yet.
 fn parse_body(
     rest: &[u8],
     length: BodyLength,
@@ -330,13 +330,13 @@ fn parse_body(
     match length {
         BodyLength::Bytes(bytes) if bytes > bytes_max => Err(BadMessage::BodyTooLarge),
         BodyLength::Bytes(bytes) => Ok(rest.get(..bytes).map(|body| (body.to_vec(), bytes))),
-        BodyLength::Unsaid => Ok(Some((rest.to_vec(), rest.len()))),
+        BodyLength::Unstated => Ok(Some((rest.to_vec(), rest.len()))),
         BodyLength::Chunked => parse_chunks(rest, bytes_max, chunks_max),
     }
 }
 
 fn parse_chunks(buffer: &[u8], bytes_max: usize, chunks_max: usize) -> Result<Option<(Vec<u8>, usize)>, BadMessage> {
-    // Copied only when the end is there, since most calls find the body unfinished.
+    // The chunks are copied only when the body is complete, since most calls find it incomplete.
     let (mut rest, mut chunks, mut bytes_left) = (buffer, Vec::new(), bytes_max);
     while chunks.len() <= chunks_max {
         let line = rest.get(..CHUNK_LINE_MAX_BYTES).unwrap_or(rest);
@@ -365,7 +365,7 @@ fn parse_chunks(buffer: &[u8], bytes_max: usize, chunks_max: usize) -> Result<Op
     Err(BadMessage::BodyTooLarge)
 }
 
-/// An answer, but for how it is framed.
+/// An answer, without its framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// Status code.
@@ -374,7 +374,7 @@ pub struct Response {
     pub content_type: &'static str,
     /// Further header fields.
     pub fields: Vec<(&'static str, String)>,
-    /// The body; `None`: it follows through [`write_chunk`].
+    /// The body; `None`: it is written later with [`write_chunk`].
     pub body: Option<Vec<u8>>,
 }
 
@@ -392,7 +392,7 @@ impl Response {
         Self { status, content_type: "text/plain;charset=utf-8", fields: Vec::new(), body }
     }
 
-    /// An error with Supervisor's small page (census §7.2); 401 asks for Basic authentication.
+    /// An error with Supervisor's short page (supervisor-behaviour.md §7.2); 401 asks for Basic authentication.
     #[must_use]
     pub fn error(status: u16) -> Self {
         let body = format!(
@@ -404,8 +404,8 @@ impl Response {
         Self { status, content_type: "text/html", fields: Vec::from_iter(challenge), body: Some(body.into_bytes()) }
     }
 
-    /// Appends all but the body. [`Response::closes`] says whether the connection is to be closed afterwards.
-    pub fn write_head(&self, framing: Framing, date: &str, out: &mut Vec<u8>) {
+    /// Appends everything before the body. If [`Response::closes`], the connection must be closed after the body.
+    pub fn write_head(&self, framing: AnswerFraming, date: &str, out: &mut Vec<u8>) {
         let mut head = format!("HTTP/1.{} {} {}\r\n", u8::from(framing.http11), self.status, reason(self.status));
         let mut field = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         match &self.body {
@@ -419,7 +419,7 @@ impl Response {
             field("Connection", "Keep-Alive");
         }
         field("Content-Type", self.content_type);
-        // What a log or an error quotes stays what we say that it is, whatever it looks like to a browser.
+        // A log or an error may contain HTML; a browser must not interpret it.
         field("X-Content-Type-Options", "nosniff");
         self.fields.iter().for_each(|(name, value)| field(name, value));
         field("Date", date);
@@ -428,15 +428,15 @@ impl Response {
         out.extend_from_slice(head.as_bytes());
     }
 
-    /// Whether the connection ends with this answer.
+    /// Whether the connection must be closed after this answer.
     #[must_use]
-    pub fn closes(&self, framing: Framing) -> bool {
+    pub fn closes(&self, framing: AnswerFraming) -> bool {
         !framing.keep_alive || self.status == 401 || (self.body.is_none() && !framing.http11)
     }
 }
 
-/// Appends a piece of a body that follows its head; an empty piece ends the body.
-pub fn write_chunk(framing: Framing, data: &[u8], out: &mut Vec<u8>) {
+/// Appends a piece of a body without a known length; an empty piece ends the body.
+pub fn write_chunk(framing: AnswerFraming, data: &[u8], out: &mut Vec<u8>) {
     if framing.http11 {
         out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
     }
@@ -446,7 +446,7 @@ pub fn write_chunk(framing: Framing, data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The words for a status code, as Supervisor says them.
+/// Supervisor's reason phrase for a status code.
 fn reason(status: u16) -> &'static str {
     #[rustfmt::skip]
     const REASONS: &[(u16, &str)] = &[
@@ -459,8 +459,8 @@ fn reason(status: u16) -> &'static str {
     REASONS.iter().find(|(code, _)| *code == status).map_or("Unknown", |(_, words)| words)
 }
 
-/// The `Date` field for a time in seconds since 1970 (RFC 9110 §5.6.7), e.g. `Sun, 06 Nov 1994 08:49:37 GMT`; no later
-/// than the year 9999.
+/// A date in HTTP's format (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`. `unix_secs`: seconds since 1970, limited to
+/// the year 9999.
 #[must_use]
 pub fn http_date(unix_secs: u64) -> String {
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
@@ -468,20 +468,20 @@ pub fn http_date(unix_secs: u64) -> String {
     UNIX_EPOCH.checked_add(since_1970).map(httpdate::fmt_http_date).unwrap_or_default()
 }
 
-/// A whole answer, as a client sees it.
+/// A complete answer that the client has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct ReceivedResponse {
     /// Status code.
     pub status: u16,
-    /// The words after the code.
+    /// The reason phrase.
     pub reason: String,
     /// The body without its framing.
     pub body: Vec<u8>,
-    /// The connection may be used again.
+    /// The connection may be used for another request.
     pub keep_alive: bool,
 }
 
-/// A POST of XML, on a connection that is kept; `credentials`: user and password.
+/// A POST of XML that keeps the connection open; `credentials`: user and password.
 #[must_use]
 pub fn post_request(target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
     request("POST", target, host, credentials, xml)
@@ -505,9 +505,9 @@ fn request(method: &str, target: &str, host: &str, credentials: Option<(&str, &s
         .into_bytes()
 }
 
-/// Parses one answer from the front of `buffer`; `at_end`: the connection has been closed, so no more will come.
-/// Gives it with the bytes that it took; `None`: it is not all there yet; at the end that means that it was cut short.
-pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(Reply, usize)>, BadMessage> {
+/// Parses one answer from the front of `buffer`, and returns it with its length in bytes; `None`: it is not complete. `at_end`: the
+/// server has closed the connection, so an incomplete answer stays incomplete.
+pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(ReceivedResponse, usize)>, BadMessage> {
     let mut rest = buffer;
     loop {
         let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -521,13 +521,13 @@ pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(Reply, usize)>
         let headers = Headers::copied(head.headers);
         let length = match body_length(&headers)? {
             _ if matches!(status, 204 | 304) => BodyLength::Bytes(0),
-            BodyLength::Unsaid if !at_end => return Ok(None),
+            BodyLength::Unstated if !at_end => return Ok(None),
             length => length,
         };
         let Some((body, body_bytes)) = parse_body(rest, length, usize::MAX, usize::MAX)? else { return Ok(None) };
-        let until_close = matches!(length, BodyLength::Unsaid);
-        let keep_alive = !until_close && Framing::of(head.version, &headers, false).keep_alive;
-        let reply = Reply { status, reason: head.reason.unwrap_or_default().to_owned(), body, keep_alive };
+        let until_close = matches!(length, BodyLength::Unstated);
+        let keep_alive = !until_close && AnswerFraming::of(head.version, &headers, false).keep_alive;
+        let reply = ReceivedResponse { status, reason: head.reason.unwrap_or_default().to_owned(), body, keep_alive };
         return Ok(Some((reply, buffer.len().saturating_sub(rest.len()).saturating_add(body_bytes))));
     }
 }

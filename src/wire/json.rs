@@ -1,7 +1,7 @@
-//! Values as JSON (RFC 8259), for people and programs that read it; nothing here reads it.
+//! Writes values as JSON (RFC 8259); does not read JSON.
 use super::xmlrpc::Value;
 
-/// A value as JSON; base64 and dates as strings, a number that JSON does not have as null.
+/// A value as JSON. Base64 and dates become strings; NaN and infinity become null.
 #[must_use]
 pub fn json(value: &Value) -> String {
     let list = |open: &str, items: Vec<String>, close: &str| format!("{open}{}{close}", items.join(","));
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_what_a_json_reader_reads() {
+    fn json_is_read_back_by_a_json_parser() {
         let tricky = "a\"\\\n\r\t\x00\x1b\x7f\u{2028}é";
         let value = Value::Struct(vec![
             (tricky.into(), Value::Array(vec![Value::Int(-1), Value::Bool(true), Value::Nil, Value::Double(1.5)])),

@@ -1,4 +1,4 @@
-//! Formats that both ends share: bytes → values and back. Pure: no sockets, no clock, no state.
+//! The formats that client and server share: bytes to values and back. Pure: no sockets, no clock, no state.
 #![forbid(unsafe_code)]
 
 pub mod http;

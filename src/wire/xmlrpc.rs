@@ -1,8 +1,8 @@
-//! XML-RPC, byte for byte as Python's `xmlrpc.client` writes it and as Supervisor's server and client read it
-//! (census §7.4): calls, responses, faults.
+//! XML-RPC calls, responses and faults: written byte for byte as Python's `xmlrpc.client` does, and read as Supervisor does
+//! (supervisor-behaviour.md §7.4).
 //!
-//! Reading is as tolerant as Supervisor's reader (unknown elements are passed over, `<params>` may be missing), within
-//! bounds: no document type definition, so no entities of one's own, and values nested to [`DEPTH_MAX`].
+//! Like Supervisor, the parser skips unknown elements, and `<params>` may be missing. Unlike it, the parser refuses document type
+//! definitions, and with them entities that a document defines, and values nested deeper than [`DEPTH_MAX`].
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
@@ -15,44 +15,44 @@ use quick_xml::events::Event;
 /// How deep arrays and structs may be nested.
 pub const DEPTH_MAX: usize = 32;
 
-/// What XML-RPC can say.
+/// A value of XML-RPC.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// `<int>`; `<i8>` where 32 bits do not hold it.
-    // Differs from Supervisor: its server fails with HTTP 500 there (a log beyond 2 GiB); Python's client reads both.
+    /// `<int>`, or `<i8>` for a number that does not fit into 32 bits.
+    // Differs from Supervisor: its server fails with HTTP 500 for such a number (a log beyond 2 GiB). Python's client reads both.
     Int(i64),
     /// `<boolean>`; only `1` is true.
     Bool(bool),
-    /// `<string>`, and a value without a type.
+    /// `<string>`, or a value without a type.
     String(String),
     /// `<double>`
     Double(f64),
-    /// `<dateTime.iso8601>`, as written.
+    /// `<dateTime.iso8601>`, as received.
     DateTime(String),
     /// `<base64>`
     Base64(Vec<u8>),
     /// `<array>`
     Array(Vec<Value>),
-    /// `<struct>`, in order; the last of equal names counts.
+    /// `<struct>`, in order; of members with the same name the last one counts.
     Struct(Vec<(String, Value)>),
-    /// `<nil/>`: an extension; Python's client reads it.
+    /// `<nil/>`, an extension that Python's client reads.
     Nil,
 }
 
 impl Value {
-    /// The number, if it is one.
+    /// The number, if it is an int.
     #[must_use]
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
-    /// The truth value, if it is one.
+    /// The truth value, if it is a boolean.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(truth) = self { Some(*truth) } else { None }
     }
 
-    /// Text: a string, or base64 that holds UTF-8 (Supervisor takes both).
+    /// The text of a string, or of base64 that contains UTF-8 (Supervisor accepts both).
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -75,8 +75,8 @@ impl Value {
         members.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
-    /// Bytes of a log: what is no UTF-8 is replaced by U+FFFD.
-    // Differs from Supervisor: HTTP 500 there when a slice cuts a character.
+    /// Bytes of a log as a string; bytes that are not UTF-8 become U+FFFD.
+    // Differs from Supervisor: it answers HTTP 500 when a slice ends within a character.
     #[must_use]
     pub fn lossy(bytes: &[u8]) -> Self {
         Self::String(String::from_utf8_lossy(bytes).into_owned())
@@ -95,25 +95,25 @@ macro_rules! values_from {
 
 values_from!(&str => String, String => String, bool => Bool, i64 => Int, i32 => Int);
 
-/// A call from a client.
+/// A call of a method.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// `namespace.method`, never empty.
+pub struct MethodCall {
+    /// `namespace.method`; never empty.
     pub method: String,
     /// Parameters by position.
     pub params: Vec<Value>,
 }
 
-/// An answer that says no.
+/// A fault as it is transmitted. `crate::fault::Fault` is the server's own form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// faultCode (census §7.4).
+pub struct RpcFault {
+    /// faultCode (supervisor-behaviour.md §7.4).
     pub code: i64,
-    /// faultString: `NAME` or `NAME: more`.
+    /// faultString: `NAME` or `NAME: details`.
     pub text: String,
 }
 
-/// Why a document is not XML-RPC.
+/// Why a document is not valid XML-RPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadXml {
     why: String,
@@ -122,12 +122,12 @@ pub struct BadXml {
 
 impl fmt::Display for BadXml {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bad XML-RPC at byte {}: {}", self.at, self.why)
+        write!(f, "invalid XML-RPC at byte {}: {}", self.at, self.why)
     }
 }
 
-/// Reads a `<methodCall>`.
-pub fn parse_call(document: &[u8]) -> Result<Call, BadXml> {
+/// Parses a `<methodCall>`.
+pub fn parse_call(document: &[u8]) -> Result<MethodCall, BadXml> {
     let (mut method, mut params) = (String::new(), Vec::new());
     let scan = Scan::whole(document, |scan, name| {
         match name {
@@ -137,11 +137,11 @@ pub fn parse_call(document: &[u8]) -> Result<Call, BadXml> {
         }
         Ok(())
     })?;
-    if method.is_empty() { Err(scan.bad("no methodName")) } else { Ok(Call { method, params }) }
+    if method.is_empty() { Err(scan.bad("no methodName")) } else { Ok(MethodCall { method, params }) }
 }
 
-/// Reads a `<methodResponse>`: its value or its fault.
-pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
+/// Parses a `<methodResponse>`: its value or its fault.
+pub fn parse_response(document: &[u8]) -> Result<Result<Value, RpcFault>, BadXml> {
     let (mut params, mut fault) = (Vec::new(), None);
     let scan = Scan::whole(document, |scan, name| {
         match name {
@@ -154,33 +154,37 @@ pub fn parse_response(document: &[u8]) -> Result<Result<Value, Fault>, BadXml> {
     if let Some(fault) = fault {
         let code = fault.member("faultCode").and_then(Value::as_int);
         let text = fault.member("faultString").and_then(Value::as_str);
-        let (Some(code), Some(text)) = (code, text) else { return Err(scan.bad("fault without code and text")) };
-        return Ok(Err(Fault { code, text: text.to_owned() }));
+        let (Some(code), Some(text)) = (code, text) else {
+            return Err(scan.bad("a fault must have faultCode and faultString"));
+        };
+        return Ok(Err(RpcFault { code, text: text.to_owned() }));
     }
-    params.into_iter().next().map(Ok).ok_or_else(|| scan.bad("neither value nor fault"))
+    params.into_iter().next().map(Ok).ok_or_else(|| scan.bad("no value and no fault"))
 }
 
-/// What the reader comes upon; comments and the like are passed over.
-enum Piece<'a> {
+/// The parts of a document that matter; comments and the like are skipped.
+enum XmlEvent<'a> {
     Open(Vec<u8>),
     Close,
     Text(Cow<'a, str>),
     End,
 }
 
-/// Reads elements from the inside: each method begins behind an element's start tag and ends behind its end tag.
+/// A parser of elements. Each method starts after the start tag of an element, and reads up to and including its end tag.
 struct Scan<'a> {
     reader: Reader<&'a [u8]>,
 }
 
 impl<'a> Scan<'a> {
-    /// Reads a document to its end; `each`: as in [`Scan::element`], for the children of the root, whatever its name.
+    /// Reads a whole document. `each`: as in [`Scan::element`], for the children of the root element, which may have any name.
     fn whole(document: &'a [u8], each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<Self, BadXml> {
         let mut scan = Self { reader: Reader::from_reader(document) };
         scan.reader.config_mut().expand_empty_elements = true;
-        let Piece::Open(_) = scan.outside()? else { return Err(scan.bad("no element")) };
+        let XmlEvent::Open(_) = scan.outside()? else { return Err(scan.bad("no element")) };
         scan.element(each)?;
-        let Piece::End = scan.outside()? else { return Err(scan.bad("more than one element")) };
+        let XmlEvent::End = scan.outside()? else {
+            return Err(scan.bad("text or another element after the root element"));
+        };
         Ok(scan)
     }
 
@@ -188,49 +192,49 @@ impl<'a> Scan<'a> {
         BadXml { why: why.to_string(), at: self.reader.buffer_position() }
     }
 
-    fn next(&mut self) -> Result<Piece<'a>, BadXml> {
+    fn next(&mut self) -> Result<XmlEvent<'a>, BadXml> {
         loop {
             let text = match self.reader.read_event().map_err(|e| self.bad(e))? {
-                Event::Start(tag) => return Ok(Piece::Open(tag.local_name().as_ref().to_vec())),
-                Event::End(_) => return Ok(Piece::Close),
-                Event::Eof => return Ok(Piece::End),
+                Event::Start(tag) => return Ok(XmlEvent::Open(tag.local_name().as_ref().to_vec())),
+                Event::End(_) => return Ok(XmlEvent::Close),
+                Event::Eof => return Ok(XmlEvent::End),
                 Event::Text(text) => text.xml10_content(),
                 Event::CData(text) => text.xml10_content(),
                 Event::GeneralRef(name) => {
                     if let Some(char) = name.resolve_char_ref().map_err(|e| self.bad(e))? {
-                        return Ok(Piece::Text(Cow::Owned(char.into())));
+                        return Ok(XmlEvent::Text(Cow::Owned(char.into())));
                     }
                     let name = name.decode().map_err(|e| self.bad(e))?;
                     let known = resolve_predefined_entity(&name).ok_or_else(|| self.bad("unknown entity"))?;
-                    return Ok(Piece::Text(known.into()));
+                    return Ok(XmlEvent::Text(known.into()));
                 }
-                // Differs from Supervisor: its parser would expand a document's own entities, without bound.
+                // Differs from Supervisor: its parser expands the entities that a document defines, without limit.
                 Event::DocType(_) => return Err(self.bad("a document type definition is not accepted")),
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::Empty(_) => continue,
             };
-            return text.map(Piece::Text).map_err(|e| self.bad(e));
+            return text.map(XmlEvent::Text).map_err(|e| self.bad(e));
         }
     }
 
-    /// The next piece outside the root element but for white space.
-    fn outside(&mut self) -> Result<Piece<'a>, BadXml> {
+    /// The next event outside the root element, except white space.
+    fn outside(&mut self) -> Result<XmlEvent<'a>, BadXml> {
         loop {
             match self.next()? {
-                Piece::Text(text) if text.trim().is_empty() => {}
+                XmlEvent::Text(text) if text.trim().is_empty() => {}
                 piece => return Ok(piece),
             }
         }
     }
 
-    /// Calls `each` inside each child, with the child's name; it must read to the child's end. Returns our own text.
+    /// Calls `each` for each child element, with its name; `each` must read the child to its end. Returns the element's own text.
     fn element(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), BadXml>) -> Result<String, BadXml> {
         let mut own = String::new();
         loop {
             match self.next()? {
-                Piece::Text(text) => own.push_str(&text),
-                Piece::Open(name) => each(self, &name)?,
-                Piece::Close => return Ok(own),
-                Piece::End => return Err(self.bad("cut short")),
+                XmlEvent::Text(text) => own.push_str(&text),
+                XmlEvent::Open(name) => each(self, &name)?,
+                XmlEvent::Close => return Ok(own),
+                XmlEvent::End => return Err(self.bad("unexpected end")),
             }
         }
     }
@@ -239,21 +243,21 @@ impl<'a> Scan<'a> {
         self.element(|scan, _| scan.skip())
     }
 
-    /// Without recursion: what is passed over may be nested to any depth.
+    /// Skips an element. Not recursive, since skipped elements may be nested to any depth.
     fn skip(&mut self) -> Result<(), BadXml> {
         let mut open = 1_usize;
         while open > 0 {
             match self.next()? {
-                Piece::Open(_) => open = open.saturating_add(1),
-                Piece::Close => open = open.saturating_sub(1),
-                Piece::Text(_) => {}
-                Piece::End => return Err(self.bad("cut short")),
+                XmlEvent::Open(_) => open = open.saturating_add(1),
+                XmlEvent::Close => open = open.saturating_sub(1),
+                XmlEvent::Text(_) => {}
+                XmlEvent::End => return Err(self.bad("unexpected end")),
             }
         }
         Ok(())
     }
 
-    /// What `read` makes of each child that is called `wanted`; others are passed over.
+    /// Calls `read` for each child named `wanted` and returns the results; skips other children.
     fn list<T>(
         &mut self,
         wanted: &[u8],
@@ -280,10 +284,10 @@ impl<'a> Scan<'a> {
         self.list(b"value", |scan| scan.value(depth))
     }
 
-    /// Inside `<value>`: its first child, or its own text as a string.
+    /// Reads a `<value>`: its first child, or else its own text as a string.
     fn value(&mut self, depth: usize) -> Result<Value, BadXml> {
         if depth >= DEPTH_MAX {
-            return Err(self.bad("nested too deep"));
+            return Err(self.bad("values are nested too deeply"));
         }
         let mut typed = None;
         let own = self.element(|scan, name| {
@@ -296,7 +300,7 @@ impl<'a> Scan<'a> {
         Ok(typed.unwrap_or(Value::String(own)))
     }
 
-    /// `below`: the depth of values within.
+    /// Reads a typed value. `below`: the depth of the values in it.
     fn typed(&mut self, name: &[u8], below: usize) -> Result<Value, BadXml> {
         let text = match name {
             b"array" => {
@@ -334,7 +338,7 @@ impl<'a> Scan<'a> {
             }
             Ok(())
         })?;
-        key.zip(member).ok_or_else(|| self.bad("struct member without name and value"))
+        key.zip(member).ok_or_else(|| self.bad("a struct member must have a name and a value"))
     }
 }
 
@@ -353,14 +357,14 @@ pub fn write_call(method: &str, params: &[Value]) -> String {
     out
 }
 
-/// What stands before the value of a `<methodResponse>` that is written piece by piece.
+/// The start of a `<methodResponse>`, before its value.
 pub const RESPONSE_OPEN: &str = "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n";
-/// What stands after it.
+/// The end of a `<methodResponse>`, after its value.
 pub const RESPONSE_CLOSE: &str = "</param>\n</params>\n</methodResponse>\n";
 
 /// Writes a `<methodResponse>` with a fault.
 #[must_use]
-pub fn write_fault(fault: &Fault) -> String {
+pub fn write_fault(fault: &RpcFault) -> String {
     let members = [("faultCode", fault.code.into()), ("faultString", fault.text.as_str().into())];
     let members = members.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into();
     let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n<fault>\n");
@@ -406,10 +410,10 @@ pub fn write_value(value: &Value, out: &mut String) {
     out.push_str("</value>\n");
 }
 
-/// Appends text, with what XML gives a meaning escaped.
-// Differs from Supervisor: control characters, which XML cannot carry, become `?` (one byte, and fit for a terminal in
-// any locale); Supervisor sends them raw and its clients fail. A carriage return is sent as a reference; sent raw, as
-// by Supervisor, each client would read it as a line feed.
+/// Appends text, with XML's special characters escaped.
+// Differs from Supervisor: control characters, which XML does not allow, become `?` (one byte, and harmless to a terminal in
+// any locale). Supervisor sends them unchanged, and its clients fail. A carriage return is sent as a character reference;
+// Supervisor sends it unchanged, and clients read it as a line feed.
 pub fn write_text(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|b| matches!(b, 0..=0x1f | b'&' | b'<' | b'>' | 0xef) && b != b'\n') {

@@ -51,7 +51,7 @@ fn http_framing_that_supervisor_rejects_is_answered() {
 fn the_web_page_names_rsup_and_refuses_invalid_requests() {
     let sandbox = rsup("[program:x]\ncommand=/bin/sleep 1000\n");
     let (status, page) = sandbox.http("GET", "/", "", "").unwrap();
-    let version = format!("<footer>rsup {}, in the place of Supervisor</footer>", env!("CARGO_PKG_VERSION"));
+    let version = format!("<footer>rsup {}, compatible with Supervisor</footer>", env!("CARGO_PKG_VERSION"));
     assert!(status == 200 && page.contains(&version), "{page}");
     let (status, _) = sandbox.http("GET", "/index.html?action=stop&processname=", "", "").unwrap();
     assert_eq!(status, 400);

@@ -65,7 +65,10 @@ fn a_link_acts_for_the_own_page_and_for_programs_and_asks_other_browsers_first()
     ] {
         let reply = over_tcp(port, &link(verb, fields)).unwrap();
         assert_eq!(status(&reply), wanted, "{verb} {fields}");
-        assert!(!fields.contains("Language") || verb == "HEAD" || reply.contains("Nothing was done yet"), "{reply}");
+        assert!(
+            !fields.contains("Language") || verb == "HEAD" || reply.contains("Nothing has been done yet"),
+            "{reply}"
+        );
     }
     assert_eq!(status(&sandbox.raw(&link("HEAD", "")).unwrap()), "404");
     assert_eq!((sandbox.state("a").as_str(), sandbox.pid_of("a")), ("RUNNING", pid));

@@ -1,7 +1,7 @@
 //! A server that answers whatever a test wants, on a Unix socket.
 
-use rsup::wire::http::{Parsed, Response, parse_request};
-use rsup::wire::xmlrpc::{Fault, RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, write_fault, write_value};
+use rsup::wire::http::{ParsedRequest, Response, parse_request};
+use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, RpcFault, Value, parse_call, write_fault, write_value};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
     let mut buffer = Vec::new();
     loop {
         match parse_request(&buffer) {
-            Ok(Parsed::Complete { request, consumed }) => {
+            Ok(ParsedRequest::Complete { request, consumed }) => {
                 buffer.drain(..consumed);
                 let call = parse_call(&request.body).unwrap();
                 seen.lock().unwrap().methods.push(call.method.clone());
@@ -72,7 +72,7 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
                         write_value(&value, &mut body);
                         Response::xml(body + RESPONSE_CLOSE)
                     }
-                    Answer::Fault(code, text) => Response::xml(write_fault(&Fault { code, text: text.into() })),
+                    Answer::Fault(code, text) => Response::xml(write_fault(&RpcFault { code, text: text.into() })),
                     Answer::Http(status) => Response::error(status),
                     Answer::Raw(bytes) => return stream.write_all(bytes.as_bytes()).unwrap(),
                 };
@@ -83,7 +83,7 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str, &[Value]) -> Answer, see
                     return;
                 }
             }
-            Ok(Parsed::Partial { .. }) => {
+            Ok(ParsedRequest::Partial { .. }) => {
                 let mut piece = [0; 4096];
                 match stream.read(&mut piece) {
                     Ok(0) | Err(_) => return,

@@ -12,15 +12,15 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// A program that does as its name says: `missing` has no command, `unspawnable` cannot be forked, `stubborn` does not
-/// stop; the others run.
-pub(crate) struct Fake {
+/// A daemon whose programs behave as their names say: `missing` has no command, `unspawnable` cannot be forked, `stubborn`
+/// does not stop; all others run.
+pub(crate) struct FakeHost {
     pub(crate) supervision: Supervision,
     pub(crate) now: Now,
     pub(crate) main_log: Option<PathBuf>,
     pub(crate) next: Result<Config, String>,
     pub(crate) replies: VecDeque<(Ticket, Reply)>,
-    pub(crate) forgotten: Vec<Ticket>,
+    pub(crate) cancelled: Vec<Ticket>,
     pub(crate) stdin: Vec<u8>,
     pub(crate) cleared: Vec<ProcId>,
 }
@@ -44,16 +44,16 @@ pub(crate) fn config(groups: Vec<Rc<GroupConfig>>) -> Config {
     Config { groups, ..Config::default() }
 }
 
-impl Fake {
-    pub(crate) fn new(groups: Vec<Rc<GroupConfig>>) -> Fake {
+impl FakeHost {
+    pub(crate) fn new(groups: Vec<Rc<GroupConfig>>) -> FakeHost {
         let now = Now { mono: Mono(0), wall: Wall { secs: 1_700_000_000, nanos: 0 } };
-        let mut fake = Fake {
+        let mut fake = FakeHost {
             supervision: Supervision::new(config(groups)),
             now,
             main_log: None,
             next: Err("no such file".into()),
             replies: VecDeque::new(),
-            forgotten: Vec::new(),
+            cancelled: Vec::new(),
             stdin: Vec::new(),
             cleared: Vec::new(),
         };
@@ -102,7 +102,7 @@ impl Fake {
     }
 }
 
-impl Host for Fake {
+impl Host for FakeHost {
     fn supervision(&self) -> &Supervision {
         &self.supervision
     }
@@ -115,11 +115,11 @@ impl Host for Fake {
     fn submit(&mut self, ticket: Ticket, command: Command) {
         self.input(Input::Command(ticket, command));
     }
-    fn forget(&mut self, ticket: Ticket) {
-        self.forgotten.push(ticket);
+    fn cancel(&mut self, ticket: Ticket) {
+        self.cancelled.push(ticket);
         self.input(Input::CancelRequest(ticket));
     }
-    fn say(&mut self, _: LogLevel, _: &str) {}
+    fn log_line(&mut self, _: LogLevel, _: &str) {}
     fn processes(&self, program: &str, _: &str, _: &Pairs) -> Result<Vec<Rc<ProcessConfig>>, String> {
         Ok(vec![process(program, |_| {})])
     }

@@ -5,24 +5,25 @@ use crate::config::model::{AutoRestart, LogPlace, User};
 use crate::posix::Exit;
 use crate::supervision::Input;
 use crate::wire::xmlrpc::{parse_response, write_call};
-use fake::{Fake, config, group, process, program};
+use fake::{FakeHost, config, group, process, program};
 
 type Answer = Result<Value, (i64, String)>;
 
-/// Makes a call and lets time pass until it is answered. Gives the answer and how often it paused.
-fn ask_patiently(host: &mut Fake, has_supervisor: bool, method: &str, params: &[Value]) -> (Answer, u32) {
+/// Makes a call and lets time pass until it is answered. Returns the answer and how often it paused.
+fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params: &[Value]) -> (Answer, u32) {
     let (mut out, mut pauses) = (String::new(), 0);
     let document = write_call(method, params);
     let mut progress =
-        call(document.as_bytes(), Served { supervisor: has_supervisor, twiddler: false }, host, 7, &mut out).unwrap();
+        call(document.as_bytes(), Namespaces { supervisor: has_supervisor, twiddler: false }, host, 7, &mut out)
+            .unwrap();
     loop {
         progress = match progress {
-            Progress::Done => break,
-            Progress::Paused(pending) => {
+            RequestProgress::Done => break,
+            RequestProgress::Paused(pending) => {
                 pauses += 1;
-                pending.go_on(host, 7, &mut out)
+                pending.continue_answer(host, 7, &mut out)
             }
-            Progress::Waiting(pending) => {
+            RequestProgress::Waiting(pending) => {
                 for _ in 0..100 {
                     if !host.replies.is_empty() {
                         break;
@@ -39,11 +40,11 @@ fn ask_patiently(host: &mut Fake, has_supervisor: bool, method: &str, params: &[
     (answer.map_err(|fault| (fault.code, fault.text)), pauses)
 }
 
-fn ask(host: &mut Fake, method: &str, params: &[Value]) -> Answer {
+fn ask(host: &mut FakeHost, method: &str, params: &[Value]) -> Answer {
     ask_patiently(host, true, &format!("supervisor.{method}"), params).0
 }
 
-fn ask_system(host: &mut Fake, method: &str, params: &[Value]) -> Answer {
+fn ask_system(host: &mut FakeHost, method: &str, params: &[Value]) -> Answer {
     ask_patiently(host, true, &format!("system.{method}"), params).0
 }
 
@@ -66,8 +67,8 @@ fn statuses(answer: Answer) -> Vec<String> {
     answer.unwrap().as_array().unwrap().iter().map(one).collect()
 }
 
-fn two() -> Fake {
-    Fake::new(vec![program("a", |_| {}), group("g", vec![process("x", |_| {}), process("missing", |_| {})])])
+fn two() -> FakeHost {
+    FakeHost::new(vec![program("a", |_| {}), group("g", vec![process("x", |_| {}), process("missing", |_| {})])])
 }
 
 const ALL: &str = "addProcessGroup clearAllProcessLogs clearLog clearProcessLog clearProcessLogs getAPIVersion getAllConfigInfo \
@@ -77,7 +78,7 @@ const ALL: &str = "addProcessGroup clearAllProcessLogs clearLog clearProcessLog 
     startProcessGroup stopAllProcesses stopProcess stopProcessGroup tailProcessLog tailProcessStderrLog tailProcessStdoutLog";
 
 #[test]
-fn every_method_of_supervisor_is_there_and_describes_itself() {
+fn every_method_of_supervisor_exists_and_is_documented() {
     let mut host = two();
     let listed = ask_system(&mut host, "listMethods", &[]).unwrap();
     let listed: Vec<&str> = listed.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
@@ -100,7 +101,7 @@ fn every_method_of_supervisor_is_there_and_describes_itself() {
 }
 
 #[test]
-fn without_the_interface_only_system_is_there() {
+fn without_the_interface_only_system_is_served() {
     let mut host = two();
     let mut ask = |method: &str, params: &[Value]| ask_patiently(&mut host, false, method, params).0;
     assert_eq!(ask("supervisor.getState", &[]), fault(1, "UNKNOWN_METHOD"));
@@ -144,9 +145,9 @@ fn parameters_of_the_wrong_type_are_a_fault() {
 }
 
 #[test]
-fn while_stopping_all_is_refused_but_events_and_system() {
+fn while_stopping_only_events_and_system_are_served() {
     for restart in [false, true] {
-        let mut host = Fake::new(vec![program("stubborn", |p| p.autostart = true)]);
+        let mut host = FakeHost::new(vec![program("stubborn", |p| p.autostart = true)]);
         host.pass(5);
         host.next = Ok(config(vec![]));
         assert_eq!(ask(&mut host, if restart { "restart" } else { "shutdown" }, &[]), YES);
@@ -239,7 +240,7 @@ fn signals_go_by_name_and_number() {
 }
 
 #[test]
-fn stdin_gets_text() {
+fn text_is_written_to_stdin() {
     let mut host = two();
     assert_eq!(ask(&mut host, "sendProcessStdin", &[text("zz"), text("x")]), fault(10, "BAD_NAME: zz"));
     assert_eq!(ask(&mut host, "sendProcessStdin", &[text("a"), text("x")]), fault(70, "NOT_RUNNING: a"));
@@ -250,13 +251,13 @@ fn stdin_gets_text() {
 }
 
 #[test]
-fn logs_are_read_by_the_rules() {
+fn logs_are_read_by_offset_and_length() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     std::fs::write(&path, "0123456789").unwrap();
     let gone = folder.path().join("gone");
     let no_file = format!("NO_FILE: {}", gone.display());
-    let mut host = Fake::new(vec![program("a", |p| {
+    let mut host = FakeHost::new(vec![program("a", |p| {
         p.stdout.logfile = LogPlace::File(path.clone());
         p.stderr.logfile = LogPlace::File(gone.clone());
     })]);
@@ -313,7 +314,7 @@ fn logs_are_cleared() {
 }
 
 /// `description`, `exitstatus` and `spawnerr` of the one program.
-fn shown(host: &mut Fake) -> (String, String, i64, String) {
+fn shown(host: &mut FakeHost) -> (String, String, i64, String) {
     let all = ask(host, "getAllProcessInfo", &[]).unwrap();
     let info = &all.as_array().unwrap()[0];
     let text = |key| info.member(key).and_then(Value::as_str).unwrap().to_owned();
@@ -327,7 +328,7 @@ fn shown(host: &mut Fake) -> (String, String, i64, String) {
 
 #[test]
 fn each_state_has_its_description() {
-    let mut host = Fake::new(vec![program("a", |p| {
+    let mut host = FakeHost::new(vec![program("a", |p| {
         p.startretries = 0;
         p.autorestart = AutoRestart::Never;
     })]);
@@ -368,7 +369,7 @@ fn getprocessinfo_has_the_members_in_order() {
 }
 
 #[test]
-fn every_option_of_a_configuration_is_told() {
+fn every_option_of_a_configuration_is_returned() {
     let user = User { name: "u".into(), uid: 77 };
     let b = program("b", |p| {
         p.user = Some(std::rc::Rc::new(user));
@@ -377,7 +378,7 @@ fn every_option_of_a_configuration_is_told() {
         p.stdout.maxbytes = 5_000_000_000;
         p.command = "a <b> & c".into();
     });
-    let mut host = Fake::new(vec![b, group("z", vec![process("a", |_| {})])]);
+    let mut host = FakeHost::new(vec![b, group("z", vec![process("a", |_| {})])]);
     host.next = Ok(config(vec![program("b", |_| {}), group("z", vec![process("a", |_| {})]), program("c", |_| {})]));
     let all = ask(&mut host, "getAllConfigInfo", &[]).unwrap();
     let [Value::Struct(a), b @ Value::Struct(_)] = all.as_array().unwrap() else { panic!("{all:?}") };
@@ -438,8 +439,8 @@ fn multicall_makes_one_call_after_the_other() {
 }
 
 #[test]
-fn a_long_multicall_pauses_and_its_answer_has_an_end() {
-    let mut host = Fake::new((0..100).map(|n| program(&format!("p{n}"), |_| {})).collect());
+fn a_long_multicall_pauses_and_its_answer_has_a_limit() {
+    let mut host = FakeHost::new((0..100).map(|n| program(&format!("p{n}"), |_| {})).collect());
     let calls = vec![one("supervisor.getAllProcessInfo", None); 1000];
     let (answer, pauses) = ask_patiently(&mut host, true, "system.multicall", &[Value::Array(calls)]);
     let answer = answer.unwrap();
@@ -451,7 +452,7 @@ fn a_long_multicall_pauses_and_its_answer_has_an_end() {
 }
 
 #[test]
-fn what_is_no_call_is_refused() {
+fn invalid_documents_are_refused() {
     let mut host = two();
     for document in [
         "",
@@ -461,8 +462,14 @@ fn what_is_no_call_is_refused() {
         "<methodCall><methodName></methodName></methodCall>",
     ] {
         assert!(
-            call(document.as_bytes(), Served { supervisor: true, twiddler: false }, &mut host, 1, &mut String::new())
-                .is_err(),
+            call(
+                document.as_bytes(),
+                Namespaces { supervisor: true, twiddler: false },
+                &mut host,
+                1,
+                &mut String::new()
+            )
+            .is_err(),
             "{document}"
         );
     }

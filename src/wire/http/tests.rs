@@ -1,9 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
-fn whole(bytes: &[u8]) -> Request {
+fn whole(bytes: &[u8]) -> HttpRequest {
     match parse_request(bytes) {
-        Ok(Parsed::Complete { request, consumed }) => {
+        Ok(ParsedRequest::Complete { request, consumed }) => {
             assert_eq!(consumed, bytes.len());
             request
         }
@@ -15,15 +15,15 @@ fn refused(bytes: &[u8]) -> BadMessage {
     parse_request(bytes).expect_err(&String::from_utf8_lossy(bytes))
 }
 
-fn written(response: &Response, framing: Framing) -> String {
+fn written(response: &Response, framing: AnswerFraming) -> String {
     let mut out = Vec::new();
     response.write_head(framing, "Sun, 06 Nov 1994 08:49:37 GMT", &mut out);
     out.extend_from_slice(response.body.as_deref().unwrap_or_default());
     String::from_utf8(out).unwrap()
 }
 
-/// Feeds `bytes` in pieces that end at `cuts`, as a connection would, and gives all that was parsed.
-fn fed(bytes: &[u8], cuts: &[usize]) -> (Vec<Request>, Option<BadMessage>) {
+/// Parses `bytes` in pieces that end at `cuts`, as a connection does, and returns all that was parsed.
+fn parsed_in_pieces(bytes: &[u8], cuts: &[usize]) -> (Vec<HttpRequest>, Option<BadMessage>) {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     ends.push(bytes.len());
     ends.sort_unstable();
@@ -33,11 +33,11 @@ fn fed(bytes: &[u8], cuts: &[usize]) -> (Vec<Request>, Option<BadMessage>) {
         from = end;
         loop {
             match parse_request(&buffer) {
-                Ok(Parsed::Complete { request, consumed }) => {
+                Ok(ParsedRequest::Complete { request, consumed }) => {
                     buffer.drain(..consumed);
                     requests.push(request);
                 }
-                Ok(Parsed::Partial { .. }) => break,
+                Ok(ParsedRequest::Partial { .. }) => break,
                 Err(why) => return (requests, Some(why)),
             }
         }
@@ -57,7 +57,7 @@ const STREAMS: [&[u8]; 6] = [
 proptest! {
     #[test]
     fn any_split_gives_the_same_requests(which in 0..STREAMS.len(), cuts in prop::collection::vec(any::<usize>(), 0..8)) {
-        prop_assert_eq!(fed(STREAMS[which], &cuts), fed(STREAMS[which], &[]));
+        prop_assert_eq!(parsed_in_pieces(STREAMS[which], &cuts), parsed_in_pieces(STREAMS[which], &[]));
     }
 
     #[test]
@@ -71,19 +71,19 @@ proptest! {
         text in "[0-9a-fA-F\r\n;x ]{0,60}", cuts in prop::collection::vec(any::<usize>(), 0..6),
     ) {
         let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{text}").into_bytes();
-        prop_assert_eq!(fed(&bytes, &cuts), fed(&bytes, &[]));
+        prop_assert_eq!(parsed_in_pieces(&bytes, &cuts), parsed_in_pieces(&bytes, &[]));
     }
 
     #[test]
-    fn what_is_written_in_chunks_is_read_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..5)) {
+    fn chunks_are_read_back(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..5)) {
         let mut out = Vec::new();
         let response = Response { body: None, ..Response::error(200) };
-        response.write_head(Framing { keep_alive: true, ..Framing::LAST }, "now", &mut out);
+        response.write_head(AnswerFraming { keep_alive: true, ..AnswerFraming::LAST }, "now", &mut out);
         for piece in &pieces {
-            write_chunk(Framing::LAST, piece, &mut out);
+            write_chunk(AnswerFraming::LAST, piece, &mut out);
         }
         prop_assert_eq!(parse_reply(&out, false), Ok(None));
-        write_chunk(Framing::LAST, b"", &mut out);
+        write_chunk(AnswerFraming::LAST, b"", &mut out);
         let (reply, consumed) = parse_reply(&out, false).unwrap().unwrap();
         prop_assert_eq!((reply.body, consumed), (pieces.concat(), out.len()));
     }
@@ -93,15 +93,15 @@ proptest! {
 fn every_split_in_two_gives_the_same_requests() {
     for stream in STREAMS {
         for cut in 0..stream.len() {
-            assert_eq!(fed(stream, &[cut]), fed(stream, &[]), "{cut}");
+            assert_eq!(parsed_in_pieces(stream, &[cut]), parsed_in_pieces(stream, &[]), "{cut}");
         }
         let everywhere: Vec<usize> = (0..stream.len()).collect();
-        assert_eq!(fed(stream, &everywhere), fed(stream, &[]));
+        assert_eq!(parsed_in_pieces(stream, &everywhere), parsed_in_pieces(stream, &[]));
     }
 }
 
 #[test]
-fn connection_persists_as_the_version_and_the_field_say() {
+fn version_and_connection_field_determine_keep_alive() {
     for (version, field, keep_alive) in [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
@@ -115,7 +115,7 @@ fn connection_persists_as_the_version_and_the_field_say() {
 }
 
 #[test]
-fn a_length_is_taken_once_and_exactly() {
+fn a_length_must_be_valid_and_unique() {
     let post = |fields: &str| format!("POST / HTTP/1.1\r\n{fields}\r\n").into_bytes();
     for (fields, why) in [
         ("", BadMessage::LengthRequired),
@@ -148,10 +148,10 @@ fn everything_has_a_limit() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_is_told_from_one_that_does_not() {
+fn a_client_that_waits_for_100_is_recognized() {
     let head = b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
     let expects = |buffer: &[u8]| match parse_request(buffer) {
-        Ok(Parsed::Partial { head, expects_continue }) => (head.map(|head| head.method), expects_continue),
+        Ok(ParsedRequest::Partial { head, expects_continue }) => (head.map(|head| head.method), expects_continue),
         other => panic!("{other:?}"),
     };
     assert_eq!(expects(head), (Some("POST".into()), true));
@@ -169,7 +169,7 @@ fn the_path_is_decoded_as_a_whole_without_its_query() {
 }
 
 #[test]
-fn credentials_are_those_of_basic_authentication() {
+fn credentials_are_read_from_basic_authentication() {
     let with = |value: &str| whole(format!("GET / HTTP/1.1\r\nAuthorization: {value}\r\n\r\n").as_bytes());
     let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
     assert_eq!(with("Basic dTpwOnE=").credentials(), pair("u", "p:q"));
@@ -188,7 +188,7 @@ fn credentials_are_those_of_basic_authentication() {
 
 #[test]
 fn an_answer_is_framed_for_its_request() {
-    let keep = Framing { keep_alive: true, ..Framing::LAST };
+    let keep = AnswerFraming { keep_alive: true, ..AnswerFraming::LAST };
     assert_eq!(
         written(&Response::xml("<x/>".into()), keep),
         format!(
@@ -196,10 +196,10 @@ fn an_answer_is_framed_for_its_request() {
              Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: {SERVER}\r\n\r\n<x/>"
         )
     );
-    let old = Framing { http11: false, ..keep };
+    let old = AnswerFraming { http11: false, ..keep };
     assert!(written(&Response::error(404), old).starts_with("HTTP/1.0 404 Not Found\r\n"));
     assert!(written(&Response::error(404), old).contains("\r\nConnection: Keep-Alive\r\n"));
-    assert!(written(&Response::error(404), Framing::LAST).contains("\r\nConnection: close\r\n"));
+    assert!(written(&Response::error(404), AnswerFraming::LAST).contains("\r\nConnection: close\r\n"));
     let denied = written(&Response::error(401), keep);
     assert!(denied.contains("\r\nConnection: close\r\n"));
     assert!(denied.contains("\r\nWWW-Authenticate: Basic realm=\"default\"\r\n"));
@@ -227,7 +227,7 @@ fn a_reply_ends_by_length_by_chunks_or_with_the_connection() {
 }
 
 #[test]
-fn a_request_of_ours_is_read_back() {
+fn our_own_request_is_read_back() {
     let bytes = post_request("/RPC2", "localhost", Some(("user", "pass:word")), "<x/>");
     let request = whole(&bytes);
     assert!(request.is_authorized(("user", "pass:word")));
@@ -236,7 +236,7 @@ fn a_request_of_ours_is_read_back() {
 }
 
 #[test]
-fn dates_are_those_of_the_calendar() {
+fn dates_are_formatted_for_http() {
     for (secs, date) in [
         (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
         (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),

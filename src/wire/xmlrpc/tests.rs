@@ -17,7 +17,7 @@ fn one(value: &str) -> Value {
     call(&format!("<params><param>{value}</param></params>")).unwrap().remove(0)
 }
 
-/// Values that come back equal: what is replaced (control characters) and NaN left out.
+/// Values that are read back equal: without NaN and the control characters that are replaced.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<i64>().prop_map(Value::Int),
@@ -38,9 +38,9 @@ fn values() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(params in prop::collection::vec(values(), 0..4), method in "[a-z.&]{1,12}") {
+    fn values_are_read_back(params in prop::collection::vec(values(), 0..4), method in "[a-z.&]{1,12}") {
         let read = parse_call(write_call(&method, &params).as_bytes()).unwrap();
-        prop_assert_eq!(read, Call { method, params: params.clone() });
+        prop_assert_eq!(read, MethodCall { method, params: params.clone() });
         for value in params {
             prop_assert_eq!(parse_response(write_response(&value).as_bytes()), Ok(Ok(value)));
         }
@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn a_document_cut_short_is_refused(params in prop::collection::vec(values(), 0..3), cut in any::<prop::sample::Index>()) {
+    fn a_truncated_document_is_refused(params in prop::collection::vec(values(), 0..3), cut in any::<prop::sample::Index>()) {
         let document = write_call("a.b", &params);
         let (document, _) = document.split_once("</methodCall>").unwrap();
         let cut = document.floor_char_boundary(cut.index(document.len()));
@@ -107,7 +107,7 @@ fn types_are_read_as_supervisor_reads_them() {
 }
 
 #[test]
-fn what_is_no_call_is_refused() {
+fn invalid_calls_are_refused() {
     for document in [
         "",
         "x",
@@ -129,7 +129,7 @@ fn what_is_no_call_is_refused() {
 }
 
 #[test]
-fn nesting_is_bounded() {
+fn nesting_is_limited() {
     let nested = |depth: usize| {
         let open = "<value><array><data>".repeat(depth);
         let close = "</data></array></value>".repeat(depth);
@@ -142,14 +142,14 @@ fn nesting_is_bounded() {
 }
 
 #[test]
-fn what_xml_cannot_carry_is_replaced() {
+fn characters_that_xml_does_not_allow_are_replaced() {
     let sent = Value::lossy(b"\x00\x1b[1m\r\n\tok\x7f\xff\xef\xbf\xbe\xef\xbf\xbd\xe2\x82\xac<");
     let read = parse_response(write_response(&sent).as_bytes()).unwrap().unwrap();
     assert_eq!(read.as_str(), Some("??[1m\r\n\tok\x7f\u{fffd}?\u{fffd}€<"));
 }
 
 #[test]
-fn what_32_bits_do_not_hold_is_an_i8() {
+fn a_number_beyond_32_bits_is_an_i8() {
     for (number, tag) in [(i64::from(i32::MAX), "<int>"), (i64::from(i32::MAX) + 1, "<i8>")] {
         let document = write_response(&Value::Int(number));
         assert!(document.contains(tag), "{document}");
@@ -158,8 +158,8 @@ fn what_32_bits_do_not_hold_is_an_i8() {
 }
 
 #[test]
-fn a_fault_is_told_from_a_value() {
-    let fault = Fault { code: 10, text: "BAD_NAME: <x>".into() };
+fn a_fault_is_distinguished_from_a_value() {
+    let fault = RpcFault { code: 10, text: "BAD_NAME: <x>".into() };
     assert_eq!(parse_response(write_fault(&fault).as_bytes()), Ok(Err(fault)));
     for bad in
         ["<methodResponse/>", "<methodResponse><params/></methodResponse>", "<r><fault><value>x</value></fault></r>"]
