@@ -31,7 +31,7 @@ fn starts_answers_and_stops() {
     };
     let mut sandbox = Sandbox::new(Subject::Rsup, "[program:x]\ncommand=/bin/sleep 1000\n");
     let conf = sandbox.fill("{dir}/supervisord.conf");
-    // The emulator has no child subreaper, which rsup survives. The sandbox's tag lets what is left be found and ended.
+    // The emulator has no child subreaper; rsup works without. The sandbox finds orphans by its tag, and kills them.
     let mut command = emulated(&["-n", "-c", &conf]);
     command.envs(sandbox.command("rsup").get_envs().filter_map(|(name, value)| Some((name, value?))));
     sandbox.launch_as(command);

@@ -1,4 +1,4 @@
-//! The web page in a real browser: Chromium without a screen, driven by WebDriver. RSUP_PICTURES names a folder for pictures.
+//! The web page in a real browser: headless Chromium, controlled through WebDriver. RSUP_PICTURES names a directory for screenshots.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,16 +12,16 @@
 mod harness;
 
 use base64::Engine;
-use harness::{PATIENCE, Sandbox, Subject, skip, wait_for};
+use harness::{Sandbox, Subject, TIMEOUT, skip, wait_for};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-/// The name that WebDriver gives an element's id.
+/// The key that WebDriver uses for the id of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser, ended with its driver.
+/// A browser and its driver; both are ended on drop.
 struct Browser {
     driver: Child,
     port: u16,
@@ -29,7 +29,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// A new browser, or none where there is no Chromium.
+    /// Starts a browser. `None` if Chromium is not installed.
     fn open(javascript: bool) -> Option<Browser> {
         let started = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut driver) = started else {
@@ -41,7 +41,7 @@ impl Browser {
             line.split("successfully on port ").nth(1).map(|port| port.trim_end_matches('.').parse().unwrap())
         });
         let mut browser = Browser { driver, port: port.expect("a port"), session: String::new() };
-        // As root there is no sandbox; nothing but our own page is loaded.
+        // root has no sandbox. The browser loads only pages of these tests.
         let mut options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,640"],
         });
@@ -54,11 +54,11 @@ impl Browser {
         Some(browser)
     }
 
-    /// One command of WebDriver's: its value, or the error's name.
+    /// Sends a WebDriver command. Returns its value, or the name of the error.
     fn ask(&self, verb: &str, path: &str, body: &Value) -> Result<Value, String> {
         let body = if verb == "GET" { String::new() } else { body.to_string() };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (session, length) = (&self.session, body.len());
         write!(
             stream,
@@ -102,7 +102,7 @@ impl Browser {
         Some(found[ELEMENT].as_str()?.to_owned())
     }
 
-    /// Waits for an element, clicks on it.
+    /// Waits for an element, and clicks on it.
     fn click(&self, selector: &str) {
         wait_for(&format!("a click on {selector}"), || {
             let element = self.find(selector)?;
@@ -122,7 +122,7 @@ impl Browser {
         self.post("/window/rect", json!({"width": width, "height": height})).unwrap();
     }
 
-    /// A picture for people to look at, where one is asked for.
+    /// Takes a screenshot if RSUP_PICTURES is set.
     fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("RSUP_PICTURES") {
             let picture = self.ask("GET", "/screenshot", &Value::Null).unwrap();
@@ -142,13 +142,13 @@ impl Drop for Browser {
     }
 }
 
-/// rsup with a TCP port, and the address of its page.
+/// Starts rsup with a TCP port. Also returns the address of its page.
 fn served(extra: &str) -> (Sandbox, String) {
     served_at("127.0.0.1", extra)
 }
 
 fn served_at(address: &str, extra: &str) -> (Sandbox, String) {
-    // Free a moment ago: nobody else asks the kernel for it so soon.
+    // The kernel does not give a port that was just free to another process so soon.
     let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
     let conf = format!(
         "[inet_http_server]\nport={address}:{port}\n\
@@ -162,7 +162,7 @@ fn served_at(address: &str, extra: &str) -> (Sandbox, String) {
     (sandbox, format!("http://{address}:{port}"))
 }
 
-/// Starts, stops, tails and reads the messages.
+/// Uses the page: starts, stops, restarts, shows a log, and checks the messages.
 fn drive(browser: &Browser, url: &str) {
     browser.go(&format!("{url}/"));
     assert_eq!(browser.ask("GET", "/title", &Value::Null).unwrap(), "Supervisor Status");
@@ -187,7 +187,7 @@ fn the_page_works_with_and_without_javascript() {
     for javascript in [true, false] {
         let (mut sandbox, url) = served("");
         let Some(browser) = Browser::open(javascript) else { return };
-        // Markup in a log is text.
+        // Markup in a log is shown as text.
         browser.go(&format!("{url}/tail.html?processname=web"));
         assert_eq!(browser.text("pre").unwrap().trim(), "served <b>nobody</b>");
         drive(&browser, &url);
@@ -216,7 +216,7 @@ fn the_page_refreshes_itself_and_fits_a_phone() {
     }
     browser.script("window.loaded_once = true");
     browser.script("document.querySelector('#web a').focus()");
-    // A change that somebody else made, and a row that somebody else added.
+    // Another client changes a row and adds one.
     assert_eq!(sandbox.ctl(&["stop", "web"]).code, 0);
     browser.until("#web .status", "stopped");
     assert_eq!(browser.script("return window.loaded_once"), true, "the page was not loaded again");
@@ -227,7 +227,7 @@ fn the_page_refreshes_itself_and_fits_a_phone() {
     assert_eq!(sandbox.stop(), 0);
 }
 
-/// Another site: this page, whatever is asked for.
+/// Another site, which answers every request with this page.
 fn serve(listener: TcpListener, page: String) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -242,18 +242,18 @@ fn serve(listener: TcpListener, page: String) {
     });
 }
 
-/// Off loopback a browser says over http neither `Sec-Fetch-Site` nor, if the page does not want it, from where it comes.
-/// The address is one of a network of our own: so this runs again as a program of unshare(1).
+/// Over http to an address other than loopback, a browser does not send `Sec-Fetch-Site`, and the page can suppress `Referer`.
+/// The test needs such an address, so it runs itself again in a new network namespace.
 #[test]
 fn a_link_to_an_address_off_loopback_acts_only_after_a_click() {
     const NAME: &str = "a_link_to_an_address_off_loopback_acts_only_after_a_click";
     if std::env::var_os("RSUP_OWN_NETWORK").is_some() {
         return follow_a_link_off_loopback();
     }
-    let as_whom: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--map-root-user"] };
+    let user: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--map-root-user"] };
     let inside = |command: &[&std::ffi::OsStr]| {
         let mut unshare = Command::new("unshare");
-        unshare.args(as_whom).arg("--net").args(command).env("RSUP_OWN_NETWORK", "1");
+        unshare.args(user).arg("--net").args(command).env("RSUP_OWN_NETWORK", "1");
         unshare.status().is_ok_and(|status| status.success())
     };
     if !inside(&["ip", "link", "set", "lo", "up"].map(AsRef::as_ref)) {
@@ -278,7 +278,7 @@ fn follow_a_link_off_loopback() {
     browser.go(&elsewhere);
     wait_for("the picture", || (browser.ask("GET", "/title", &Value::Null).ok()? == "tried").then_some(()));
     assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
-    // Whoever follows the link is asked.
+    // A user who follows the link gets the page with a button.
     browser.click("a");
     browser.until(
         ".status_msg",
@@ -296,7 +296,7 @@ fn a_page_of_another_site_can_do_nothing() {
     let (mut sandbox, url) = served("");
     let pid = sandbox.pid_of("web");
     let Some(browser) = Browser::open(true) else { return };
-    // Another site: another name, another port.
+    // Another site has another name and port.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let elsewhere = format!("http://localhost:{}", listener.local_addr().unwrap().port());
     let call = "<?xml version='1.0'?><methodCall><methodName>supervisor.stopAllProcesses</methodName></methodCall>";
@@ -311,12 +311,12 @@ fn a_page_of_another_site_can_do_nothing() {
     browser.go(&elsewhere);
     wait_for("the call", || (browser.ask("GET", "/title", &Value::Null).ok()? == "tried").then_some(()));
     browser.script("document.forms[0].submit()");
-    wait_for("the form's answer", || {
+    wait_for("the answer to the form", || {
         let at = browser.ask("GET", "/url", &Value::Null).ok()?;
         at.as_str()?.starts_with("http://127.0.0.1").then_some(())
     });
     assert_eq!((sandbox.state("web").as_str(), sandbox.pid_of("web")), ("RUNNING", pid), "{}", sandbox.log());
-    // The same form on the page itself works, so it was the other site that was refused.
+    // The same form works on the page itself, so it was refused because of the other site.
     browser.go(&url);
     browser.click("button[formaction='index.html?action=stopall']");
     wait_for("the message", || browser.text(".status_msg")?.starts_with("All stopped at ").then_some(()));

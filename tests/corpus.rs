@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, replayed with the same checks (`fuzz/checks`).
+//! Replays the corpora of the fuzz targets with the same checks (`fuzz/checks`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, missing_docs)]
 

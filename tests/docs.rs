@@ -1,5 +1,5 @@
-//! Keeps the documents true where a machine can: every test that docs/compat.md and docs/security.md name exists, all of
-//! Supervisor's surface is listed, links lead somewhere, README's commands are there.
+//! Checks claims of the documents: every named test and file exists, Supervisor's whole surface is listed, links have a target, and the
+//! commands and examples work.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,15 +33,15 @@ fn every_named_test_exists() {
     assert!(named.len() > 100, "{}", named.len());
     let missing = named.iter().filter(|(file, test)| {
         let source = text(format!("{file}.rs"));
-        let is_there = source.match_indices(&format!("fn {test}(")).next().is_some();
-        let in_a_list = source.contains(&format!("    {test},\n"));
-        !is_there && !in_a_list
+        let is_function = source.match_indices(&format!("fn {test}(")).next().is_some();
+        let is_in_list = source.contains(&format!("    {test},\n"));
+        !is_function && !is_in_list
     });
     let missing: Vec<String> = missing.map(|(file, test)| format!("{file}.rs::{test}")).collect();
-    assert!(missing.is_empty(), "a document names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "a document names tests that do not exist:\n{}", missing.join("\n"));
 }
 
-/// What stands in backquotes in the first cell of each row below a heading of the list of the whole surface.
+/// The names in backquotes in the first cell of each row below a heading of the list of the whole surface.
 fn listed(heading: &str) -> BTreeSet<String> {
     let compat = text("docs/compat.md");
     let surface = compat.split("## The whole surface, row by row").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -65,10 +65,10 @@ fn listed(heading: &str) -> BTreeSet<String> {
 #[test]
 fn the_whole_surface_is_listed() {
     let missing = |heading: &str, wanted: &[String]| {
-        let there = listed(heading);
-        let missing: Vec<_> = wanted.iter().filter(|name| !there.contains(*name)).collect();
+        let names = listed(heading);
+        let missing: Vec<_> = wanted.iter().filter(|name| !names.contains(*name)).collect();
         assert!(missing.is_empty() && wanted.len() > 10, "docs/compat.md, {heading}, lacks {missing:#?}");
-        there
+        names
     };
     let kinds = rsup::config::options::SECTION_KINDS.iter();
     let options: Vec<String> = kinds
@@ -98,8 +98,8 @@ fn the_whole_surface_is_listed() {
     let methods = sandbox.rpc("system.listMethods", serde_json::json!([])).unwrap();
     let methods: Vec<String> =
         methods.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-    let there = missing("XML-RPC methods", &methods);
-    assert_eq!(there.len(), methods.len(), "one is listed that is not there");
+    let listed_methods = missing("XML-RPC methods", &methods);
+    assert_eq!(listed_methods.len(), methods.len(), "a listed method does not exist");
     listed("HTTP");
     listed("Command lines and signals");
 }
@@ -142,7 +142,7 @@ fn every_link_has_a_target() {
                 continue;
             }
             seen += 1;
-            assert!(file.parent().unwrap().join(target).exists(), "{}: {link} leads nowhere", file.display());
+            assert!(file.parent().unwrap().join(target).exists(), "{}: {link} has no target", file.display());
         }
     }
     assert!(seen > 3, "{seen}");
@@ -178,7 +178,7 @@ fn the_readmes_commands_exist() {
     }
 }
 
-/// Runs rsup with a configuration that a document shows, until it ends or `until` is in its output. Gives output and exit code.
+/// Runs rsup with a configuration from a document, until it exits or `until` is in its output. Returns output and exit code.
 fn run_shown(conf: &str, files: &[(&str, String)], until: &str) -> (String, Option<i32>) {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().to_str().unwrap();
@@ -213,7 +213,7 @@ fn the_guide_to_exit_codes_is_right() {
     let last = harness::block(page, "text", 0);
     assert!(output.lines().any(|line| line == last.trim()), "{output}");
     assert!(text("README.md").contains("autorestart=false\nessential=true\n"));
-    // Without autorestart=false it goes on, as the page says.
+    // Without autorestart=false it keeps running, as the page says.
     let restarts = harness::block(page, "ini", 0).replacen("autorestart=false\n", "", 1);
     let (output, code) = run_shown(&restarts.replace("sleep 1; ", "sleep 1.2; "), &[], "exited: app");
     assert!(code.is_none(), "{output}");
@@ -389,7 +389,7 @@ fn the_architecture_names_every_source_file() {
 #[test]
 fn every_path_that_a_document_names_exists() {
     let tops = ["src/", "tests/", "docs/", "docker/", "benches/", "fuzz/", "examples/", ".ci/", ".cargo/"];
-    // What a build or a fuzzer makes.
+    // Directories that a build or a fuzzer creates.
     let made = ["build/", "fuzz/corpus/TARGET", "fuzz/artifacts"];
     let mut seen = 0;
     let mut missing = Vec::new();

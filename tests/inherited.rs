@@ -1,5 +1,5 @@
-//! `/dev/stdout` as rsup finds it in a container: somebody else's pipe, terminal, socket or file, shared with others and
-//! perhaps another user's, full because nobody reads. Never blocked, never changed for those who share it, nothing lost.
+//! `/dev/stdout` in a container: a pipe, terminal, socket or file that other processes share, perhaps of another user, and full because no
+//! process reads it. rsup must not block on it, not change its flags, and lose no output.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
@@ -18,24 +18,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-/// Another user than the one who runs the tests as root.
+/// A user without rights.
 const NOBODY: u32 = 65_534;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Stdout {
     Pipe,
     Fifo,
     Socket,
     Terminal,
-    /// The terminal is the writer's controlling one.
+    /// The controlling terminal of the writer.
     OwnTerminal,
 }
 
-/// The reading end, and the end that the writer inherits. Both block, and nobody else inherits them.
-fn pair(kind: Kind, folder: &Path) -> (OwnedFd, OwnedFd) {
+/// The reading end, and the end that the writer inherits. Both are blocking and close-on-exec.
+fn pair(kind: Stdout, folder: &Path) -> (OwnedFd, OwnedFd) {
     match kind {
-        Kind::Pipe => nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap(),
-        Kind::Fifo => {
+        Stdout::Pipe => nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap(),
+        Stdout::Fifo => {
             let path = folder.join("fifo");
             nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
             let open = |flags| nix::fcntl::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
@@ -43,8 +43,8 @@ fn pair(kind: Kind, folder: &Path) -> (OwnedFd, OwnedFd) {
             fcntl(&reader, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
             (reader, open(OFlag::O_WRONLY))
         }
-        Kind::Socket => socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap(),
-        Kind::Terminal | Kind::OwnTerminal => {
+        Stdout::Socket => socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap(),
+        Stdout::Terminal | Stdout::OwnTerminal => {
             let pty = openpty(None, None).unwrap();
             for fd in [&pty.master, &pty.slave] {
                 fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
@@ -58,13 +58,13 @@ fn flags(fd: &OwnedFd) -> OFlag {
     OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap())
 }
 
-/// The example `logpipe` (the log path alone, without a daemon), where any user can run it.
+/// A copy of the example `logpipe` (the log code without the daemon) that any user can run.
 fn logpipe(folder: &Path) -> PathBuf {
     let built = std::env::current_exe().unwrap().parent().unwrap().join("../examples/logpipe");
     let copy = folder.join("logpipe");
-    // By another process: a program that we have open for writing, or that a fork of ours has, could not be run.
+    // Copied by another process: a file that this process or a fork of it has open for writing cannot be executed.
     let copied = harness::run(Command::new("cp").arg(&built).arg(&copy));
-    assert_eq!(copied.code, 0, "a whole `cargo test` builds it; else `cargo build --examples`: {}", copied.err);
+    assert_eq!(copied.code, 0, "`cargo test` or `cargo build --examples` builds it: {}", copied.err);
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     copy
@@ -74,8 +74,8 @@ fn lines(count: usize) -> Vec<u8> {
     (0..count).flat_map(|nth| format!("{nth:06} {}\n", "x".repeat(nth % 180)).into_bytes()).collect()
 }
 
-/// Runs the writer against a reader that at first does not read. With `leave` it never does, but goes away.
-fn try_it(kind: Kind, uid: Option<u32>, leave: bool) {
+/// Runs the writer with a reader that does not read at first. With `leave` the reader never reads, but closes its end.
+fn check_full_stdout(kind: Stdout, uid: Option<u32>, leave: bool) {
     let folder = tempfile::tempdir().unwrap();
     let program = logpipe(folder.path());
     let sent = lines(4_000);
@@ -85,11 +85,11 @@ fn try_it(kind: Kind, uid: Option<u32>, leave: bool) {
     let before = flags(&shared);
     assert!(!before.contains(OFlag::O_NONBLOCK));
 
-    // The end of a controlling terminal comes with a SIGHUP, which rsup does not die of.
+    // When its controlling terminal closes, the writer gets SIGHUP, which must not kill it.
     let script = "trap '' HUP; exec \"$0\" /dev/stdout <\"$1\"";
-    let mut command = Command::new(if kind == Kind::OwnTerminal { "setsid" } else { "sh" });
-    if kind == Kind::OwnTerminal {
-        // setsid -c makes its stdin the controlling terminal.
+    let mut command = Command::new(if kind == Stdout::OwnTerminal { "setsid" } else { "sh" });
+    if kind == Stdout::OwnTerminal {
+        // setsid -c makes stdin the controlling terminal.
         command.args(["-c", "sh"]).stdin(writer.try_clone().unwrap());
     } else {
         command.stdin(Stdio::null());
@@ -100,23 +100,23 @@ fn try_it(kind: Kind, uid: Option<u32>, leave: bool) {
     let mut child = command.spawn().unwrap();
     drop(command);
 
-    // It says `blocked` when its queue is full, and can only say so when no write has blocked it.
-    let (said, hear) = mpsc::channel();
+    // The writer prints `blocked` when its queue is full. It could not if a write had blocked it.
+    let (sender, receiver) = mpsc::channel();
     let stderr = BufReader::new(child.stderr.take().unwrap());
-    let listener = std::thread::spawn(move || stderr.lines().for_each(|line| drop(said.send(line.unwrap()))));
-    let word = hear.recv_timeout(harness::PATIENCE);
+    let listener = std::thread::spawn(move || stderr.lines().for_each(|line| drop(sender.send(line.unwrap()))));
+    let word = receiver.recv_timeout(harness::TIMEOUT);
     if word.as_deref() != Ok("blocked") {
         child.kill().unwrap();
-        panic!("{kind:?} as {uid:?}: it was blocked, or failed: {word:?}");
+        panic!("{kind:?} as {uid:?}: it blocked or failed: {word:?}");
     }
-    assert_eq!(flags(&shared), before, "{kind:?} as {uid:?}: nothing changes for those who share it");
+    assert_eq!(flags(&shared), before, "{kind:?} as {uid:?}: the flags of the shared descriptor must not change");
 
     if leave {
         drop(reader);
-        let gone = hear.recv_timeout(harness::PATIENCE).unwrap();
-        let lost = hear.recv_timeout(harness::PATIENCE).unwrap();
+        let gone = receiver.recv_timeout(harness::TIMEOUT).unwrap();
+        let lost = receiver.recv_timeout(harness::TIMEOUT).unwrap();
         let words =
-            if kind == Kind::Fifo { "cannot write to stdout: Broken pipe" } else { "stdout has no reader any more" };
+            if kind == Stdout::Fifo { "cannot write to stdout: Broken pipe" } else { "stdout has no reader any more" };
         assert!(gone.starts_with(words), "{gone}");
         assert!(lost.ends_with("bytes of output to stdout were discarded"), "{lost}");
     } else {
@@ -124,24 +124,24 @@ fn try_it(kind: Kind, uid: Option<u32>, leave: bool) {
         let (mut got, mut buffer) = (Vec::<u8>::new(), [0; 4_096]);
         while got.len() < sent.len() {
             let count = reader.read(&mut buffer).unwrap();
-            assert!(count > 0, "{kind:?} as {uid:?}: the end after {} bytes", got.len());
+            assert!(count > 0, "{kind:?} as {uid:?}: end of file after {} bytes", got.len());
             got.extend(buffer[..count].iter().filter(|byte| **byte != b'\r'));
         }
-        assert!(got == sent, "{kind:?} as {uid:?}: the same bytes in the same order");
+        assert!(got == sent, "{kind:?} as {uid:?}: the bytes or their order differ");
     }
     assert!(child.wait().unwrap().success());
     listener.join().unwrap();
-    assert_eq!(hear.try_iter().collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), Vec::<String>::new());
     assert_eq!(flags(&shared), before);
 }
 
-const KINDS: [Kind; 5] = [Kind::Pipe, Kind::Fifo, Kind::Socket, Kind::Terminal, Kind::OwnTerminal];
+const KINDS: [Stdout; 5] = [Stdout::Pipe, Stdout::Fifo, Stdout::Socket, Stdout::Terminal, Stdout::OwnTerminal];
 
 #[test]
 fn a_full_stdout_of_the_same_user() {
     for kind in KINDS {
-        try_it(kind, None, false);
-        try_it(kind, None, true);
+        check_full_stdout(kind, None, false);
+        check_full_stdout(kind, None, true);
     }
 }
 
@@ -151,8 +151,8 @@ fn a_full_stdout_of_another_user() {
         return harness::skip("needs root, to run a program as another user");
     }
     for kind in KINDS {
-        try_it(kind, Some(NOBODY), false);
-        try_it(kind, Some(NOBODY), true);
+        check_full_stdout(kind, Some(NOBODY), false);
+        check_full_stdout(kind, Some(NOBODY), true);
     }
 }
 
@@ -165,7 +165,7 @@ fn inherited_files_are_written_at_their_offset() {
     let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     let input = folder.path().join("input");
     fs::write(&input, "hello\n".repeat(1_000)).unwrap();
-    // Rotation is asked for, and silently off.
+    // Rotation is requested, and silently off.
     let mut command = Command::new(&program);
     command.args(["/dev/stdout", "100", "3"]).stdin(File::open(&input).unwrap()).stdout(file);
     assert!(command.status().unwrap().success());

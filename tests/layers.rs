@@ -55,7 +55,7 @@ fn modules_use_only_what_the_map_allows() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // A check that sees nothing proves nothing, and a map that allows more than is used is not a map.
+    // The check must find modules, and the map must not allow uses that do not occur.
     let allowed = map.iter().flat_map(|(name, row)| row.may_use.iter().map(|used| (name.clone(), used.clone())));
     let unused: Vec<_> = allowed.filter(|pair| !used.contains(pair)).collect();
     assert!(unused.is_empty(), "the map in src/lib.rs allows what no code uses: {unused:?}");
@@ -120,7 +120,7 @@ fn walk(dir: &Path, found: &mut Vec<(String, PathBuf, String)>) {
         }
         let relative = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        // A file that is wholly for tests is declared so by its parent.
+        // The parent declares a file that is only for tests.
         let for_tests = relative.ends_with("tests.rs") || relative.iter().any(|part| part == "tests");
         if path.extension().is_none_or(|ext| ext != "rs") || for_tests || relative == Path::new("lib.rs") {
             continue;
@@ -147,7 +147,7 @@ fn crate_paths(code: &str) -> Vec<String> {
     found
 }
 
-/// Adds the paths of one tree (`a::{b, c::{self, d}}`) below `prefix` to `found`. Gives the text behind the tree.
+/// Adds the paths of one tree (`a::{b, c::{self, d}}`) below `prefix` to `found`. Returns the text after the tree.
 fn spell_out<'a>(prefix: &str, tree: &'a str, found: &mut Vec<String>) -> &'a str {
     let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(tree.len());
     let (path, rest) = tree.split_at(end);
@@ -164,7 +164,7 @@ fn spell_out<'a>(prefix: &str, tree: &'a str, found: &mut Vec<String>) -> &'a st
             return rest;
         }
         rest = spell_out(&prefix, rest, found).trim_start();
-        // What cannot be read as a path (a macro's pattern) ends the tree.
+        // Text that is not a path (the pattern of a macro) ends the tree.
         match rest.chars().next() {
             Some(',') => rest = &rest[1..],
             Some('}') => {}

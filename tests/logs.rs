@@ -1,5 +1,5 @@
-//! Logs against Supervisor's own functions, called in its Python: rotation byte for byte and name by name, the arithmetic
-//! of reading, terminal escapes, and which files are removed as AUTO logs of an earlier run.
+//! Compares logs with Supervisor's own functions, called in its Python: rotation byte for byte and name by name, the arithmetic
+//! of reads, terminal escapes, which files are removed as AUTO logs of an earlier run, and time zones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
@@ -16,15 +16,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What is done to a log, one after the other.
+/// One step of a case.
 #[derive(Debug)]
 enum Step {
     Write(usize),
     Reopen,
     Clear,
-    /// Somebody else renames the file.
+    /// Another process renames the file.
     Move,
-    /// Somebody else removes the file.
+    /// Another process removes the file.
     Remove,
 }
 
@@ -32,12 +32,12 @@ enum Step {
 struct Case {
     maxbytes: i64,
     backups: i64,
-    /// Files that are there before, by suffix, with their lengths.
+    /// The files that exist before, by suffix, with their lengths.
     before: Vec<(String, usize)>,
     steps: Vec<Step>,
 }
 
-/// A small generator of numbers, the same on each run.
+/// A small generator of random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -56,7 +56,7 @@ fn case(dice: &mut Dice) -> Case {
     let step = |dice: &mut Dice| match dice.below(16) {
         0 => Step::Reopen,
         1 => Step::Clear,
-        // With one backup Supervisor removes it before it finds out that there is no file to take its place: we keep it.
+        // Supervisor removes the only backup before it notices that there is no file to replace it; rsup keeps the backup.
         2 if backups != 1 => Step::Move,
         3 if backups != 1 => Step::Remove,
         _ => Step::Write([1, 7, 50, 99, 100, 101, 2_500][dice.below(7) as usize]),
@@ -147,7 +147,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a Python program with Supervisor's modules answers to `input`.
+/// Runs a Python program with Supervisor's modules. Returns its answer to `input`.
 fn ask(venv: &Path, program: &str, input: &str) -> String {
     let mut command = Command::new(venv.join("bin/python"));
     command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -189,7 +189,7 @@ fn rotated_files_are_supervisors_byte_for_byte() {
     assert!(cases.iter().any(|case| case.steps.len() > 20 && case.maxbytes == 100), "the dice are good enough");
 }
 
-/// Reads `PATH OFFSET LENGTH` a line, answers with what readLog and tailLog give.
+/// Reads lines `PATH OFFSET LENGTH`; prints the results of readLog and tailLog.
 const READING: &str = r#"
 import os, sys
 from supervisor.options import readFile, tailFile
@@ -239,13 +239,13 @@ fn reads_use_supervisors_arithmetic() {
     harness::compared(questions.len());
 }
 
-/// A part of a log, in the smallest pieces.
+/// Reads a part of a log in the smallest pieces.
 fn read(path: &Path, offset: i64, length: i64) -> Result<String, tail::ReadError> {
     let mut part = tail::read(path, offset, length)?;
     Ok(std::iter::repeat_with(|| part.next(8).unwrap()).take_while(|piece| !piece.is_empty()).collect())
 }
 
-/// Reads hexadecimal texts, a line each, answers with what is left of each.
+/// Reads hexadecimal texts, one in each line; prints each without escapes.
 const STRIPPING: &str = r#"
 import sys
 from supervisor.dispatchers import stripEscapes
@@ -285,7 +285,7 @@ fn escapes_that_supervisor_knows_are_stripped_as_it_does() {
     harness::compared(texts.len());
 }
 
-/// Reads an identifier, then names, a line each; answers with those that are AUTO logs.
+/// Reads an identifier, then names, one in each line; prints those that are AUTO logs.
 const CLEANING: &str = r#"
 import re, sys
 identifier, *names = sys.stdin.read().splitlines()
@@ -373,7 +373,7 @@ fn only_regular_files_are_read() {
     }
 }
 
-/// Reads moments in its first line, then `TZ TZDIR` a line, in hexadecimal or `-` for unset; answers with the local times.
+/// Reads moments in the first line, then lines `TZ TZDIR`, each in hexadecimal or `-` for unset; prints the local times.
 const LOCAL_TIMES: &str = r#"
 import os, sys, time
 moments = [int(word) for word in sys.stdin.readline().split()]
@@ -406,7 +406,7 @@ fn same_times(venv: &Path, zones: &[(Option<&str>, Option<&str>)], moments: &[i6
     harness::compared(zones.len() * moments.len());
 }
 
-/// Every six hours for two years, the edges of each of some further years, and the moments about every change of 2026.
+/// Every six hours of two years, the first and last moments of some other years, and the moments around each change in 2026.
 fn moments() -> Vec<i64> {
     let year = 31_556_952;
     let two_years = (1_767_225_600..1_830_297_600).step_by(21_600);
@@ -492,7 +492,7 @@ fn a_tz_string_means_what_it_means_to_glibc() {
         ":/nonexistent/x",
     ];
     let zones: Vec<_> = strings.iter().map(|tz| (Some(*tz), Some("/nonexistent"))).collect();
-    // Of years before 1970 glibc takes the changes of 1970.
+    // For years before 1970 glibc uses the changes of 1970.
     let moments: Vec<i64> = moments().into_iter().filter(|moment| *moment >= 86_400).collect();
     same_times(&venv, &zones, &moments);
 }
@@ -506,7 +506,7 @@ fn a_zone_file_means_what_it_means_to_glibc() {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             match entry.path() {
-                // The same zones once more.
+                // `posix` has the same zones again.
                 path if path.ends_with("posix") => {}
                 path if path.is_dir() => folders.push(path),
                 path => names.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),

@@ -1,5 +1,5 @@
-//! Makes the man pages and docs/options.md from the tables of the program, and fails when they are not what they should be.
-//! `RSUP_WRITE=1 cargo test --test manual` writes them anew.
+//! Generates the man pages and docs/options.md from the tables of the program, and fails if the files differ.
+//! `RSUP_WRITE=1 cargo test --test manual` writes the files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,13 +15,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A text as roff has it.
+/// Escapes a text for roff.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "").replace('\'', "\\(aq");
     if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
-/// The help of a command of ours: the lines of its lists, (what is typed, what it does), by the list's title.
+/// The lists in the help of a command: title, and lines of (what to type, what it does).
 fn help(args: &[&str]) -> Vec<(String, Vec<(String, String)>)> {
     let output = Command::new(env!("CARGO_BIN_EXE_rsup")).args(args).output().unwrap();
     let mut lists = vec![(String::new(), Vec::new())];
@@ -183,7 +183,7 @@ The process is not running, or could not be started.
     )
 }
 
-/// Type, default, since when, in one line.
+/// Type, default, and since which version, in one line.
 fn facts(row: &OptionRow) -> Vec<String> {
     let mut facts = vec![row.wanted.to_owned()];
     facts.extend((!row.default.is_empty()).then(|| format!("default {}", row.default)));
@@ -224,7 +224,7 @@ Supervisor ignores what is marked as of rsup only.
     page("rsup.conf", 5, "configuration of rsup", &body)
 }
 
-/// What docs/compat.md says of an option.
+/// The column `here` of an option's row in docs/compat.md.
 fn here(kind: &SectionKind, row: &OptionRow) -> String {
     if row.is_rsup_only() {
         return "new".into();
@@ -294,7 +294,7 @@ fn the_generated_documents_are_up_to_date() {
 fn the_man_pages_are_valid_roff() {
     for name in ["rsup.8", "rsupctl.1", "rsup.conf.5"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/man").join(name);
-        // Where there is no groff, its form is what the other test holds it to.
+        // Without groff, only the other test checks the pages.
         let Ok(ran) = Command::new("groff").args(["-man", "-ww", "-Tascii", "-z"]).arg(path).output() else { return };
         assert!(ran.status.success() && ran.stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&ran.stderr));
     }

@@ -1,4 +1,4 @@
-//! XML-RPC as Python's `xmlrpc.client` and Supervisor's own server read and write it.
+//! Compares XML-RPC documents with Python's `xmlrpc.client` and with Supervisor's own server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -61,7 +61,7 @@ for document in sys.stdin.buffer.read().split(b'\\0'):
     sys.stdout.buffer.write(again.encode() + b'\\0')
 ";
 
-/// Supervisor's server reads a call; what it understood is written as a call again.
+/// Supervisor's server parses a call, and writes the parsed call again.
 const AGAIN_BY_SUPERVISOR: &str = "
 import sys, xmlrpc.client as x
 from supervisor.xmlrpc import supervisor_xmlrpc_handler
@@ -71,7 +71,7 @@ for document in sys.stdin.buffer.read().split(b'\\0'):
     sys.stdout.buffer.write(x.dumps(params, method, allow_none=True).encode() + b'\\0')
 ";
 
-/// `plain`: only what both sides write in the same way, byte for byte.
+/// Values; with `plain`, only those that both sides write byte for byte the same.
 fn values(plain: bool) -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<i32>().prop_map(Value::from),
@@ -121,11 +121,11 @@ fn python_rewrites_our_documents_byte_for_byte() {
 fn every_value_survives_a_round_trip_through_python() {
     let values = sample(values(false));
     let documents: Vec<String> = values.iter().map(write_response).collect();
-    // Python refuses to write more than 32 bits, though it reads them.
+    // Python reads integers of more than 32 bits, but does not write them.
     let script = AGAIN.replace("\nfor ", "\nx.MAXINT, x.MININT = 2**63-1, -2**63\nfor ");
     let Some(again) = through_python(&script, &documents) else { return };
     for (value, document) in values.into_iter().zip(again) {
-        // Python writes a carriage return raw, so that it is read as a line feed.
+        // Python does not escape a carriage return, so it is read as a line feed.
         let expected = parse_response(write_response(&value).replace("&#13;", "\n").as_bytes());
         assert_eq!(parse_response(document.as_bytes()), expected);
     }

@@ -1,4 +1,4 @@
-//! Runs last in `cargo test`, and prints which tests did not run, and why. `tests/run` has a list of its own.
+//! Runs last in `cargo test`, and prints the skipped tests with their reasons. `tests/run` has its own list.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "harness/mod.rs"]

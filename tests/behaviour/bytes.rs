@@ -1,4 +1,4 @@
-//! Bytes that are not UTF-8, in each verb. What Supervisor does with them stands in tests/compliance/bytes.rs.
+//! Bytes that are not UTF-8, in each subcommand. tests/compliance/bytes.rs compares with Supervisor.
 
 use crate::harness::{Sandbox, Subject, run, wait_for};
 use serde_json::json;
@@ -43,7 +43,7 @@ fn every_subcommand_takes_bytes_that_are_not_utf8() {
     let file = home.join("c.conf");
     fs::write(&file, conf).unwrap();
     let file = file.as_os_str();
-    // check and --dump: what cannot be written as UTF-8 stays as its name, so that the dump loads to the same.
+    // check and --dump: a value that is not UTF-8 is dumped as `%(ENV_x)s`, so that the dump loads to the same.
     let (code, said) = output(command(&sandbox, "rsup", &["check".as_ref(), "-c".as_ref(), file]));
     assert_eq!(code, 0, "{}", said.escape_ascii());
     let (code, dumped) = output(command(
@@ -99,7 +99,7 @@ fn every_subcommand_takes_bytes_that_are_not_utf8() {
     let (code, pid) = output(command(&sandbox, "rsupctl", &options));
     assert_eq!((code, pid), (0, format!("{}\n", sandbox.pid()).into_bytes()));
     assert_eq!(sandbox.stop(), 0);
-    // Of AUTO logs none is left by the next start, whatever the process is called.
+    // The next start removes all AUTO logs, whatever the name of the process.
     let main = fs::read(home.join("main.log")).unwrap();
     assert!(holds(&main, "success: pgeh\u{fffd}im entered RUNNING".as_bytes()), "{}", main.escape_ascii());
     let auto = || {
@@ -126,7 +126,7 @@ fn answers_are_valid_text_for_any_bytes() {
     supervisor.env("N", OsStr::from_bytes(b"\xe9\xf4\x8f\xbf\xa9")).args(["-n", "-c", "supervisord.conf"]);
     sandbox.launch_as(supervisor);
     let all = wait_for("an answer", || sandbox.rpc("supervisor.getAllProcessInfo", json!([])).ok());
-    // A real U+10FFE9 has a stand-in for each of its bytes.
+    // A real U+10FFE9 is replaced by a code point for each of its bytes.
     let name = "p\u{10ffe9}\u{10fff4}\u{10ff8f}\u{10ffbf}\u{10ffa9}";
     assert_eq!(all[0]["name"], name);
     let path = sandbox.fill("{dir}/\u{fffd}\u{10ffe9}.log");
@@ -147,7 +147,7 @@ fn init_and_messages_keep_bytes_that_are_not_utf8() {
     let script = "printf '%s %s' \"$PW\" \"$1\"";
     let words = ["--".as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref(), "sh".as_ref(), OsStr::from_bytes(WORD)];
     assert_eq!(output(command(&sandbox, "rsup", &words)), (0, [WORD, b" ", WORD].concat()));
-    // As a user would see it: the message has what can be shown.
+    // The message shows the printable part.
     let missing =
         run(command(&sandbox, "rsup", &[]).args(["check", "-c"]).arg(OsStr::from_bytes(b"/nowhere/\xe9.conf")));
     assert!(missing.code == 2 && (missing.out + &missing.err).contains("/nowhere/\u{fffd}.conf"));

@@ -1,4 +1,4 @@
-//! What clients get from rsup that Supervisor answers in another way; docs/compat.md has a row for each.
+//! Answers to clients that differ from Supervisor's; docs/compat.md has a row for each.
 
 use super::rsup;
 use crate::harness::{Sandbox, Subject, run};
@@ -8,12 +8,12 @@ use std::process::Command;
 
 const CALL: &str = "<?xml version='1.0'?><methodCall><methodName>supervisor.getPID</methodName><params/></methodCall>";
 
-/// The status of an answer, and whether the server closed the connection, which it would otherwise keep.
+/// The status of the answer, and whether the server then closed the connection.
 fn answer(sandbox: &Sandbox, request: &str) -> (String, bool) {
     use std::io::{Read, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
-    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
-    // A second request shows whether the connection is kept: its answer has another status.
+    stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
+    // A second request, whose answer has another status, shows whether the connection is kept.
     stream.write_all(format!("{request}GET /nothing HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);

@@ -1,7 +1,7 @@
-//! What rsup does otherwise than Supervisor on purpose, with Supervisor's own way beside it. docs/compat.md names each.
+//! Deliberate differences from Supervisor, most of them tested with both. docs/compat.md names each.
 
 use super::{as_pid1, rsup, short_lived};
-use crate::harness::{PATIENCE, Ran, Sandbox, Subject, oracle, run, skip, wait_for};
+use crate::harness::{Ran, Sandbox, Subject, TIMEOUT, oracle, run, skip, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-/// Runs the body with a sandbox of each subject, not started.
+/// Runs the body with a sandbox of each subject, which is not started.
 fn each(conf: &str, body: impl Fn(&mut Sandbox)) {
     if oracle().is_none() {
         skip("no real Supervisor (tests/run makes build/oracle)");
@@ -29,7 +29,7 @@ fn launch(sandbox: &mut Sandbox) {
     sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
 }
 
-/// `rsup check` of a text.
+/// Runs `rsup check` on a text.
 fn check(conf: &str) -> Ran {
     let sandbox = Sandbox::bare(Subject::Rsup);
     sandbox.write("x.conf", conf);
@@ -56,7 +56,7 @@ fn children_have_default_actions_for_the_signals_that_python_ignores() {
 
 #[test]
 fn children_have_default_actions_for_the_signals_that_rsups_parent_ignores() {
-    // With CHLD ignored the kernel would reap behind our back, and no death would be seen.
+    // If CHLD were ignored, the kernel would reap the children itself, and rsup would not notice their deaths.
     let mut sandbox = Sandbox::new(
         Subject::Rsup,
         "[program:a]\ncommand=env --ignore-signal=CHLD,PIPE,TERM,ALRM,TSTP,TTOU,WINCH,PWR {dir}/bin/rsup -c {dir}/inner.conf\n\
@@ -134,7 +134,7 @@ fn an_include_directory_that_cannot_be_read_is_an_error() {
     };
     std::fs::create_dir(sandbox.dir.join("conf.d")).unwrap();
     sandbox.write("conf.d/a.conf", "[program:a]\ncommand=/bin/sleep 1000\n");
-    // A copy that nobody can execute wherever the build directory is.
+    // A copy that any user can execute, since the build directory may not be accessible.
     std::fs::copy(sandbox.dir.join("bin/rsup"), sandbox.dir.join("supervisord")).unwrap();
     for path in [".", "conf.d", "conf.d/a.conf", "supervisord"] {
         std::os::unix::fs::chown(sandbox.dir.join(path), Some(65534), Some(65534)).unwrap();
@@ -294,7 +294,7 @@ fn a_file_without_a_supervisord_section_is_accepted() {
         launch(&mut sandbox);
         if is_rsup(&sandbox) {
             sandbox.until("a", "RUNNING");
-            // Root is what one is in a container, and no reason for a CRIT line.
+            // root is the usual user in a container, and no reason for a CRIT line.
             assert!(!sandbox.read("supervisord.log").contains("root"), "{}", sandbox.read("supervisord.log"));
             assert_eq!(sandbox.stop(), 0);
         } else {
@@ -341,7 +341,7 @@ fn credentials_that_cannot_be_decoded_are_a_401() {
     let sandbox = short_lived("[unix_http_server]\nusername=joe\npassword=secret\n");
     wait_for("the socket", || sandbox.dir.join("sock").exists().then_some(()));
     assert_eq!(sandbox.http("POST", "/RPC2", "", "").unwrap().0, 401);
-    // What cannot be decoded counts as none; there it is an HTTP 500.
+    // Credentials that cannot be decoded count as none; Supervisor answers HTTP 500.
     assert_eq!(sandbox.http("POST", "/RPC2", "Authorization: Basic !\r\n", "").unwrap().0, 401);
 }
 
@@ -380,7 +380,7 @@ fn unread_stdin_is_queued_up_to_one_mebibyte() {
         sandbox.until("a", "RUNNING");
         let send = || sandbox.rpc("supervisor.sendProcessStdin", json!(["a", "x".repeat(400_000)]));
         let answers: Vec<_> = (0..3).map(|_| send().map_err(|(code, _)| code)).collect();
-        // The pipe takes 64 KiB. Supervisor keeps the rest without bound, but answers HTTP 500 as soon as it is full.
+        // The pipe takes 64 KiB. Supervisor queues the rest without limit, but answers HTTP 500 as soon as the pipe is full.
         let theirs = vec![Ok(Value::Bool(true)), Err(-500), Err(-500)];
         let ours = vec![Ok(Value::Bool(true)), Ok(Value::Bool(true)), Err(30)];
         assert_eq!(answers, if is_rsup(sandbox) { ours } else { theirs });
@@ -431,7 +431,7 @@ fn the_sample_configuration_runs_unchanged() {
     let mut sandbox = Sandbox::bare(Subject::Rsup);
     let sample = run(sandbox.command("rsup").arg("sample-config"));
     assert!(sample.code == 0 && !sample.out.contains("/tmp"), "{sample:?}");
-    // A socket of its own, so that the test leaves the default one alone.
+    // Another socket, so that the test does not use the default one.
     let socket = "[unix_http_server]\nfile={dir}/sock\n[rpcinterface:supervisor]\n\
                   supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n";
     sandbox.write("supervisord.conf", &format!("{}{socket}", sample.out));
@@ -459,10 +459,10 @@ fn a_client_beyond_the_limit_replaces_the_idlest_one() {
     let sandbox = rsup("");
     let connect = || std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
     let mut first = connect();
-    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    first.set_read_timeout(Some(TIMEOUT)).unwrap();
     let others: Vec<_> = (0..2000).map(|_| connect()).collect();
     assert!(sandbox.rpc("supervisor.getState", json!([])).is_ok());
-    // Who had been idle for longest has gone.
+    // The client that was idle for the longest time was closed.
     let _ = first.write_all(b"x");
     assert!(matches!(first.read(&mut [0]), Ok(0) | Err(_)));
     drop(others);
@@ -479,19 +479,24 @@ fn a_failed_fastcgi_socket_stops_only_its_programs_and_a_working_one_survives_a_
     assert!(sandbox.log().contains(&format!("ERRO {}", sandbox.fill(why))), "{}", sandbox.log());
     assert_eq!(sandbox.info("f")["spawnerr"], sandbox.fill(why));
     sandbox.until("g", "RUNNING");
-    // Lives longer than the second for which a quick restart would be held.
-    wait_for("a longer life", || {
+    // It runs for more than a second, so that its restart is not delayed.
+    wait_for("more than a second of run time", || {
         (sandbox.info("g")["now"].as_i64() > Some(sandbox.info("g")["start"].as_i64()? + 1)).then_some(())
     });
     let first = sandbox.pid_of("g");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL).unwrap();
     sandbox.until_log("spawned: 'g'", 2);
-    assert_eq!(sandbox.log().matches("Closing socket").count(), 1, "that of the look at the start: {}", sandbox.log());
+    assert_eq!(
+        sandbox.log().matches("Closing socket").count(),
+        1,
+        "only that of the test bind at the start: {}",
+        sandbox.log()
+    );
 }
 
 #[test]
 fn listeners_receive_the_last_events_before_they_are_stopped() {
-    // It takes its time for each, and ends at once when it is told to.
+    // It takes 0.1 s for each event, and exits at once on SIGTERM.
     let listener = "import sys, time\nwhile True:\n print('READY', flush=True)\n line = sys.stdin.readline()\n \
         length = int(line.rsplit(':', 1)[1])\n data = sys.stdin.read(length)\n time.sleep(0.1)\n \
         open('got', 'a').write(data + '\\n')\n print('RESULT 2\\nOK', end='', flush=True)\n";

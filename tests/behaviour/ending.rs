@@ -1,4 +1,4 @@
-//! How it ends: exit contract, stop budget, signals, reload with a broken file.
+//! Ends and reloads: exit contract, stop budget, sweeping, signals, reload with a broken file.
 
 use super::{as_pid1, last_line, rsup, short_lived, short_lived_pid1, term};
 use crate::harness::{Sandbox, Subject, run, skip, wait_for};
@@ -67,7 +67,7 @@ fn hup_reloads_pid_1() {
     for signal in [Signal::SIGUSR1, Signal::SIGPIPE, Signal::SIGALRM, Signal::SIGHUP] {
         kill(init, signal).unwrap();
     }
-    wait_for("the second life of a", || (sandbox.read("stdout").matches("success: a").count() == 2).then_some(()));
+    wait_for("the second start of a", || (sandbox.read("stdout").matches("success: a").count() == 2).then_some(()));
     term(init);
     assert_eq!(sandbox.wait(), 0);
 }
@@ -112,7 +112,7 @@ fn the_budget_is_kept_against_programs_that_ignore_term() {
     sandbox.until("b", "RUNNING");
     let begun = Instant::now();
     assert_eq!(sandbox.stop(), 0);
-    // Both were given their share before KILL: without the budget it would have been 20 s.
+    // Each had its share of the budget before KILL. Without the budget it would have taken 20 s.
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     let log = sandbox.log();
@@ -120,7 +120,7 @@ fn the_budget_is_kept_against_programs_that_ignore_term() {
     assert!(killed("b") < killed("a"), "{log}");
 }
 
-/// A cgroup of version 1 that stops its members where even KILL does not end them; thawed and removed at the end.
+/// A freezer of cgroup version 1, whose members survive even KILL. It is thawed and removed at the end.
 struct Freezer(std::path::PathBuf);
 
 impl Freezer {
@@ -138,7 +138,7 @@ impl Freezer {
 impl Drop for Freezer {
     fn drop(&mut self) {
         let _ = std::fs::write(self.0.join("freezer.state"), "THAWED");
-        wait_for("the end of the frozen process", || std::fs::remove_dir(&self.0).ok());
+        wait_for("the exit of the frozen process", || std::fs::remove_dir(&self.0).ok());
     }
 }
 
@@ -158,7 +158,7 @@ fn a_program_that_outlives_kill_does_not_delay_the_stop_signals_of_others() {
     freezer.freeze(sandbox.pid_of("hung"));
     let begun = Instant::now();
     assert_eq!(sandbox.stop(), 0);
-    // The budget is what is promised: a supervisor that waits for the frozen program would never end.
+    // rsup uses its budget, and then exits although the frozen program still exists.
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(sandbox.read("flushed"), "flushed\n");
     let log = sandbox.log();
@@ -187,7 +187,7 @@ fn at_the_end_of_the_budget_each_program_is_killed_once() {
     }
 }
 
-/// Runs as a user that root without CAP_KILL may not signal, until there is a file `allowed`: as root from then on.
+/// Runs as a user that root without CAP_KILL may not signal. As soon as the file `allowed` exists, becomes root.
 const GUARDED: &str = "import os, sys, time
 os.setresuid(1234, 0, 1234)
 open(sys.argv[1] + '.ready', 'w').close()
@@ -221,7 +221,7 @@ fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
         assert_eq!(code("stopProcess", json!([name])), Err(30));
         assert_eq!(sandbox.state(name), "UNKNOWN");
     }
-    assert_eq!(code("stopProcess", json!(["a"])), Err(30), "it is tried again");
+    assert_eq!(code("stopProcess", json!(["a"])), Err(30), "it is tried again and fails again");
     assert_eq!(code("removeProcessGroup", json!(["a"])), Err(91), "it still runs");
     assert_eq!(code("startProcess", json!(["a"])), Err(30));
     sandbox.write("allowed", "");
@@ -245,7 +245,7 @@ fn a_second_term_kills_everything_at_once() {
     sandbox.signal(Signal::SIGTERM);
     sandbox.until_log("waiting for a to die", 1);
     let pid = sandbox.pid();
-    // One that comes with the first is the same request told twice: this one comes until it is heard.
+    // A second signal right after the first counts as the same request, so it is sent until rsup exits.
     let done = std::thread::spawn(move || {
         while kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok() {
             std::thread::sleep(Duration::from_millis(50));
@@ -274,7 +274,7 @@ fn a_reload_with_a_broken_file_keeps_everything_running() {
     sandbox.reconfigure("[program:a]\nstartsecs=soon\n[program:b]\nnonsense\n");
     sandbox.signal(Signal::SIGHUP);
     sandbox.until_log("not restarted, the configuration is bad", 1);
-    // All that is wrong, with its place.
+    // Each mistake is logged with its line.
     let log = sandbox.log();
     assert!(log.contains("supervisord.conf:") && log.contains("soon") && log.contains("nonsense"), "{log}");
     assert_eq!((sandbox.state("a").as_str(), sandbox.pid_of("a")), ("RUNNING", pid));
@@ -305,7 +305,7 @@ fn as_pid_1_it_stays_in_the_foreground_and_creates_no_default_files() {
 
 #[test]
 fn processes_that_a_program_left_are_ended_before_it_starts_again() {
-    // The worker keeps a port that the program must have: without the sweep each restart would fail.
+    // The worker keeps the port that the program needs, so that without the sweep each restart would fail.
     let python = "import os, socket, sys, time\n\
         s = socket.socket()\n\
         s.bind(('127.0.0.1', int(open('{dir}/port').read())))\n\
@@ -316,7 +316,7 @@ fn processes_that_a_program_left_are_ended_before_it_starts_again() {
         \x20   if sys.argv[1] == 'deaf': signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
         \x20   time.sleep(1000)\n\
         time.sleep(1000)\n";
-    // Only who must be killed is given a short time: who ends by himself may need long on a busy machine.
+    // Only the worker that must be killed gets a short time: the other may need long to exit on a busy machine.
     for (how, patience) in [("obedient", 60), ("deaf", 1)] {
         let conf = format!(
             "[program:web]\ncommand=python3 {{dir}}/web.py {how}\nsweep=true\nautorestart=true\nautostart=false\nstopwaitsecs={patience}\n"
@@ -334,16 +334,16 @@ fn processes_that_a_program_left_are_ended_before_it_starts_again() {
         });
         assert!(sandbox.log().contains(&format!("sweeping what web left in process group {first} with SIGTERM")));
         assert_eq!(sandbox.log().contains("with SIGKILL"), how == "deaf", "{}", sandbox.log());
-        // A stop sweeps too: nothing of the group is left when it answers.
+        // A stop sweeps too: the group is empty when the client gets its answer.
         let second = sandbox.pid_of("web");
         assert_eq!(sandbox.ctl(&["stop", "web"]).out, "web: stopped\n");
-        // A zombie may be: it is no more than its number.
+        // A zombie may remain: it does not run.
         let all = run(Command::new("ps").args(["-e", "-o", "pgid=,stat="])).out;
         let lives = |line: &&str| {
             let mut words = line.split_whitespace();
             words.next() == Some(&second.to_string()) && !words.next().unwrap_or_default().starts_with('Z')
         };
-        assert_eq!(all.lines().find(lives), None, "the group lives on");
+        assert_eq!(all.lines().find(lives), None, "the group still has a process");
         assert_eq!(sandbox.stop(), 0);
     }
 }
@@ -364,7 +364,7 @@ fn a_zombie_kept_for_a_sweep_does_not_delay_other_reaping() {
     let b = inside("b");
     enter(inside("a"), "-KILL");
     sandbox.until("a", "EXITED");
-    // While the worker of a lives on, and a with it as a zombie, b's death is noticed.
+    // While a's worker runs, a is kept as a zombie. The death of b is noticed all the same.
     enter(b, "-KILL");
     wait_for("b is back", || (sandbox.state("b") == "RUNNING" && inside("b") != b).then_some(()));
     sandbox.until_log("sweeping what a left", 2);
@@ -408,7 +408,7 @@ fn a_program_that_changed_its_process_group_can_be_stopped() {
     sandbox.until("a", "RUNNING");
     let (pid, own) = (Pid::from_raw(sandbox.pid_of("a")), Pid::from_raw(sandbox.pid()));
     let group = |pid| nix::unistd::getpgid(Some(pid));
-    wait_for("it has joined our group", || (group(pid) == group(own)).then_some(()));
+    wait_for("the program in rsup's process group", || (group(pid) == group(own)).then_some(()));
     assert_eq!(sandbox.ctl(&["stop", "a"]).out, "a: stopped\n");
     assert_eq!(sandbox.stop(), 0);
 }

@@ -1,19 +1,19 @@
-//! System calls that fail for want of memory or descriptors (strace --inject): no client loses its answer, nothing spins, and
-//! the log has one line.
+//! System calls that fail for lack of memory or descriptors (strace --inject): every client gets its answer, rsup does not spin, and the
+//! log has one line.
 
 use super::rsup;
-use crate::harness::{Beside, PATIENCE, Sandbox, skip, wait_for};
+use crate::harness::{Beside, Sandbox, TIMEOUT, skip, wait_for};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long the calls fail. Not a measure of speed: what is checked is how often they are tried in it.
+/// How long the calls fail. The test checks how often they are tried in this time, not how fast anything is.
 const FAILING: Duration = Duration::from_secs(2);
-/// So many calls may be traced in that time: each is tried again ten times a second, with a few others around it. What spins makes
-/// thousands.
+/// The most calls that may be traced in that time. Each failing call is tried ten times a second, with a few other calls. A spinning loop
+/// would make thousands.
 const CALLS_MAX: usize = 300;
 
-/// Lets `calls` of the running supervisor fail with `error` until it is dropped; the calls are traced to `{dir}/trace`.
+/// Makes `calls` of the running supervisor fail with `error` until the result is dropped. Traces the calls to `{dir}/trace`.
 pub(super) fn inject(sandbox: &Sandbox, calls: &str, error: &str) -> Option<Beside> {
     let mut strace = Command::new("strace");
     strace.args(["-p", &sandbox.pid().to_string(), "-o"]).arg(sandbox.dir.join("trace"));
@@ -49,7 +49,7 @@ fn a_client_waits_while_calls_fail_and_gets_its_answer() {
             let Some(mut strace) = inject(&sandbox, calls, error) else { return };
             let mut client = sandbox.ctl_command(crate::harness::Subject::Rsup, &["pid"]);
             let client = client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            // Time has to pass here: the calls are to fail again and again.
+            // A fixed time, in which the calls fail again and again.
             let until = Instant::now() + FAILING;
             while Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(50));
@@ -71,9 +71,9 @@ fn a_client_waits_while_calls_fail_and_gets_its_answer() {
             assert_eq!(sandbox.log().matches(line).count(), 1, "{calls}: {}", sandbox.log());
         }
     }
-    // A client that was there before has at most lost its connection to the next one, once, where descriptors were short.
+    // The idle client was at most closed to make room for another one, when there were no descriptors.
     let body = crate::harness::xmlrpc::call("supervisor.getState", &serde_json::json!([]));
-    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    idle.set_read_timeout(Some(TIMEOUT)).unwrap();
     let request = format!("POST /RPC2 HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut reply = String::new();
     let _ = std::io::Write::write_all(&mut idle, request.as_bytes());

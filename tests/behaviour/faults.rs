@@ -1,5 +1,5 @@
-//! What must not end, stall or silence it: a stderr without a reader, pipes that outlive their program, system calls and memory
-//! that fail.
+//! Faults that must not end, stall or silence rsup: a stderr without a reader, pipes that outlive their program, failing system calls and
+//! allocations.
 
 use super::failing_calls::inject;
 use super::rsup;
@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-/// A full pipe without a reader: both ends.
+/// Both ends of a full pipe or terminal that is not read.
 fn full(kind: &str) -> (OwnedFd, OwnedFd) {
     let (reader, writer) = match kind {
         "pipe" => pipe2(OFlag::O_CLOEXEC).unwrap(),
@@ -27,7 +27,7 @@ fn full(kind: &str) -> (OwnedFd, OwnedFd) {
     (reader, writer)
 }
 
-/// rsup with stderr (and stdout) full and not read; its end.
+/// Runs rsup with a full stderr (with `both`, also stdout) that is not read. Returns its exit code.
 fn end_with_full_stderr(kind: &str, conf: &str, both: bool, when_up: Option<Signal>) -> i32 {
     let sandbox = Sandbox::new(Subject::Rsup, conf);
     let (_reader, writer) = full(kind);
@@ -39,7 +39,7 @@ fn end_with_full_stderr(kind: &str, conf: &str, both: bool, when_up: Option<Sign
         wait_for("an answer", || sandbox.rpc("supervisor.getState", serde_json::json!([])).ok());
         kill(Pid::from_raw(rsup.0.id() as i32), signal).unwrap();
     }
-    code_of(wait_for("the end", || rsup.0.try_wait().unwrap()))
+    code_of(wait_for("the exit", || rsup.0.try_wait().unwrap()))
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_unread_stderr_does_not_delay_the_exit() {
     }
 }
 
-/// A wrapper's command: what it leaves in the background writes a line each 20 ms, for 60 s, and notes how many it has written.
+/// A command that leaves a process in the background, which writes a line each 20 ms, for 60 s, and the number of lines to a file.
 fn leaves_behind(name: &str, redirect: &str, then: &str) -> String {
     format!(
         "command=sh -c '(i=0; while [ $i -lt 3000 ]; do echo tick $i{redirect} || exit 1; i=$((i+1)); \
@@ -80,10 +80,10 @@ fn written(sandbox: &Sandbox, name: &str) -> u32 {
     sandbox.read(name).trim().parse().unwrap_or(0)
 }
 
-/// What `name`'s program has left in the background writes on.
-fn writes_on(sandbox: &Sandbox, name: &str) {
+/// Waits until the background process has written more lines.
+fn assert_keeps_writing(sandbox: &Sandbox, name: &str) {
     let before = written(sandbox, name);
-    wait_for(&format!("{name} goes on, {before} lines so far"), || (written(sandbox, name) > before + 5).then_some(()));
+    wait_for(&format!("more than {before} lines of {name}"), || (written(sandbox, name) > before + 5).then_some(()));
 }
 
 #[test]
@@ -108,13 +108,13 @@ fn a_background_process_keeps_writing_to_every_kind_of_log() {
     let mut sandbox = rsup(&conf);
     for (name, ..) in options {
         sandbox.until(name, "EXITED");
-        writes_on(&sandbox, &format!("{name}.count"));
+        assert_keeps_writing(&sandbox, &format!("{name}.count"));
     }
     for name in ["file", "error", "merged", "prefix", "captured", "events"] {
         let lines = written(&sandbox, &format!("{name}.count"));
         sandbox.until_file(&format!("{name}.log"), &format!("tick {}\n", lines + 2));
     }
-    // A log that is reopened gets what comes later.
+    // A reopened log gets the later output.
     fs::rename(sandbox.dir.join("file.log"), sandbox.dir.join("file.log.old")).unwrap();
     sandbox.signal(Signal::SIGUSR2);
     sandbox.until_file("file.log", "tick");
@@ -140,13 +140,13 @@ fn a_background_process_keeps_writing_however_its_leader_ended() {
     sandbox.reconfigure(&stays);
     assert_eq!(sandbox.ctl(&["update"]).code, 0);
     for name in ["stopped", "crashed", "removed"] {
-        writes_on(&sandbox, &format!("{name}.count"));
+        assert_keeps_writing(&sandbox, &format!("{name}.count"));
     }
     sandbox.reconfigure("[program:other]\ncommand=sleep 1000\n");
     assert_eq!(sandbox.ctl(&["reload"]).code, 0);
     sandbox.until("other", "RUNNING");
     for name in ["stopped", "crashed", "removed"] {
-        writes_on(&sandbox, &format!("{name}.count"));
+        assert_keeps_writing(&sandbox, &format!("{name}.count"));
         let lines = written(&sandbox, &format!("{name}.count"));
         sandbox.until_file(&format!("{name}.log"), &format!("tick {}\n", lines + 2));
     }
@@ -168,7 +168,7 @@ fn pipes_of_background_processes_are_limited() {
             after_ten = descriptors();
         }
     }
-    // The connection of the client that asked last may be there or not.
+    // The connection of the last client may or may not be open.
     assert!(descriptors() <= after_ten + 1, "{} after {after_ten}", descriptors());
     assert!(sandbox.log().contains("closed the stdout of 'leaves' that former process"), "{}", sandbox.log());
     for pid in sandbox.read("pids").lines() {
@@ -178,7 +178,7 @@ fn pipes_of_background_processes_are_limited() {
     assert_eq!(sandbox.stop(), 0);
 }
 
-/// Sets the soft limit of the address space of a running process; whether that worked.
+/// Sets the soft limit of the address space of a running process. Returns whether that worked.
 fn limit_address_space(pid: i32, bytes: &str) -> bool {
     run(Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--as={bytes}:unlimited")])).code == 0
 }
@@ -198,7 +198,7 @@ fn failed_allocations_end_nothing_and_work_resumes_with_memory() {
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
     let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(limit_address_space(pid, &(size * 1024).to_string()));
-    // Clients that ask for much at once, and read nothing.
+    // Clients that ask for large answers at the same time, and do not read them.
     let body = "<methodCall><methodName>supervisor.getAllProcessInfo</methodName></methodCall>";
     let request = format!(
         "POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
@@ -211,8 +211,8 @@ fn failed_allocations_end_nothing_and_work_resumes_with_memory() {
             client
         })
         .collect();
-    // It says so, or stands still until there is memory, which shows in its system call.
-    wait_for("a want of memory", || {
+    // rsup logs it, or waits for memory, which shows in its system call.
+    wait_for("a lack of memory", || {
         let is_asleep = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap().contains("nanosleep");
         (is_asleep || sandbox.log().contains("memory is short")).then_some(())
     });
@@ -238,14 +238,14 @@ fn pipes_that_cannot_be_read_or_polled_are_kept_and_retried_slowly() {
     ] {
         let Some(mut strace) = inject(&sandbox, calls, error) else { return };
         wait_for(warning, || sandbox.log().contains(warning).then_some(()));
-        // Two more tries: the calls go on to fail.
+        // Two more tries show that the calls keep failing.
         let failed = || sandbox.read("trace").matches("(INJECTED)").count();
         let before = failed();
         wait_for("more tries", || (failed() > before + 2).then_some(()));
         let traced = sandbox.read("trace").lines().count();
         assert!(traced < 1000, "{calls} {error}: {traced} calls");
         kill(Pid::from_raw(strace.0.id() as i32), Signal::SIGINT).unwrap();
-        wait_for("strace's end", || strace.0.try_wait().unwrap());
+        wait_for("the exit of strace", || strace.0.try_wait().unwrap());
         let size = || fs::metadata(sandbox.dir.join("loud.log")).unwrap().len();
         let before = size();
         wait_for("output after the failure", || (size() > before + 10).then_some(()));
@@ -255,7 +255,7 @@ fn pipes_that_cannot_be_read_or_polled_are_kept_and_retried_slowly() {
     assert_eq!(sandbox.stop(), 0);
 }
 
-/// Runs `script` with a /dev of its own that has null and termination-log; what it prints.
+/// Runs `script` with a private /dev that has null and termination-log. Returns the output, which ends with that log.
 fn with_termination_log(sandbox: &Sandbox, script: &str) -> Option<String> {
     let dev = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && touch /dev/termination-log";
     let mut unshare = sandbox.command_of(std::path::Path::new("unshare"));
@@ -278,7 +278,7 @@ fn the_termination_message_has_the_reason_wherever_rsup_runs() {
         ("[program:x]\ncommand=sleep 1\nautorestart=perhaps\n", "autorestart"),
     ] {
         let sandbox = Sandbox::new(Subject::Rsup, conf);
-        // Not PID 1, and not by exec.
+        // rsup is neither PID 1 nor its replacement by exec.
         let Some(out) = with_termination_log(&sandbox, "bin/rsup -c supervisord.conf >out 2>err") else { return };
         assert!(out.contains(reason), "{out}");
     }

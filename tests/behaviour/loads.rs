@@ -1,4 +1,4 @@
-//! What must not disturb it: stalled readers, storms of orphans, nothing to do.
+//! Loads that must not disturb rsup: stalled readers, storms of orphans, a thousand starts. And no load: no wake-ups.
 
 use super::{as_pid1, rsup, short_lived, term};
 use crate::harness::{Sandbox, Subject, wait_for};
@@ -22,15 +22,15 @@ fn an_idle_rsup_with_a_hundred_programs_does_not_wake_up() {
     for n in 0..100 {
         sandbox.until(&format!("idle:idle_{n}"), "RUNNING");
     }
-    // The last client's connection has been closed when the count does not change any more.
+    // When the count no longer changes, the connection of the last client is closed.
     let pid = init.as_raw();
     let mut before = switches(pid);
-    wait_for("rest", || {
+    wait_for("an idle rsup", || {
         std::thread::sleep(Duration::from_millis(300));
         let now = switches(pid);
-        let rests = now == before;
+        let is_idle = now == before;
         before = now;
-        rests.then_some(())
+        is_idle.then_some(())
     });
     std::thread::sleep(Duration::from_secs(30));
     assert_eq!(switches(pid), before);
@@ -38,14 +38,15 @@ fn an_idle_rsup_with_a_hundred_programs_does_not_wake_up() {
     assert_eq!(sandbox.wait(), 0);
 }
 
-const CROWD: &str = "[program:crowd]\ncommand=sleep 1000\nnumprocs=1000\nprocess_name=%(program_name)s_%(process_num)d\n\
+const THOUSAND: &str = "[program:crowd]\ncommand=sleep 1000\nnumprocs=1000\nprocess_name=%(program_name)s_%(process_num)d\n\
     stdout_logfile=NONE\nstderr_logfile=NONE\n";
 
 #[test]
 fn a_quick_exit_among_a_thousand_starts_is_a_failed_start() {
     let first_and_last = "command=sh -c 'sleep 0.2; exit 1'\nstartretries=0\n";
-    let conf =
-        format!("{CROWD}[program:first]\npriority=1\n{first_and_last}[program:last]\npriority=9999\n{first_and_last}");
+    let conf = format!(
+        "{THOUSAND}[program:first]\npriority=1\n{first_and_last}[program:last]\npriority=9999\n{first_and_last}"
+    );
     let mut sandbox = rsup(&conf);
     for name in ["first", "last"] {
         sandbox.until(name, "FATAL");
@@ -59,7 +60,7 @@ fn a_quick_exit_among_a_thousand_starts_is_a_failed_start() {
 #[test]
 fn a_thousand_starts_do_not_delay_a_shutdown() {
     let mut sandbox = short_lived(&format!(
-        "{CROWD}[program:ender]\npriority=1\ncommand=sh -c 'kill -TERM $PPID; exec sleep 1000'\n"
+        "{THOUSAND}[program:ender]\npriority=1\ncommand=sh -c 'kill -TERM $PPID; exec sleep 1000'\n"
     ));
     assert_eq!(sandbox.wait(), 0);
     let log = sandbox.log();
@@ -87,7 +88,7 @@ fn ten_thousand_orphans_leave_no_zombie() {
     );
     assert_eq!(sandbox.ctl(&["start", "storm"]).code, 0);
     sandbox.until_file("done", "done");
-    // Two live: PID 1 and the program.
+    // Only PID 1 and the program still run.
     wait_for("no zombie", || {
         let args = ["-t", &init.to_string(), "-p", "-m", "ps", "-e", "-o", "stat="];
         let ran = crate::harness::run(std::process::Command::new("nsenter").args(args));
@@ -99,12 +100,12 @@ fn ten_thousand_orphans_leave_no_zombie() {
             stdout.lines().filter_map(|line| line.split("reaped ").nth(1)?.split(' ').next()?.parse::<u64>().ok());
         many.sum::<u64>() + stdout.matches("reaped unknown pid").count() as u64
     };
-    // What has not been said yet comes with a later wake-up.
+    // The rest of the count is logged at a later wake-up.
     wait_for("the count", || {
         sandbox.ctl(&["status"]);
         (counted() >= 10_000).then_some(())
     });
-    assert!(sandbox.read("stdout").matches("reaped").count() < 200, "a line for each would be a storm of its own");
+    assert!(sandbox.read("stdout").matches("reaped").count() < 200, "there must not be a line for each orphan");
     term(init);
     let mut sandbox = sandbox;
     assert_eq!(sandbox.wait(), 0);
@@ -124,7 +125,7 @@ fn rsup_reaps_orphans_also_when_it_is_not_pid_1() {
     assert_eq!(sandbox.stop(), 0);
 }
 
-/// rsup with its stdout on a pipe that nobody reads for now.
+/// Starts rsup with its stdout on a pipe that is not read yet.
 fn stalled(conf: &str) -> (Sandbox, std::process::Child) {
     let sandbox = Sandbox::new(Subject::Rsup, conf);
     let mut command = sandbox.command("rsup");
@@ -142,7 +143,7 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
          [program:other]\ncommand=sh -c 'while :; do echo other; sleep 0.1; done'\nstdout_logfile={dir}/other.log\n",
     );
     sandbox.until("flood", "RUNNING");
-    // The pipe is full: the flood stands still, which shows in its processor time.
+    // When the pipe is full the program waits, which shows in its CPU time.
     let pid = sandbox.pid_of("flood");
     let ticks = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -163,17 +164,17 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
         last = now;
         still.then_some(())
     });
-    // Everybody else goes on.
+    // Other programs go on.
     let size = || fs::metadata(sandbox.dir.join("other.log")).unwrap().len();
     let before = size();
     wait_for("other's log grows", || (size() > before + 50).then_some(()));
     assert!(sandbox.ctl(&["status"]).out.contains("other"));
     let begun = Instant::now();
     super::kill(Pid::from_raw(daemon.id() as i32), super::Signal::SIGTERM).unwrap();
-    let status = wait_for("the end", || daemon.try_wait().unwrap());
+    let status = wait_for("the exit", || daemon.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    // What came out is whole lines of one or the other.
+    // The output has only whole lines.
     let mut out = String::new();
     daemon.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     let torn = out.lines().rev().skip(1).find(|line| line.starts_with('0') && line.len() != 40);
@@ -189,11 +190,11 @@ fn no_byte_is_lost_when_a_stalled_reader_resumes() {
     let mut out = daemon.stdout.take().unwrap();
     let mut text = Vec::new();
     let mut piece = [0; 4096];
-    // What rsup itself says may come in the same piece.
+    // A message of rsup may arrive in the same piece.
     let mut last = 0;
     while !text[last..].windows(8).any(|part| part == b"the end\n") {
         let count = out.read(&mut piece).unwrap();
-        assert_ne!(count, 0, "the output ended too early");
+        assert_ne!(count, 0, "end of file before the last line");
         last = text.len().saturating_sub(8);
         text.extend_from_slice(&piece[..count]);
     }
@@ -203,7 +204,7 @@ fn no_byte_is_lost_when_a_stalled_reader_resumes() {
     assert!(lines.iter().enumerate().all(|(n, line)| *line == format!("line {n}")));
     sandbox.until("count", "EXITED");
     super::kill(Pid::from_raw(daemon.id() as i32), super::Signal::SIGTERM).unwrap();
-    wait_for("the end", || daemon.try_wait().unwrap());
+    wait_for("the exit", || daemon.try_wait().unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Logs that lead to an inherited descriptor, and logs that cannot be opened for a time.
+//! Logs on an inherited descriptor, and logs that cannot be opened for a while.
 
 use super::rsup;
 use crate::harness::{Sandbox, Subject, wait_for};
@@ -13,10 +13,10 @@ use std::process::Stdio;
 
 /// A program that writes a line to both streams ten times a second.
 const LINES: &str = "[program:x]\ncommand=sh -c 'while sleep 0.1; do echo line; echo line >&2; done'\n";
-/// A program that ends by itself, so that rsup's own log goes on.
+/// A program that exits again and again, so that rsup's own log grows.
 const RESTARTS: &str = "[program:x]\ncommand=sh -c 'echo x >>{dir}/starts; sleep 0.1'\nstartsecs=0\nautorestart=true\n";
 
-/// A reading end of a FIFO, opened without waiting for a writer.
+/// Opens a FIFO for reading, without waiting for a writer.
 fn reader(fifo: &Path) -> fs::File {
     fs::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(fifo).unwrap()
 }
@@ -30,7 +30,7 @@ fn until_read(what: &str, fifo: &mut fs::File) {
     });
 }
 
-/// rsup with `redirection` to `{dir}/fifo`, and the FIFO's first reader.
+/// Starts rsup with `redirection` to `{dir}/fifo`. Also returns the FIFO's first reader.
 fn on_a_fifo(conf: &str, redirection: &str) -> (Sandbox, fs::File) {
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
     let fifo = sandbox.dir.join("fifo");
@@ -70,7 +70,7 @@ fn output_to_a_fifo_resumes_with_the_next_reader() {
             until_read("line\nline\n", &mut next);
             sandbox.until_log("bytes of output were lost", 1);
             assert_eq!(sandbox.stop(), 0);
-            assert_eq!(sandbox.log().matches("output is being lost").count(), 1, "said once");
+            assert_eq!(sandbox.log().matches("output is being lost").count(), 1, "logged once");
         }
     }
 }
@@ -117,7 +117,7 @@ fn a_main_log_on_a_descriptor_can_be_read_if_it_is_a_file() {
         follower.kill().unwrap();
         follower.wait().unwrap();
         let fault = sandbox.rpc("supervisor.clearLog", json!([])).unwrap_err();
-        assert_eq!(fault.0, 20, "{name}: a descriptor's file is not ours to empty");
+        assert_eq!(fault.0, 20, "{name}: rsup must not empty the file of a descriptor");
         assert!(fs::symlink_metadata("/dev/stdout").is_ok());
         assert_eq!(sandbox.stop(), 0);
     }
@@ -137,7 +137,7 @@ fn a_main_log_that_cannot_be_reopened_stays_in_use_until_it_can() {
     fs::create_dir(sandbox.dir.join("logs")).unwrap();
     sandbox.until_file("logs/main.log", "/logs/main.log' has been reopened");
     sandbox.until_file("logs/main.log", "INFO spawned");
-    assert_eq!(sandbox.read("moved/main.log").matches("cannot reopen").count(), 1, "said once");
+    assert_eq!(sandbox.read("moved/main.log").matches("cannot reopen").count(), 1, "logged once");
     assert_eq!(sandbox.stop(), 0);
 }
 

@@ -1,5 +1,5 @@
-//! What rsup does in a container and Supervisor does not: the exit contract, the stop budget, sweeping, stalled log readers,
-//! orphans by the thousand, idleness. The processes are real; where it matters, rsup is PID 1 of a namespace.
+//! Behaviour that rsup has and Supervisor has not: the exit contract, the stop budget, sweeping, stalled log readers,
+//! thousands of orphans, idleness. The processes are real. Where it matters, rsup is PID 1 of a namespace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,21 +30,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
 
-/// rsup in the foreground with this configuration, answering.
+/// Starts rsup in the foreground with this configuration, and waits until it answers.
 fn rsup(conf: &str) -> Sandbox {
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
     sandbox.start();
     sandbox
 }
 
-/// The same, but for what may have ended by the time one would ask: waits for nothing.
+/// The same without waiting, for a configuration with which rsup may exit at once.
 fn short_lived(conf: &str) -> Sandbox {
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
     sandbox.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
     sandbox
 }
 
-/// The command that gives its program a PID namespace of its own, if that is allowed here.
+/// A command that runs its program in a new PID namespace, if that is allowed here.
 fn unshare() -> Option<Command> {
     let mut words = vec!["--pid", "--fork", "--mount-proc", "--kill-child"];
     if !nix::unistd::geteuid().is_root() {
@@ -59,7 +59,7 @@ fn unshare() -> Option<Command> {
     Some(command)
 }
 
-/// rsup as process number 1 of a PID namespace, whose exit code comes out of it; nothing where that is not allowed.
+/// Starts rsup as PID 1 of a namespace; the exit code is that of rsup. `None` if that is not allowed here.
 fn short_lived_pid1(conf: &str) -> Option<Sandbox> {
     let mut command = unshare()?;
     let mut sandbox = Sandbox::new(Subject::Rsup, conf);
@@ -71,7 +71,7 @@ fn short_lived_pid1(conf: &str) -> Option<Sandbox> {
     Some(sandbox)
 }
 
-/// The same once it answers, and its number outside.
+/// The same, and waits until it answers. Also returns its pid outside of the namespace.
 fn as_pid1(conf: &str) -> Option<(Sandbox, Pid)> {
     let sandbox = short_lived_pid1(conf)?;
     let parent = sandbox.pid();

@@ -1,4 +1,4 @@
-//! Who gets in over which socket, and who does not.
+//! Which clients may connect over which socket, and limits for clients.
 
 use super::rsup;
 use crate::harness::{Sandbox, Subject, free_port, over_tcp, report, run, skip, xmlrpc};
@@ -29,7 +29,7 @@ fn programs_are_served_and_browsers_of_other_sites_are_refused() {
         ("Host: evil.example\r\nOrigin: http://evil.example\r\n".into(), "403"),
     ] {
         assert_eq!(status(&over_tcp(port, &post(&fields)).unwrap()), wanted, "{fields}");
-        // The same on a Unix socket, which no browser reaches.
+        // A Unix socket allows all of these, since browsers cannot reach it.
         assert_eq!(status(&sandbox.raw(&post(&fields)).unwrap()), "200", "{fields}");
     }
     for path in ["/RPC2", "/logtail/x", "/mainlogtail", "/"] {
@@ -39,7 +39,7 @@ fn programs_are_served_and_browsers_of_other_sites_are_refused() {
         let reply = get(&format!("{host}Referer: http://evil.example/\r\n"));
         assert!(status(&reply) == "403" && reply.contains("allowed_origins"), "{path}: {reply}");
     }
-    // supervisorctl's own client, over TCP.
+    // The real supervisorctl, over TCP.
     let address = format!("http://localhost:{port}");
     let ran = sandbox.ctl_of(Subject::Supervisor, &["-s", &address, "version"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "4.3.0\n"), "{ran:?}");
@@ -78,7 +78,7 @@ fn a_link_acts_for_the_own_page_and_for_programs_and_asks_other_browsers_first()
         assert_eq!(sandbox.state("a"), "STOPPED", "{fields}");
         sandbox.rpc("supervisor.startProcess", json!(["a"])).unwrap();
     }
-    // No browser reaches a Unix socket.
+    // Browsers cannot reach a Unix socket.
     assert_eq!(status(&sandbox.raw(&link("GET", picture)).unwrap()), "303");
     assert_eq!(sandbox.state("a"), "STOPPED");
 }
@@ -100,7 +100,7 @@ fn answers_forbid_type_guessing_and_allow_no_other_site() {
         post(&format!("Host: localhost:{port}\r\n")),
     ] {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
@@ -144,7 +144,7 @@ fn the_default_socket_refuses_other_users() {
     if !nix::unistd::geteuid().is_root() {
         return skip("other users can be had by root only");
     }
-    // A mount namespace of its own, so that /run and /tmp are nobody else's.
+    // In a new mount namespace, so that no other process uses /run.
     let script = "mount -t tmpfs none /run && mkdir /run/x && cd /run/x && printf '[program:a]\\ncommand=/bin/sleep 1000\\n' > rsup.conf && \
         { \"$0\" -c rsup.conf >log 2>&1 & } && pid=$! && \
         for i in $(seq 400); do \"$1\" -s unix:///run/rsup.sock pid >/dev/null 2>&1 && break; sleep 0.1; done; \
@@ -183,7 +183,7 @@ fn programs_that_take_all_descriptors_leave_one_for_a_client() {
         assert_eq!(state["statename"], "RUNNING");
         let log = sandbox.rpc("supervisor.readLog", json!([-10, 0])).unwrap_or_else(|why| panic!("{n}: {why:?}"));
         assert_eq!(log.as_str().unwrap().len(), 10, "a file can be read too");
-        // Those who only sit there do not matter.
+        // Idle connections must not matter.
         idle.push(std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap());
     }
     let ran = sandbox.ctl(&["stop", "all"]);
@@ -191,7 +191,7 @@ fn programs_that_take_all_descriptors_leave_one_for_a_client() {
     assert_eq!(sandbox.stop(), 0);
 }
 
-/// What the call behind `status` takes, the middle of many, while nothing else is asked.
+/// The median time of the call that `status` makes.
 fn latency(stream: &mut std::os::unix::net::UnixStream) -> std::time::Duration {
     let body = xmlrpc::call("supervisor.getAllProcessInfo", &json!([]));
     let request = format!("POST /RPC2 HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -218,10 +218,10 @@ fn resident_kib(pid: i32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Sees to it that this process may have so many descriptors, for its own end of each connection.
+/// Raises the descriptor limit of this process, which needs one for its end of each connection. Returns `false` if the hard limit is too low.
 pub fn descriptors(wanted: u64) -> bool {
     use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
-    // The tests of this file run at the same time.
+    // Twice as many, since the tests of this file run at the same time.
     let (_, hard) = getrlimit(RLIMIT_NOFILE).unwrap();
     if hard < wanted * 2 {
         skip("thousands of connections need as many descriptors");
@@ -231,8 +231,7 @@ pub fn descriptors(wanted: u64) -> bool {
     true
 }
 
-/// 1,000 clients who say nothing, 100 who send a byte a second, and one with a body of 1 GiB. What is in issue here is told
-/// in docs/security.md with its figures.
+/// 1,000 silent clients, 100 that send a byte a second, and two with bodies of 1 GiB. docs/security.md has the figures.
 #[test]
 fn a_thousand_clients_cost_little_memory_and_time() {
     const SECONDS: u32 = 5;
@@ -244,21 +243,21 @@ fn a_thousand_clients_cost_little_memory_and_time() {
     let sandbox = rsup(&format!("[inet_http_server]\nport=127.0.0.1:{port}\n{programs}"));
     (0..10).for_each(|n| sandbox.until(&format!("a:{n}"), "RUNNING"));
     let (pid, connect) = (sandbox.pid(), || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
-    let mut ours = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
-    ours.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
-    latency(&mut ours);
-    let (quiet, before) = (latency(&mut ours), resident_kib(pid));
+    let mut own = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
+    own.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
+    latency(&mut own);
+    let (quiet, before) = (latency(&mut own), resident_kib(pid));
     let mut idle: Vec<_> = (0..1_000).map(|_| connect()).collect();
     let mut slow: Vec<_> = (0..100).map(|_| connect()).collect();
     slow.iter_mut().for_each(|client| client.write_all(b"POST /RPC2 HTTP/1.1\r\nX: ").unwrap());
-    // All in one chunk, and with its length.
+    // One body is a single chunk, the other has a length.
     let heads = ["Transfer-Encoding: chunked\r\n\r\n40000000", "Content-Length: 1073741824\r\n"];
     let senders = heads.map(|head| {
         let mut large = connect();
         std::thread::spawn(move || {
             let (piece, mut sent) = (vec![b'x'; 1 << 20], 0_u64);
             large.write_all(format!("POST /RPC2 HTTP/1.1\r\n{head}\r\n").as_bytes()).unwrap();
-            // The server lets go of it long before.
+            // The server closes the connection long before the end.
             while sent < 1 << 30 && large.write_all(&piece).is_ok() {
                 sent += 1 << 20;
             }
@@ -270,7 +269,7 @@ fn a_thousand_clients_cost_little_memory_and_time() {
     for second in 0..SECONDS {
         slow.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
         while begin.elapsed().as_secs() <= second.into() {
-            crowded.push(latency(&mut ours));
+            crowded.push(latency(&mut own));
             most = most.max(resident_kib(pid));
         }
     }
@@ -282,15 +281,15 @@ fn a_thousand_clients_cost_little_memory_and_time() {
         "figures",
         &format!(
             "1,000 idle, 100 slow, bodies of 1 GiB ({sent:?} MiB of them sent): resident {before} KiB, at most {most} KiB; \
-         status {quiet:?}, in the crowd {typical:?}: {:.2} times",
+         status {quiet:?}, with all of them {typical:?}: {:.2} times",
             typical.as_secs_f64() / quiet.as_secs_f64()
         ),
     );
-    // 4 KiB for who has sent something, less than 1 KiB for who has not; room for the allocator.
+    // 4 KiB for a client that has sent something, less than 1 KiB for a silent one, and some for the allocator.
     assert!(most < before + 4096, "{before} KiB became {most} KiB");
-    // The quickest: what slows all down is the machine.
+    // Only the fastest call is compared: if all are slow, the machine is busy.
     assert!(crowded[0] < quiet * 20 + std::time::Duration::from_millis(5), "{quiet:?} became {crowded:?}");
-    // Nobody had to go for it, and who was slow is still let speak.
+    // No silent or slow client was closed.
     for client in idle.iter_mut().chain(&mut slow).step_by(50) {
         client.set_nonblocking(true).unwrap();
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);

@@ -1,9 +1,9 @@
-//! A program that cannot be executed: the reason is in rsup's log with its name, in `spawnerr` and in `status`.
+//! Programs that cannot be executed: the reason is in rsup's log with the program's name, in `spawnerr` and in `status`.
 
 use crate::harness::{Sandbox, Subject, skip};
 use std::os::unix::fs::PermissionsExt;
 
-/// Files that cannot be executed: name, text, and why not, `{dir}` being the sandbox's directory.
+/// Files that cannot be executed: name, text, and the reason, in which `{dir}` is the sandbox's directory.
 const FILES: [(&str, &[u8], &str); 3] = [
     (
         "gone",
@@ -18,14 +18,14 @@ const FILES: [(&str, &[u8], &str); 3] = [
     ("text", b"echo\n", "couldn't exec {dir}/text: ENOEXEC (neither a program for this machine nor a script with #!)"),
 ];
 
-/// An executable file of the sandbox.
+/// Writes an executable file to the sandbox.
 fn executable(sandbox: &Sandbox, name: &str, text: &[u8]) {
     let path = sandbox.dir.join(name);
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// Waits until a process has given up, and looks for the reason in each place.
+/// Waits until a process is FATAL, and checks that the reason is in each place.
 fn assert_reported(sandbox: &Sandbox, name: &str, why: &str) {
     sandbox.until(name, "FATAL");
     let why = sandbox.fill(why);
@@ -33,7 +33,7 @@ fn assert_reported(sandbox: &Sandbox, name: &str, why: &str) {
     let info = sandbox.info(name);
     assert_eq!((info["spawnerr"].as_str(), info["description"].as_str()), (Some(&*why), Some(&*why)));
     sandbox.until_log(&format!(" WARN {process}: {why}\n"), 1);
-    // As Supervisor: its own lines in the program's log, and its exit status.
+    // As in Supervisor: the exit status.
     sandbox.until_log(&format!("exited: {process} (exit status 127; not expected)"), 1);
     assert!(sandbox.ctl(&["status", name]).out.contains(&why));
 }
@@ -104,7 +104,7 @@ fn the_reason_of_a_failed_start_stays_until_the_next_start() {
     let why = sandbox.fill("couldn't chdir to {dir}/later: ENOENT");
     assert_eq!(sandbox.info("p")["spawnerr"], why);
     assert!(sandbox.ctl(&["status"]).out.ends_with(&format!(" ({why})\n")));
-    // What fails by itself keeps its text, even with the same exit code.
+    // A program that exits with the same code by itself has Supervisor's text.
     std::fs::create_dir(sandbox.dir.join("later")).unwrap();
     sandbox.ctl(&["start", "p"]);
     sandbox.until_log("exited: p (exit status 127; not expected)", 2);

@@ -1,4 +1,4 @@
-//! The PyPI package supervisor-stdout: its listener runs unmodified, and rsup does what its handler does.
+//! The PyPI package supervisor-stdout: its listener runs unmodified, and rsup does the job of its handler.
 
 use crate::harness::{third_party, wait_for};
 use std::fs;
@@ -52,7 +52,7 @@ fn the_package_supervisor_stdout_prints_whole_lines_with_their_programs_names() 
     assert!(!sandbox.log().contains("cannot be loaded") && !sandbox.log().contains("UNKNOWN"), "{}", sandbox.log());
 }
 
-/// A listener in sh that answers each event with what `{dir}/answer` holds.
+/// A listener in sh that answers each event with the content of `{dir}/answer`.
 const ANSWERS: &str =
     "sh -c 'echo READY; read line; printf \"RESULT %%s\\n\" $(wc -c <{dir}/answer); cat {dir}/answer; echo READY; cat'";
 

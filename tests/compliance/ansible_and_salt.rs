@@ -1,4 +1,4 @@
-//! Ansible's and Salt's modules for Supervisor, unmodified, at both; at rsup with its own client and with the real one.
+//! Ansible's and Salt's modules for Supervisor, unmodified, with both supervisors; with rsup through both clients.
 
 use super::Run;
 use crate::compare_unstarted;
@@ -7,15 +7,15 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// In Supervisor 4 the exit code of `status` says that a program does not run. Salt then writes ERROR before the first line:
-/// so the first program is one that no step asks for.
+/// In Supervisor 4 the exit code of `status` is 3 if a program does not run. Salt then writes ERROR before the first line, so the
+/// first program is one that no step uses.
 const PROGRAMS: &str = "[program:0]\ncommand=/bin/cat\nautostart=false\n\
      [program:a]\ncommand=/bin/sh -c \"trap 'echo USR1' USR1; while :; do sleep 0.1; done\"\nstdout_logfile={dir}/a.out\n\
      [program:broken]\ncommand=/no/such\nautostart=false\nstartretries=0\n\
      [group:g]\nprograms=b,c\n[program:b]\ncommand=/bin/sleep 1000\nautostart=false\n\
      [program:c]\ncommand=/bin/sleep 1000\nautostart=false\n";
 
-/// A command which finds one `supervisorctl`, that of `client`, in its PATH, and nothing of this machine's user.
+/// A command with the `supervisorctl` of `client` in its PATH, and without the settings of the user who runs the tests.
 fn command(run: &Run, program: &PathBuf, client: Subject) -> Command {
     let real = oracle().map(|venv| venv.join("bin/supervisorctl")).filter(|_| client == Subject::Supervisor);
     let link = run.dir.join("client/supervisorctl");
@@ -29,7 +29,7 @@ fn command(run: &Run, program: &PathBuf, client: Subject) -> Command {
     command
 }
 
-/// Runs the steps with the client of each; at rsup with the real client too, which must see the same.
+/// Runs the steps with each supervisor and its own client, and with rsup and the real client. All must give the same answers.
 fn with_each_client(steps: impl Fn(&mut Run, Subject) + Sync) {
     compare_unstarted(PROGRAMS, |run: &mut Run| {
         steps(run, run.subject);
@@ -41,7 +41,7 @@ fn with_each_client(steps: impl Fn(&mut Run, Subject) + Sync) {
     });
 }
 
-/// The members of an answer that both must give alike.
+/// The members of an answer that must be the same.
 fn pick(answer: &Value, keys: &[&str]) -> String {
     let there = keys.iter().filter(|key| !answer[**key].is_null());
     there.map(|key| format!("{key}={}", answer[*key])).collect::<Vec<_>>().join(" ")

@@ -1,11 +1,11 @@
-//! Going to the background, and syslog.
+//! Daemonizing, and syslog.
 
 use crate::harness::{self, wait_for};
 use crate::{Run, compare, compare_unstarted};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
-/// Starts a daemon, waits until its parent has ended well, and gives its pid.
+/// Starts a daemon, and waits until its parent has exited with 0. Returns the pid of the daemon.
 fn daemon(run: &mut Run) -> i32 {
     run.launch(&["-c", "{dir}/supervisord.conf"]);
     assert_eq!(run.wait(), 0);
@@ -14,8 +14,8 @@ fn daemon(run: &mut Run) -> i32 {
 
 fn end(run: &mut Run, pid: i32) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
-    wait_for("its end", || (!run.dir.join("supervisord.pid").exists()).then_some(()));
-    wait_for("its end", || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
+    wait_for("the exit of the daemon", || (!run.dir.join("supervisord.pid").exists()).then_some(()));
+    wait_for("the exit of the daemon", || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_daemon_leaves_terminal_session_directory_and_umask() {
         }
         run.note("stdout", run.read("stdout"));
         run.ctl(&["reload"]);
-        wait_for("the second life", || {
+        wait_for("the second start", || {
             (run.messages().iter().filter(|m| m.contains("supervisord started")).count() == 2).then_some(())
         });
         run.until("p", "RUNNING");
@@ -86,7 +86,7 @@ fn by_default_rsup_stays_in_the_foreground_and_supervisord_does_not() {
     }
 }
 
-/// A /dev of its own, in which `log` is the sandbox's.
+/// Runs the supervisor with a private /dev, in which `log` is a socket of the sandbox.
 const OWN_DEV: &str = "set -e; mkdir $0/dev; mount -t tmpfs none $0/dev
     for name in null zero full random urandom tty; do : >$0/dev/$name; mount --bind /dev/$name $0/dev/$name; done
     ln -s /proc/self/fd $0/dev/fd; ln -s /proc/self/fd/1 $0/dev/stdout; ln -s /proc/self/fd/2 $0/dev/stderr
@@ -113,14 +113,14 @@ fn programs_and_the_supervisor_log_to_syslog() {
         run.launch_as(command);
         let mut got: Vec<String> = Vec::new();
         let mut buffer = [0; 8192];
-        // What a listener says on its stdout is for nobody but the supervisor.
+        // The stdout of a listener goes to the supervisor only.
         let wanted = ["a one", "a three", "b both", "e trouble"];
         let is_of_program = |line: &&String| ["a ", "b ", "e "].iter().any(|name| line.starts_with(name));
         wait_for("all messages", || {
             while let Ok(count) = syslog.recv(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-                let (head, message) = text.split_once("supervisord: ").expect("our name");
-                // Such as `<14>Nov 21 10:15:42 `.
+                let (head, message) = text.split_once("supervisord: ").expect("the name supervisord");
+                // For example `<14>Nov 21 10:15:42 `.
                 assert!(head.starts_with("<14>") && head.len() == 20, "{text}");
                 got.push(message.trim_end_matches(['\n', '\0']).to_owned());
             }
@@ -144,7 +144,7 @@ fn programs_and_the_supervisor_log_to_syslog() {
 
 #[test]
 fn without_a_syslog_daemon_output_is_still_in_the_file() {
-    // Without anybody at /dev/log, as in most containers.
+    // No process reads /dev/log, as in most containers.
     let conf =
         "[program:a]\ncommand=sh -c \"echo kept; exec sleep 1000\"\nstdout_syslog=true\nstdout_logfile={dir}/a.out\n";
     compare(conf, |run| {

@@ -1,4 +1,4 @@
-//! Both ways: the real control client drives rsup, and rsup's drives the real Supervisor, with the same answers.
+//! The real control client with rsup, and rsup's client with the real Supervisor, must give the same answers.
 
 use crate::compare;
 use crate::harness::{Ran, Sandbox, Subject};
@@ -40,14 +40,14 @@ const SESSION: [&[&str]; 30] = [
     &["shutdown"],
 ];
 
-/// `client` runs a command of a control client at the sandbox's server.
+/// Runs every command. `client` runs a control client with the sandbox's server.
 fn session_of(client: fn(&Sandbox, &[&str]) -> Ran) {
     compare(PROGRAMS, |run| {
         run.until("a", "RUNNING");
         run.until_file("a.out", "hello");
         for args in SESSION {
             let ran = client(&run.sandbox, args);
-            // Which of several programs that are stopped at once ends first is chance.
+            // The order in which programs that are stopped together exit is random.
             let mut lines: Vec<&str> = ran.out.lines().collect();
             if args == ["stop", "all"] {
                 lines.sort_unstable();

@@ -27,7 +27,7 @@ include =
     ${buildout:directory}/more/*.conf
 ";
 
-/// Takes each event and answers that it was well.
+/// A listener that answers each event with OK.
 const EARS: &str = "#!/bin/sh
 echo READY
 while read -r line; do
@@ -43,7 +43,7 @@ fn ask(of: &Run, args: &[&str]) -> Ran {
     run(of.command_of(&of.dir.join("buildout/bin/supervisorctl")).args(args))
 }
 
-/// The same, noted.
+/// The same, and notes the result.
 fn ctl(of: &mut Run, args: &[&str]) {
     let ran = ask(of, args);
     of.note(&format!("supervisorctl {args:?}"), format!("{} {:?} {:?}", ran.code, ran.out, ran.err));
@@ -62,7 +62,7 @@ fn a_buildout_runs_with_rsup_in_place_of_supervisord() {
         of.write("buildout/more/more.conf", "[program:included]\ncommand=/bin/sleep 1000\nstartsecs=0\n");
         let made = run(of.command_of(&buildout).current_dir(of.dir.join("buildout")));
         assert_eq!(made.code, 0, "{made:?}");
-        // The script gives the configuration to the supervisord of its egg, and it goes into the background, as the file says.
+        // The script runs the supervisord of its egg with the configuration, which makes it a daemon.
         let mut daemon = of.command_of(&of.dir.join("buildout/bin/supervisord"));
         if of.is_rsup() {
             daemon = of.command("supervisord");
@@ -71,7 +71,7 @@ fn a_buildout_runs_with_rsup_in_place_of_supervisord() {
         of.launch_as(daemon);
         assert_eq!(of.wait(), 0);
         wait_for("an answer", || (ask(of, &["pid"]).code == 0).then_some(()));
-        wait_for("all of them", || (ask(of, &["status"]).out.matches("RUNNING").count() == 4).then_some(()));
+        wait_for("all programs", || (ask(of, &["status"]).out.matches("RUNNING").count() == 4).then_some(()));
 
         ctl(of, &["status"]);
         ctl(of, &["avail"]);
@@ -92,7 +92,7 @@ fn a_buildout_runs_with_rsup_in_place_of_supervisord() {
         of.note("heard", format!("{heard:?}"));
         let pid: i32 = of.read("buildout/var/supervisord.pid").trim().parse().unwrap();
         ctl(of, &["shutdown"]);
-        wait_for("its end", || (!fs::exists(format!("/proc/{pid}/cmdline")).unwrap()).then_some(()));
+        wait_for("the exit of the daemon", || (!fs::exists(format!("/proc/{pid}/cmdline")).unwrap()).then_some(()));
         let mut left: Vec<_> =
             fs::read_dir(of.dir.join("buildout/var/log")).unwrap().map(|file| file.unwrap().file_name()).collect();
         left.sort();

@@ -1,5 +1,5 @@
-//! Bytes that are not UTF-8: in the environment, in paths, in names of files. Supervisor keeps them (its texts have
-//! surrogates for them), but answers HTTP 500 where one of them is in an answer, so these tests look at files.
+//! Bytes that are not UTF-8: in the environment, in paths, in names of files. Supervisor keeps them (as surrogates), but answers
+//! HTTP 500 if an answer has one, so these tests compare files.
 
 use crate::{Run, compare_unstarted};
 use std::ffi::{OsStr, OsString};
@@ -20,7 +20,7 @@ fn at(run: &Run, name: &[u8]) -> PathBuf {
     run.dir.join(OsStr::from_bytes(name))
 }
 
-/// Waits until the file has this many lines and gives them, escaped.
+/// Waits until the file has this many lines. Returns them, escaped.
 fn lines_of(run: &Run, name: &[u8], count: usize) -> String {
     let path = at(run, name);
     let bytes = crate::harness::wait_for(&format!("{count} lines in {}", path.display()), || {
@@ -163,7 +163,7 @@ fn the_first_of_two_variables_with_one_name_counts() {
         run.launch_as(command);
         let seen = lines_of(run, b"a.log", 1);
         assert_eq!(seen, "first first\\n");
-        // All that the program was given, unlike the shell's own view.
+        // The whole environment of a program; a shell would show one of the two.
         crate::harness::wait_for("the end of b", || run.log().contains("exited: b").then_some(()));
         let given = run.read("b.log");
         let twice: Vec<&str> = given.lines().filter(|line| line.starts_with("TWICE=")).collect();

@@ -1,4 +1,4 @@
-//! The configuration as a whole: includes, sections, and what is refused at start.
+//! Whole configurations: includes, sections, and files that are refused at start.
 
 use crate::{compare, compare_unstarted};
 
@@ -49,7 +49,7 @@ fn comments_continuations_and_odd_spacing() {
     });
 }
 
-/// What both refuse to start with: exit code 2 and something on stderr. The words are rsup's own.
+/// Both refuse to start: exit code 2 and a message on stderr. rsup's wording differs.
 fn refused(conf: &str) {
     compare_unstarted(conf, |run| {
         run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);

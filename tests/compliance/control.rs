@@ -1,4 +1,4 @@
-//! Every command of the control client: what it prints and the code it ends with.
+//! Every command of the control client: its output and its exit code.
 
 use crate::{compare, compare_unstarted};
 
@@ -148,7 +148,7 @@ fn version_avail_help_and_unknown_commands() {
         for args in [&["version"][..], &["avail"], &["help", "bogus"], &["bogus"], &["bogus", "x"], &["!ls"]] {
             run.ctl(args);
         }
-        // Each is answered with an error and the command's help.
+        // Each prints an error and the help of the command.
         for args in [["version", "x"], ["avail", "x"], ["reread", "x"], ["reload", "x"], ["shutdown", "x"]] {
             run.ctl_roughly(&args);
         }

@@ -1,11 +1,12 @@
-//! Event listeners: what they are told, byte for byte but for numbers and times, and what becomes of their answers.
+//! Event listeners: the events that they receive, byte for byte except numbers and times, and the effect of their answers.
 
 use super::{Run, compare};
 use crate::harness::{skip, wait_for};
 use serde_json::json;
 use std::os::unix::process::CommandExt as _;
 
-/// Writes each event to the file that it is given, and answers OK; with a second argument, to each one's first sending that.
+/// Writes each event to the file of the first argument, and answers OK. With a second argument, answers that to the first sending of each
+/// event.
 const LISTENER: &str = r"
 import sys
 out = open(sys.argv[1], 'ab', buffering=0)
@@ -33,7 +34,7 @@ fn listener(events: &str, more: &str) -> String {
     )
 }
 
-/// Each event's type and all of it, with numbers and times taken out.
+/// The type and the text of each event, without numbers and times.
 fn got(run: &Run) -> Vec<(String, String)> {
     let text = run.read("got");
     let events = text.split("\n---\n").filter(|event| !event.is_empty());
@@ -65,8 +66,8 @@ fn until_got(run: &Run, text: &str, times: usize) {
     });
 }
 
-/// With a listener that is READY before anything happens.
-fn listen(conf: &str, body: impl Fn(&mut Run) + Sync) {
+/// Compares with a listener that is READY before the body runs.
+fn compare_with_listener(conf: &str, body: impl Fn(&mut Run) + Sync) {
     super::compare_unstarted(conf, |run| {
         run.sandbox.write("listener.py", LISTENER);
         run.sandbox.start();
@@ -84,7 +85,7 @@ fn events_of_processes_groups_clients_and_the_supervisor() {
                 [program:slow]\ncommand=/bin/sh -c \"trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done\"\n\
                 [program:good]\ncommand=/bin/sleep 1.5\nautorestart=false\nautostart=false\n";
     let conf = format!("{conf}{}", listener("EVENT", ""));
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         for name in ["x", "bad", "once", "good"] {
             let _ = run.rpc("supervisor.startProcess", json!([name, false]));
         }
@@ -115,7 +116,7 @@ fn events_of_processes_groups_clients_and_the_supervisor() {
                 run.note(kind, event);
             }
         }
-        // One of each that this brings about, and the listener is still there at the end.
+        // There is one event of each type, and the listener received those of the shutdown too.
         for kind in ["STARTING", "RUNNING", "BACKOFF", "FATAL", "EXITED", "STOPPING", "STOPPED"] {
             assert!(got.iter().any(|(name, _)| *name == format!("PROCESS_STATE_{kind}")), "{kind}: {got:?}");
         }
@@ -127,17 +128,17 @@ fn events_of_processes_groups_clients_and_the_supervisor() {
 
 #[test]
 fn a_parent_type_delivers_all_its_subtypes() {
-    // Something that takes its time at the end, so that the listener is told of that too.
+    // A program that is slow to stop, so that the listener receives the events of the shutdown.
     let conf = "[program:x]\ncommand=/bin/sleep 1000\nautostart=false\n\
                 [program:slow]\ncommand=/bin/sh -c \"trap 'sleep 3; exit' TERM; while :; do sleep 0.1; done\"\n";
     let conf = format!("{conf}{}", listener("process_group,SUPERVISOR_STATE_CHANGE,PROCESS_STATE", ""));
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         run.until("slow", "RUNNING");
         run.rpc("supervisor.startProcess", json!(["x"])).unwrap();
         run.rpc("supervisor.stopProcess", json!(["x"])).unwrap();
         run.rpc("supervisor.removeProcessGroup", json!(["x"])).unwrap();
         run.rpc("supervisor.addProcessGroup", json!(["x"])).unwrap();
-        run.rpc("supervisor.sendRemoteCommEvent", json!(["not", "heard"])).unwrap();
+        run.rpc("supervisor.sendRemoteCommEvent", json!(["not", "subscribed"])).unwrap();
         until_got(run, "groupname:x\n", 3);
         assert_eq!(run.stop(), 0);
         let got = got(run);
@@ -158,7 +159,7 @@ fn output_becomes_events_where_that_is_enabled() {
                 printf '\\377\\n'; exec sleep 1000\"\n\
                 [program:quiet]\ncommand=/bin/sh -c \"echo quiet; exec sleep 1000\"\nautostart=false\n";
     let conf = format!("{conf}{}", listener("PROCESS_LOG", "stdout_events_enabled=true\n"));
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         for name in ["quiet", "x"] {
             run.rpc("supervisor.startProcess", json!([name])).unwrap();
         }
@@ -179,7 +180,7 @@ fn captured_output_becomes_events_and_is_not_logged() {
          stdout_logfile={{dir}}/x.out\nstderr_logfile={{dir}}/x.err\n{}",
         listener("PROCESS_COMMUNICATION", "")
     );
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         run.rpc("supervisor.startProcess", json!(["x"])).unwrap();
         until_got(run, "eventname:PROCESS_COMMUNICATION", 2);
         for (_, event) in got(run) {
@@ -194,7 +195,7 @@ fn captured_output_becomes_events_and_is_not_logged() {
 
 #[test]
 fn ticks_come_at_whole_multiples_of_five_seconds() {
-    listen(&listener("TICK_5", ""), |run| {
+    compare_with_listener(&listener("TICK_5", ""), |run| {
         until_got(run, "eventname:TICK_5", 2);
         let text = run.read("got");
         let when = |event: &str| event.split("when:").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok());
@@ -213,12 +214,12 @@ fn minutes_and_hours_are_ticks_too() {
     if !std::fs::exists(FAKETIME).unwrap() {
         return skip("no libfaketime (tests/run --install installs it)");
     }
-    // Its own clock begins shortly before the full hour. What it starts has the machine's.
+    // The supervisor's clock starts shortly before a full hour. Its children have the real time.
     let conf = format!("[supervisord]\nenvironment=LD_PRELOAD=\"\"\n{}", listener("TICK", ""));
     super::compare_unstarted(&conf, |run| {
         run.write("listener.py", LISTENER);
         let plain = run.command("supervisord");
-        // What ships is static and cannot be given a clock: this is the same source, linked dynamically.
+        // The binary that ships is static, so LD_PRELOAD does not work with it. This one is linked dynamically.
         let program = if run.is_rsup() { env!("CARGO_BIN_EXE_rsup").into() } else { plain.get_program().to_owned() };
         let mut command = std::process::Command::new(program);
         command.arg0("supervisord").args(["-n", "-c", "supervisord.conf"]).current_dir(&run.dir).env_clear();
@@ -234,8 +235,8 @@ fn minutes_and_hours_are_ticks_too() {
         for name in ["TICK_3600", "TICK_60"] {
             let event = text.split("---\n").find(|event| event.contains(&format!("eventname:{name} "))).unwrap();
             assert!(event.contains(hour), "{event}");
-            let told = got(run).into_iter().find(|(is, _)| is == name).unwrap().1;
-            run.note(name, told);
+            let event = got(run).into_iter().find(|(is, _)| is == name).unwrap().1;
+            run.note(name, event);
         }
         run.stop();
     });
@@ -275,7 +276,7 @@ fn a_process_that_cannot_be_signalled_is_unknown() {
         for (_, event) in got(run) {
             run.note("event", event);
         }
-        // Under Supervisor this too makes it UNKNOWN.
+        // In Supervisor this makes the process UNKNOWN too.
         let (code, _) = run.rpc("supervisor.signalProcess", json!(["z", "USR1"])).unwrap_err();
         run.note("signal", code);
         run.ctl(&["status", "x", "y"]);
@@ -308,10 +309,10 @@ fn a_pool_of_several_shares_its_events() {
 fn a_rejected_event_is_sent_again() {
     let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got RESULT_4_FAIL\n").replace(
         "RESULT_4_FAIL",
-        // The underscores of the argument are newlines but for the first.
+        // Underscores of the argument become newlines; the first one is not wanted.
         "RESULT\\ 4_FAIL",
     );
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         for data in ["one", "two"] {
             run.rpc("supervisor.sendRemoteCommEvent", json!(["t", data])).unwrap();
             until_got(run, &format!("\n{data}\n"), 2);
@@ -327,7 +328,7 @@ fn a_rejected_event_is_sent_again() {
 #[test]
 fn a_listener_that_breaks_the_protocol_gets_no_more_events() {
     let conf = listener("REMOTE_COMMUNICATION", "").replace("/got\n", "/got nonsense_\n");
-    listen(&conf, |run| {
+    compare_with_listener(&conf, |run| {
         run.rpc("supervisor.sendRemoteCommEvent", json!(["t", "one"])).unwrap();
         run.until_log("WARN l: bad result line: 'nonsense'", 1);
         run.until_log(

@@ -1,4 +1,4 @@
-//! `[fcgi-program:x]`: one socket for all its processes, and how long it lives.
+//! `[fcgi-program:x]`: one socket for all processes of the section, and how long it exists.
 
 use crate::{Run, compare, compare_unstarted};
 use std::fs;
@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 
-/// Says its name to each client, on the socket that it inherits as its stdin.
+/// Sends its name to each client of the socket that it inherits as stdin.
 const SAYER: &str = "import os, socket\nmain = socket.socket(fileno=0)\nwhile True:\n client, _ = main.accept()\n client.sendall(os.environ['SUPERVISOR_PROCESS_NAME'].encode())\n client.close()\n";
 
 fn answer(mut client: impl Read + Write) -> String {
@@ -16,7 +16,7 @@ fn answer(mut client: impl Read + Write) -> String {
     said
 }
 
-/// What the main log says of the socket.
+/// The lines of the main log about the socket.
 fn sockets(run: &Run) -> String {
     run.messages()
         .into_iter()
@@ -31,7 +31,7 @@ fn a_unix_socket_is_shared_and_lives_as_long_as_one_of_its_processes() {
                 socket_backlog=64\nnumprocs=2\nprocess_name=%(program_name)s%(process_num)d\nautostart=false\n";
     compare_unstarted(conf, |run| {
         run.write("say.py", SAYER);
-        // Whatever is there makes place.
+        // An existing file is replaced.
         run.write("f.sock", "a file");
         run.start();
         run.note("at first", sockets(run));
@@ -60,7 +60,7 @@ fn a_unix_socket_is_shared_and_lives_as_long_as_one_of_its_processes() {
 
 #[test]
 fn a_tcp_socket_is_shared() {
-    // A port that is free now.
+    // A free port.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let conf = format!(
@@ -68,7 +68,7 @@ fn a_tcp_socket_is_shared() {
          stdout_logfile={{dir}}/f.out\n[supervisord]\nenvironment=PORT=\"{port}\"\n"
     );
     compare_unstarted(&conf, |run| {
-        // Both subjects run at the same time: each has a port of its own.
+        // Both subjects run at the same time, so each needs its own port.
         let port = if run.is_rsup() { other } else { port };
         run.reconfigure(
             &conf.replace(&format!("PORT=\"{}\"", conf.split('"').nth(1).unwrap()), &format!("PORT=\"{port}\"")),
@@ -100,7 +100,7 @@ fn nginx_serves_a_real_fastcgi_program() {
     if !is_there("/usr/sbin/nginx") || !is_there("/usr/sbin/fcgiwrap") {
         return crate::harness::skip("no nginx and fcgiwrap (tests/run --install installs them)");
     }
-    // nginx's workers are of another user when it is root's.
+    // The workers of nginx run as another user if nginx runs as root.
     let conf = "[fcgi-program:cgi]\ncommand=/usr/sbin/fcgiwrap\nsocket=unix://{dir}/cgi.sock\nsocket_mode=0777\nnumprocs=3\n\
                 process_name=%(program_name)s_%(process_num)d\n\
                 [program:nginx]\ncommand=/usr/sbin/nginx -c {dir}/nginx.conf -e stderr -g \"daemon off;\"\n";
@@ -128,7 +128,7 @@ fn nginx_serves_a_real_fastcgi_program() {
             page.starts_with("HTTP/1.1 200").then(|| page.rsplit("\r\n").next().unwrap().to_owned())
         };
         run.note("page", crate::harness::wait_for("a page", || page(run, "a=1")));
-        // Two of three may go: the socket is the others' too.
+        // Two of three processes may exit: the third still has the socket.
         run.ctl(&["stop", "cgi:cgi_0", "cgi:cgi_1"]);
         run.note("page", page(run, "b=2").expect("the one that is left answers"));
         run.ctl(&["stop", "cgi:cgi_2"]);
@@ -136,7 +136,7 @@ fn nginx_serves_a_real_fastcgi_program() {
         assert_eq!(page(run, "c=3"), None);
         run.ctl(&["start", "cgi:*"]);
         run.note("page", page(run, "d=4").expect("as before"));
-        // It hides its environment, by which the sandbox would find it.
+        // nginx hides its environment, by which the sandbox would find it.
         assert_eq!(run.stop(), 0);
     });
 }

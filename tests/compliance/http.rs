@@ -20,7 +20,7 @@ fn following(run: &Run, args: &[&str], name: &str) -> Child {
 fn interrupt(mut client: Child) -> Option<i32> {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(client.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    wait_for("the client's end", || client.try_wait().unwrap()).code()
+    wait_for("the exit of the client", || client.try_wait().unwrap()).code()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn supervisorctl_tail_f_follows_a_log_through_rotation() {
         let client = following(run, &["tail", "-f", "a"], "tail");
         for n in 0..8 {
             run.rpc("supervisor.sendProcessStdin", json!(["a", format!("{n}{}\n", "-".repeat(39))])).unwrap();
-            // What is written just before a rotation, Supervisor's stream may lose.
+            // Supervisor's stream may lose text that was written just before a rotation.
             if run.is_rsup() {
                 run.until_file("tail", &format!("{n}-"));
             }
@@ -60,7 +60,7 @@ fn supervisorctl_tail_f_follows_a_log_through_rotation() {
             run.rpc("supervisor.sendProcessStdin", json!(["a", "last\n"])).unwrap();
             run.read("tail").contains("last\n").then_some(())
         };
-        wait_for("what comes after the rotations", last);
+        wait_for("the line after the rotations", last);
         run.note("code", format!("{:?}", interrupt(client)));
     });
 }
@@ -88,7 +88,7 @@ fn a_follower_ends_when_the_supervisor_does() {
         let mut client = following(run, &["tail", "-f", "a"], "tail");
         run.until_file("tail", "x\n");
         run.rpc("supervisor.shutdown", json!([])).unwrap();
-        let code = wait_for("the client's end", || client.try_wait().unwrap()).code();
+        let code = wait_for("the exit of the client", || client.try_wait().unwrap()).code();
         run.note("code", format!("{code:?}"));
         run.note("printed", run.read("tail"));
     });
@@ -130,7 +130,7 @@ fn a_followed_log_has_supervisors_headers_and_framing() {
         // With HTTP/1.0 Supervisor sends nothing before it has 64 KiB.
         for path in ["/logtail/a", "/logtailx/a:a/stdout"] {
             let mut stream = UnixStream::connect(run.dir.join("sock")).unwrap();
-            stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
             write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             let (mut reply, mut piece) = (String::new(), [0; 4096]);
             while reply.matches("0123456789abcde\n").count() < 64 {
@@ -154,7 +154,7 @@ fn a_followed_log_has_supervisors_headers_and_framing() {
     });
 }
 
-/// What the first line and the fields of a reply say, but for what differs between any two servers.
+/// The first line and the fields of a reply, without the fields that differ between two servers.
 fn head_of(reply: &str) -> String {
     let (head, _) = reply.split_once("\r\n\r\n").unwrap_or((reply, ""));
     let mut lines: Vec<&str> = head
@@ -189,7 +189,7 @@ fn every_form_of_port_listens_and_so_do_several_sections() {
         let ports = forms.map(|_| free_port());
         let mut conf = String::new();
         for (n, (form, port)) in forms.iter().zip(ports).enumerate() {
-            // Sections are known by how their names begin.
+            // A section is recognised by the beginning of its name.
             let name = ["inet_http_server", "inet_http_server2", "inet_http_server:x", "inet_http_server_y"].get(n);
             let name = name.map_or_else(|| format!("inet_http_server:{n}"), |name| (*name).to_owned());
             conf += &format!("[{name}]\nport={}\n", form.replace("{port}", &port.to_string()));
@@ -238,7 +238,7 @@ fn passwords_are_asked_for_over_tcp() {
              [inet_http_server:2]\nport=127.0.0.1:{hashed}\nusername=joe\npassword={{SHA}}5baa61e4c9b93f3f0682250b6cf8331b7ee68fd8\n"
         ));
         run.sandbox.start();
-        // joe:pass:word, joe:password, joe:, and nobody.
+        // joe:pass:word, joe:password (twice), joe:, another scheme, and no field.
         let given = [
             "Basic am9lOnBhc3M6d29yZA==",
             "Basic am9lOnBhc3N3b3Jk",

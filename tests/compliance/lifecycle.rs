@@ -192,7 +192,7 @@ fn killasgroup_kills_the_whole_group() {
             run.until("x", "RUNNING");
             let child: i32 = run.read("child").trim().parse().unwrap();
             run.ctl(&["stop", "x"]);
-            crate::harness::wait_for("the child's end", || {
+            crate::harness::wait_for("the exit of the child", || {
                 let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
                 (stat.is_empty() || stat.contains(") Z ")).then_some(())
             });
@@ -227,11 +227,11 @@ fn group_members_stop_in_reverse_priority_at_shutdown() {
         run.until("g:b", "RUNNING");
         run.ctl(&["status"]);
         run.ctl(&["status", "g:*"]);
-        run.sandbox.ctl(&["stop", "g:*"]); // both at once: the order of the ends is chance
+        run.sandbox.ctl(&["stop", "g:*"]); // both at once: they exit in a random order
         run.sandbox.ctl(&["start", "g:*"]);
         run.ctl(&["status"]);
         assert_eq!(run.stop(), 0);
-        // The order in which they are told; that of their ends is chance here too.
+        // The order of the stop signals; the order of the exits is random here too.
         let log = run.log();
         let told: Vec<&str> = log.lines().filter_map(|line| line.split(" DEBG killing ").nth(1)).collect();
         assert_eq!(told.len(), 4, "{log}");

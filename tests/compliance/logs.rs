@@ -1,4 +1,4 @@
-//! Programs' logs: where the bytes go, rotation, reading, clearing.
+//! Logs of programs: destinations, rotation, reading, clearing.
 
 use crate::{Run, compare};
 use serde_json::json;
@@ -7,7 +7,7 @@ fn ended(run: &Run) {
     run.until("x", "EXITED");
 }
 
-/// One program that writes and ends; its log files must be the same byte for byte.
+/// Runs a program that writes and exits. Its log files must be the same byte for byte.
 fn files(program: &str, names: &[&str]) {
     let conf = format!(
         "[program:x]\nstartsecs=0\nautorestart=false\nstdout_logfile={{dir}}/x.out\nstderr_logfile={{dir}}/x.err\n{program}\n"
@@ -61,7 +61,7 @@ fn none_makes_no_file() {
 
 const NAMES: [&str; 5] = ["x.out", "x.out.1", "x.out.2", "x.out.3", "x.out.4"];
 
-/// Writes lines one by one, slowly enough that each is a read of its own.
+/// Writes lines so slowly that each is a separate read.
 const SLOW_LINES: &str =
     "command=/bin/sh -c \"for i in 1 2 3 4 5 6 7 8 9; do echo line-number-$i; sleep 0.15; done\"\n";
 
@@ -150,7 +150,7 @@ fn old_auto_logs_are_cleaned_at_start() {
     }
 }
 
-/// A stopped program with ten bytes in its log, read in every way.
+/// Reads the log of a stopped program, which has ten bytes, with every method.
 #[test]
 fn reading_arithmetic() {
     let conf = "[program:x]\ncommand=/usr/bin/printf 0123456789\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstderr_logfile=NONE\n";

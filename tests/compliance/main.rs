@@ -1,12 +1,13 @@
 //! The same test bodies run against the real Supervisor 4.3.0 and against rsup; what they note must be equal.
 //!
-//! A body asserts what the census of Supervisor's behaviour says, and notes what it saw (`run.note`). It runs once for each
-//! subject, both at the same time. The assertions hold for both, so that a mistaken idea of Supervisor shows at once, and then
-//! the notes are compared. `RSUP_SUBJECTS=supervisor` (or `rsup`) runs one subject alone.
+//! A body asserts what docs/supervisor-behaviour.md says, and notes what it observes (`run.note`). It runs once for each subject,
+//! both at the same time. The assertions must hold for both, so that a wrong belief about Supervisor fails too. Then the notes are
+//! compared. `RSUP_SUBJECTS=supervisor` (or `rsup`) runs one subject alone.
 //!
-//! The real Supervisor flips where its slow loop races with a program. So when the notes differ, or an assertion fails against
-//! it, it is asked again a few times, and rsup, asked once, must have shown one of the histories that it shows. What it showed
-//! is printed.
+//! The real Supervisor does not always behave the same, since its slow loop races with the programs. So when the notes differ, or an
+//! assertion fails with Supervisor, it runs a few more times, and the notes of rsup's only run must be equal to those of one of its
+//! runs. The notes of the other runs are printed.
+//!
 //! A known gap is a test with `#[ignore = "reason"]`; `tests/run --strict` fails when one passes.
 #![allow(
     clippy::unwrap_used,
@@ -56,27 +57,28 @@ pub struct Run {
 }
 
 impl Run {
-    /// Notes something seen, for the comparison; what differs between equal runs (ids, times) is taken out first.
-    pub fn note(&mut self, what: &str, seen: impl std::fmt::Display) {
-        let line = self.sandbox.normal(&format!("{what}: {seen}"));
+    /// Notes an observation for the comparison, without the parts that differ between equal runs (ids, times).
+    pub fn note(&mut self, what: &str, observed: impl std::fmt::Display) {
+        let line = self.sandbox.normal(&format!("{what}: {observed}"));
         self.notes.push(line);
     }
 
-    /// Notes how a process lived, by the main log.
+    /// Notes the life-cycle messages of a process in the main log.
     pub fn note_history(&mut self, name: &str) {
         for line in self.sandbox.history(name) {
             self.note("log", line);
         }
     }
 
-    /// Runs the subject's control client and notes all of what it said. Gives its standard output.
+    /// Runs the subject's control client, and notes its exit code and output. Returns its standard output.
     pub fn ctl(&mut self, args: &[&str]) -> String {
         let ran = self.sandbox.supervisorctl(args);
         self.note(&format!("ctl {args:?}"), format!("{} {:?} {:?}", ran.code, ran.out, ran.err));
         ran.out
     }
 
-    /// The same for what is in our own words after the first line (help texts), or after the error's class (Python's exceptions).
+    /// The same for an output that rsup words differently after the first line (help texts) or after the class of an error (Python
+    /// exceptions).
     pub fn ctl_roughly(&mut self, args: &[&str]) {
         let ran = self.sandbox.supervisorctl(args);
         let first = ran.out.lines().next().unwrap_or_default();
@@ -85,14 +87,14 @@ impl Run {
         self.note(&format!("ctl {args:?}"), format!("{} {known:?} {:?}", ran.code, ran.err));
     }
 
-    /// Calls a method and notes the answer.
+    /// Calls a method, and notes and returns the answer.
     pub fn call(&mut self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, (i64, String)> {
         let answer = self.sandbox.rpc(method, params.clone());
         self.note(&format!("{method}{params}"), format!("{answer:?}"));
         answer
     }
 
-    /// Whether this is rsup: only for what differs on purpose, with a line in docs/compat.md.
+    /// Whether this is rsup. Only for deliberate differences, each with a row in docs/compat.md.
     pub fn is_rsup(&self) -> bool {
         self.sandbox.subject == Subject::Rsup
     }
@@ -111,10 +113,10 @@ impl DerefMut for Run {
     }
 }
 
-/// How often the real Supervisor is asked before its histories count as known.
-const ASKED: usize = 4;
+/// How often the real Supervisor runs a body at most.
+const RUNS_MAX: usize = 4;
 
-/// Runs the body against both subjects, each started with this configuration (see [`Sandbox::new`]), and compares the notes.
+/// Starts both subjects with this configuration (see [`Sandbox::new`]), runs the body against each, and compares the notes.
 pub fn compare(conf: &str, body: impl Fn(&mut Run) + Sync) {
     let started = |run: &mut Run| {
         run.sandbox.start();
@@ -123,7 +125,7 @@ pub fn compare(conf: &str, body: impl Fn(&mut Run) + Sync) {
     compare_unstarted(conf, started);
 }
 
-/// The same for a body that starts its supervisor itself, or never.
+/// The same for a body that starts its supervisor itself, or not at all.
 pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
     let only = std::env::var("RSUP_SUBJECTS").unwrap_or_default();
     if harness::oracle().is_none() {
@@ -146,8 +148,8 @@ pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
     };
     let one = |subject: Subject| match subject {
         Subject::Rsup => once(subject),
-        // What a body says of Supervisor must hold, but not each time.
-        Subject::Supervisor => (1..ASKED).find_map(|_| once(subject).ok()).map_or_else(|| once(subject), Ok),
+        // The assertions must hold for Supervisor, but not in every run.
+        Subject::Supervisor => (1..RUNS_MAX).find_map(|_| once(subject).ok()).map_or_else(|| once(subject), Ok),
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = subjects.map(|subject| scope.spawn(move || one(subject))).collect();
@@ -157,7 +159,7 @@ pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|cause| resume_unwind(cause))).collect();
     let [theirs, ours] = notes.as_slice() else { return };
     let mut histories = vec![theirs.clone()];
-    while !histories.contains(ours) && histories.len() < ASKED {
+    while !histories.contains(ours) && histories.len() < RUNS_MAX {
         eprintln!("Supervisor showed:\n  {}", histories[histories.len() - 1].join("\n  "));
         histories.push(one(Subject::Supervisor).unwrap_or_else(|cause| resume_unwind(cause)));
     }
@@ -165,9 +167,9 @@ pub fn compare_unstarted(conf: &str, body: impl Fn(&mut Run) + Sync) {
     let first = theirs.iter().zip(ours).find(differs);
     assert!(
         histories.contains(ours),
-        "rsup showed:\n  {}\nwhich Supervisor did not in {ASKED} runs; first difference: {first:#?}",
+        "rsup showed:\n  {}\nwhich Supervisor did not in {RUNS_MAX} runs; first difference: {first:#?}",
         ours.join("\n  ")
     );
-    // What was asserted for both counts as one answer.
+    // The assertions count as one more answer.
     harness::compared(ours.len() + 1);
 }

@@ -1,4 +1,4 @@
-//! multivisor unmodified, at both: its server, and its listener `multivisor-rpc` by which it reaches a supervisor.
+//! multivisor, unmodified, with both supervisors: its server, and its listener `multivisor-rpc` through which it reaches a supervisor.
 
 use crate::harness::{Beside, free_port, third_party, wait_for};
 use crate::{Run, compare_unstarted};
@@ -19,7 +19,7 @@ struct Dashboard {
 impl Dashboard {
     fn send(&self, verb: &str, path: &str, form: &str) -> Option<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
         let kind = "Content-Type: application/x-www-form-urlencoded";
         let length = form.len();
         write!(stream, "{verb} {path} HTTP/1.0\r\nHost: localhost\r\n{kind}\r\nContent-Length: {length}\r\n\r\n{form}")
@@ -27,7 +27,7 @@ impl Dashboard {
         Some(stream)
     }
 
-    /// The body of an answer that is well.
+    /// The body of a successful answer.
     fn ask(&self, verb: &str, path: &str, form: &str) -> Option<String> {
         let mut answer = String::new();
         self.send(verb, path, form)?.read_to_string(&mut answer).ok()?;
@@ -35,15 +35,15 @@ impl Dashboard {
         head.contains(" 200 ").then(|| body.to_owned())
     }
 
-    /// A process as multivisor knows it by now; null when it knows none.
+    /// A process as multivisor shows it; null if it shows none.
     fn process(&self, name: &str) -> Value {
         let data = self.ask("GET", "/api/data", "").and_then(|body| serde_json::from_str::<Value>(&body).ok());
         data.unwrap_or_default()["supervisors"]["lab"]["processes"][format!("lab:{name}")].take()
     }
 
-    /// Orders something until it is done: when the machine is slow, multivisor may lose its listener for some seconds, and the order.
+    /// Repeats a request until it has its effect: on a slow machine multivisor may lose its listener for some seconds, and with it the request.
     fn order<T>(&self, what: &str, form: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        wait_for(&format!("the end of {what} {form}"), || {
+        wait_for(&format!("the effect of {what} {form}"), || {
             self.ask("POST", &format!("/api/{what}"), form)?;
             let deadline = Instant::now() + Duration::from_secs(20);
             while Instant::now() < deadline {
@@ -61,7 +61,7 @@ impl Dashboard {
         Some(self.process(name)).filter(|process| process["statename"] == state)
     }
 
-    /// Waits until multivisor shows a process in this state, and gives what it shows.
+    /// Waits until multivisor shows a process in this state. Returns what it shows.
     fn until(&self, name: &str, state: &str) -> Value {
         wait_for(&format!("{name} {state} in multivisor"), || self.shows(name, state))
     }
@@ -84,7 +84,7 @@ impl Dashboard {
     }
 }
 
-/// Notes what multivisor shows of a process, without what differs between two equal runs.
+/// Notes what multivisor shows about a process, without values that differ between two equal runs.
 fn note(run: &mut Run, mut process: Value) {
     let fields = process.as_object_mut().unwrap();
     for name in ["now", "start", "stop", "pid"] {
@@ -105,7 +105,7 @@ fn multivisor_shows_starts_and_stops_programs() {
              [eventlistener:multivisor-rpc]\ncommand={} --bind 127.0.0.1:{rpc}\nevents=PROCESS_STATE,SUPERVISOR_STATE_CHANGE\n",
             listener.display()
         );
-        // Its plug-in cannot load in rsup, which says so; the listener needs none.
+        // rsup cannot load multivisor's plug-in, and warns about it. The listener does not need it.
         let plug_in = "[rpcinterface:multivisor]\nsupervisor.rpcinterface_factory=multivisor.rpc:make_rpc_interface\n";
         let conf = if run.is_rsup() { conf + plug_in } else { conf };
         run.reconfigure(&conf);
@@ -114,7 +114,7 @@ fn multivisor_shows_starts_and_stops_programs() {
         if run.is_rsup() {
             run.until_log("the Python plug-in multivisor.rpc:make_rpc_interface cannot be loaded", 1);
         }
-        wait_for("its listener", || TcpStream::connect(("127.0.0.1", rpc)).ok());
+        wait_for("the listener", || TcpStream::connect(("127.0.0.1", rpc)).ok());
         let out = fs::File::create(run.dir.join("multivisor.out")).unwrap();
         let mut command = run.command_of(&server);
         command.args(["-c", "multivisor.conf", "--bind", &format!("127.0.0.1:{web}")]);

@@ -1,4 +1,4 @@
-//! A Nagios check, nagios-check-supervisord unmodified, at both.
+//! A Nagios check, nagios-check-supervisord, unmodified, with both supervisors.
 
 use crate::harness::{free_port, run, third_party};
 use crate::{Run, compare_unstarted};
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs the check and notes its exit code and what it says.
+/// Runs the check. Notes its exit code and output.
 fn check(of: &mut Run, plugin: &Path, port: u16, args: &[&str]) -> i32 {
     let args: Vec<_> = args.iter().map(|arg| of.fill(&arg.replace("{port}", &port.to_string()))).collect();
     let ran = run(Command::new(plugin).args(&args));
@@ -38,7 +38,7 @@ fn a_nagios_check_reports_ok_warning_critical_and_unknown() {
         assert_eq!(both(run, &[]), 0, "OK");
         assert_eq!(both(run, &["--stopped-state-exit-code", "critical"]), 2, "one is stopped");
         assert_eq!(both(run, &["-P", "up,missing"]), 0, "one is not there");
-        // Whether a start that ends at once counts as one is chance.
+        // Whether a program that exits at once counts as started is random.
         let _ = run.rpc("supervisor.startProcess", json!(["done"]));
         run.until("done", "EXITED");
         assert_eq!(both(run, &[]), 1, "WARNING");

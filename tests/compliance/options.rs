@@ -1,4 +1,4 @@
-//! Options that no other test is about: what each does at Supervisor it does at rsup.
+//! Options that no other file tests: each must have the same effect in rsup as in Supervisor.
 
 use crate::harness::{skip, wait_for};
 use crate::{Run, compare, compare_unstarted};
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 const X: &str = "[program:x]\ncommand=/bin/sleep 1000\n";
 
-/// Waits until it answers: for who has been started by `launch`.
+/// Waits for an answer of a supervisor that was started by `launch`.
 fn up(run: &Run) {
     wait_for("an answer", || run.rpc("supervisor.getState", json!([])).ok());
 }
@@ -52,7 +52,7 @@ fn minfds_and_minprocs_raise_lower_limits() {
 fn minfds_that_cannot_be_reached_are_a_start_error() {
     compare_unstarted("[supervisord]\nminfds=100000000\n", |run| {
         run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
-        // As root it may raise even the hard limit, but not so far.
+        // root may raise even the hard limit, but not as far as this.
         assert_eq!(run.wait(), 2);
         let said = run.read("stderr");
         assert!(said.contains("The minimum number of file descriptors required to run this process is 100000000"));
@@ -160,7 +160,7 @@ fn without_its_section_the_rpc_interface_is_missing() {
         run.call("supervisor.getState", json!([])).unwrap_err();
         run.call("system.listMethods", json!([])).unwrap();
         run.note("page", run.http("GET", "/", "", "").unwrap().0);
-        // It is told in our own words.
+        // rsup words it differently.
         run.note("status", run.sandbox.ctl(&["status"]).code);
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::compare;
 
-/// A daemon that leaves its parent: the parent writes the child's pid and waits for its end.
+/// A program that forks: the parent writes the child's pid to the file, and waits until the child exits.
 const DAEMON: &str = "#!/bin/sh
 exec >{dir}/said
 (trap 'echo term; exit' TERM; trap 'echo hup' HUP; trap 'echo usr1' USR1; while :; do sleep 0.1; done) &
@@ -47,7 +47,7 @@ fn a_missing_pid_file_is_reported_and_survived() {
     compare(conf, |run| {
         run.until("x", "RUNNING");
         run.ctl(&["signal", "HUP", "x"]);
-        // Python keeps its output back until it ends, so only that it lives on can be compared.
+        // Python buffers its output until it exits, so the test only compares that it still runs.
         run.ctl(&["status", "x"]);
     });
 }

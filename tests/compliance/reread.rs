@@ -1,4 +1,4 @@
-//! What `reread` and `update` see, and what they leave alone.
+//! Which changes `reread` and `update` see, and what they leave alone.
 
 use crate::{Run, compare, compare_unstarted};
 
@@ -15,7 +15,7 @@ fn fcgi(options: &str) -> String {
     format!("[fcgi-program:x]\ncommand=/bin/cat\nautostart=false\n{options}\n")
 }
 
-/// Goes from each configuration to the one beside it, and notes what `reread` and `update` say.
+/// Changes each first configuration into the second one. Notes the output of `reread` and `update`.
 fn changes(pairs: Vec<(String, String)>) {
     compare("", |run| {
         for (before, after) in &pairs {
@@ -102,7 +102,7 @@ fn changed_sockets_and_kinds_of_groups() {
     ]);
 }
 
-/// The program's pid, and what it wrote when it started.
+/// The pid of the program, and the output of its start.
 fn seen(run: &Run) -> (i32, String) {
     (run.pid_of("x"), run.read("out"))
 }
@@ -168,7 +168,7 @@ fn a_file_that_lost_its_supervisord_section_is_broken() {
         let common = run.common();
         let client =
             common.split("[unix_http_server]").nth(1).map(|rest| run.fill(&format!("[unix_http_server]{rest}")));
-        // The client reads a file of its own: an empty one names no server for it.
+        // The client needs its own file, since the empty one names no server.
         run.write("client.conf", &client.unwrap());
         let x = "[program:x]\ncommand=/bin/sleep 1000\n";
         for text in ["", "; a comment\n", "\n", x, &format!("{}{x}", common.replace("[supervisord]", "[other]"))] {
@@ -180,7 +180,7 @@ fn a_file_that_lost_its_supervisord_section_is_broken() {
             }
             let fault = run.rpc("supervisor.reloadConfig", serde_json::json!([])).unwrap_err();
             assert_eq!(fault.0, 92, "{fault:?}");
-            // A restart ends Supervisor, all stopped.
+            // A restart stops all programs and ends Supervisor.
             if run.is_rsup() {
                 let fault = run.rpc("supervisor.restart", serde_json::json!([])).unwrap_err();
                 assert_eq!(fault.0, 92, "{fault:?}");

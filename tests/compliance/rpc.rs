@@ -1,4 +1,4 @@
-//! XML-RPC: answers, faults, shapes, and what is no XML-RPC at all.
+//! XML-RPC: answers, faults, their structure, and requests that are not XML-RPC.
 
 use crate::compare;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ fn config_info_has_every_key() {
         let mut all = run.rpc("supervisor.getAllConfigInfo", json!([])).unwrap();
         for info in all.as_array_mut().unwrap() {
             for key in ["stdout_logfile", "stderr_logfile"] {
-                // The names of AUTO logs end in something random.
+                // The names of AUTO logs have a random end.
                 info[key] = json!(info[key].as_str().unwrap().split("---").next().unwrap());
             }
             run.note("config", &info);
@@ -114,7 +114,7 @@ fn group_methods_return_one_struct_for_each_process() {
         for (method, name) in
             [("stopProcessGroup", "g"), ("stopProcessGroup", "g"), ("startProcess", "g:*"), ("stopProcess", "g:*")]
         {
-            // Which of two processes that are stopped at once ends first is chance.
+            // The order in which two processes that are stopped together exit is random.
             let answer = run.rpc(&format!("supervisor.{method}"), json!([name])).unwrap();
             let mut items: Vec<String> = answer.as_array().unwrap().iter().map(Value::to_string).collect();
             items.sort();
@@ -242,14 +242,14 @@ fn one_connection_serves_many_calls() {
     use std::io::{Read as _, Write as _};
     compare("", |run| {
         let mut stream = std::os::unix::net::UnixStream::connect(run.dir.join("sock")).unwrap();
-        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
         let body = crate::harness::xmlrpc::call("supervisor.getState", &json!([]));
         for _ in 0..3 {
             let head = format!(
                 "POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
-            // In two pieces: a request may come in any.
+            // A request may arrive in several pieces.
             stream.write_all(head.as_bytes()).unwrap();
             stream.write_all(body.as_bytes()).unwrap();
             let mut reply = Vec::new();
@@ -311,7 +311,7 @@ fn every_method_refuses_too_few_and_too_many_parameters() {
             let signature = run.rpc("system.methodSignature", json!([method])).unwrap();
             let wanted = signature.as_array().unwrap().len() - 1;
             run.call(method, json!(vec!["x"; wanted + 1])).unwrap_err();
-            // `wait` has a default; what takes nothing would act.
+            // `wait` may be left out; a method without parameters would act.
             let may_lack_one = method.contains("start") || method.contains("stop");
             if let Some(few) = wanted.checked_sub(if may_lack_one { 2 } else { 1 }) {
                 run.call(method, json!(vec!["x"; few])).unwrap_err();
@@ -360,7 +360,7 @@ fn every_method_with_a_name_refuses_unknown_names() {
 
 #[test]
 fn failed_starts_return_their_fault() {
-    // With a startsecs of 1, Supervisor's slow loop may see what fails at once as RUNNING.
+    // With startsecs=1, Supervisor's slow loop may see a program that fails at once as RUNNING.
     let conf = "[program:gone]\ncommand=/no/such/thing\nautostart=false\n[program:plain]\ncommand=/etc/passwd\nautostart=false\n\
                 [program:folder]\ncommand=/etc\nautostart=false\n[program:quick]\ncommand=/bin/false\nautostart=false\nstartretries=0\nstartsecs=10\n\
                 [program:nowhere]\ncommand=/bin/sleep 1000\ndirectory=/no/such\nautostart=false\nstartretries=0\nstartsecs=10\n\
@@ -381,7 +381,7 @@ fn failed_starts_return_their_fault() {
             );
         }
         run.call("supervisor.startProcess", json!(["gone", false])).unwrap_err();
-        // True, unless Supervisor is so slow that it comes upon the end before it answers.
+        // True, unless Supervisor is so slow that the program has exited before it answers.
         let _ = run.call("supervisor.startProcess", json!(["quick", 0]));
         run.until("quick", "FATAL");
         run.call("supervisor.stopProcess", json!(["quick"])).unwrap_err();
@@ -476,7 +476,7 @@ fn every_method_has_a_help() {
         for method in methods.as_array().unwrap() {
             let help = run.rpc("system.methodHelp", json!([method])).unwrap();
             let lines = help.as_str().unwrap().lines().filter(|line| line.contains('@'));
-            // The words are ours, what tools look for is not: types, and names of parameters.
+            // rsup's wording differs. The parts that tools parse are the same: types, and names of parameters.
             let marks: Vec<String> =
                 lines.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
             assert!(help.as_str().unwrap().len() > 10, "{method}: {help}");

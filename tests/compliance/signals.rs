@@ -38,7 +38,7 @@ fn shutdown_turns_backoff_into_fatal() {
         run.until_log("exited: x", 2);
         run.until("x", "BACKOFF");
         assert_eq!(run.stop(), 0);
-        // It goes from BACKOFF to FATAL without the line that giving up after too many retries has.
+        // It goes from BACKOFF to FATAL without the line `gave up`, which FATAL after too many retries has.
         assert!(!run.log().contains("gave up: x"));
     });
 }

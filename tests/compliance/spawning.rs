@@ -1,9 +1,9 @@
-//! What a program is started with, and what is said when it cannot be.
+//! How programs are started, and the messages if they cannot be.
 
 use crate::compare;
 use serde_json::json;
 
-/// A program whose start fails says why, and clients are told in their way.
+/// A start that fails: the log has the reason, and clients get their fault.
 fn spawn_error(conf: &str, says: &str) {
     compare(&format!("[program:x]\n{conf}\nstartretries=0\n"), |run| {
         run.until("x", "FATAL");
@@ -44,7 +44,7 @@ fn command_with_an_open_quote() {
 
 #[test]
 fn command_ending_in_a_backslash() {
-    // The command is shown as Python's repr shows it.
+    // The message has the command in the form of Python's repr.
     spawn_error("command=/bin/echo x\\", "can't parse command '/bin/echo x\\\\': No escaped character");
 }
 
@@ -93,7 +93,7 @@ fn redirect_stderr_also_redirects_the_report_of_a_failed_exec() {
     });
 }
 
-/// Runs a program once and notes all that it wrote to its standard output.
+/// Runs a program once. Notes its whole standard output.
 fn output(conf: &str) {
     let conf = format!(
         "[program:x]\n{conf}\nstdout_logfile={{dir}}/x.out\nstartsecs=0\nautorestart=false\nredirect_stderr=true\n"
@@ -236,7 +236,7 @@ fn the_groups_of_a_user_are_looked_up_at_each_start() {
     crate::compare_unstarted(conf, |run| {
         run.write("passwd", "root:x:0:0::/:\nalice:x:2997:2997::/:\n");
         run.write("group", "root:x:0:\n");
-        // Mounted there, and so changed in place.
+        // It is a bind mount, so it must be changed in place.
         let script = "mount --make-rprivate / && mount --bind passwd /etc/passwd && mount --bind group /etc/group && \
                       exec bin/supervisord -n -c supervisord.conf";
         let mut command = run.command_of(std::path::Path::new("unshare"));
@@ -256,7 +256,7 @@ fn the_groups_of_a_user_are_looked_up_at_each_start() {
             run.rpc("supervisor.startProcess", json!([name])).unwrap();
         }
         seen(["2997\n", "2996 2998\n"]);
-        // What belongs to the moment is no part of the configuration.
+        // The groups of a user are not a part of the configuration.
         run.call("supervisor.reloadConfig", json!([])).unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! superlance, unmodified, at both: the listeners that people run.
+//! superlance's listeners, unmodified, with both supervisors.
 
 use super::Run;
 use crate::compare_unstarted;
@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// A mail server that takes everything: its address, and what it was sent.
+/// A mail server that accepts everything. Returns its address, and the mails that it received.
 fn mail_server() -> (String, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
@@ -39,7 +39,7 @@ fn mail_server() -> (String, Arc<Mutex<String>>) {
     (address, mails)
 }
 
-/// The lines of a mail that both must send, with numbers and times taken out.
+/// The lines of a mail that must be the same, without numbers and times.
 fn lines_with(text: &str, words: &[&str]) -> Vec<String> {
     let lines = text.lines().filter(|line| words.iter().any(|word| line.contains(word)));
     let without_digits = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "#");
@@ -55,7 +55,7 @@ fn httpok_memmon_crashmail_and_fatalmailbatch() {
         return skip("no superlance in $RSUP_ORACLE (tests/python/requirements.txt)");
     }
     let bin = bin.display();
-    // Nobody listens there: it was free a moment ago.
+    // No server listens on this free port.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let conf = format!(
         "[program:fat]\ncommand=/bin/sleep 1000\n[program:web]\ncommand=/bin/sleep 1000\n\

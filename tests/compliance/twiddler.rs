@@ -1,4 +1,4 @@
-//! supervisor_twiddler's methods beside rsup's own.
+//! The methods of supervisor_twiddler, and rsup's implementation of them.
 
 use crate::harness::{free_port, oracle, over_tcp, skip, xmlrpc};
 use crate::{Run, compare, compare_unstarted};
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 const CONF: &str = "[rpcinterface:twiddler]\nsupervisor.rpcinterface_factory=supervisor_twiddler.rpcinterface:make_twiddler_rpcinterface\n\
                     [program:a]\ncommand=/bin/sleep 1000\npriority=2\n[group:g]\nprograms=b\npriority=1\n[program:b]\ncommand=/bin/sleep 1000\nautostart=false\n";
 
-/// Whether the real Supervisor here has the plug-in (or there is none to compare with).
-fn is_there() -> bool {
+/// Whether the real Supervisor has the plug-in (true if there is no real Supervisor).
+fn is_installed() -> bool {
     let lib = oracle().map(|venv| std::fs::read_dir(venv.join("lib")).unwrap());
     let there = lib.is_none_or(|mut lib| {
         lib.any(|python| python.unwrap().path().join("site-packages/supervisor_twiddler").exists())
@@ -19,7 +19,7 @@ fn is_there() -> bool {
     there
 }
 
-/// Calls and notes the answer but for the place in a file, which Supervisor adds to a fault's text.
+/// Calls a method. Notes the answer without the place in a file, which Supervisor adds to the text of a fault.
 fn ask(run: &mut Run, method: &str, params: Value) -> Result<Value, (i64, String)> {
     let answer = run.rpc(&format!("twiddler.{method}"), params.clone());
     let told = answer.clone().map_err(|(code, text)| {
@@ -38,7 +38,7 @@ fn names(run: &Run) -> Vec<String> {
 
 #[test]
 fn programs_are_added_to_and_removed_from_a_group() {
-    if !is_there() {
+    if !is_installed() {
         return;
     }
     compare(CONF, |run| {
@@ -81,7 +81,7 @@ fn programs_are_added_to_and_removed_from_a_group() {
 
 #[test]
 fn lines_are_logged_and_every_method_has_its_help() {
-    if !is_there() {
+    if !is_installed() {
         return;
     }
     compare(CONF, |run| {
@@ -111,7 +111,7 @@ fn lines_are_logged_and_every_method_has_its_help() {
 
 #[test]
 fn a_program_added_to_a_pool_is_not_a_listener() {
-    if !is_there() {
+    if !is_installed() {
         return;
     }
     let conf = format!("{CONF}[eventlistener:l]\ncommand=/bin/sleep 1000\nevents=REMOTE_COMMUNICATION\n");
@@ -133,7 +133,7 @@ fn a_program_added_to_a_pool_is_not_a_listener() {
 
 #[test]
 fn a_whitelist_limits_the_methods() {
-    if !is_there() {
+    if !is_installed() {
         return;
     }
     compare(

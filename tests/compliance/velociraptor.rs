@@ -1,6 +1,6 @@
-//! Velociraptor's `proc_publisher` (vr.agent), unmodified, at both: a listener that publishes to a real Redis.
+//! Velociraptor's `proc_publisher` (vr.agent), unmodified, with both supervisors: a listener that publishes to a real Redis.
 
-use crate::harness::{Beside, PATIENCE, free_port, skip, third_party, wait_for};
+use crate::harness::{Beside, TIMEOUT, free_port, skip, third_party, wait_for};
 use crate::{Run, compare_unstarted};
 use serde_json::{Value, json};
 use std::fs;
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 const REDIS: &str = "/usr/bin/redis-server";
 
-/// vr.agent 2.0.0 is of Python 2's time: it asks a string for its base64, which Python 3 has for bytes only, and makes a transport
-/// without what Python 3's needs, so that there it reaches no supervisor at all. The interpreter, not the program, is given both.
+/// vr.agent 2.0.0 was written for Python 2: it encodes a string as base64, which Python 3 allows for bytes only, and creates a transport
+/// without an argument that Python 3 needs, so with Python 3 it reaches no supervisor. This adds both to the interpreter.
 const PYTHON_2: &str = "import base64, codecs, encodings, xmlrpc.client
 class Text(bytes):
     def replace(self, old, new):
@@ -23,7 +23,7 @@ encodings._cache['base64'] = codecs.CodecInfo(encode, None, name='base64')
 xmlrpc.client.Transport._use_builtin_types = False
 ";
 
-/// The name has the parts which Velociraptor gives to its programs.
+/// The name has the parts that Velociraptor's programs have.
 const NODE: &str = "node-v2-local-f96054b7-web-5003";
 
 /// A connection to Redis.
@@ -36,12 +36,12 @@ impl Redis {
     }
 
     fn ask(&mut self, command: &str) -> Value {
-        self.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.0.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(self.0.get_mut(), "{command}\r\n").unwrap();
         self.answer().expect("an answer of Redis")
     }
 
-    /// The next answer or message; nothing after the end.
+    /// The next answer or message; `None` at end of file.
     fn answer(&mut self) -> Option<Value> {
         let mut line = String::new();
         self.0.read_line(&mut line).ok().filter(|length| *length > 0)?;
@@ -57,12 +57,12 @@ impl Redis {
                 String::from_utf8(text).unwrap().trim_end_matches("\r\n").into()
             }
             "*" => (0..number()).map(|_| self.answer()).collect::<Option<Vec<_>>>()?.into(),
-            _ => panic!("Redis says {line:?}"),
+            _ => panic!("unexpected answer of Redis: {line:?}"),
         })
     }
 }
 
-/// A Redis server of the test's own.
+/// Starts a Redis server. Returns its port.
 fn redis(run: &Run) -> (u16, Beside) {
     wait_for("a Redis server", || {
         let port = free_port();
@@ -70,8 +70,8 @@ fn redis(run: &Run) -> (u16, Beside) {
         command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
         let mut server = Beside(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         let own = format!("process_id:{}\r\n", server.0.id());
-        // Somebody else may have taken the port meanwhile: then it ends at once, and another is tried.
-        let runs = wait_for("Redis, or its end", || {
+        // If another process has taken the port meanwhile, Redis exits at once, and another port is tried.
+        let runs = wait_for("Redis, or its exit", || {
             let answers =
                 Redis::connect(port).is_some_and(|mut redis| redis.ask("INFO server").as_str().unwrap().contains(&own));
             let ended = server.0.try_wait().unwrap().is_some();
@@ -81,7 +81,7 @@ fn redis(run: &Run) -> (u16, Beside) {
     })
 }
 
-/// What is published, in order.
+/// The published messages, in order.
 struct Published(Arc<Mutex<Vec<Value>>>, usize);
 
 impl Published {
@@ -99,8 +99,8 @@ impl Published {
         Published(all, 0)
     }
 
-    /// Waits for this event of a program and notes all that came since the last time: of events on the way their names only, since
-    /// the publisher asks for the state a moment later; of the last one everything, but for what differs between equal runs.
+    /// Waits for this event of a program. Notes all messages since the last call: only the names of earlier events, since the publisher
+    /// asks for the state a moment later; all of the last event, except values that differ between equal runs.
     fn note_until(&mut self, run: &mut Run, event: &str, name: &str) {
         let messages = wait_for(&format!("{event} of {name}"), || {
             let all = self.0.lock().unwrap();
@@ -116,7 +116,7 @@ impl Published {
     }
 }
 
-/// Process information without what differs between two equal runs: of ids and times only whether there is one.
+/// Process information without values that differ between two equal runs: of ids and times only whether they are set.
 fn steady(mut info: Value) -> Value {
     for (name, value) in info.as_object_mut().unwrap() {
         let is_chance = ["pid", "now", "start", "stop", "start_time", "stop_time", "time"].contains(&name.as_str());
@@ -153,13 +153,13 @@ fn velociraptor_publishes_to_redis() {
         published.note_until(run, "PROCESS_STATE_RUNNING", NODE);
         run.call("supervisor.stopProcess", json!([NODE])).unwrap();
         published.note_until(run, "PROCESS_STATE_STOPPED", NODE);
-        // Whether a start that ends at once counts as one is chance.
+        // Whether a program that exits at once counts as started is random.
         let _ = run.rpc("supervisor.startProcess", json!(["bad"]));
         published.note_until(run, "PROCESS_STATE_FATAL", "bad");
         let _ = run.rpc("supervisor.startProcess", json!(["once"]));
         published.note_until(run, "PROCESS_STATE_EXITED", "once");
 
-        // What is added shows in the host's cache only; what is removed is told.
+        // An added group changes only the cache of the host; a removed one is published too.
         let mut redis = Redis::connect(port).unwrap();
         run.reconfigure(&format!("{conf}[program:more]\ncommand=/bin/sleep 1000\nautostart=false\n"));
         run.call("supervisor.reloadConfig", json!([])).unwrap();
@@ -173,7 +173,7 @@ fn velociraptor_publishes_to_redis() {
         published.note_until(run, "PROCESS_GROUP_REMOVED", "more");
         run.until_file("publisher.err", "'PROCESS_GROUP_REMOVED'");
 
-        // The next full minute makes the cache anew.
+        // The cache is rebuilt at the next full minute.
         let ticks = run.read("publisher.err").matches("TICK_60").count();
         redis.ask("DEL host_procs:here");
         let mut names = wait_for("the cache after a minute", || {

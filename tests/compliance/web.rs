@@ -1,14 +1,14 @@
-//! The web page: what its links do and say, and what of it a program may look for. Its looks are our own.
+//! The web page: the effects and messages of its links, and the parts that programs look for. Its design is rsup's own.
 
 use crate::{Run, compare};
 
-/// Asks for a page: the status (any way of sending a browser elsewhere counts as the same) and the message that it leads to.
+/// Requests a page. Notes the status (all redirects count as the same) and the message of the page to which it leads.
 fn act(run: &mut Run, request: &str) {
     let reply = run.raw(&format!("{request}\r\n\r\n")).unwrap();
     let status = reply.split(' ').nth(1).unwrap_or_default();
     let location = reply.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap_or_default();
     let message = location.split_once("?message=").map_or("", |(_, message)| message.trim());
-    // A time of day, with a day of the month that may have one digit.
+    // The time of day differs, and the day of the month may have one digit.
     let message = message.split("%20at%20").next().unwrap_or_default();
     let status = if ["301", "303"].contains(&status) { "elsewhere" } else { status };
     run.note(request.lines().next().unwrap_or_default(), format!("{status} {message}"));

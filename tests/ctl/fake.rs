@@ -1,4 +1,4 @@
-//! A server that answers whatever a test wants, on a Unix socket.
+//! A server on a Unix socket that gives the answers of a test.
 
 use rsup::wire::http::{ParsedRequest, Response, parse_request};
 use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, RpcFault, Value, parse_call, write_fault, write_value};
@@ -6,17 +6,17 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
-/// What to answer to a call.
+/// The answer to a call.
 pub enum Answer {
     Value(Value),
     Fault(i64, &'static str),
-    /// An HTTP status with its usual page.
+    /// An HTTP status with its usual body.
     Http(u16),
     /// These bytes; then the connection is closed.
     Raw(&'static str),
 }
 
-/// Serves until the process ends; its socket goes with it.
+/// A server that runs until the test process exits.
 pub struct Fake {
     dir: tempfile::TempDir,
     seen: Arc<Mutex<Seen>>,

@@ -1,4 +1,4 @@
-//! How `rsupctl` finds its server: what the command line says, a configuration, PID 1, the default sockets.
+//! How `rsupctl` finds its server: by the command line, a configuration, PID 1, the default sockets.
 
 use crate::fake::{Answer, Fake};
 use crate::harness::{Ran, Sandbox, Subject, run, skip, wait_for};
@@ -40,7 +40,7 @@ fn the_configuration_names_the_server() {
     ] {
         std::fs::write(&file, conf.replace("%(ENV_SOCKET)s", &socket)).unwrap();
         assert_eq!(pid_in(Path::new("/"), &["-c", file.to_str().unwrap()]), answered(), "{conf}");
-        // As it is found by the search.
+        // Found by the search.
         for name in ["supervisord.conf", "rsup.conf", "etc/supervisord.conf"] {
             let found = dir.path().join(name);
             std::fs::create_dir_all(found.parent().unwrap()).unwrap();
@@ -83,15 +83,15 @@ fn a_broken_configuration_is_reported_with_its_line() {
     assert!(ran.err.starts_with("Error: x.conf:2: [supervisorctl] serverurl: "), "{ran:?}");
 }
 
-/// Namespaces of their own with an empty /run, in which PID 1 is what `start` says, a line for `sh`.
+/// New namespaces with an empty /run, in which PID 1 is the program of the shell line `start`.
 struct Container {
-    /// PID 1, as it is seen from outside.
+    /// The pid of PID 1 outside of the namespaces.
     pid: u32,
     sandbox: Sandbox,
 }
 
 impl Container {
-    /// Waits until rsup runs. None where no namespaces are allowed.
+    /// Starts them, and waits until rsup runs. `None` if namespaces are not allowed.
     fn start(conf: &str, start: &str) -> Option<Self> {
         let mut namespaces = vec!["--pid", "--mount", "--fork", "--mount-proc", "--kill-child"];
         if !nix::unistd::geteuid().is_root() {
@@ -117,7 +117,7 @@ impl Container {
         Some(Self { pid, sandbox })
     }
 
-    /// What `rsup` says there, in another directory; `user`: who runs it, root if none.
+    /// Runs `rsup` there, in another directory, as `user` (root if `None`).
     fn run(&self, user: Option<u32>, args: &[&str]) -> Ran {
         let mut client = Command::new("nsenter");
         client.arg(format!("--target={}", self.pid)).args(["--pid", "--mount"]);
@@ -132,7 +132,7 @@ impl Container {
     }
 }
 
-/// rsup as PID 1 of namespaces of its own, and what a client says there without a word of where the server is.
+/// Runs rsup as PID 1 of new namespaces, and a client there without an address of the server.
 fn as_in_a_container(configuration: &str, conf: &str, args: &[&str]) -> Option<Ran> {
     Some(Container::start(conf, &format!("exec bin/rsup -c {configuration}"))?.run(None, args))
 }
@@ -188,10 +188,10 @@ fn every_form_of_a_servers_address_works_for_the_client() {
     for host in ["*", "", "0.0.0.0", "[::]", "localhost", "LOCALHOST", "LocalHost", "127.1", "127.0.0.1"] {
         let url = format!("http://{host}:{port}");
         assert_eq!(pid_in(Path::new("/"), &["-s", &url]), wanted, "{url}");
-        // As the configuration has it, found or named.
+        // From the configuration.
         sandbox.write("x.conf", &conf(&format!("serverurl={url}")));
         assert_eq!(pid_in(Path::new("/"), &["-c", &sandbox.fill("{dir}/x.conf")]), wanted, "{url}");
-        // What is a GET is not taken for another site's.
+        // A GET is not taken for a request of another site.
         let mut tail = rsupctl();
         tail.args(["-s", &url, "maintail", "-f"]).stdout(std::process::Stdio::piped());
         let mut tail = crate::harness::Beside(tail.stderr(std::process::Stdio::piped()).spawn().unwrap());

@@ -1,9 +1,9 @@
-//! What a person does: the shell, `fg`, `tail -f`, questions and passwords, each on a terminal, with both clients.
+//! Interactive use of both clients, each on a terminal: the shell, `fg`, `tail -f`, questions and passwords.
 
 use crate::fake::{Answer, Fake};
 use crate::harness::terminal::Terminal;
-use crate::harness::{PATIENCE, Sandbox, Subject, compared, oracle, run, skip, wait_for};
-use crate::{called_supervisorctl, in_no_place, rsupctl, with_input};
+use crate::harness::{Sandbox, Subject, TIMEOUT, compared, oracle, run, skip, wait_for};
+use crate::{called_supervisorctl, rsupctl, with_input, without_configuration};
 use rsup::wire::xmlrpc::Value;
 use std::io::Read as _;
 use std::process::Command;
@@ -25,12 +25,12 @@ fn server(subject: Subject) -> Sandbox {
     sandbox
 }
 
-/// What is waited for on the terminal, and what is typed then.
+/// A text to wait for on the terminal, and the keys to type then.
 type Step = (&'static str, &'static str);
 
-/// A client on a terminal of its own, taken through `steps`.
+/// Starts a client on a new terminal, and does `steps`.
 fn begin(client: &Command, args: &[String], steps: &[Step]) -> Terminal {
-    let mut command = in_no_place(Command::new("setsid"));
+    let mut command = without_configuration(Command::new("setsid"));
     command.env("TERM", "xterm").arg("--ctty").arg(client.get_program()).args(client.get_args()).args(args);
     let mut terminal = Terminal::run_in(command);
     for (wanted, keys) in steps {
@@ -44,7 +44,7 @@ fn supervisorctl() -> Command {
     Command::new(oracle().unwrap().join("bin/supervisorctl"))
 }
 
-/// Both clients, at the real Supervisor and at rsup: their exit codes and screens must be alike. Gives ours.
+/// Runs both clients, with the real Supervisor and with rsup. Their exit codes and screens must be the same. Returns rsupctl's.
 fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
     if oracle().is_none() {
         skip("no real Supervisor");
@@ -56,7 +56,7 @@ fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
         let words: Vec<String> = words.map(|word| sandbox.fill(word)).collect();
         let mut terminal = begin(&if is_ours { called_supervisorctl() } else { supervisorctl() }, &words, steps);
         let (code, text) = if args == "fg cat" && !is_ours {
-            // It takes up to half a minute to end.
+            // Supervisor takes up to half a minute to end it.
             terminal.until("Exiting foreground\r\n");
             (0, terminal.text.clone())
         } else {
@@ -66,7 +66,7 @@ fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
     };
     let ours = held(true, Subject::Rsup);
     assert_eq!(held(true, Subject::Supervisor), ours, "{args} {steps:?} at Supervisor");
-    // Ctrl-C may find theirs anywhere, and then it says other things.
+    // Ctrl-C may interrupt the real client anywhere, so its output varies.
     let before = |(code, seen): &(i32, String)| (*code, seen.split("^C").next().unwrap().to_owned());
     for subject in [Subject::Supervisor, Subject::Rsup] {
         assert_eq!(before(&ours), before(&held(false, subject)), "{args} {steps:?} at {subject:?}");
@@ -75,7 +75,7 @@ fn alike(args: &str, steps: &[Step]) -> Option<(i32, String)> {
     Some(ours)
 }
 
-/// What a terminal shows after this, as far as line editors need one.
+/// The screen of a terminal after this output. Knows the sequences that line editors use.
 fn screen(text: &str) -> String {
     let (mut done, mut line, mut column) = (String::new(), Vec::new(), 0_usize);
     let mut rest = text.chars();
@@ -177,7 +177,7 @@ fn control_c_discards_the_line_or_interrupts_the_command() {
         terminal.until("waiting: ");
         terminal.key("\x03");
     }
-    // Questions, and a connection that is kept, are as before.
+    // Questions and the kept connection still work.
     for (line, answer) in [("shutdown", "\x03"), ("pid", "")] {
         terminal.until("mine> ");
         terminal.key(&format!("{line}\r"));
@@ -188,7 +188,7 @@ fn control_c_discards_the_line_or_interrupts_the_command() {
     terminal.key("\x04");
     assert_eq!(terminal.closed().0, 0);
     assert_eq!(sandbox.rpc("supervisor.getState", serde_json::json!([])).unwrap()["statename"], "RUNNING");
-    // Without the shell, it ends the client.
+    // Outside of the shell, Ctrl-C ends the client.
     let mut words = args.to_vec();
     words.extend(["start", "slow"].map(str::to_owned));
     let signal = |words: &[String]| {
@@ -283,13 +283,13 @@ fn history_is_saved_and_found_again() {
         let steps = [("mine> ", "version\r"), ("mine> ", "pid down\r"), ("mine> ", "quit\r")];
         assert_eq!(begin(&client, &args(""), &steps).closed().0, 0);
         assert_eq!(sandbox.read("history"), "version\npid down\nquit\n");
-        // Twice up.
+        // The up key, twice.
         let steps = [("mine> ", "\x1b[A"), ("quit", "\x1b[A"), ("pid down", "\r"), ("mine> ", "quit\r")];
         let (_, text) = begin(&client, &args(""), &steps).closed();
         assert!(screen(&text).contains("mine> pid down\n0\nmine> quit\n"), "{text:?}");
         assert_eq!(sandbox.read("history"), "version\npid down\nquit\npid down\nquit\n");
     }
-    // Differs from Supervisor: there -r has no effect.
+    // In Supervisor -r has no effect.
     let sandbox = server(Subject::Rsup);
     let args = ["-s", "unix://{dir}/sock", "-r", "{dir}/mine"].map(|arg| sandbox.fill(arg));
     begin(&rsupctl(), &args, &[("supervisor> ", "quit\r")]).closed();
@@ -308,7 +308,7 @@ fn lines_may_come_from_a_pipe() {
     let [theirs, ours] =
         [(supervisorctl(), Subject::Supervisor), (called_supervisorctl(), Subject::Rsup)].map(|(client, subject)| {
             let sandbox = server(subject);
-            let mut command = in_no_place(Command::new(client.get_program()));
+            let mut command = without_configuration(Command::new(client.get_program()));
             command.args(client.get_args()).args(["-c", &sandbox.fill("{dir}/supervisord.conf")]);
             let ran = with_input(&mut command, input);
             (ran.code, sandbox.normal(&ran.out), ran.err)
@@ -358,7 +358,7 @@ fn fg_sends_lines_to_the_process() {
 
 #[test]
 fn fg_ends_when_its_process_exits() {
-    // Differs from Supervisor: it sees that only after the next line.
+    // Supervisor's client notices this only after the next line.
     for subject in [Subject::Supervisor, Subject::Rsup] {
         if subject == Subject::Supervisor && oracle().is_none() {
             return skip("no real Supervisor");
@@ -404,13 +404,13 @@ fn a_log_cannot_control_the_terminal() {
     );
     sandbox.start();
     sandbox.until_file("out", " end");
-    // XML has no escape character, so a server can only replace it; what is followed comes as it was written.
+    // XML has no escape character, so a server replaces it. A followed log arrives unchanged.
     for (command, shown) in [(&["tail", "x"][..], "red?[2J? end"), (&["tail", "-f", "x"], "\x1b[31mred?[2J? end")] {
         let args: Vec<String> =
             ["-s", "unix://{dir}/sock"].iter().chain(command).map(|arg| sandbox.fill(arg)).collect();
         begin(&rsupctl(), &args, &[(shown, "\x03")]).end();
     }
-    // A pipe gets it as it is.
+    // A pipe gets it unchanged.
     let mut client = rsupctl();
     client.args(["-s", &sandbox.fill("unix://{dir}/sock"), "tail", "-f", "x"]).stdout(std::process::Stdio::piped());
     let mut client = client.spawn().unwrap();
@@ -436,7 +436,7 @@ fn a_waiting_command_shows_the_processes_it_waits_for() {
             "supervisor.getVersion" => return Answer::Value("3.0".into()),
             "supervisor.getAllProcessInfo" => ASKED.store(true, SeqCst),
             _ => {
-                let deadline = Instant::now() + PATIENCE;
+                let deadline = Instant::now() + TIMEOUT;
                 while !ASKED.load(SeqCst) {
                     assert!(Instant::now() < deadline);
                     std::thread::sleep(std::time::Duration::from_millis(10));
@@ -448,7 +448,7 @@ fn a_waiting_command_shows_the_processes_it_waits_for() {
     let (code, text) = begin(&rsupctl(), &["-s".into(), fake.url(), "stop all".into()], &[]).closed();
     assert!(text.contains("\r\x1b[Kwaiting: 2 STOPPING (a b?[2J)"), "{text:?}");
     assert_eq!((code, &*screen(&text)), (0, "a: stopped\nb?[2J: stopped\nc: stopped\n"));
-    // Where nobody looks, nothing is shown.
+    // Nothing is shown if stderr is not a terminal.
     let ran = run(rsupctl().args(["-s", &fake.url(), "stop all"]));
     assert_eq!((ran.code, &*ran.err), (0, ""));
 }

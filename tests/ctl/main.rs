@@ -1,6 +1,6 @@
-//! `rsupctl` beside the real `supervisorctl`: the same words, the same answers, the same exit codes.
+//! `rsupctl` and the real `supervisorctl` side by side: the same commands must give the same answers and exit codes.
 //!
-//! Each server is the real Supervisor, one for each client, or a `Fake` that answers what we want to see handled.
+//! The server is the real Supervisor, one for each client, or a `Fake` that gives the answers of a test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,9 +25,9 @@ use serde_json::json;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// `rsupctl`, in no particular place and with no configuration to be found.
+/// `rsupctl`, in a directory where it finds no configuration.
 pub fn rsupctl() -> Command {
-    let mut command = in_no_place(Command::new(env!("CARGO_BIN_EXE_rsup")));
+    let mut command = without_configuration(Command::new(env!("CARGO_BIN_EXE_rsup")));
     command.arg("ctl");
     command
 }
@@ -39,10 +39,10 @@ pub fn called_supervisorctl() -> Command {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rsup"), dir.path().join("supervisorctl")).unwrap();
         dir
     });
-    in_no_place(Command::new(LINK.path().join("supervisorctl")))
+    without_configuration(Command::new(LINK.path().join("supervisorctl")))
 }
 
-pub fn in_no_place(mut command: Command) -> Command {
+pub fn without_configuration(mut command: Command) -> Command {
     command.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").current_dir("/proc/self");
     command
 }
@@ -66,16 +66,16 @@ def run(args):
 json.dump([run(args) for args in json.load(sys.stdin)], sys.stdout)
 ";
 
-/// What the real client says to each of these command lines.
+/// Runs the real client with each of these command lines.
 fn theirs(lines: &[Vec<String>]) -> Vec<Ran> {
-    let mut python = in_no_place(Command::new(oracle().unwrap().join("bin/python")));
+    let mut python = without_configuration(Command::new(oracle().unwrap().join("bin/python")));
     let ran = with_input(python.args(["-c", DRIVER]), &serde_json::to_string(lines).unwrap());
     let all: Vec<(i32, String, String)> =
         serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     all.into_iter().map(|(code, out, err)| Ran { code, out, err }).collect()
 }
 
-/// What ours says to them.
+/// Runs rsupctl with each of them.
 fn ours(lines: &[Vec<String>]) -> Vec<Ran> {
     lines.iter().map(|args| run(called_supervisorctl().args(args))).collect()
 }
@@ -85,7 +85,7 @@ fn at(url: &str, lines: &[&str]) -> Vec<Vec<String>> {
     lines.iter().map(|line| vec!["-s".to_owned(), url.to_owned(), (*line).to_owned()]).collect()
 }
 
-/// Both clients must answer alike; `of` is for the message.
+/// Both clients must print the same. `of` is for the message of a failure.
 fn assert_alike(lines: &[Vec<String>], of: &str) -> Vec<Ran> {
     let ours = ours(lines);
     for ((args, theirs), ours) in lines.iter().zip(theirs(lines)).zip(&ours) {
@@ -95,8 +95,8 @@ fn assert_alike(lines: &[Vec<String>], of: &str) -> Vec<Ran> {
     ours
 }
 
-/// What of an answer must be equal. Supervisor's Python errors are one line of ours; help and what is wrong with
-/// a configuration are in our own words.
+/// The part of an answer that must be equal. A Python error of Supervisor is one line of rsup's; rsup words help and mistakes in a
+/// configuration differently.
 fn shown(ran: &Ran) -> String {
     let mut lines: Vec<&str> = ran
         .out
@@ -111,7 +111,7 @@ fn shown(ran: &Ran) -> String {
     if lines.contains(&"Server requires authentication") {
         lines.retain(|line| *line != "error: ");
     }
-    // They are not asked in the same second.
+    // The clients do not run in the same second.
     let text = lines.join("\n");
     let mut pieces = text.split("uptime ");
     let mut shown = format!("exit={} {}", ran.code, pieces.next().unwrap_or_default());
@@ -122,7 +122,7 @@ fn shown(ran: &Ran) -> String {
     shown
 }
 
-/// Equal servers, so that no client sees what another did: the real Supervisor for both clients, and rsup for ours.
+/// Equal servers, so that no client sees the effects of another: the real Supervisor for each client, and rsup for rsupctl.
 struct Servers {
     theirs: Sandbox,
     ours: Sandbox,
@@ -155,7 +155,7 @@ impl Servers {
         self.all().iter().for_each(|sandbox| sandbox.until(name, state));
     }
 
-    /// Runs the clients, each with its own server, and compares; what differs between equal runs is taken out.
+    /// Runs the clients, each with its own server, and compares the outputs without values that differ between equal runs.
     fn same(&self, lines: &[&str]) -> Vec<String> {
         let url = |sandbox: &Sandbox| sandbox.fill("unix://{dir}/sock");
         let theirs = theirs(&at(&url(&self.theirs), lines));
@@ -288,7 +288,7 @@ fn every_command_answers_alike() {
         "status",
         "status up down",
     ]);
-    // Process ids are never equal, so both clients ask one server.
+    // Pids always differ, so both clients use the same server.
     let url = servers.theirs.fill("unix://{dir}/sock");
     let open = format!("open {url}");
     let ran = assert_alike(&at(&url, &["pid", "pid up", "pid all", "start up", &open]), "");
@@ -402,7 +402,7 @@ fn every_fault_is_reported_alike() {
         let lines = [&COMMANDS[..], &["reload", "update", "add x", "remove x"]].concat();
         assert_alike(&at(&Fake::start(faulty).url(), &lines), &format!("with fault {code}"));
     }
-    // Against all items of a list.
+    // As the result for each process of a list.
     for code in [10, 11, 20, 21, 30, 40, 50, 60, 70, 80, 90, 999] {
         let items = move |method: &str, _: &[Value]| match method {
             "supervisor.getVersion" => Answer::Value("3.0".into()),
@@ -527,14 +527,14 @@ fn shutdown_and_reload_ask_first_with_the_option_i() {
     }
     for line in ["shutdown", "reload"] {
         for input in ["Yes\n", "n\n", "", " y\n"] {
-            let supervisorctl = in_no_place(Command::new(oracle().unwrap().join("bin/supervisorctl")));
+            let supervisorctl = without_configuration(Command::new(oracle().unwrap().join("bin/supervisorctl")));
             let [theirs, ours] = [supervisorctl, rsupctl()].map(|mut client| {
                 let fake = Fake::start(|_, _| Answer::Value(true.into()));
                 let ran = with_input(client.args(["-i", "-s", &fake.url(), line]), input);
                 (ran, fake.methods())
             });
             assert_eq!(ours.1, theirs.1, "{line} {input:?}");
-            // The question has no newline, so what follows is on its line.
+            // The question has no newline, so the next output is on the same line.
             let shown = |ran: &Ran| (ran.code, ran.out.split("error: ").next().unwrap().to_owned());
             assert_eq!(shown(&ours.0), shown(&theirs.0), "{line} {input:?}");
             harness::compared(1);
@@ -599,12 +599,12 @@ fn every_command_can_print_json() {
     assert_eq!(said("reread").1[7], json!({"name": "up", "result": "disappeared"}));
     assert_eq!(said("update new").1, json!([{"name": "new", "result": "added process group"}]));
     assert_eq!(said("shutdown").1, json!([{"result": "Shut down"}]));
-    // What is no answer is on stderr.
+    // Messages that are not answers are on stderr.
     let ran = run(rsupctl().args(["--json", "-s", "unix:///none", "status"]));
     assert_eq!(ran, Ran { code: 4, out: String::new(), err: "unix:///none no such file\n".into() });
 }
 
-/// A program of each kind that cannot be started, and what is to be said of it.
+/// Programs that cannot be started for each kind of reason, with the expected message.
 const FAILING: &str = "[program:log]\ncommand=/bin/sleep 1000\nautostart=false\nstartretries=0\nstdout_logfile={dir}/no.dir/x\n\
     [program:brief]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
     [group:g]\nprograms=one,two\n[program:one]\ncommand=/bin/false\nautostart=false\nstartretries=0\n\
@@ -638,7 +638,7 @@ fn a_spawn_error_is_followed_by_its_reason() {
         read,
         json!([{"name": "brief", "error": "spawn error", "reason": "Exited too quickly (process log may have details)"}])
     );
-    // What starts without being waited for.
+    // A start without waiting.
     sandbox.rpc("supervisor.removeProcessGroup", json!(["log"])).unwrap();
     let conf = sandbox
         .read("supervisord.conf")
@@ -679,7 +679,7 @@ fn a_similar_command_or_name_is_suggested() {
     ] {
         let ran = run(rsupctl().args(["-s", &url, line]));
         assert_eq!((ran.code, ran.out, ran.err), (code, format!("{wanted}\n"), String::new()), "{line}");
-        // Called supervisorctl it is as there, and so are the exit codes.
+        // Under the name supervisorctl the texts are Supervisor's. The exit codes are always the same.
         let as_there = run(called_supervisorctl().args(["-s", &url, line]));
         let first = if code == 1 && wanted.starts_with("unknown") {
             "*** Unknown syntax: "
@@ -696,7 +696,7 @@ fn a_similar_command_or_name_is_suggested() {
 #[test]
 fn an_unknown_subcommand_suggests_a_similar_one() {
     let rsup = env!("CARGO_BIN_EXE_rsup");
-    let ran = |words: &[&str]| run(in_no_place(Command::new(rsup)).args(words));
+    let ran = |words: &[&str]| run(without_configuration(Command::new(rsup)).args(words));
     for (word, wanted) in [
         ("chekc", "did you mean check?".to_owned()),
         ("status", format!("did you mean {rsup} ctl status?")),

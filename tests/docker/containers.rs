@@ -1,4 +1,4 @@
-//! How people start containers: from scratch, read-only, as any user, without capabilities, with a terminal, with a stalled reader.
+//! Ways to start containers: from scratch, read-only, as any user, without capabilities, with a terminal, with a stalled reader.
 
 use crate::harness::wait_for;
 use crate::{Container, build, docker, images};
@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
-/// A directory that can be built: a busybox image with rsup in it and this configuration.
+/// Builds an image from busybox, rsup and this configuration. Returns its name.
 fn with_conf(name: &str, conf: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("supervisord.conf"), conf).unwrap();
@@ -39,7 +39,7 @@ fn the_client_finds_a_configuration_outside_the_search_path() {
     assert_eq!(container.stop(), 0);
 }
 
-/// The container runs with these options of `docker run`: it starts, answers its client, and ends in time.
+/// Checks that a container with these options of `docker run` starts, answers its client, and stops in time.
 fn runs_with(name: &str, options: &[&str]) {
     if !images(&["rsup", "rsup-base-busybox"]) {
         return;
@@ -73,7 +73,7 @@ fn few_processes() {
     if !images(&["rsup", "rsup-base-busybox"]) {
         return;
     }
-    // Room for rsup and its program only: `docker exec`, which starts threads of its own in there, has none.
+    // The limit allows only rsup and its program, so there is no room for the threads of `docker exec`.
     let image = with_conf("pids-limit", ONE);
     let container = Container::start(&["--pids-limit", "2", &image]);
     container.until_logs("success: web entered RUNNING");
@@ -90,7 +90,7 @@ fn under_dockers_own_init() {
     runs_with("init", &["--init"]);
 }
 
-/// Programs' output and what PID 1 says reach `docker logs`, on the right streams and unmixed.
+/// The output of programs and of PID 1 reaches `docker logs`, on the right streams, with whole lines.
 #[test]
 fn output_reaches_docker_logs() {
     if !images(&["rsup", "rsup-base-busybox"]) {
@@ -116,7 +116,7 @@ fn output_reaches_docker_logs() {
     assert_eq!(container.stop(), 0);
 }
 
-/// With nobody reading the container's stdout, the client is answered and TERM ends it in time.
+/// If the container's stdout is not read, the client still gets its answer, and TERM ends the container in time.
 #[test]
 fn a_stalled_reader_delays_neither_status_nor_term() {
     if !images(&["rsup", "rsup-base-busybox"]) {
@@ -126,24 +126,24 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
         "[program:flood]\ncommand=/bin/yes a-line-of-output\nstdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\n";
     let image = with_conf("stall", conf);
     let container = Container(Container::name());
-    // Attached, without a log driver of Docker's, and with a pipe that is never read.
+    // Attached, without a log driver, and with a pipe that is not read.
     let args = ["run", "--log-driver", "none", "--network", "none", "--name", &container.0, &image];
     let mut attached = Command::new("docker").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let pid = container.until_running("flood", "");
-    // Once its stdout is full the program writes no more: its counter of written bytes stands still.
+    // When stdout is full the program stops writing, so its counter of written bytes no longer changes.
     let written = || container.exec(&["grep", "wchar", &format!("/proc/{pid}/io")]).out;
     let mut before = String::new();
     wait_for("a full pipe", || {
         let now = written();
-        let still = now == before && !now.is_empty();
+        let is_full = now == before && !now.is_empty();
         before = now;
-        still.then_some(())
+        is_full.then_some(())
     });
     assert!(container.exec(&["rsupctl", "status"]).out.contains(" RUNNING "));
-    // Not `docker stop`: Docker itself hangs until somebody reads. PID 1 does not.
+    // Not `docker stop`: Docker itself hangs until the pipe is read. PID 1 does not.
     let pid1 = docker(&["inspect", "--format", "{{.State.Pid}}", &container.0]).out;
     assert_eq!(docker(&["kill", "-s", "TERM", &container.0]).code, 0);
-    wait_for("the end of PID 1", || {
+    wait_for("the exit of PID 1", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid1.trim())).unwrap_or_default();
         (stat.is_empty() || stat.contains(") Z ")).then_some(())
     });
@@ -151,7 +151,7 @@ fn a_stalled_reader_delays_neither_status_nor_term() {
     assert_eq!(attached.wait().unwrap().code(), Some(0));
 }
 
-/// `docker run -it`: the program has the terminal, Ctrl-C reaches it, its exit code is the container's.
+/// With `docker run -it` the program has the terminal, Ctrl-C reaches it, and its exit code is that of the container.
 #[test]
 fn a_terminal() {
     if !images(&["rsup", "rsup-base-busybox"]) {
@@ -182,12 +182,12 @@ fn a_terminal() {
     let mut input = terminal.stdin.take().unwrap();
     input.write_all(b"\x03").unwrap();
     until("got-int");
-    let status = wait_for("the terminal's end", || terminal.try_wait().unwrap());
+    let status = wait_for("the exit of the terminal", || terminal.try_wait().unwrap());
     assert_eq!(status.code(), Some(3), "{seen}");
     assert!(seen.contains("/dev/"), "{seen}");
 }
 
-/// 128+n, and codes as they are, through `rsup -- COMMAND`.
+/// `rsup -- COMMAND` exits with the code of the command, or with 128 + n.
 #[test]
 fn one_command_without_configuration() {
     if !images(&["rsup", "rsup-base-busybox"]) {
@@ -202,7 +202,7 @@ fn one_command_without_configuration() {
     assert_eq!(ran.code, 127, "{ran:?}");
 }
 
-/// The image itself: nothing but the three names, and for the right machine.
+/// The image has only the three names, and the right architecture.
 #[test]
 fn the_image_holds_nothing_else() {
     if !images(&["rsup"]) {

@@ -1,10 +1,10 @@
-//! The examples of `docker/examples`: built, driven, killed piece by piece, stopped in time.
+//! Builds and runs the examples of `docker/examples`, kills each program, and stops the container in time.
 
 use crate::harness::{oracle, skip, wait_for};
 use crate::{Container, build, docker, images};
 use std::fs;
 
-/// Requests a page inside the container until it is answered well. Gives its body.
+/// Requests a page in the container until it succeeds. Returns the body.
 fn page(container: &Container, url: &str) -> String {
     wait_for(&format!("an answer from {url}"), || {
         let ran = container.exec(&["curl", "-sf", "-m", "5", url]);
@@ -12,7 +12,7 @@ fn page(container: &Container, url: &str) -> String {
     })
 }
 
-/// `kill -9` of a program's main process, then its next life.
+/// Kills the main process of a program, and waits until the program runs again.
 fn kill(container: &Container, name: &str) {
     let pid = container.until_running(name, "");
     assert_eq!(container.exec(&["kill", "-9", &pid]).code, 0);
@@ -41,7 +41,7 @@ fn web() {
     assert!(container.logs().contains("gracefully shutting down"), "nginx was stopped by its own signal");
 }
 
-/// Both counters of the application's answer.
+/// The two counters in the application's answer.
 fn counts(container: &Container) -> (u64, u64) {
     let body: serde_json::Value = serde_json::from_str(&page(container, "http://127.0.0.1:8000/")).unwrap();
     (body["mariadb"].as_u64().unwrap(), body["redis"].as_u64().unwrap())
@@ -57,7 +57,7 @@ fn app() {
     let mut last = counts(&container);
     let mut again = |after: &str| {
         let now = counts(&container);
-        // Nothing that was answered for may be lost, in either database.
+        // Neither database may lose a visit that was answered.
         assert!(now.0 > last.0 && now.1 > last.1, "after {after}: {last:?} then {now:?}");
         last = now;
     };
@@ -96,7 +96,7 @@ fn essential_ends_the_container_with_the_programs_code() {
     assert!(container.logs().contains("Redis is now ready to exit, bye bye"), "the others were stopped in order");
 }
 
-/// The examples' configurations are Supervisor's own dialect: the real one runs them too.
+/// The real Supervisor runs the configurations of the examples too.
 #[test]
 fn the_real_supervisor_runs_the_examples_too() {
     if !images(&["rsup", "rsup-base-web", "rsup-base-app"]) {

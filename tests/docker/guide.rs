@@ -1,5 +1,5 @@
-//! README.md and docs/guide, word for word: the files and the commands that they show. Only public images are replaced by those of
-//! `docker/base`, and names by ones that no other container has.
+//! Runs the commands of README.md and docs/guide with the files that they show. Only the public images are replaced by those of
+//! `docker/base`, and the container's name by a unique one.
 
 use crate::harness::{block, run, wait_for};
 use crate::{Container, build, images};

@@ -1,7 +1,7 @@
 //! rsup in real containers: the examples, the README and the guides, and the ways in which people start containers.
 //!
 //! Needs a Docker daemon, the image `rsup` (`docker/build`) and the base images (`docker/base`); `tests/run` makes all three.
-//! No container has a network: requests are made inside, on its loopback.
+//! No container has a network: requests are made in the container, over its loopback.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +23,7 @@ use harness::{Ran, run, skip, wait_for};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Runs the docker client to its end.
+/// Runs the docker client until it exits.
 pub fn docker(args: &[&str]) -> Ran {
     run(Command::new("docker").args(args).env("DOCKER_BUILDKIT", "0"))
 }
@@ -34,7 +34,7 @@ fn which(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Whether these images exist; if not, lists the test as skipped, with the reason.
+/// Whether these images exist. If not, lists the test as skipped with the reason.
 pub fn images(names: &[&str]) -> bool {
     if !which("docker") {
         skip("no docker command (tests/run --install installs it)");
@@ -59,7 +59,7 @@ pub fn images(names: &[&str]) -> bool {
     true
 }
 
-/// Builds an image from a directory with a Dockerfile. Gives its name.
+/// Builds an image from a directory with a Dockerfile. Returns its name.
 pub fn build(name: &str, dir: &str, base: Option<&str>) -> String {
     let tag = format!("rsup-test-{name}");
     let base = base.map(|base| format!("BASE={base}"));
@@ -73,7 +73,7 @@ pub fn build(name: &str, dir: &str, base: Option<&str>) -> String {
     tag
 }
 
-/// A running container; removed at the end.
+/// A container, which is removed at the end.
 pub struct Container(pub String);
 
 impl Container {
@@ -100,18 +100,18 @@ impl Container {
         docker(&all)
     }
 
-    /// What came out of the container so far, both streams.
+    /// The output of the container so far, both streams.
     pub fn logs(&self) -> String {
         let ran = docker(&["logs", &self.0]);
         ran.out + &ran.err
     }
 
-    /// Waits until the container's output holds this text.
+    /// Waits until the container's output has this text.
     pub fn until_logs(&self, text: &str) {
         wait_for(&format!("{text:?} in docker logs"), || self.logs().contains(text).then_some(()));
     }
 
-    /// Waits until `rsupctl status NAME` says RUNNING and the main process is not this one. Gives its pid.
+    /// Waits until `rsupctl status NAME` shows RUNNING and another pid than `not_pid`. Returns the pid.
     pub fn until_running(&self, name: &str, not_pid: &str) -> String {
         wait_for(&format!("{name} RUNNING"), || {
             let status = self.exec(&["rsupctl", "status", name]).out;
@@ -120,7 +120,7 @@ impl Container {
         })
     }
 
-    /// `docker stop`: the exit code. Panics if Docker lost its patience, which is code 137.
+    /// Runs `docker stop`. Returns the exit code. Panics if Docker had to send SIGKILL (code 137).
     pub fn stop(&self) -> i32 {
         let stopped = docker(&["stop", "-t", "10", &self.0]);
         assert_eq!(stopped.code, 0, "{stopped:?}");
@@ -129,9 +129,9 @@ impl Container {
         code
     }
 
-    /// Waits for the container's end: the exit code.
+    /// Waits until the container exits. Returns the exit code.
     pub fn wait(&self) -> i32 {
-        wait_for("the container's end", || {
+        wait_for("the exit of the container", || {
             (docker(&["inspect", "--format", "{{.State.Running}}", &self.0]).out.trim() == "false").then_some(())
         });
         self.code()

@@ -1,18 +1,18 @@
-//! docs/migrating.md, step by step, where Debian's own package of Supervisor has run, and where pip's has.
+//! Runs the commands of docs/migrating.md after Debian's package of Supervisor has run, and after pip's.
 
 use crate::harness::{Sandbox, Subject, oracle, rsup, run, skip, wait_for};
 use crate::{Container, build, docker, images};
 use std::path::Path;
 use std::process::Command;
 
-/// The commands that the manual gives below a heading.
+/// The commands below a heading of the page.
 fn commands(heading: &str) -> String {
     let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/migrating.md")).unwrap();
     let below = manual.split(&format!("## {heading}\n")).nth(1).unwrap();
     below.split("```").nth(1).unwrap().trim().to_owned()
 }
 
-/// The image of a merged-/usr distribution stays whole.
+/// The lines for an image do not break a merged-/usr distribution.
 #[test]
 fn the_lines_for_an_image() {
     if !images(&["rsup", "rsup-base-supervisor"]) {
@@ -44,13 +44,13 @@ fn after_debians_package() {
             sh("supervisorctl status").out.contains("app                              RUNNING").then_some(())
         });
     };
-    // What somebody has: a program in conf.d, supervised by the package.
+    // A usual setup: a program in conf.d, run by the package's Supervisor.
     let conf = "[program:app]\\ncommand=/bin/sleep 100000\\nstdout_logfile=/var/log/supervisor/app.log\\n";
     assert_eq!(sh(&format!("printf '{conf}' >/etc/supervisor/conf.d/app.conf && supervisord")).code, 0);
     running("the program under Supervisor");
     assert!(sh("supervisorctl version").out.starts_with("4.2"), "the package's own");
     sh("supervisorctl shutdown");
-    wait_for("Supervisor's end", || (sh("test -e /var/run/supervisord.pid").code != 0).then_some(()));
+    wait_for("the exit of Supervisor", || (sh("test -e /var/run/supervisord.pid").code != 0).then_some(()));
 
     let copied = docker(&["cp", rsup().to_str().unwrap(), &format!("{}:/sbin/rsup", container.0)]);
     assert_eq!(copied.code, 0, "{copied:?}");
@@ -64,10 +64,10 @@ fn after_debians_package() {
     assert!(sh("echo_supervisord_conf").out.contains("[supervisord]"));
     assert_eq!(sh("supervisorctl restart app").out, "app: stopped\napp: started\n");
     assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
-    wait_for("rsup's end", || (sh("test -e /var/run/supervisord.pid").code != 0).then_some(()));
+    wait_for("the exit of rsup", || (sh("test -e /var/run/supervisord.pid").code != 0).then_some(()));
 }
 
-/// An environment with the real Supervisor in it as pip installs it, made without a network: a copy of the oracle's.
+/// Makes a Python environment with the real Supervisor as pip installs it. It is copied from `oracle`, so it needs no network.
 fn environment(oracle: &Path, into: &Path) {
     let made = run(Command::new(oracle.join("bin/python")).args(["-m", "venv"]).arg(into));
     assert_eq!(made.code, 0, "{made:?}");
@@ -105,7 +105,7 @@ fn after_pip() {
         wait_for(what, || is().then_some(()));
     };
     let ended = |what: &str| wait_for(what, || (!sandbox.dir.join("supervisord.pid").exists()).then_some(()));
-    // What somebody has: beside the environment's bin, in one of the places where it is searched for.
+    // A usual setup: the file is beside the environment's bin, which is one of the places of the search.
     std::fs::create_dir(sandbox.dir.join("env/etc")).unwrap();
     let conf = "[program:app]\ncommand=/bin/sleep 100000\n";
     sandbox.write("env/etc/supervisord.conf", &format!("{}{conf}", sandbox.common()));
@@ -131,7 +131,7 @@ fn after_pip() {
     ended("rsup's end");
 }
 
-/// A listener in Python that imports `supervisor.childutils` goes on working, with the package kept.
+/// A listener in Python that imports `supervisor.childutils` works on if the package is kept.
 #[test]
 fn a_python_listener_keeps_its_package() {
     let Some(oracle) = oracle() else { return skip("no real Supervisor (tests/run makes build/oracle)") };
@@ -161,5 +161,5 @@ fn a_python_listener_keeps_its_package() {
     let daemon = sh("readlink /proc/$(supervisorctl pid)/exe").out;
     assert!(daemon.ends_with("rsup\n"), "{daemon}");
     assert_eq!(sh("supervisorctl shutdown").out, "Shut down\n");
-    wait_for("rsup's end", || (!sandbox.dir.join("supervisord.pid").exists()).then_some(()));
+    wait_for("the exit of rsup", || (!sandbox.dir.join("supervisord.pid").exists()).then_some(()));
 }

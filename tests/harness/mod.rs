@@ -1,6 +1,6 @@
-//! What black-box tests share: a sandbox in which one supervisor, the real one or rsup, runs one configuration.
+//! Code that black-box tests share: a sandbox in which one supervisor, the real one or rsup, runs one configuration.
 //!
-//! The client here is written from the protocol alone and uses nothing of `src/`, so that a mistake there cannot hide itself.
+//! The client here is written from the protocol alone and uses nothing of `src/`, so that a mistake in `src/` cannot hide itself.
 #![allow(dead_code, clippy::disallowed_methods)]
 
 pub mod terminal;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test fails. Generous: it is only reached by what never happens.
-pub const PATIENCE: Duration = Duration::from_secs(100);
-const GLANCE: Duration = Duration::from_millis(20);
-/// Every process of a sandbox inherits this variable, whoever its parent is by now.
+/// How long a test waits for an event before it fails. Generous: only an event that never comes takes this long.
+pub const TIMEOUT: Duration = Duration::from_secs(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Every process of a sandbox inherits this variable, so that orphans are found too.
 const TAG: &str = "RSUP_TEST_SANDBOX";
 
 /// Which supervisor runs.
@@ -28,15 +28,15 @@ pub enum Subject {
     Rsup,
 }
 
-/// The virtual environment with the real Supervisor: `$RSUP_ORACLE`, or what `tests/run` made before.
+/// The virtual environment with the real Supervisor: `$RSUP_ORACLE`, or the one that `tests/run` has made.
 pub fn oracle() -> Option<PathBuf> {
     let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/oracle");
     let venv = std::env::var_os("RSUP_ORACLE").map_or_else(made, PathBuf::from);
     venv.join("bin/supervisord").exists().then_some(venv)
 }
 
-/// A program that people run with Supervisor, of the virtual environment `$RSUP_THIRD_PARTY` or what `tests/run` made before.
-/// Without it the running test is noted as skipped.
+/// A third-party program from the virtual environment `$RSUP_THIRD_PARTY`, or from the one that `tests/run` has made.
+/// If it is missing, lists the running test as skipped.
 pub fn third_party(program: &str) -> Option<PathBuf> {
     let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/third-party");
     let venv = std::env::var_os("RSUP_THIRD_PARTY").map_or_else(made, PathBuf::from);
@@ -48,12 +48,12 @@ pub fn third_party(program: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The binary under test: `$RSUP_STATIC` (`tests/run` names the static one that ships), or what cargo has just built.
+/// The binary under test: `$RSUP_STATIC` (`tests/run` names the static one that ships), or the one that cargo has just built.
 pub fn rsup() -> PathBuf {
     std::env::var_os("RSUP_STATIC").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rsup")), PathBuf::from)
 }
 
-/// Where skipped tests are listed: `$RSUP_SKIPS`, or a file that belongs to the `cargo test` that started this process, which
+/// The file that lists skipped tests: `$RSUP_SKIPS`, or a file of the `cargo test` that started this process, which
 /// `tests/zz_skipped.rs` prints at the end.
 pub fn skips() -> PathBuf {
     let of_cargo =
@@ -69,7 +69,7 @@ pub fn skip(reason: &str) {
     writeln!(list, "{name}: {reason}").unwrap();
 }
 
-/// The n-th block of a document with this language, from 0: what stands between ```` ```LANGUAGE ```` and the next fence.
+/// The n-th block of a document with this language, from 0: the text between ```` ```LANGUAGE ```` and the next fence.
 pub fn block(document: &str, language: &str, n: usize) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{document}: {why}"));
@@ -88,7 +88,7 @@ pub fn report(kind: &str, line: &str) {
     }
 }
 
-/// Counts for that list what this test has compared with Supervisor: so many answers, in the area of its module.
+/// Reports how many answers this test has compared with Supervisor, in the area of its module.
 pub fn compared(answers: usize) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("?");
@@ -99,19 +99,19 @@ pub fn compared(answers: usize) {
     report("compared", &format!("{area} {name} {answers}"));
 }
 
-/// Looks again and again until `f` gives something. Panics with `what` when it never does.
+/// Calls `f` until it returns a value. Panics with `what` after [`TIMEOUT`].
 pub fn wait_for<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = f() {
             return found;
         }
         assert!(Instant::now() < deadline, "never came: {what}");
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
     pub code: i32,
@@ -129,7 +129,7 @@ pub fn run(command: &mut Command) -> Ran {
     }
 }
 
-/// The exit code as a shell tells it.
+/// The exit code as a shell reports it: 128 + n for signal n.
 pub fn code_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
@@ -147,7 +147,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{dir}/sock
 ";
 
-/// A directory of its own with a configuration, and the supervisor that runs it.
+/// A temporary directory with a configuration, and the supervisor that runs it.
 pub struct Sandbox {
     pub dir: PathBuf,
     pub subject: Subject,
@@ -156,7 +156,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// `conf` is added to a usual start (logs, socket, RPC interface); in it `{dir}` is the sandbox's directory.
+    /// A sandbox with the common sections (logs, socket, RPC interface) and `conf`, in which `{dir}` is the sandbox's directory.
     pub fn new(subject: Subject, conf: &str) -> Sandbox {
         let sandbox = Sandbox::bare(subject);
         sandbox.write("supervisord.conf", &format!("{}{conf}", sandbox.common()));
@@ -167,7 +167,7 @@ impl Sandbox {
     pub fn bare(subject: Subject) -> Sandbox {
         let temp = tempfile::Builder::new().prefix("rs").tempdir_in("/tmp").unwrap();
         let dir = temp.path().to_path_buf();
-        // Programs of other users get in too.
+        // Programs of other users need access too.
         fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         fs::create_dir(dir.join("bin")).unwrap();
         for name in ["supervisord", "supervisorctl", "rsup", "rsupctl", "pidproxy"] {
@@ -180,7 +180,7 @@ impl Sandbox {
         Sandbox { dir, subject, daemon: None, _temp: temp }
     }
 
-    /// The start of every usual configuration; as a user other than root without `user=root`.
+    /// The common sections; for a user other than root without `user=root`.
     pub fn common(&self) -> String {
         let root = nix::unistd::geteuid().is_root();
         if root { COMMON.to_owned() } else { COMMON.replace("user=root\n", "") }
@@ -191,17 +191,17 @@ impl Sandbox {
         text.replace("{dir}", self.dir.to_str().unwrap())
     }
 
-    /// Writes a file of the sandbox, `{dir}` filled in.
+    /// Writes a file of the sandbox, with `{dir}` filled in.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.dir.join(name), self.fill(text)).unwrap();
     }
 
-    /// Replaces what follows the usual start of the configuration.
+    /// Replaces the part of the configuration after the common sections.
     pub fn reconfigure(&self, conf: &str) {
         self.write("supervisord.conf", &format!("{}{conf}", self.common()));
     }
 
-    /// A file of the sandbox as text; empty when it is not there.
+    /// A file of the sandbox as text; empty if it does not exist.
     pub fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.join(name)).unwrap_or_default()).into_owned()
     }
@@ -211,7 +211,7 @@ impl Sandbox {
         self.command_of(&self.dir.join("bin").join(name))
     }
 
-    /// The same for any program; what it leaves running ends with the sandbox.
+    /// The same for any program. Processes that it leaves running are killed with the sandbox.
     pub fn command_of(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().env(TAG, &self.dir);
@@ -231,7 +231,7 @@ impl Sandbox {
         });
     }
 
-    /// Starts the supervisor with these arguments and waits for nothing.
+    /// Starts the supervisor with these arguments, without waiting.
     pub fn launch(&mut self, args: &[&str]) {
         let mut command = self.command("supervisord");
         command.args(args.iter().map(|arg| self.fill(arg)));
@@ -255,25 +255,25 @@ impl Sandbox {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// Waits for the supervisor's end and gives its exit code.
+    /// Waits until the supervisor exits. Returns its exit code.
     pub fn wait(&mut self) -> i32 {
         let daemon = self.daemon.as_mut().expect("the supervisor was started");
-        let status = wait_for("the supervisor's end", || daemon.try_wait().unwrap());
+        let status = wait_for("the exit of the supervisor", || daemon.try_wait().unwrap());
         code_of(status)
     }
 
-    /// TERM, then the exit code.
+    /// Sends SIGTERM. Returns the exit code.
     pub fn stop(&mut self) -> i32 {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.wait()
     }
 
-    /// The subject's own control client.
+    /// Runs the subject's own control client.
     pub fn ctl(&self, args: &[&str]) -> Ran {
         self.ctl_of(self.subject, args)
     }
 
-    /// The subject's own control client, called supervisorctl: rsup's prints Supervisor's texts then.
+    /// Runs the subject's own control client under the name supervisorctl, so that rsup's prints Supervisor's texts.
     pub fn supervisorctl(&self, args: &[&str]) -> Ran {
         let mut command = self.ctl_command(self.subject, args);
         if self.subject == Subject::Rsup {
@@ -284,12 +284,12 @@ impl Sandbox {
         run(&mut command)
     }
 
-    /// Either control client, against this sandbox's server.
+    /// Runs either control client against this sandbox's server.
     pub fn ctl_of(&self, client: Subject, args: &[&str]) -> Ran {
         run(&mut self.ctl_command(client, args))
     }
 
-    /// The same, not yet started.
+    /// The command for [`Sandbox::ctl_of`], not started.
     pub fn ctl_command(&self, client: Subject, args: &[&str]) -> Command {
         let theirs = oracle().map(|venv| venv.join("bin/supervisorctl"));
         let program = match (client, theirs) {
@@ -302,7 +302,7 @@ impl Sandbox {
         command
     }
 
-    /// One XML-RPC call over the socket: the answer, or the fault's code and text.
+    /// Makes an XML-RPC call over the socket. Returns the answer, or the fault's code and text; a status other than 200 is a negative code.
     pub fn rpc(&self, method: &str, params: Value) -> Result<Value, (i64, String)> {
         let body = xmlrpc::call(method, &params);
         let reply = self.http("POST", "/RPC2", "Content-Type: text/xml\r\n", &body);
@@ -313,7 +313,7 @@ impl Sandbox {
         }
     }
 
-    /// One HTTP request over the socket: status and body. `headers` end with `\r\n` each.
+    /// Makes an HTTP request over the socket. Returns status and body. Each of `headers` ends with `\r\n`.
     pub fn http(&self, verb: &str, path: &str, headers: &str, body: &str) -> std::io::Result<(u16, String)> {
         let reply = self.raw(&format!(
             "{verb} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n{body}",
@@ -324,22 +324,22 @@ impl Sandbox {
         Ok((status, body.to_owned()))
     }
 
-    /// Sends these bytes and reads until the server closes.
+    /// Sends these bytes, and reads until the server closes the connection.
     pub fn raw(&self, request: &str) -> std::io::Result<String> {
         let mut stream = UnixStream::connect(self.dir.join("sock"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(request.as_bytes())?;
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply)?;
         Ok(String::from_utf8_lossy(&reply).into_owned())
     }
 
-    /// What getProcessInfo says of a process, or null.
+    /// The answer of getProcessInfo for a process, or null.
     pub fn info(&self, name: &str) -> Value {
         self.rpc("supervisor.getProcessInfo", serde_json::json!([name])).unwrap_or_default()
     }
 
-    /// A process's state by name; empty when there is none.
+    /// The name of a process's state; empty if there is no such process.
     pub fn state(&self, name: &str) -> String {
         self.info(name)["statename"].as_str().unwrap_or_default().to_owned()
     }
@@ -349,12 +349,12 @@ impl Sandbox {
         wait_for(&format!("{name} {state}"), || (self.state(name) == state).then_some(()));
     }
 
-    /// Waits until the main log holds this text this often.
+    /// Waits until the main log has this text this many times.
     pub fn until_log(&self, text: &str, times: usize) {
         wait_for(&format!("{text:?} in the main log"), || (self.log().matches(text).count() >= times).then_some(()));
     }
 
-    /// Waits until a file of the sandbox holds this text.
+    /// Waits until a file of the sandbox has this text.
     pub fn until_file(&self, name: &str, text: &str) {
         wait_for(&format!("{text:?} in {name}"), || self.read(name).contains(text).then_some(()));
     }
@@ -364,17 +364,17 @@ impl Sandbox {
         i32::try_from(self.info(name)["pid"].as_i64().unwrap_or(0)).unwrap()
     }
 
-    /// The main log, across its rotated files no further than the newest.
+    /// The main log, without its rotated files.
     pub fn log(&self) -> String {
         self.read("main.log")
     }
 
-    /// The main log's messages with their levels, without times, normalised.
+    /// The messages of the main log with their levels, without times, normalised.
     pub fn messages(&self) -> Vec<String> {
         self.log().lines().map(|line| self.normal(line.get(24..).unwrap_or(line))).collect()
     }
 
-    /// The messages on how processes lived, in order; `name` empty means all.
+    /// The life-cycle messages of a process in the main log, in order; of all processes if `name` is empty.
     pub fn history(&self, name: &str) -> Vec<String> {
         const KINDS: [&str; 7] =
             ["spawned: ", "success: ", "exited: ", "stopped: ", "gave up: ", "spawnerr: ", "killing "];
@@ -383,12 +383,12 @@ impl Sandbox {
         self.messages().into_iter().filter(|text| of_life(text) && of_name(text)).collect()
     }
 
-    /// Text with what differs between two equal runs taken out: the directory, process ids, times.
+    /// Replaces the parts of a text that differ between two equal runs: the directory, process ids, times.
     pub fn normal(&self, text: &str) -> String {
         normal(&text.replace(self.dir.to_str().unwrap(), "{dir}"))
     }
 
-    /// All that a failing test's reader wants to see.
+    /// Prints the outputs and the log, for a failed test.
     pub fn dump(&self) {
         eprintln!("---- {:?} in {}", self.subject, self.dir.display());
         for name in ["stdout", "stderr", "main.log"] {
@@ -402,7 +402,7 @@ impl Drop for Sandbox {
         if std::thread::panicking() {
             self.dump();
         }
-        // Twice: what was being forked during the first look is found by the second.
+        // Twice: a process that was being forked during the first search is found by the second.
         for _ in 0..2 {
             for pid in tagged(&self.dir) {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
@@ -424,27 +424,27 @@ impl Drop for Beside {
     }
 }
 
-/// A TCP port that nobody uses now, beyond those that the kernel gives to clients.
+/// A free TCP port, outside of the range that the kernel gives to clients.
 pub fn free_port() -> u16 {
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    // Test processes that run side by side begin apart from each other.
+    // Test processes that run at the same time start at different ports.
     let first = std::process::id() % 1_000 * 64;
     let next = || (first + u32::from(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))) % 20_000 + 10_000;
     let ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap());
     ports.take(20_000).find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }
 
-/// Sends these bytes to a port of this machine and reads until the server closes.
+/// Sends these bytes to a TCP port on loopback, and reads until the server closes the connection.
 pub fn over_tcp(port: u16, request: &str) -> std::io::Result<String> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }
 
-/// The processes that carry this sandbox's tag in their environment.
+/// The processes with this sandbox's tag in their environment.
 fn tagged(dir: &Path) -> Vec<i32> {
     let tag = format!("{TAG}={}", dir.display()).into_bytes();
     let carries = |pid: &i32| {
@@ -488,7 +488,7 @@ pub fn normal(text: &str) -> String {
 }
 
 #[test]
-fn normal_takes_out_what_differs() {
+fn normal_replaces_pids_times_and_random_names() {
     assert_eq!(normal("spawned: 'x' with pid 123"), "spawned: 'x' with pid {pid}");
     assert_eq!(normal("killing 'x' (77) with SIGKILL"), "killing 'x' ({pid}) with SIGKILL");
     assert_eq!(normal("RUNNING   pid 5, uptime 0:00:29"), "RUNNING   pid {pid}, uptime {T}");

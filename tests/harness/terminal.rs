@@ -1,6 +1,6 @@
-//! A pseudo-terminal of the test's own, with a session on it.
+//! A pseudo-terminal with a session on it, for tests.
 
-use super::{PATIENCE, code_of, wait_for};
+use super::{TIMEOUT, code_of, wait_for};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -11,14 +11,14 @@ use std::time::Instant;
 pub struct Terminal {
     master: File,
     session: Child,
-    /// All that came.
+    /// All output so far.
     pub text: String,
-    /// What has been looked at.
+    /// How many bytes of it were already searched.
     seen: usize,
 }
 
 impl Terminal {
-    /// Runs a command as the leader of a session of its own that has the terminal.
+    /// Runs a command as the leader of a new session, with the terminal as its controlling terminal.
     pub fn run(words: &[String]) -> Self {
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(words);
@@ -28,7 +28,7 @@ impl Terminal {
     pub fn run_in(mut command: Command) -> Self {
         let pty = nix::pty::openpty(None, None).unwrap();
         let slave = || pty.slave.try_clone().unwrap();
-        // Only the session has the slave, so that its end is seen.
+        // Only the session has the slave, so that its end is noticed.
         nix::fcntl::fcntl(&pty.master, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
         let session = command.stdin(slave()).stdout(slave()).stderr(slave()).env("PS1", "$ ").spawn().unwrap();
         Self { master: File::from(pty.master), session, text: String::new(), seen: 0 }
@@ -50,9 +50,9 @@ impl Terminal {
         assert!(stty.status().unwrap().success());
     }
 
-    /// Waits for a text after what was found before.
+    /// Waits for a text after the last one that was found. Returns the text up to its end.
     pub fn until(&mut self, wanted: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(at) = self.text[self.seen..].find(wanted) {
                 let until = self.seen + at + wanted.len();
@@ -64,7 +64,7 @@ impl Terminal {
         }
     }
 
-    /// Waits a moment for more text; `false`: the session has closed the terminal.
+    /// Waits up to a second for more text. Returns `false` if the session has closed the terminal.
     fn more(&mut self) -> bool {
         let mut ready = [nix::poll::PollFd::new(self.master.as_fd(), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut ready, 1000_u16).unwrap();
@@ -76,9 +76,9 @@ impl Terminal {
         true
     }
 
-    /// Waits until the session has closed the terminal: its exit code, and all that it showed.
+    /// Waits until the session has closed the terminal. Returns its exit code and all output.
     pub fn closed(mut self) -> (i32, String) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.more() {
             assert!(Instant::now() < deadline, "no end after {:?}", self.text);
         }
@@ -86,7 +86,7 @@ impl Terminal {
     }
 
     pub fn end(&mut self) -> i32 {
-        code_of(wait_for("the session's end", || self.session.try_wait().unwrap()))
+        code_of(wait_for("the end of the session", || self.session.try_wait().unwrap()))
     }
 }
 

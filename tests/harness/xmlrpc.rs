@@ -1,4 +1,4 @@
-//! XML-RPC by the letter of its specification, as little as a test client needs; values are JSON values.
+//! The part of XML-RPC that a test client needs, written from its specification. Values are JSON values.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Exit codes: the program's own, 128 + n for a signal, and those for what could not be started.
+//! Exit codes: that of the program, 128 + n for a signal, and those for a program that could not be started.
 
 use crate::harness::run;
 use crate::init::Init;
@@ -25,9 +25,9 @@ fn as_pid1_too(init: Init) {
 }
 
 fn a_death_by_signal_is_128_plus_its_number(init: Init) {
-    // Those whose default is to do nothing or to stop, and 32 and 33, which libc keeps, kill nobody.
+    // Signals that do not kill: their default is to do nothing or to stop, or (32 and 33) libc reserves them.
     let harmless = [17, 18, 19, 20, 21, 22, 23, 28, 32, 33];
-    // Who runs the tests may have ignored a signal (nohup does), and what is ignored is inherited.
+    // The parent of the tests may ignore a signal (nohup does), and that is inherited.
     let kills_itself = ["env", "--default-signal", "sh", "-c"];
     for signal in (1..=64).filter(|signal| !harmless.contains(signal)) {
         let script = format!("ulimit -c 0; kill -{signal} $$; sleep 100");
@@ -56,7 +56,7 @@ fn a_failed_start_is_reported(init: Init) {
     let ran = run(&mut init.here(&["/etc/passwd"]));
     assert_eq!(ran.code, denied);
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
-    // A script without #! is /bin/sh's, as for execvp.
+    // A script without #! is run by /bin/sh, as by execvp.
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
     std::fs::write(&script, "exit $1\n").unwrap();
@@ -81,7 +81,7 @@ fn rsup_prints_why_a_command_cannot_start() {
     assert_eq!(ran.err, format!("rsup: can't execute command '{}': {why}\n", script.display()));
 }
 
-/// A folder with folders `a` and `b`, which are PATH, and in each an executable file `prog`.
+/// A directory with the directories `a` and `b`, each with an executable file `prog`; and a PATH of both.
 fn two_programs(a: &[u8], b: &[u8]) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in [("a", a), ("b", b)] {
@@ -94,7 +94,7 @@ fn two_programs(a: &[u8], b: &[u8]) -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-/// This machine's `true`, with a loader that is not there.
+/// The program `true`, with a loader that does not exist.
 fn without_loader() -> Vec<u8> {
     let mut bytes = std::fs::read("/bin/true").unwrap();
     let at = bytes.windows(5).position(|part| part == b"/lib6" || part == b"/lib/").unwrap();

@@ -1,4 +1,5 @@
-//! What an init is started with: closed descriptors, strange signals, no rights, a read-only root.
+//! What a program inherits through an init, and unusual environments: closed descriptors, ignored and blocked signals, no capabilities,
+//! a read-only root.
 
 use crate::harness::{Ran, Sandbox, Subject, run, wait_for};
 use crate::init::{Init, Running, python, rsup, words};
@@ -15,7 +16,7 @@ for_each_init!(
 );
 
 fn closed_stdin_stdout_and_stderr(init: Init) {
-    // tini gives up where it cannot hand over a terminal for another reason than there being none.
+    // tini fails if tcsetpgrp fails for a reason other than a missing terminal.
     let code = if init == Init::Tini { 1 } else { 9 };
     let script = format!("exec {} sh -c 'exit 9' <&- >&- 2>&-", init.words().join(" "));
     assert_eq!(run(std::process::Command::new("sh").args(["-c", &script])).code, code);
@@ -27,7 +28,7 @@ fn other_descriptors_are_inherited_by_the_program(init: Init) {
 }
 
 fn sigchld_ignored_at_entry(init: Init) {
-    // With it ignored the kernel reaps by itself: tini and catatonit then wait for ever.
+    // If SIGCHLD is ignored, the kernel reaps the children itself: tini and catatonit then wait for ever.
     if matches!(init, Init::Tini | Init::Catatonit) {
         return;
     }
@@ -60,7 +61,7 @@ fn any_user_without_capabilities_on_a_read_only_root(init: Init) {
         return crate::harness::skip("needs root to become another user");
     }
     let binary = tempfile::tempdir().unwrap();
-    // Other users cannot reach the build folder everywhere.
+    // On some machines other users cannot access the build directory.
     let words = init.words();
     let program = crate::init::which(&words[0]).unwrap_or_else(|| words[0].clone().into());
     let copy = binary.path().join("init");
@@ -82,7 +83,7 @@ fn any_user_without_capabilities_on_a_read_only_root(init: Init) {
     );
 }
 
-/// Runs a script in a mount namespace whose /dev holds nothing; `None`, and noted, where that is not possible.
+/// Runs a script in a mount namespace with an empty /dev. If that is not possible, lists the test as skipped and returns `None`.
 fn without_dev(script: &str) -> Option<Ran> {
     if !nix::unistd::geteuid().is_root() {
         crate::harness::skip("needs root for a mount namespace");
@@ -131,7 +132,7 @@ fn every_subcommand_starts_without_descriptors_and_dev() {
     ] {
         for closed in ["<&-", "<&- >&- 2>&-"] {
             let Some(ran) = without_dev(&format!("exec {bin}/{words} {closed}")) else { return };
-            // What cannot be printed is a failure too.
+            // Output that cannot be printed is a failure too.
             let unprinted = closed.len() > 3 && code == 0;
             assert!(ran.code == code || unprinted && ran.code == 1, "{words} {closed}: {ran:?}");
         }
@@ -140,7 +141,7 @@ fn every_subcommand_starts_without_descriptors_and_dev() {
 
 #[test]
 fn closed_descriptors_are_not_reused() {
-    // The program finds it closed, and no file that rsup opens takes its place.
+    // The program finds the descriptors closed, and no file that rsup opens gets one of their numbers.
     let script = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && exit 1; done; exit 9";
     for role in [&["--"][..], &["pidproxy", "/nonexistent"]] {
         let mut command = std::process::Command::new("sh");
@@ -159,7 +160,7 @@ fn closed_descriptors_are_not_reused() {
 }
 
 fn signals_that_the_parent_ignores_stay_ignored(init: Init) {
-    // dumb-init resets all. tini and catatonit wait for ever with SIGCHLD ignored, see above.
+    // dumb-init resets all signals. tini and catatonit wait for ever if SIGCHLD is ignored (see above).
     let (ignored, expected) = match init {
         Init::Rsup => ("PIPE,CHLD,ALRM,TSTP,WINCH,HUP", 1_u64 << 12 | 1 << 16 | 1 << 13 | 1 << 19 | 1 << 27 | 1),
         Init::DumbInit => return,
@@ -229,7 +230,7 @@ fn only_the_program_keeps_inherited_descriptors() {
     let (lock, pipe, given) = (file("lock"), file("pipe"), file("given"));
     nix::unistd::mkfifo(pipe.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     for role in ["--", "pidproxy /nonexistent"] {
-        // The program gives up a lock and a pipe: the lock is free, and the pipe's reader sees the end.
+        // When the program closes a lock and a pipe, the lock is free and the pipe's reader reads end of file.
         let script = format!(
             "exec 9>{lock}; flock 9; exec 7<>{pipe} 8>{pipe} 7<&-; exec {} {role} bash -c 'echo to the end >&8; exec 8>&- 9>&-; echo >{given}; exec sleep 1000'",
             rsup().display()
@@ -271,8 +272,8 @@ fn a_signal_that_may_not_be_passed_on_is_reported_once() {
 
 #[test]
 fn an_unread_message_does_not_delay_exits_or_signals() {
-    // stdout and stderr are a pipe that is full and not read. A command that cannot start ends it all the same; TERM reaches the
-    // command behind pidproxy, which has no pid file to say where to.
+    // stdout and stderr are a full pipe that is not read. A command that cannot start still ends rsup. TERM reaches the command of pidproxy,
+    // whose pid file does not exist.
     let fill = "import os, sys, fcntl
 os.set_blocking(1, False)
 try:
@@ -288,7 +289,7 @@ os.execvp(sys.argv[1], sys.argv[1:])";
         command.stdout(writer.try_clone().unwrap()).spawn().unwrap()
     };
     let code =
-        |child: &mut std::process::Child| crate::harness::code_of(wait_for("the end", || child.try_wait().unwrap()));
+        |child: &mut std::process::Child| crate::harness::code_of(wait_for("the exit", || child.try_wait().unwrap()));
     for (words, expected) in [
         (&["--", "/nonexistent"][..], 127),
         (&["--", "/etc/passwd"], 126),

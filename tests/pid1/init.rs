@@ -1,6 +1,6 @@
 //! The inits under test and the ways to run them.
 
-use crate::harness::{PATIENCE, code_of, skip, wait_for};
+use crate::harness::{TIMEOUT, code_of, skip, wait_for};
 use rsup::sys::signals::send;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// An init.
+/// An init that is tested.
 #[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
@@ -18,7 +18,7 @@ pub enum Init {
     Catatonit,
 }
 
-/// One test of each body for each init; a body gets only inits that are installed.
+/// Makes a test of each body for each init. A body runs only with inits that are installed.
 macro_rules! for_each_init {
     ($($body:ident),* $(,)?) => {
         mod ours { $(#[test] fn $body() { super::$body(crate::init::Init::Rsup) })* }
@@ -28,18 +28,18 @@ macro_rules! for_each_init {
     };
 }
 
-/// The binary under test: the static one that ships where `tests/run` has made it.
+/// The binary under test: the static one that ships if `tests/run` names it, else that of cargo.
 pub fn rsup() -> PathBuf {
     std::env::var_os("RSUP_STATIC").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rsup")), PathBuf::from)
 }
 
-/// Where a program is in PATH.
+/// Finds a program in PATH.
 pub fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// The arguments of unshare(1) that make its program PID 1; without root in a user namespace.
+/// The arguments of unshare(1) that make its program PID 1; for a user other than root in a user namespace.
 fn unshare() -> Option<&'static [&'static str]> {
     static WORKS: OnceLock<Option<&[&str]>> = OnceLock::new();
     let try_out = || {
@@ -56,7 +56,7 @@ fn unshare() -> Option<&'static [&'static str]> {
 }
 
 impl Init {
-    /// Runs the body if this init is here.
+    /// Runs the body if this init is installed.
     pub fn installed(self, body: fn(Self)) {
         let name = self.name();
         if which(name).is_some() { body(self) } else { skip(&format!("{name} is not installed")) }
@@ -71,7 +71,7 @@ impl Init {
         }
     }
 
-    /// The words that stand before the command when it is not PID 1.
+    /// The words before the command.
     pub fn words(self) -> Vec<String> {
         match self {
             Self::Rsup => vec![rsup().display().to_string(), "--".to_owned()],
@@ -81,7 +81,7 @@ impl Init {
         }
     }
 
-    /// The init with a command, not PID 1.
+    /// The init with a command, not as PID 1.
     pub fn here(self, command: &[&str]) -> Command {
         let words = self.words();
         let mut init = Command::new(&words[0]);
@@ -89,12 +89,12 @@ impl Init {
         init
     }
 
-    /// The init with a command as PID 1 of a namespace; `None`, and noted, where that is not possible.
+    /// The init with a command, as PID 1 of a namespace. If that is not possible, lists the test as skipped and returns `None`.
     pub fn as_pid1(self, command: &[&str]) -> Option<Command> {
         self.as_pid1_by(&[], command)
     }
 
-    /// As [`Init::as_pid1`], with words before the init that exec it in the end.
+    /// The same, with a command before the init that executes it in the end.
     pub fn as_pid1_by(self, before: &[&str], command: &[&str]) -> Option<Command> {
         let mut outer = Command::new("unshare");
         outer.args(unshare()?).args(before).args(self.words()).args(command);
@@ -102,7 +102,7 @@ impl Init {
     }
 }
 
-/// A command that runs in the background of a test; what it writes goes to a file.
+/// A command that runs in the background of a test, with its output in a file.
 pub struct Running {
     child: Child,
     output: PathBuf,
@@ -132,12 +132,12 @@ impl Running {
         fs::read_to_string(&self.output).unwrap()
     }
 
-    /// Waits until some line of the output is one that is looked for.
+    /// Waits for a line of the output that satisfies `wanted`.
     pub fn line(&self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
         let whole = |text: &str| {
             text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect::<Vec<_>>()
         };
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + TIMEOUT;
         loop {
             let text = self.text();
             if let Some(line) = whole(&text).into_iter().find(|line| wanted(line)) {
@@ -148,9 +148,9 @@ impl Running {
         }
     }
 
-    /// Waits for the end; the exit code, 128 + n for signal n.
+    /// Waits until the command exits. Returns the exit code, 128 + n for signal n.
     pub fn end(&mut self) -> i32 {
-        let what = format!("the end of {}", self.pid());
+        let what = format!("the exit of {}", self.pid());
         wait_for(&what, || self.child.try_wait().unwrap()).code().unwrap_or_else(|| code_of(self.child.wait().unwrap()))
     }
 }
@@ -158,7 +158,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
-            // Whoever becomes an orphan by this is in the namespace that ends with it, or a descendant by now.
+            // A process that becomes an orphan by this is in the namespace that ends too, or is a descendant already.
             let mut all = vec![self.pid()];
             let mut next = 0;
             while next < all.len() {
@@ -192,7 +192,7 @@ pub fn python(name: &str) -> Vec<String> {
     ["python3", "-S", "-E", file.to_str().unwrap(), name].map(str::to_owned).to_vec()
 }
 
-/// The same as words of a command.
+/// The same as string slices.
 pub fn words(list: &[String]) -> Vec<&str> {
     list.iter().map(String::as_str).collect()
 }

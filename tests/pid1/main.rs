@@ -1,5 +1,5 @@
-//! What an init in front of one program must do: the same bodies run against `rsup --` and, where they are installed, Debian's tini,
-//! dumb-init and catatonit. Where one of them does otherwise, its test says so with the reason.
+//! What an init for one program must do. The same bodies run against `rsup --` and, if they are installed, Debian's tini,
+//! dumb-init and catatonit. Where one of these behaves differently, the test says so with the reason.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

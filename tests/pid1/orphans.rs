@@ -1,4 +1,4 @@
-//! Orphans: reaped, however many, without holding up anything else.
+//! Orphans are reaped however many there are, and delay nothing else.
 
 use crate::harness::wait_for;
 use crate::init::{Init, Running, children, python, stat, words};
@@ -32,9 +32,9 @@ fn a_subreaper_reaps_orphans(init: Init) {
     let line = running.line("orphan", |line| line.starts_with("orphan "));
     let orphan: i32 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     let adopted = || stat(orphan, 4).as_deref() == Some(&running.pid().to_string());
-    // dumb-init is no subreaper.
+    // dumb-init is not a subreaper.
     if init == Init::DumbInit {
-        wait_for("its shell's end", || (children(running.child()).is_empty()).then_some(()));
+        wait_for("the exit of its shell", || (children(running.child()).is_empty()).then_some(()));
         assert!(!adopted());
     } else {
         wait_for("the adoption", || adopted().then_some(()));

@@ -1,4 +1,4 @@
-//! pidproxy where it is not Supervisor's; what both do is in `tests/compliance`.
+//! Behaviour of pidproxy that Supervisor's does not have; `tests/compliance` has the common part.
 
 use crate::harness::run;
 use crate::init::{Running, python, rsup};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A folder with a pidfile's name.
+/// A directory for a pid file.
 struct Place {
     folder: tempfile::TempDir,
 }
@@ -27,7 +27,7 @@ impl Place {
         std::fs::rename(new, self.pidfile()).unwrap();
     }
 
-    /// pidproxy with a script, in which `PIDFILE` and `WATCH` are filled in.
+    /// pidproxy with a script in which `PIDFILE` and `WATCH` are replaced.
     fn script(&self, script: &str) -> Command {
         let watch = python("watch").join(" ");
         let script = script.replace("PIDFILE", self.pidfile().to_str().unwrap()).replace("WATCH", &watch);
@@ -97,13 +97,13 @@ fn a_pid_that_must_not_be_signalled_is_refused() {
     for (text, why) in refused {
         let place = Place::new();
         place.write(text);
-        // Without a trap HUP would kill it.
+        // Without a trap HUP would kill the script.
         let mut running = Running::start(place.script("echo ready; exec sleep 1000"));
         running.line("ready", |line| line == "ready");
         send(running.pid(), libc::SIGHUP).unwrap();
         let line = running.line("the refusal", |line| line.contains(why));
         assert!(line.contains(&format!("{:?}", text.trim())), "{line}");
-        // A program that is to end does, though: the command is all that is known of it.
+        // SIGTERM goes to the command all the same, since no other process is known.
         send(running.pid(), libc::SIGTERM).unwrap();
         assert_eq!(running.end(), 143);
     }
@@ -136,7 +136,7 @@ fn a_missing_pid_file_is_reported_and_the_signal_dropped() {
 fn a_program_that_went_to_the_background_is_waited_for() {
     let scripts = [
         "WATCH & echo $! >PIDFILE; exit 0",
-        // The file comes after the first process has ended.
+        // The file appears after the first process has exited.
         "(sleep 0.3; sh -c 'echo $$ >PIDFILE; exec WATCH') & exit 0",
     ];
     for script in scripts {

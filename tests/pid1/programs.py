@@ -1,4 +1,4 @@
-"""What the inits under test run and are run by: programs.py NAME [ARGUMENT...]"""
+"""Programs that the inits under test run, or that run them: programs.py NAME [ARGUMENT...]"""
 
 import os
 import sys
@@ -10,7 +10,7 @@ def libc():
 
 
 def watch():
-    """Blocks every signal, says `ready PID`, then each signal as `NUMBER CODE SENDER VALUE`; exits with 42 on TERM."""
+    """Blocks every signal, prints `ready PID`, then each signal as `NUMBER CODE SENDER VALUE`; exits with 42 on TERM."""
     ctypes, c = libc()
     full = (ctypes.c_ulong * 16)(*([2**64 - 1] * 16))
     c.sigprocmask(0, full, None)
@@ -24,7 +24,7 @@ def watch():
 
 
 def orphans(count):
-    """Leaves `count` orphans to PID 1, and says `left 0` when none of them is a zombie."""
+    """Leaves `count` orphans to PID 1, and prints `left 0` when none of them is a zombie."""
     made = 0
     while made < count:
         if os.fork() == 0:
@@ -73,7 +73,7 @@ def with_signals(how, *command):
 
 
 def counts():
-    """Says `ready`, then `got NAME` for each signal, and how often each came when the terminal's user enters `end`."""
+    """Prints `ready`, then `got NAME` for each signal, and the number of each when the line `end` is typed."""
     import select
     import signal
     import threading
@@ -85,7 +85,7 @@ def counts():
         with open("/dev/tty") as terminal:
             line = ""
             while line != "end\n":
-                # In the background a read would stop it.
+                # In the background a read would stop this process.
                 select.select([terminal], [], [])
                 if os.tcgetpgrp(terminal.fileno()) in (os.getpgrp(), 0):
                     line = terminal.readline()
@@ -106,4 +106,4 @@ name, arguments = sys.argv[1], sys.argv[2:]
 if name == "orphans":
     orphans(int(arguments[0]))
 else:
-    {"counts": counts, "watch": watch, "storm": storm, "with_signals": surrounded}[name](*arguments)
+    {"counts": counts, "watch": watch, "storm": storm, "with_signals": with_signals}[name](*arguments)

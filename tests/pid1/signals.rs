@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 
 for_each_init!(every_signal_is_passed_on, all_queued_signals_arrive, a_stopped_program_is_waited_for);
 
-/// Nobody can see 9 and 19; Python's libc keeps 32 and 33, so the program cannot watch for them.
+/// 9 and 19 cannot be caught. libc reserves 32 and 33, so the Python program cannot wait for them.
 const UNSEEN: [i32; 4] = [9, 19, 32, 33];
 
 fn every_signal_is_passed_on(init: Init) {
     let kept: &[i32] = match init {
         Init::Rsup => &[],
-        // tini and catatonit leave alone what the kernel sends for faults, whoever sends it, and the terminal's signals.
+        // tini and catatonit do not forward the signals of program errors and of the terminal, whatever their source.
         Init::Tini => &[4, 5, 6, 7, 8, 11, 17, 21, 22, 31],
         Init::Catatonit => &[4, 5, 6, 7, 8, 11, 17, 20, 21, 22, 31],
-        // dumb-init sends STOP in place of 20 to 22.
+        // dumb-init sends STOP instead of 20 to 22.
         Init::DumbInit => &[17, 20, 21, 22],
     };
     let Some(command) = init.as_pid1(&words(&python("watch"))) else { return };
@@ -52,7 +52,7 @@ fn all_queued_signals_arrive(init: Init) {
     let text = running.text();
     let values: Vec<&str> =
         text.lines().filter(|line| line.starts_with("40 ")).map(|line| line.rsplit_once(' ').unwrap().1).collect();
-    // The others use kill(2), which loses the values.
+    // The other inits use kill(2), which loses the values.
     if init == Init::Rsup {
         assert_eq!(values, (0..40).map(|value| value.to_string()).collect::<Vec<_>>());
     }
@@ -66,7 +66,7 @@ fn a_stopped_program_is_waited_for(init: Init) {
     let program = crate::init::children(pid1)[0];
     send(program, libc::SIGSTOP).unwrap();
     crate::harness::wait_for("the stop", || (crate::init::stat(program, 3)? == "T").then_some(()));
-    // It waits for the stopped program until somebody continues it.
+    // The init waits for the stopped program until it is continued.
     send(pid1, libc::SIGCONT).unwrap();
     running.line("CONT", |line| line.starts_with("18 "));
     send(pid1, 15).unwrap();

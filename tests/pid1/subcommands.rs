@@ -1,10 +1,10 @@
-//! What every verb prints: quietly cut off by a reader that goes, reported where stdout takes nothing; and which version it names.
+//! The output of every subcommand: a closed pipe ends it quietly, a full or closed stdout is reported. Also which version `--version` names.
 
 use crate::harness::{Ran, Sandbox, Subject, run};
 use std::process::{Command, Stdio};
 
-/// The words after the sandbox's `bin/` of every verb that prints, `CONF` standing for a configuration with a warning, and the exit
-/// code when all is well.
+/// Every subcommand that prints: its words after the sandbox's `bin/` (`CONF` stands for a configuration with a warning), and its exit
+/// code if the output can be written.
 const VERBS: [(&[&str], i32); 18] = [
     (&["rsup", "--help"], 0),
     (&["rsup", "--version"], 0),
@@ -26,7 +26,7 @@ const VERBS: [(&[&str], i32); 18] = [
     (&["pidproxy"], 1),
 ];
 
-/// Runs each verb with `redirection` behind it, beside the exit code that it has when its output is read.
+/// Runs each subcommand with `redirection`, and passes its normal exit code and its result to `judge`.
 fn each(redirection: &str, judge: fn(&[&str], i32, Ran)) {
     let mut sandbox = Sandbox::new(Subject::Rsup, "[program:down]\ncommand=/nonexistent\nstartretries=0\n");
     sandbox.write("CONF", "[supervisord]\n[program:x]\ncommand=sleep 1\nnosuchkey=1\n");
@@ -48,7 +48,7 @@ fn all_output_is_printed() {
 
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
-    // The reader is gone before anything is written: the shell opens the FIFO and then closes its reading end.
+    // The reader closes before anything is written: the shell opens the FIFO and then closes its reading end.
     each("4<>gone 5>gone 4<&- >&5", |words, _, ran| {
         assert!(ran.err.is_empty() && ran.code < 126, "{words:?}: {ran:?}")
     });

@@ -1,4 +1,4 @@
-//! Job control, on a pseudo-terminal of the test's own.
+//! Job control, on a pseudo-terminal.
 
 use crate::harness::terminal::Terminal;
 use crate::harness::wait_for;
@@ -6,7 +6,7 @@ use crate::init::{Init, python, stat};
 
 for_each_init!(the_program_has_the_terminal, as_pid1_too);
 
-/// Says whether it is in the terminal's foreground group, then reports each interrupt until it reads a line.
+/// Prints whether it is in the terminal's foreground group, then reports each interrupt until it reads a line.
 const PROGRAM: &str = "trap 'echo interrupted' INT
 read -r pid name state parent group session terminal foreground rest </proc/$$/stat
 echo foreground $((foreground - group)) ready
@@ -16,11 +16,11 @@ exit 5";
 
 fn the_program_has_the_terminal(init: Init) {
     let command = [init.words(), ["sh", "-c", PROGRAM].map(str::to_owned).to_vec()].concat();
-    // dumb-init makes a session for its program, and gets it the terminal only where it led the old one.
+    // dumb-init creates a session for its program, and gives it the terminal only if dumb-init led the old session.
     if init == Init::DumbInit {
         return;
     }
-    // A session leader between, as a shell would be.
+    // A session leader in between, as a shell would be.
     let terminal = Terminal::run(
         &[vec!["sh".to_owned(), "-c".to_owned(), "trap : INT; \"$@\"; exit $?".to_owned(), "sh".to_owned()], command]
             .concat(),
@@ -29,7 +29,7 @@ fn the_program_has_the_terminal(init: Init) {
 }
 
 fn as_pid1_too(init: Init) {
-    // As a container's runtime does it: PID 1 leads the session.
+    // As container runtimes do it: PID 1 leads the session.
     let Some(command) = init.as_pid1_by(&["setsid", "--ctty"], &["sh", "-c", PROGRAM]) else { return };
     converse(Terminal::run_in(command));
 }
@@ -56,10 +56,10 @@ fn shell() -> Option<Terminal> {
     Some(terminal)
 }
 
-// The next are rsup's alone. On ^Z tini and catatonit leave the shell without its terminal, and dumb-init's program, alone in a session
-// of its own, cannot be stopped from the terminal; none of them takes the terminal back at the end.
+// The following tests are for rsup only. On ^Z tini and catatonit leave the shell without its terminal. dumb-init's program has a session of
+// its own, so the terminal cannot stop it. None of them takes the terminal back at the end.
 
-/// Answers each line in a way that the terminal's echo does not look like.
+/// Answers each line with a text that differs from the terminal's echo.
 const ANSWER: &str = "sh -c 'while read -r line; do echo \"<$line>\"; done'";
 
 #[test]
@@ -90,7 +90,7 @@ fn a_background_job_leaves_the_terminal_alone() {
     let Some(mut terminal) = shell() else { return };
     terminal.key(&format!("{} {ANSWER} &\n", Init::Rsup.words().join(" ")));
     terminal.until("$ ");
-    // It stops when it reads; the shell knows.
+    // The job stops when it reads, and the shell notices.
     terminal.key("until jobs | grep -q Sto''pped; do :; done; echo al''ive\n");
     terminal.until("alive");
     terminal.until("$ ");
@@ -126,13 +126,13 @@ fn control_z_does_not_hang_a_container() {
     assert_eq!(terminal.end(), 0);
 }
 
-// Where stdin is not the terminal. A job of an interactive shell, as which the same must happen without us in it: `INIT` is what stands
-// before the program, `rsup --` or nothing.
+// In the following tests stdin is not the terminal. Each runs a job of an interactive shell twice, with and without rsup, and the same must
+// happen. `INIT` stands for `rsup --` or for nothing.
+//
+// dash loses a signal that arrives while it starts a program (vfork), so the scripts `exec` a program that must get one.
 
-// dash loses a signal that comes while it starts a program (vfork), so the scripts `exec` what is to get one.
-
-/// Runs the conversation with rsup before the program, and with the program alone.
-fn as_without_us(converse: fn(&mut Terminal, &str)) {
+/// Runs a test with rsup before the program, and with the program alone.
+fn with_and_without_rsup(converse: fn(&mut Terminal, &str)) {
     for init in ["", &(Init::Rsup.words().join(" ") + " ")] {
         let Some(mut terminal) = shell() else { return };
         converse(&mut terminal, init);
@@ -141,12 +141,12 @@ fn as_without_us(converse: fn(&mut Terminal, &str)) {
     }
 }
 
-/// Types a command line in which `INIT` is filled in.
+/// Types a command line, with `INIT` replaced.
 fn enter(terminal: &mut Terminal, init: &str, line: &str) {
     terminal.key(&(line.replace("INIT ", init) + "\n"));
 }
 
-/// Waits until every process of the job is stopped: the shell waits for its own children only, and the others still read.
+/// Waits until every process of the job is stopped. The shell waits for its own children only, while others may still read.
 fn until_all_stopped(terminal: &mut Terminal) {
     let session = terminal.pid();
     wait_for("all to be stopped", || {
@@ -161,12 +161,12 @@ fn until_all_stopped(terminal: &mut Terminal) {
     terminal.until("$ ");
 }
 
-/// Answers in a way that the terminal's echo does not look like.
+/// Reads from /dev/tty, and answers with a text that differs from the terminal's echo.
 const READS_TERMINAL: &str = "sh -c 'echo rea\"\"dy; while read -r line; do echo \"<$line>\"; done </dev/tty'";
 
 #[test]
 fn every_shape_of_a_job_can_be_stopped_continued_and_ended() {
-    as_without_us(|terminal, init| {
+    with_and_without_rsup(|terminal, init| {
         for job in [
             format!("INIT {READS_TERMINAL} </dev/null"),
             format!("INIT {READS_TERMINAL} <&- 2>/dev/null"),
@@ -197,7 +197,7 @@ fn every_shape_of_a_job_can_be_stopped_continued_and_ended() {
 
 #[test]
 fn keys_and_signals_for_the_job_arrive_once() {
-    as_without_us(|terminal, init| {
+    with_and_without_rsup(|terminal, init| {
         let counts = python("counts").join(" ");
         let survives = "sh -c 'trap \"\" INT QUIT TERM; exec cat'";
         for job in [format!("INIT {counts} </dev/null"), format!("true | INIT {counts} | {survives}")] {
@@ -223,7 +223,7 @@ fn keys_and_signals_for_the_job_arrive_once() {
 
 #[test]
 fn a_reader_behind_rsup_in_a_pipeline_has_the_terminal() {
-    as_without_us(|terminal, init| {
+    with_and_without_rsup(|terminal, init| {
         enter(
             terminal,
             init,
@@ -238,7 +238,7 @@ fn a_reader_behind_rsup_in_a_pipeline_has_the_terminal() {
 
 #[test]
 fn a_background_job_may_write_unless_tostop_forbids_it() {
-    as_without_us(|terminal, init| {
+    with_and_without_rsup(|terminal, init| {
         terminal.key("stty tostop\n");
         enter(terminal, init, "INIT sh -c 'echo writ\"\"ten' </dev/null &");
         terminal.key("until jobs | grep -q Sto''pped; do :; done; echo sto''pped\n");
@@ -250,7 +250,7 @@ fn a_background_job_may_write_unless_tostop_forbids_it() {
     });
 }
 
-/// As a container's runtime does it: PID 1 leads the session.
+/// Runs a script as container runtimes do it: PID 1 leads the session.
 fn as_leader(script: &str) -> Option<Terminal> {
     Init::Rsup
         .as_pid1_by(&["setsid", "--ctty", "sh", "-c", "exec \"$@\" </dev/null", "sh"], &["sh", "-c", script])
@@ -259,7 +259,7 @@ fn as_leader(script: &str) -> Option<Terminal> {
 
 #[test]
 fn as_pid1_the_program_gets_the_terminal_whatever_stdin_is() {
-    // The settings are the program's to change, and what would stop a background job does not stop it.
+    // The program may change the settings, and is not stopped as a background job would be.
     let counts = python("counts").join(" ");
     let script = format!("stty -echo tostop </dev/tty; echo quiet; read -r x </dev/tty; echo got:$x; exec {counts}");
     let Some(mut terminal) = as_leader(&script) else { return };

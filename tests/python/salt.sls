@@ -1,6 +1,6 @@
 #!jinja|yaml
-# What tests/compliance/salt.rs applies: Salt's state and each function of its module, one after the other. {dir} is filled in.
-# Each answer is compared, so each may fail.
+# The steps of tests/compliance/ansible_and_salt.rs for Salt: its state, and each function of its module. {dir} is filled in. A step may
+# fail, since its answer is compared.
 {%- set conf = "- conf_file: {dir}/supervisord.conf" %}
 
 {%- for title, state, name, restart in [
