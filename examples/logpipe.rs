@@ -24,11 +24,11 @@ fn main() -> Result<(), Errno> {
     let mut log = ChildLog::open(&spec, &mut sinks)?;
     let input = std::io::stdin();
     let mut buffer = vec![0; 64 * 1024];
-    let mut said = false;
+    let mut is_reported = false;
     loop {
         let now = clock::now();
         if let Flow::Blocked(at) = log.flow(&sinks) {
-            if !std::mem::replace(&mut said, true) {
+            if !std::mem::replace(&mut is_reported, true) {
                 eprintln!("blocked");
             }
             wait_for_writability(&sinks);

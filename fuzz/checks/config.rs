@@ -112,11 +112,11 @@ pub fn ini(data: &[u8]) {
         let mut commented = read(&commented);
         let doubled = |at: u32| at.saturating_mul(2);
         let messages = |loaded: &Loaded, line: fn(u32) -> u32| -> Vec<_> {
-            let told = |text: &str| text.split(" of line ").next().unwrap_or(text).to_owned();
+            let without_line = |text: &str| text.split(" of line ").next().unwrap_or(text).to_owned();
             loaded
                 .problems
                 .iter()
-                .map(|p| (p.severity, p.file.clone(), line(p.line), p.key.clone(), told(&p.message)))
+                .map(|p| (p.severity, p.file.clone(), line(p.line), p.key.clone(), without_line(&p.message)))
                 .collect()
         };
         assert_eq!(messages(&commented, |line| line), messages(&loaded, doubled));

@@ -44,8 +44,8 @@ fn every_subcommand_takes_bytes_that_are_not_utf8() {
     fs::write(&file, conf).unwrap();
     let file = file.as_os_str();
     // check and --dump: a value that is not UTF-8 is dumped as `%(ENV_x)s`, so that the dump loads to the same.
-    let (code, said) = output(command(&sandbox, "rsup", &["check".as_ref(), "-c".as_ref(), file]));
-    assert_eq!(code, 0, "{}", said.escape_ascii());
+    let (code, text) = output(command(&sandbox, "rsup", &["check".as_ref(), "-c".as_ref(), file]));
+    assert_eq!(code, 0, "{}", text.escape_ascii());
     let (code, dumped) = output(command(
         &sandbox,
         "rsup",
@@ -74,9 +74,9 @@ fn every_subcommand_takes_bytes_that_are_not_utf8() {
     wait_for("health", || (health(&sandbox) == 0).then_some(()));
     let name = os(&[b"a:p", WORD]);
     let ctl = |args: &[&OsStr]| {
-        let (code, said) = output(command(&sandbox, "rsupctl", &[&["-c".as_ref(), file], args].concat()));
-        assert_eq!(code, 0, "{args:?}: {}", said.escape_ascii());
-        said
+        let (code, text) = output(command(&sandbox, "rsupctl", &[&["-c".as_ref(), file], args].concat()));
+        assert_eq!(code, 0, "{args:?}: {}", text.escape_ascii());
+        text
     };
     let status = ctl(&["status".as_ref()]);
     assert!(status.starts_with(b"a:pgeh\xe9im ") && holds(&status, b"RUNNING"), "{}", status.escape_ascii());

@@ -77,15 +77,15 @@ fn all_mistakes_are_reported_at_once_with_their_lines() {
     each("[program:a]\ncommand=/bin/cat\nstartsecs=soon\n[program:b]\ncommand=/bin/cat\nuser=nosuch\n", |sandbox| {
         launch(sandbox);
         assert_eq!(sandbox.wait(), 2);
-        let said = sandbox.read("stderr");
+        let output = sandbox.read("stderr");
         let python = "invalid literal for int() with base 10: 'soon'";
-        assert_eq!(said.contains(python), !is_rsup(sandbox), "{said}");
+        assert_eq!(output.contains(python), !is_rsup(sandbox), "{output}");
         let plain = "[program:a] startsecs must be a whole number of seconds, not `soon`";
-        assert_eq!(said.contains(plain), is_rsup(sandbox), "{said}");
+        assert_eq!(output.contains(plain), is_rsup(sandbox), "{output}");
         let conf = sandbox.read("supervisord.conf");
         let line = conf.lines().position(|line| line == "user=nosuch").unwrap() + 1;
         let place = format!("supervisord.conf:{line}: [program:b] user: Invalid user name nosuch");
-        assert_eq!(said.contains(&place), is_rsup(sandbox), "{said}");
+        assert_eq!(output.contains(&place), is_rsup(sandbox), "{output}");
     });
 }
 
@@ -95,8 +95,8 @@ fn unknown_keys_are_warned_about_with_the_nearest_known_name() {
         sandbox.start();
         sandbox.until("a", "RUNNING");
         let log = sandbox.log();
-        for said in ["this key is not known and is ignored; did you mean autostart?", "write [program:b]"] {
-            assert_eq!(log.contains(said), is_rsup(sandbox), "{log}");
+        for output in ["this key is not known and is ignored; did you mean autostart?", "write [program:b]"] {
+            assert_eq!(log.contains(output), is_rsup(sandbox), "{log}");
         }
     });
 }
@@ -188,9 +188,10 @@ fn a_group_that_another_one_replaces_is_warned_about() {
             let all = sandbox.rpc("supervisor.getAllProcessInfo", json!([])).unwrap();
             let names: Vec<String> = all.as_array().unwrap().iter().map(|info| info["name"].to_string()).collect();
             assert_eq!(names, ["\"b\"", "\"same\""]);
-            for said in ["another group is called a too and takes its place", "are called same: only the last one runs"]
+            for output in
+                ["another group is called a too and takes its place", "are called same: only the last one runs"]
             {
-                assert_eq!(sandbox.log().contains(said), is_rsup(sandbox), "{}", sandbox.log());
+                assert_eq!(sandbox.log().contains(output), is_rsup(sandbox), "{}", sandbox.log());
             }
         },
     );
@@ -331,8 +332,8 @@ fn python_plug_ins_are_warned_about_by_name() {
         [eventlistener:l]\ncommand=cat\nevents=TICK_5\nresult_handler=some_handler:handle\n";
     let ran = check(conf);
     assert_eq!(ran.code, 1, "{ran:?}");
-    for said in ["some_cache.rpc:make cannot be loaded", "[ctlplugin:x]", "some_handler:handle cannot be loaded"] {
-        assert!(ran.out.contains(said), "{ran:?}");
+    for output in ["some_cache.rpc:make cannot be loaded", "[ctlplugin:x]", "some_handler:handle cannot be loaded"] {
+        assert!(ran.out.contains(output), "{ran:?}");
     }
 }
 
@@ -351,12 +352,12 @@ fn a_limit_that_cannot_be_raised_is_reported_with_its_current_value() {
         let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
         launch(sandbox);
         assert_eq!(sandbox.wait(), 2);
-        let said = sandbox.read("stderr");
-        assert!(said.contains("The minimum number of file descriptors required to run this process is 2147483646"));
+        let output = sandbox.read("stderr");
+        assert!(output.contains("The minimum number of file descriptors required to run this process is 2147483646"));
         assert_eq!(
-            said.contains(&format!("only allow you to open {hard} file descriptors")),
+            output.contains(&format!("only allow you to open {hard} file descriptors")),
             is_rsup(sandbox),
-            "{said}"
+            "{output}"
         );
     });
 }
@@ -399,9 +400,9 @@ fn auto_logs_that_cannot_be_created_are_left_out() {
 fn as_pid_1_it_logs_where_output_goes_and_nothing_critical() {
     let Some((sandbox, _)) = as_pid1("[program:a]\ncommand=sleep 1000\n") else { return };
     sandbox.until("a", "RUNNING");
-    let said = sandbox.read("stdout");
-    assert!(!said.contains("CRIT"), "{said}");
-    assert!(said.contains("for `docker logs` set stdout_logfile=/dev/stdout"), "{said}");
+    let output = sandbox.read("stdout");
+    assert!(!output.contains("CRIT"), "{output}");
+    assert!(output.contains("for `docker logs` set stdout_logfile=/dev/stdout"), "{output}");
 }
 
 #[test]

@@ -39,8 +39,8 @@ fn pid_1_exits_with_the_programs_code_and_prints_the_reason_last() {
             return;
         };
         assert_eq!(sandbox.wait(), code, "{from}: {programs}");
-        let said = sandbox.read("stderr");
-        assert!(last_line(&said).ends_with(&format!("exit code {code}")), "{said:?}");
+        let stderr = sandbox.read("stderr");
+        assert!(last_line(&stderr).ends_with(&format!("exit code {code}")), "{stderr:?}");
     }
 }
 

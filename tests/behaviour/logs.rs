@@ -63,8 +63,8 @@ fn output_to_a_fifo_resumes_with_the_next_reader() {
             sandbox.until_log("Broken pipe; output is being lost", 1);
             if let Some(signal) = signal {
                 sandbox.signal(signal);
-                let said = if signal == Signal::SIGHUP { "SIGHUP" } else { "supervisord logreopen" };
-                sandbox.until_log(said, 1);
+                let logged = if signal == Signal::SIGHUP { "SIGHUP" } else { "supervisord logreopen" };
+                sandbox.until_log(logged, 1);
             }
             let mut next = reader(&sandbox.dir.join("fifo"));
             until_read("line\nline\n", &mut next);

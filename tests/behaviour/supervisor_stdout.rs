@@ -62,7 +62,7 @@ fn a_result_that_the_handler_cannot_read_makes_the_listener_unknown() {
         "[eventlistener:l]\ncommand={ANSWERS}\nevents=REMOTE_COMMUNICATION\nresult_handler=supervisor_stdout:event_handler\n\
         [supervisord]\nloglevel=debug\n"
     );
-    for (answer, said) in [
+    for (answer, logged) in [
         ("OK", "l: event caused an error"),
         ("processname:x\nline\n", "l: event caused an error"),
         ("channel:stderr processname:x\none\ntwo\n", "l: event was processed"),
@@ -72,8 +72,8 @@ fn a_result_that_the_handler_cannot_read_makes_the_listener_unknown() {
         sandbox.start();
         sandbox.until("l", "RUNNING");
         sandbox.rpc("supervisor.sendRemoteCommEvent", serde_json::json!(["t", "d"])).unwrap();
-        sandbox.until_log(said, 1);
-        if said.ends_with("processed") {
+        sandbox.until_log(logged, 1);
+        if logged.ends_with("processed") {
             sandbox.until_file("stdout", "x stderr | one\nx stderr | two\n");
         } else {
             sandbox.until_log("has entered the UNKNOWN state", 1);

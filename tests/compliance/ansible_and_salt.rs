@@ -68,9 +68,9 @@ fn ansible_has_the_same_answers() {
         let (mut changed, mut failed) = (Vec::new(), Vec::new());
         for task in answer["plays"][0]["tasks"].as_array().unwrap() {
             let (name, result) = (task["task"]["name"].as_str().unwrap(), &task["hosts"]["localhost"]);
-            let told =
+            let output =
                 pick(result, &["changed", "failed", "msg", "affected", "rc", "stdout", "stderr", "name", "state"]);
-            run.note(name, told.replace(&port.to_string(), "{port}"));
+            run.note(name, output.replace(&port.to_string(), "{port}"));
             if result["changed"] == true {
                 changed.push(name);
             }

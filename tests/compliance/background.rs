@@ -65,20 +65,20 @@ fn by_default_rsup_stays_in_the_foreground_and_supervisord_does_not() {
     if !nix::unistd::geteuid().is_root() {
         return harness::skip("needs root");
     }
-    for (name, said, stays) in [
+    for (name, option, stays) in [
         ("rsup", "", true),
         ("rsup", "nodaemon=true\n", true),
         ("rsup", "nodaemon=false\n", false),
         ("supervisord", "", false),
     ] {
-        let conf = format!("[supervisord]\n{said}[program:p]\ncommand=sleep 1000\n");
+        let conf = format!("[supervisord]\n{option}[program:p]\ncommand=sleep 1000\n");
         let mut sandbox = harness::Sandbox::new(harness::Subject::Rsup, &conf);
         let mut command = sandbox.command(name);
         command.args(["-c", &sandbox.fill("{dir}/supervisord.conf")]);
         sandbox.launch_as(command);
         let started = sandbox.pid();
         let pid: i32 = wait_for("the pid file", || sandbox.read("supervisord.pid").trim().parse().ok());
-        assert_eq!(pid == started, stays, "{name} {said}");
+        assert_eq!(pid == started, stays, "{name} {option}");
         if !stays {
             assert_eq!(sandbox.wait(), 0);
         }

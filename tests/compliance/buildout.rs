@@ -20,7 +20,7 @@ programs =
     20 says (autostart=false autorestart=false startsecs=0) /bin/sh [-c 'echo $FROM; pwd; exec sleep 1000'] ${buildout:directory} true
     30 alone (startsecs=0) /bin/sleep [1000] /tmp false
 eventlisteners =
-    ears (buffer_size=50) PROCESS_STATE ${buildout:directory}/ears.sh [{dir}/heard]
+    ears (buffer_size=50) PROCESS_STATE ${buildout:directory}/ears.sh [{dir}/events]
 groups =
     5 g web,says
 include =
@@ -84,12 +84,12 @@ fn a_buildout_runs_with_rsup_in_place_of_supervisord() {
         ctl(of, &["update"]);
         ctl(of, &["stop", "g:*", "included", "other"]);
         wait_for("the last event", || {
-            of.read("heard").contains("processname:other groupname:other from_state:STOPPING").then_some(())
+            of.read("events").contains("processname:other groupname:other from_state:STOPPING").then_some(())
         });
-        let mut heard: Vec<_> =
-            of.read("heard").lines().map(|line| line.split(" pid:").next().unwrap().to_owned()).collect();
-        heard.sort();
-        of.note("heard", format!("{heard:?}"));
+        let mut events: Vec<_> =
+            of.read("events").lines().map(|line| line.split(" pid:").next().unwrap().to_owned()).collect();
+        events.sort();
+        of.note("events", format!("{events:?}"));
         let pid: i32 = of.read("buildout/var/supervisord.pid").trim().parse().unwrap();
         ctl(of, &["shutdown"]);
         wait_for("the exit of the daemon", || (!fs::exists(format!("/proc/{pid}/cmdline")).unwrap()).then_some(()));

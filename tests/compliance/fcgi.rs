@@ -11,9 +11,9 @@ use std::os::unix::net::UnixStream;
 const SAYER: &str = "import os, socket\nmain = socket.socket(fileno=0)\nwhile True:\n client, _ = main.accept()\n client.sendall(os.environ['SUPERVISOR_PROCESS_NAME'].encode())\n client.close()\n";
 
 fn answer(mut client: impl Read + Write) -> String {
-    let mut said = String::new();
-    client.read_to_string(&mut said).unwrap();
-    said
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    received
 }
 
 /// The lines of the main log about the socket.

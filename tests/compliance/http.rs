@@ -222,9 +222,9 @@ fn a_port_in_use_or_an_unknown_host_is_a_start_error() {
             std::fs::write(run.dir.join("stderr"), "").unwrap();
             run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
             assert_eq!(run.wait(), 2);
-            let said = run.read("stderr");
-            let line = said.lines().find_map(|line| line.split_once("rror: ")).map_or("", |(_, line)| line);
-            run.note("said", line.split(" [").next().unwrap_or_default().trim_end());
+            let message = run.read("stderr");
+            let line = message.lines().find_map(|line| line.split_once("rror: ")).map_or("", |(_, line)| line);
+            run.note("message", line.split(" [").next().unwrap_or_default().trim_end());
         }
     });
 }

@@ -233,9 +233,9 @@ fn group_members_stop_in_reverse_priority_at_shutdown() {
         assert_eq!(run.stop(), 0);
         // The order of the stop signals; the order of the exits is random here too.
         let log = run.log();
-        let told: Vec<&str> = log.lines().filter_map(|line| line.split(" DEBG killing ").nth(1)).collect();
-        assert_eq!(told.len(), 4, "{log}");
-        run.note("told", told[2..].join("|"));
+        let killed: Vec<&str> = log.lines().filter_map(|line| line.split(" DEBG killing ").nth(1)).collect();
+        assert_eq!(killed.len(), 4, "{log}");
+        run.note("killed", killed[2..].join("|"));
     });
 }
 

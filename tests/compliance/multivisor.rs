@@ -69,18 +69,19 @@ impl Dashboard {
     /// The notifications that it sends to browsers from now on.
     fn notifications(&self) -> Arc<Mutex<Vec<String>>> {
         let lines = BufReader::new(self.send("GET", "/api/stream", "").unwrap()).lines();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&told);
+        let notifications = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&notifications);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let event = line.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
                 let event = event.filter(|event| event["event"] == "notification");
-                kept.lock()
+                shared
+                    .lock()
                     .unwrap()
                     .extend(event.and_then(|event| Some(event["payload"]["message"].as_str()?.to_owned())));
             }
         });
-        told
+        notifications
     }
 }
 
@@ -122,7 +123,7 @@ fn multivisor_shows_starts_and_stops_programs() {
         let multivisor = Dashboard { port: web, _server: Beside(command.spawn().unwrap()) };
 
         note(run, multivisor.until("x:x", "RUNNING"));
-        let told = multivisor.notifications();
+        let notifications = multivisor.notifications();
         note(run, multivisor.order("process/stop", "uid=lab:x:x", || multivisor.shows("x:x", "STOPPED")));
         note(run, multivisor.order("process/restart", "uid=lab:x:x", || multivisor.shows("x:x", "RUNNING")));
         note(run, multivisor.order("process/restart", "uid=lab:bad:bad", || multivisor.shows("bad:bad", "FATAL")));
@@ -131,9 +132,9 @@ fn multivisor_shows_starts_and_stops_programs() {
         run.note("log", line.unwrap());
 
         run.reconfigure(&format!("{conf}[program:new]\ncommand=/bin/sleep 1000\nstartsecs=0\n"));
-        let reread = || told.lock().unwrap().iter().find(|text| text.contains("Reread")).cloned();
-        let said = multivisor.order("supervisor/reread", "supervisor=lab", reread);
-        run.note("told", said);
+        let reread = || notifications.lock().unwrap().iter().find(|text| text.contains("Reread")).cloned();
+        let notification = multivisor.order("supervisor/reread", "supervisor=lab", reread);
+        run.note("notifications", notification);
         multivisor.order("supervisor/update", "supervisor=lab", || (run.state("new") == "RUNNING").then_some(()));
         let shown = wait_for("the new program in multivisor", || {
             multivisor.ask("GET", "/api/refresh", "")?;

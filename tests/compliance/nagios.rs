@@ -10,8 +10,8 @@ use std::process::Command;
 fn check(of: &mut Run, plugin: &Path, port: u16, args: &[&str]) -> i32 {
     let args: Vec<_> = args.iter().map(|arg| of.fill(&arg.replace("{port}", &port.to_string()))).collect();
     let ran = run(Command::new(plugin).args(&args));
-    let said = format!("{args:?}: {} {:?} {:?}", ran.code, ran.out, ran.err).replace(&port.to_string(), "{port}");
-    of.note("check", said);
+    let result = format!("{args:?}: {} {:?} {:?}", ran.code, ran.out, ran.err).replace(&port.to_string(), "{port}");
+    of.note("check", result);
     ran.code
 }
 

@@ -44,7 +44,7 @@ fn minfds_and_minprocs_raise_lower_limits() {
         let raised = run.messages().into_iter().filter(|line| line.contains("RLIMIT"));
         let raised = raised.collect::<Vec<_>>().join("; ");
         assert!(raised.contains("Increased RLIMIT_NOFILE limit to 500"), "{raised}");
-        run.note("said", raised);
+        run.note("output", raised);
     });
 }
 
@@ -54,8 +54,8 @@ fn minfds_that_cannot_be_reached_are_a_start_error() {
         run.launch(&["-n", "-c", "{dir}/supervisord.conf"]);
         // root may raise even the hard limit, but not as far as this.
         assert_eq!(run.wait(), 2);
-        let said = run.read("stderr");
-        assert!(said.contains("The minimum number of file descriptors required to run this process is 100000000"));
+        let output = run.read("stderr");
+        assert!(output.contains("The minimum number of file descriptors required to run this process is 100000000"));
     });
 }
 
@@ -76,8 +76,8 @@ fn the_supervisor_becomes_the_configured_user() {
         for line in status.lines().filter(|line| ["Uid:", "Gid:", "Groups:"].iter().any(|key| line.starts_with(key))) {
             run.note("supervisor", line);
         }
-        let said = run.messages().into_iter().find(|line| line.contains("Set uid")).unwrap();
-        run.note("said", said);
+        let output = run.messages().into_iter().find(|line| line.contains("Set uid")).unwrap();
+        run.note("output", output);
         assert_eq!(run.stop(), 0);
     });
 }
@@ -120,8 +120,8 @@ fn groups_of_every_kind_have_a_priority() {
                 [fcgi-program:f]\ncommand=/bin/cat\nautostart=false\nsocket=unix://{dir}/f\npriority=3\n\
                 [group:g]\npriority=5\nprograms=q\n[group:h]\nprograms=p\n";
     compare(conf, |run| {
-        let said = run.ctl(&["avail"]);
-        assert!(said.contains(" -1:999\n") && said.contains(" 5:999\n"), "{said}");
+        let output = run.ctl(&["avail"]);
+        assert!(output.contains(" -1:999\n") && output.contains(" 5:999\n"), "{output}");
         let all = run.rpc("supervisor.getAllConfigInfo", json!([])).unwrap();
         for info in all.as_array().unwrap() {
             run.note("priorities", format!("{} {} {}", info["name"], info["group_prio"], info["process_prio"]));

@@ -4,7 +4,7 @@ use crate::compare;
 
 /// A program that forks: the parent writes the child's pid to the file, and waits until the child exits.
 const DAEMON: &str = "#!/bin/sh
-exec >{dir}/said
+exec >{dir}/output
 (trap 'echo term; exit' TERM; trap 'echo hup' HUP; trap 'echo usr1' USR1; while :; do sleep 0.1; done) &
 echo $! >{dir}/daemon.pid
 wait
@@ -21,12 +21,12 @@ fn signals_are_forwarded_to_the_pid_files_process() {
         std::fs::set_permissions(run.dir.join("daemon"), executable).unwrap();
         run.start();
         run.until("x", "RUNNING");
-        for (signal, says) in [("HUP", "hup"), ("USR1", "usr1")] {
+        for (signal, line) in [("HUP", "hup"), ("USR1", "usr1")] {
             run.ctl(&["signal", signal, "x"]);
-            run.until_file("said", says);
+            run.until_file("output", line);
         }
         run.ctl(&["stop", "x"]);
-        run.until_file("said", "term");
+        run.until_file("output", "term");
     });
 }
 

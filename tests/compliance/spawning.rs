@@ -4,12 +4,12 @@ use crate::compare;
 use serde_json::json;
 
 /// A start that fails: the log has the reason, and clients get their fault.
-fn spawn_error(conf: &str, says: &str) {
+fn spawn_error(conf: &str, reason: &str) {
     compare(&format!("[program:x]\n{conf}\nstartretries=0\n"), |run| {
         run.until("x", "FATAL");
-        let says = run.fill(says);
-        assert_eq!(run.info("x")["spawnerr"], says);
-        assert!(run.log().contains(&format!("INFO spawnerr: {says}")));
+        let reason = run.fill(reason);
+        assert_eq!(run.info("x")["spawnerr"], reason);
+        assert!(run.log().contains(&format!("INFO spawnerr: {reason}")));
         run.note_history("x");
         run.ctl(&["status"]);
         run.ctl(&["start", "x"]);

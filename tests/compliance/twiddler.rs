@@ -22,12 +22,12 @@ fn is_installed() -> bool {
 /// Calls a method. Notes the answer without the place in a file, which Supervisor adds to the text of a fault.
 fn ask(run: &mut Run, method: &str, params: Value) -> Result<Value, (i64, String)> {
     let answer = run.rpc(&format!("twiddler.{method}"), params.clone());
-    let told = answer.clone().map_err(|(code, text)| {
+    let comparable = answer.clone().map_err(|(code, text)| {
         let text =
             text.split(" in section").next().unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
         (code, text)
     });
-    run.note(&format!("{method}{params}"), format!("{told:?}"));
+    run.note(&format!("{method}{params}"), format!("{comparable:?}"));
     answer
 }
 

@@ -9,7 +9,7 @@ fn health(args: &[&str]) -> Ran {
     run(Command::new(env!("CARGO_BIN_EXE_rsup")).arg("health").args(args))
 }
 
-fn said(ran: &Ran) -> (i32, &str) {
+fn result(ran: &Ran) -> (i32, &str) {
     (ran.code, ran.out.as_str())
 }
 
@@ -30,17 +30,17 @@ fn every_program_that_should_run_must_run() {
     let conf = sandbox.fill("{dir}/supervisord.conf");
     let health = |names: &[&str]| health(&[&["-c", &conf], names].concat());
     sandbox.until("up", "RUNNING");
-    assert_eq!(said(&health(&[])), (0, ""));
+    assert_eq!(result(&health(&[])), (0, ""));
 
     sandbox.ctl(&["start", "done"]);
     sandbox.until("done", "EXITED");
     sandbox.ctl(&["stop", "up"]);
-    assert_eq!(said(&health(&[])), (0, ""), "stopped by somebody, or ended as expected");
+    assert_eq!(result(&health(&[])), (0, ""), "stopped by request, or exited as expected");
 
     sandbox.rpc("supervisor.startProcess", serde_json::json!(["slow", false])).unwrap();
     sandbox.until("slow", "STARTING");
-    assert_eq!(said(&health(&[])), (1, "slow STARTING\n"));
-    assert_eq!(said(&health(&["up", "done"])), (0, ""));
+    assert_eq!(result(&health(&[])), (1, "slow STARTING\n"));
+    assert_eq!(result(&health(&["up", "done"])), (0, ""));
 
     sandbox.ctl(&["start", "fatal"]);
     sandbox.until("fatal", "FATAL");
@@ -51,13 +51,13 @@ fn every_program_that_should_run_must_run() {
     sandbox.until("bad", "EXITED");
     let ran = health(&["bad:*"]);
     assert!(ran.code == 1 && ran.out.starts_with("bad EXITED "), "{ran:?}");
-    assert_eq!(said(&health(&["nobody"])), (1, "nobody: ERROR (no such process)\n"));
+    assert_eq!(result(&health(&["nobody"])), (1, "nobody: ERROR (no such process)\n"));
 }
 
 #[test]
 fn a_supervisor_that_does_not_answer_is_exit_2() {
     let no_file = health(&["-s", "unix:///none"]);
-    assert_eq!(said(&no_file), (2, "unix:///none no such file\n"));
+    assert_eq!(result(&no_file), (2, "unix:///none no such file\n"));
     let fake = Fake::start(|_, _| Answer::Http(401));
     assert_eq!(health(&["-s", &fake.url()]).code, 2);
     let fake = Fake::start(|_, _| Answer::Raw(""));
@@ -84,5 +84,5 @@ fn a_supervisor_that_hangs_is_not_waited_for() {
 #[test]
 fn a_supervisor_that_shuts_down_is_exit_1() {
     let fake = Fake::start(|_, _: &[Value]| Answer::Fault(6, "SHUTDOWN_STATE"));
-    assert_eq!(said(&health(&["-s", &fake.url()])), (1, "SHUTDOWN_STATE\n"));
+    assert_eq!(result(&health(&["-s", &fake.url()])), (1, "SHUTDOWN_STATE\n"));
 }

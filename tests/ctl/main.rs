@@ -313,16 +313,16 @@ fn a_changed_configuration_is_read_and_applied_alike() {
         "[program:keep]\ncommand=/bin/sleep 1000\n[program:change]\ncommand=/bin/sleep 2000\n[program:new]\ncommand=/bin/sleep 1000\n",
     );
     assert_eq!(servers.same(&["reread"]), ["exit=0 change: changed\ndrop: disappeared\nnew: available"]);
-    let said = servers.same(&["avail", "update keep nobody", "update drop", "update", "update"]);
-    assert_eq!(said[1], "exit=1 ERROR: no such group: nobody");
-    assert_eq!(said[2], "exit=0 drop: stopped\ndrop: removed process group");
-    assert_eq!(said[3], "exit=0 change: stopped\nchange: updated process group\nnew: added process group");
-    assert_eq!(said[4], "exit=0 ");
+    let output = servers.same(&["avail", "update keep nobody", "update drop", "update", "update"]);
+    assert_eq!(output[1], "exit=1 ERROR: no such group: nobody");
+    assert_eq!(output[2], "exit=0 drop: stopped\ndrop: removed process group");
+    assert_eq!(output[3], "exit=0 change: stopped\nchange: updated process group\nnew: added process group");
+    assert_eq!(output[4], "exit=0 ");
     servers.until("new", "RUNNING");
     reconfigure("[program:keep]\ncommand=x\nstartsecs=x\n");
-    let said = servers.same(&["reread", "update", "status nobody"]);
-    assert!(said[0].starts_with("exit=1 ERROR: CANT_REREAD: "), "{said:?}");
-    assert_eq!(said[1], "exit=1 error: ");
+    let output = servers.same(&["reread", "update", "status nobody"]);
+    assert!(output[0].starts_with("exit=1 ERROR: CANT_REREAD: "), "{output:?}");
+    assert_eq!(output[1], "exit=1 error: ");
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn every_command_can_print_json() {
     sandbox.until_file("up.out", "grüße");
     sandbox.until("up", "RUNNING");
     let url = sandbox.fill("unix://{dir}/sock");
-    let said = |line: &str| {
+    let output = |line: &str| {
         let ran = run(rsupctl().args(["--json", "-s", &url, line]));
         let read = serde_json::from_str::<serde_json::Value>(&ran.out);
         (ran.code, read.unwrap_or_else(|why| panic!("{line}: {why}: {ran:?}")))
@@ -586,19 +586,19 @@ fn every_command_can_print_json() {
         ("remove down", 0, json!([{"name": "down", "result": "removed process group"}])),
         ("add down", 0, json!([{"name": "down", "result": "added process group"}])),
     ] {
-        assert_eq!(said(line), (code, wanted), "{line}");
+        assert_eq!(output(line), (code, wanted), "{line}");
     }
-    assert_eq!(said("status up").1[0]["statename"], "RUNNING");
-    assert_eq!(said("status").1.as_array().unwrap().len(), 8);
-    assert_eq!(said("pid all").1.as_array().unwrap().len(), 8);
-    assert_eq!(said("avail").1[7]["name"], "up");
-    assert_eq!(said("help").1[0]["name"], "add");
-    assert!(said("maintail").1["log"].as_str().unwrap().contains("spawned"));
-    assert_eq!(said(&format!("open {url}")).1.as_array().unwrap().len(), 8);
+    assert_eq!(output("status up").1[0]["statename"], "RUNNING");
+    assert_eq!(output("status").1.as_array().unwrap().len(), 8);
+    assert_eq!(output("pid all").1.as_array().unwrap().len(), 8);
+    assert_eq!(output("avail").1[7]["name"], "up");
+    assert_eq!(output("help").1[0]["name"], "add");
+    assert!(output("maintail").1["log"].as_str().unwrap().contains("spawned"));
+    assert_eq!(output(&format!("open {url}")).1.as_array().unwrap().len(), 8);
     sandbox.reconfigure("[program:new]\ncommand=/bin/sleep 1000\n");
-    assert_eq!(said("reread").1[7], json!({"name": "up", "result": "disappeared"}));
-    assert_eq!(said("update new").1, json!([{"name": "new", "result": "added process group"}]));
-    assert_eq!(said("shutdown").1, json!([{"result": "Shut down"}]));
+    assert_eq!(output("reread").1[7], json!({"name": "up", "result": "disappeared"}));
+    assert_eq!(output("update new").1, json!([{"name": "new", "result": "added process group"}]));
+    assert_eq!(output("shutdown").1, json!([{"result": "Shut down"}]));
     // Messages that are not answers are on stderr.
     let ran = run(rsupctl().args(["--json", "-s", "unix:///none", "status"]));
     assert_eq!(ran, Ran { code: 4, out: String::new(), err: "unix:///none no such file\n".into() });
@@ -616,22 +616,22 @@ fn a_spawn_error_is_followed_by_its_reason() {
     std::fs::create_dir(sandbox.dir.join("gone")).unwrap();
     sandbox.start();
     std::fs::remove_dir(sandbox.dir.join("gone")).unwrap();
-    let says = |line: &str| {
+    let result = |line: &str| {
         let ran = sandbox.ctl(&line.split(' ').collect::<Vec<_>>());
         (ran.code, ran.out)
     };
     let brief = |name: &str| {
         format!("{name}: ERROR (spawn error)\n{name}: Exited too quickly (process log may have details)\n")
     };
-    assert_eq!(says("start brief"), (7, brief("brief")));
-    assert_eq!(says("restart brief"), (7, format!("brief: ERROR (not running)\n{}", brief("brief"))));
-    let (code, said) = says("start g:*");
-    assert!(code == 7 && said.contains(&brief("g:one")) && said.contains("g:two: started\n"), "{said}");
-    let (code, said) = says("start log");
-    let reason = said.strip_prefix("log: ERROR (spawn error)\nlog: ").unwrap_or_else(|| panic!("{said}"));
-    assert!(code == 7 && reason.contains("ENOENT") && reason.lines().count() == 1, "{said}");
-    let (code, said) = says("start all");
-    assert!(code == 7 && said.contains(&format!("log: {reason}")) && said.contains(&brief("brief")), "{said}");
+    assert_eq!(result("start brief"), (7, brief("brief")));
+    assert_eq!(result("restart brief"), (7, format!("brief: ERROR (not running)\n{}", brief("brief"))));
+    let (code, output) = result("start g:*");
+    assert!(code == 7 && output.contains(&brief("g:one")) && output.contains("g:two: started\n"), "{output}");
+    let (code, output) = result("start log");
+    let reason = output.strip_prefix("log: ERROR (spawn error)\nlog: ").unwrap_or_else(|| panic!("{output}"));
+    assert!(code == 7 && reason.contains("ENOENT") && reason.lines().count() == 1, "{output}");
+    let (code, output) = result("start all");
+    assert!(code == 7 && output.contains(&format!("log: {reason}")) && output.contains(&brief("brief")), "{output}");
     let ran = sandbox.ctl(&["start", "brief", "--json"]);
     let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
@@ -647,7 +647,7 @@ fn a_spawn_error_is_followed_by_its_reason() {
     sandbox.write("supervisord.conf", &conf);
     sandbox.rpc("supervisor.reloadConfig", json!([])).unwrap();
     std::fs::remove_dir(sandbox.dir.join("gone")).unwrap();
-    assert_eq!(says("add log"), (0, format!("log: added process group\nlog: ERROR (spawn error)\nlog: {reason}")));
+    assert_eq!(result("add log"), (0, format!("log: added process group\nlog: ERROR (spawn error)\nlog: {reason}")));
 }
 
 #[test]

@@ -126,8 +126,8 @@ fn a_missing_pid_file_is_reported_and_the_signal_dropped() {
     let mut running = Running::start(place.script("echo ready; exec sleep 1000"));
     running.line("ready", |line| line == "ready");
     send(running.pid(), libc::SIGHUP).unwrap();
-    let said = format!("Can't read child pidfile {}!", place.pidfile().display());
-    running.line("the message", |line| line == said);
+    let expected = format!("Can't read child pidfile {}!", place.pidfile().display());
+    running.line("the message", |line| line == expected);
     send(running.pid(), libc::SIGTERM).unwrap();
     assert_eq!(running.end(), 143);
 }

@@ -1,6 +1,7 @@
-"""Answers questions about Supervisor's configuration, one JSON line each: what its own parser and types make of a text.
+"""Parses texts and whole configurations with Supervisor's own code, for src/config/tests.rs and tests/config.rs.
 
-A question is [name, argument, ...]; the answer is ["ok", value] or ["error", message]. Run with an interpreter that has supervisor.
+Each input line is a JSON array: name of a function, arguments. Each output line is ["ok", value] or ["error", message].
+Run with an interpreter that has supervisor.
 """
 
 import configparser
@@ -14,7 +15,7 @@ from supervisor import datatypes, options
 
 
 def read(files):
-    """Files read one on top of the other as by [include]: sections and defaults, each a list of [key, value]."""
+    """Reads files one after the other, as [include] does. Returns sections and defaults, each a list of [key, value]."""
     parser = options.UnhosedConfigParser()
     for number, text in enumerate(files):
         raw = io.BytesIO(text.encode("utf-8", "surrogateescape"))
@@ -40,7 +41,7 @@ def restart(value):
 
 
 def realize(file, directory, environment):
-    """Supervisor's whole reading of a file, in a process of its own (it changes what is global)."""
+    """Reads a whole configuration in a new process, since Supervisor changes global state."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -71,7 +72,7 @@ def realized(file):
     server.usage = usage
     server.realize(["-c", file], doc="", progname="supervisord")
     if server.server_configs:
-        # With the servers their interfaces are made, out of all keys of the section.
+        # The servers create their interfaces, with all keys of the sections.
         for name, factory, keys in server.rpcinterface_factories:
             try:
                 factory(server, **keys)
@@ -105,7 +106,7 @@ def realized(file):
 
 
 def unique(configs, first):
-    """What is left of several of one name: of groups the first that is added, of processes the last (in the first's place)."""
+    """Removes duplicates by name: keeps the first group, or the last process (in the place of the first)."""
     kept = {}
     for config in configs:
         if not (first and config.name in kept):
@@ -156,7 +157,7 @@ def http(config):
 
 
 def command_line(arguments):
-    """What the server's command line is refused with, if it is."""
+    """Parses a command line of the server. Returns the first characters of its output if it exits (help, version), else None."""
     server = options.ServerOptions()
 
     def usage(message):
