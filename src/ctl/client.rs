@@ -10,7 +10,7 @@ use std::time::Duration;
 use httparse::Status;
 
 use super::interrupts::Interrupts;
-use super::transport::{Address, Limits, Transport};
+use super::transport::{Address, Transport, WaitLimits};
 use crate::fault::FaultCode;
 use crate::text;
 use crate::wire::http::{self, ReceivedResponse};
@@ -23,7 +23,7 @@ const IDLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a command goes no further.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Error {
+pub enum CommandError {
     /// No server listens there.
     Refused,
     /// The Unix socket does not exist.
@@ -40,7 +40,7 @@ pub enum Error {
     Exit(String, u8),
 }
 
-impl Error {
+impl CommandError {
     /// Whether it is this fault.
     #[must_use]
     pub fn is(&self, code: FaultCode) -> bool {
@@ -48,7 +48,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "refused connection",
@@ -62,12 +62,12 @@ impl fmt::Display for Error {
 }
 
 /// One server, and the connection to it while there is one.
-pub struct Client {
+pub struct RpcClient {
     /// As users know it; for messages.
     pub url: String,
     /// User and password.
     pub credentials: Option<(String, String)>,
-    limits: Limits,
+    limits: WaitLimits,
     trust: Option<Trust>,
     connection: Option<Transport>,
 }
@@ -75,16 +75,16 @@ pub struct Client {
 /// Says why the server of this process and user is not trusted, if it is not.
 pub type Trust = fn(libc::pid_t, libc::uid_t) -> Result<(), String>;
 
-impl Client {
+impl RpcClient {
     /// A client of the server at `url`; connects with the first call. `credentials`: user and password.
     #[must_use]
-    pub fn new(url: String, credentials: Option<(String, String)>, limits: Limits) -> Self {
+    pub fn new(url: String, credentials: Option<(String, String)>, limits: WaitLimits) -> Self {
         Self { url, credentials, limits, trust: None, connection: None }
     }
 
     /// Connects to the Unix socket at `path`, which no configuration names: in a directory where everyone may write, anyone
     /// could have put it there. So each connection is given up if `trust` objects to the server.
-    pub fn of_default_socket(path: &Path, limits: Limits, trust: Trust) -> Result<Self, Error> {
+    pub fn at_default_socket(path: &Path, limits: WaitLimits, trust: Trust) -> Result<Self, CommandError> {
         let mut client = Self::new(format!("unix://{}", text::of_os(path)), None, limits);
         client.trust = Some(trust);
         client.connection = Some(client.connect(&Address::Unix(path.into()))?);
@@ -93,16 +93,16 @@ impl Client {
 
     /// A client of the server at `url`, with the same credentials, that waits as long as it takes.
     #[must_use]
-    pub fn at(&self, url: &str) -> Self {
-        let limits = Limits { timeout: None, ..self.limits.clone() };
+    pub fn with_url(&self, url: &str) -> Self {
+        let limits = WaitLimits { timeout: None, ..self.limits.clone() };
         let trust = self.trust.filter(|_| url == self.url);
         Self { trust, ..Self::new(url.to_owned(), self.credentials.clone(), limits) }
     }
 
     /// Another client of the same server, that waits at most `timeout` for any part of an answer.
     #[must_use]
-    pub fn beside(&self, timeout: Duration) -> Self {
-        let mut client = self.at(&self.url);
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let mut client = self.with_url(&self.url);
         client.limits.timeout = Some(timeout);
         client
     }
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// Calls `supervisor.<method>`.
-    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Error> {
+    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, CommandError> {
         self.call_while(method, params, None)
     }
 
@@ -126,7 +126,7 @@ impl Client {
         method: &str,
         params: &[Value],
         idle: Option<&mut dyn FnMut()>,
-    ) -> Result<Value, Error> {
+    ) -> Result<Value, CommandError> {
         let address = self.address()?;
         let document = xmlrpc::write_call(&format!("supervisor.{method}"), params);
         let request = http::post_request("/RPC2", &address.to_string(), self.credentials(), &document);
@@ -135,21 +135,21 @@ impl Client {
             None => self.connect(&address)?,
         };
         let reply = exchange(&connection, &request, idle).map_err(|failure| match failure {
-            ExchangeError::Interrupted => Error::Interrupted,
+            ExchangeError::Interrupted => CommandError::Interrupted,
             ExchangeError::Other(why) => self.other(why),
         })?;
         if reply.keep_alive {
             self.connection = Some(connection);
         }
         match reply.status {
-            200 => xmlrpc::parse_response(&reply.body).map_err(|why| self.other(why))?.map_err(Error::Fault),
-            401 => Err(Error::Unauthorized),
+            200 => xmlrpc::parse_response(&reply.body).map_err(|why| self.other(why))?.map_err(CommandError::Fault),
+            401 => Err(CommandError::Unauthorized),
             status => Err(self.other(format!("HTTP status {status} {}", reply.reason))),
         }
     }
 
     /// Asks for a log that goes on (`/logtail/…`, `/mainlogtail`).
-    pub fn follow(&self, path: &str) -> Result<LogStream, Error> {
+    pub fn follow(&self, path: &str) -> Result<LogStream, CommandError> {
         let address = self.address()?;
         let connection = self.connect(&address)?;
         let request = http::get_request(path, &address.to_string(), self.credentials());
@@ -161,15 +161,15 @@ impl Client {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
-    fn address(&self) -> Result<Address, Error> {
-        Address::of_url(&self.url).map_err(Error::Other)
+    fn address(&self) -> Result<Address, CommandError> {
+        Address::of_url(&self.url).map_err(CommandError::Other)
     }
 
-    fn connect(&self, address: &Address) -> Result<Transport, Error> {
+    fn connect(&self, address: &Address) -> Result<Transport, CommandError> {
         let connected = Transport::connect(address, self.limits.clone()).map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused => Error::Refused,
-            ErrorKind::NotFound => Error::NoFile,
-            ErrorKind::Interrupted => Error::Interrupted,
+            ErrorKind::ConnectionRefused => CommandError::Refused,
+            ErrorKind::NotFound => CommandError::NoFile,
+            ErrorKind::Interrupted => CommandError::Interrupted,
             _ => self.other(error),
         })?;
         if let Some(trust) = self.trust {
@@ -179,8 +179,8 @@ impl Client {
         Ok(connected)
     }
 
-    fn other(&self, why: impl fmt::Display) -> Error {
-        Error::Other(format!("{}: {why}", self.url))
+    fn other(&self, why: impl fmt::Display) -> CommandError {
+        CommandError::Other(format!("{}: {why}", self.url))
     }
 }
 

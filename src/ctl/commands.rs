@@ -1,9 +1,9 @@
-//! The commands of `rsupctl`, a table row each: dispatch, help, usage and completion come from it. Output and exit codes are
+//! The commands of `rsupctl`, a table row each: dispatch, help, usage and completion come from it. CommandOutput and exit codes are
 //! supervisorctl's (census §1.4 and §8).
-use super::client::Error;
+use super::client::CommandError;
 use super::follow;
-use super::format::{self, Harmless, namespec_of, number, state, text};
-use super::session::{Known, Session, Wording, exit, object};
+use super::format::{self, TerminalFilter, namespec_of, number, state, text};
+use super::session::{KnownFault, Session, Wording, exit, object};
 use super::suggest;
 use crate::fault::FaultCode;
 use crate::protocol::{API_VERSION, SUCCESS, State, namespec, split_namespec};
@@ -19,9 +19,9 @@ pub struct Command {
     #[cfg_attr(not(feature = "shell"), allow(dead_code))]
     pub takes: Takes,
     /// How many words may follow.
-    pub words: Words,
+    pub words: WordCount,
     /// Does it.
-    pub run: fn(&mut Session, &[&str]) -> Result<(), Error>,
+    pub run: fn(&mut Session, &[&str]) -> Result<(), CommandError>,
     /// For each way to call it: what follows the name, and what that does.
     forms: &'static [(&'static str, &'static str)],
 }
@@ -42,7 +42,7 @@ pub enum Takes {
 }
 
 /// How many words a command takes, and what to say otherwise.
-pub struct Words {
+pub struct WordCount {
     /// At least so many.
     pub least: usize,
     /// At most so many.
@@ -52,23 +52,23 @@ pub struct Words {
     exit: u8,
 }
 
-const fn least(least: usize, too_few: &'static str) -> Words {
-    Words { least, most: usize::MAX, too_few, exit: exit::FAILED }
+const fn at_least(least: usize, too_few: &'static str) -> WordCount {
+    WordCount { least, most: usize::MAX, too_few, exit: exit::FAILED }
 }
 
-const ANY: Words = least(0, "");
-const NONE: Words = Words { most: 0, ..ANY };
+const ANY: WordCount = at_least(0, "");
+const NONE: WordCount = WordCount { most: 0, ..ANY };
 
-type Run = fn(&mut Session, &[&str]) -> Result<(), Error>;
+type Run = fn(&mut Session, &[&str]) -> Result<(), CommandError>;
 type Forms = &'static [(&'static str, &'static str)];
 
 /// A command that asks for the server's version first.
-const fn checked(name: &'static str, takes: Takes, words: Words, run: Run, forms: Forms) -> Command {
+const fn checked(name: &'static str, takes: Takes, words: WordCount, run: Run, forms: Forms) -> Command {
     Command { name, checks_up: true, takes, words, run, forms }
 }
 
 /// A command that does not.
-const fn direct(name: &'static str, takes: Takes, words: Words, run: Run, forms: Forms) -> Command {
+const fn direct(name: &'static str, takes: Takes, words: WordCount, run: Run, forms: Forms) -> Command {
     Command { checks_up: false, ..checked(name, takes, words, run, forms) }
 }
 
@@ -78,13 +78,13 @@ use Takes::{Commands, Groups, Other, Processes, SignalAndProcesses};
 const COMMANDS: &[Command] = &[
     direct("add", Groups, ANY, add, &[("<group>...", "Activate groups that were added to the configuration")]),
     direct("avail", Other, NONE, avail, &[("", "List all configured processes, active or not")]),
-    checked("clear", Processes, least(1, "Error: clear requires a process name"), |s, names| s.each(&CLEAR, &[], names),
+    checked("clear", Processes, at_least(1, "CommandError: clear requires a process name"), |s, names| s.for_each_name(&CLEAR, &[], names),
         &[("<name>...", "Empty the logs of processes"), ("all", "Empty the logs of all processes")]),
     direct("exit", Other, ANY, quit, &[("", "Leave the shell")]),
-    checked("fg", Processes, least(1, "ERROR: no process name supplied"), fg,
+    checked("fg", Processes, at_least(1, "ERROR: no process name supplied"), fg,
         &[("<name>", "Show the output of a process and send it what you type; Ctrl-C leaves it running")]),
     direct("help", Commands, ANY, help, &[("", "List the commands"), ("<command>", "Explain a command")]),
-    checked("maintail", Other, Words { most: 1, ..ANY }, maintail,
+    checked("maintail", Other, WordCount { most: 1, ..ANY }, maintail,
         &[("", "Show the last 1600 bytes of the supervisor's own log"), ("-<bytes>", "Show as many bytes"),
           ("-f", "Follow it until Ctrl-C")]),
     direct("open", Other, ANY, open, &[("<url>", "Use another server from now on: http://host:port or unix:///path")]),
@@ -95,22 +95,22 @@ const COMMANDS: &[Command] = &[
     direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all processes, read the configuration, start again")]),
     direct("remove", Groups, ANY, remove, &[("<group>...", "Deactivate stopped groups")]),
     direct("reread", Other, NONE, reread, &[("", "Read the configuration and show what has changed, without applying it")]),
-    checked("restart", Processes, least(1, "Error: restart requires a process name"), restart,
+    checked("restart", Processes, at_least(1, "CommandError: restart requires a process name"), restart,
         &[("<name>...", "Stop processes, then start them; the configuration is not read again (see update)"),
           ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
     direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and the supervisor")]),
-    checked("signal", SignalAndProcesses, least(2, "Error: signal requires a signal name and a process name"), signal,
+    checked("signal", SignalAndProcesses, at_least(2, "CommandError: signal requires a signal name and a process name"), signal,
         &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
           ("<signal> all", "Send it to all processes")]),
-    checked("start", Processes, Words { exit: exit::INVALID_ARGUMENTS, ..least(1, "Error: start requires a process name") },
-        |s, names| s.each(&START, &[], names),
+    checked("start", Processes, WordCount { exit: exit::INVALID_ARGUMENTS, ..at_least(1, "CommandError: start requires a process name") },
+        |s, names| s.for_each_name(&START, &[], names),
         &[("<name>...", "Start processes"), ("<group>:*...", "Start all processes of groups"), ("all", "Start all processes")]),
     checked("status", Processes, ANY, status,
         &[("", "Show states, pids and uptimes of all processes"), ("<name>...", "The same for some processes"),
           ("<group>:*...", "The same for all processes of groups")]),
-    checked("stop", Processes, least(1, "Error: stop requires a process name"), |s, names| s.each(&STOP, &[], names),
+    checked("stop", Processes, at_least(1, "CommandError: stop requires a process name"), |s, names| s.for_each_name(&STOP, &[], names),
         &[("<name>...", "Stop processes"), ("<group>:*...", "Stop all processes of groups"), ("all", "Stop all processes")]),
-    checked("tail", Processes, Words { most: 3, ..least(1, "Error: too few arguments") }, tail,
+    checked("tail", Processes, WordCount { most: 3, ..at_least(1, "CommandError: too few arguments") }, tail,
         &[("<name> [stdout|stderr]", "Show the last 1600 bytes of a process's log, stdout by default"),
           ("-<bytes> <name> [stdout|stderr]", "Show as many bytes"),
           ("-f <name> [stdout|stderr]", "Follow the log until Ctrl-C")]),
@@ -139,8 +139,8 @@ pub fn usage() -> String {
 
 impl Command {
     /// What was wrong with the words, and how they should be.
-    pub fn misused(&self, complaint: &str) -> Error {
-        Error::Exit(format!("{complaint}\n{}", self.help_text()), self.words.exit)
+    pub fn misused(&self, complaint: &str) -> CommandError {
+        CommandError::Exit(format!("{complaint}\n{}", self.help_text()), self.words.exit)
     }
 
     fn help_text(&self) -> String {
@@ -168,12 +168,12 @@ const TAIL_BYTES: i64 = 1600;
 impl Session {
     /// Runs one command line and gives the exit code.
     pub fn run(mut self, line: &str) -> u8 {
-        self.one(line);
+        self.run_line(line);
         if self.out.failed && self.exit == exit::OK { exit::FAILED } else { self.exit }
     }
 
     /// Runs a line; whether it was one that leaves the shell.
-    pub fn one(&mut self, line: &str) -> bool {
+    pub fn run_line(&mut self, line: &str) -> bool {
         let line = line.trim();
         let line = line.strip_prefix('?').map_or_else(|| line.to_owned(), |topic| format!("help {topic}"));
         if line.is_empty() {
@@ -184,10 +184,10 @@ impl Session {
         // Differs from Supervisor: --json is a word of ours, also behind the command.
         let (ours, arguments): (Vec<&str>, Vec<&str>) =
             arguments.split_whitespace().partition(|word| *word == "--json");
-        self.out.open(self.json || !ours.is_empty());
+        self.out.begin_command(self.json || !ours.is_empty());
         let is_end = matches!(name, "exit" | "quit" | "EOF");
         match find_command(if is_end { "quit" } else { name }) {
-            Some(command) => self.told(command, &arguments),
+            Some(command) => self.run_and_report(command, &arguments),
             None if self.wording == Wording::Supervisor => self.fail(&format!("*** Unknown syntax: {line}")),
             None => {
                 let word = line.split_whitespace().next().unwrap_or(&line);
@@ -201,22 +201,22 @@ impl Session {
     }
 
     /// Runs a command, and says what went wrong.
-    fn told(&mut self, command: &Command, arguments: &[&str]) {
+    fn run_and_report(&mut self, command: &Command, arguments: &[&str]) {
         loop {
-            let error = self.command(command, arguments).err();
-            self.out.close(error.is_none());
+            let error = self.run_command(command, arguments).err();
+            self.out.end_command(error.is_none());
             let (line, exit) = match error {
                 None => return,
-                Some(Error::Unauthorized) if self.interactive => match self.log_in() {
+                Some(CommandError::Unauthorized) if self.interactive => match self.log_in() {
                     Ok(()) => continue,
-                    Err(Error::Interrupted) => (String::new(), exit::FAILED),
+                    Err(CommandError::Interrupted) => (String::new(), exit::FAILED),
                     Err(error) => (format!("error: {error}"), exit::FAILED),
                 },
                 // The terminal has shown `^C`; the prompt is to be on a line of its own.
-                Some(Error::Interrupted) => (String::new(), exit::FAILED),
-                Some(Error::Unauthorized) => (Error::Unauthorized.to_string(), exit::FAILED),
-                Some(Error::Exit(line, exit)) => (line, exit),
-                Some(gone @ (Error::Refused | Error::NoFile)) => {
+                Some(CommandError::Interrupted) => (String::new(), exit::FAILED),
+                Some(CommandError::Unauthorized) => (CommandError::Unauthorized.to_string(), exit::FAILED),
+                Some(CommandError::Exit(line, exit)) => (line, exit),
+                Some(gone @ (CommandError::Refused | CommandError::NoFile)) => {
                     (format!("error: {} {gone}", self.client.url), exit::FAILED)
                 }
                 // Differs from Supervisor: it prints the class of a Python exception and a line of its source.
@@ -228,15 +228,15 @@ impl Session {
         }
     }
 
-    fn command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), Error> {
+    fn run_command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), CommandError> {
         let words = &command.words;
         if words.most == 0 && !arguments.is_empty() {
-            return Err(command.misused(&format!("Error: {} accepts no arguments", command.name)));
+            return Err(command.misused(&format!("CommandError: {} accepts no arguments", command.name)));
         }
         if command.checks_up {
             // Whatever keeps `status` from its answer, the state is not known.
-            self.is_up().map_err(|error| match error {
-                Error::Exit(line, _) if command.name == "status" => Error::Exit(line, exit::UNKNOWN),
+            self.check_server().map_err(|error| match error {
+                CommandError::Exit(line, _) if command.name == "status" => CommandError::Exit(line, exit::UNKNOWN),
                 error => error,
             })?;
         }
@@ -244,13 +244,13 @@ impl Session {
             return Err(command.misused(words.too_few));
         }
         if arguments.len() > words.most {
-            return Err(command.misused("Error: too many arguments"));
+            return Err(command.misused("CommandError: too many arguments"));
         }
         (command.run)(self, arguments)
     }
 
     /// Asks the server for its version.
-    fn is_up(&mut self) -> Result<(), Error> {
+    fn check_server(&mut self) -> Result<(), CommandError> {
         let answer = self.call("getVersion", &[]);
         let url = &self.client.url;
         let (line, exit) = match answer {
@@ -260,15 +260,15 @@ impl Session {
                 (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
             }
             Err(gone) if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::NOT_THERE),
-            Err(Error::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
-            Err(Error::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
+            Err(CommandError::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
+            Err(CommandError::NoFile) => (format!("{url} no such file"), exit::NOT_RUNNING),
             Err(other) => return Err(other),
         };
-        Err(Error::Exit(line, exit))
+        Err(CommandError::Exit(line, exit))
     }
 
     /// `start`, `stop`, `signal`, `clear`: the same for each name.
-    fn each(&mut self, verb: &Verb, extra: &[Value], names: &[&str]) -> Result<(), Error> {
+    fn for_each_name(&mut self, verb: &ProcessVerb, extra: &[Value], names: &[&str]) -> Result<(), CommandError> {
         if names.contains(&"all") {
             let results = self.call(verb.all, extra)?;
             return self.results(verb, &results);
@@ -289,7 +289,7 @@ impl Session {
                     self.exit = verb.no_group_exit;
                     self.suggest_process(name)?;
                 }
-                Err(Error::Fault(fault)) if !is_group => {
+                Err(CommandError::Fault(fault)) if !is_group => {
                     self.result(verb, &spec, fault.code, &fault.text)?;
                     if fault.code == FaultCode::BadName as i64 {
                         self.suggest_process(name)?;
@@ -301,7 +301,7 @@ impl Session {
         Ok(())
     }
 
-    fn results(&mut self, verb: &Verb, results: &Value) -> Result<(), Error> {
+    fn results(&mut self, verb: &ProcessVerb, results: &Value) -> Result<(), CommandError> {
         for result in results.as_array().unwrap_or_default() {
             let spec = format::namespec_of(result);
             self.result(verb, &spec, number(result, "status"), text(result, "description"))?;
@@ -309,13 +309,13 @@ impl Session {
         Ok(())
     }
 
-    fn result(&mut self, verb: &Verb, spec: &str, code: i64, description: &str) -> Result<(), Error> {
+    fn result(&mut self, verb: &ProcessVerb, spec: &str, code: i64, description: &str) -> Result<(), CommandError> {
         if code == i64::from(SUCCESS) {
             self.done(spec, verb.done);
             return Ok(());
         }
         let Some((known, why)) = verb.faults.iter().find(|(known, _)| code == *known as i64) else {
-            return Err(Error::Other(format!("{spec}: {description}")));
+            return Err(CommandError::Other(format!("{spec}: {description}")));
         };
         let (why, line) = match *why {
             "" => (description, description.to_owned()),
@@ -341,26 +341,26 @@ impl Session {
 
     /// Why the last start of a process failed, as the server knows it.
     // Differs from Supervisor: it has the reason in its log only.
-    fn spawn_error_of(&mut self, spec: &str) -> Result<Option<String>, Error> {
+    fn spawn_error_of(&mut self, spec: &str) -> Result<Option<String>, CommandError> {
         if self.wording == Wording::Supervisor {
             return Ok(None);
         }
         match self.call("getProcessInfo", &[spec.into()]) {
             Ok(info) => Ok(Some(text(&info, "spawnerr").to_owned()).filter(|reason| !reason.is_empty())),
-            Err(Error::Fault(_)) => Ok(None),
+            Err(CommandError::Fault(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }
 
     /// Shows which processes of `groups`, added a moment ago, could not be started, and why. The server does not wait for
     /// them, so those that fail later are not among them; nor are those that were started and ended too soon.
-    fn show_spawn_errors(&mut self, groups: &[&str]) -> Result<(), Error> {
+    fn show_spawn_errors(&mut self, groups: &[&str]) -> Result<(), CommandError> {
         if groups.is_empty() || self.wording == Wording::Supervisor {
             return Ok(());
         }
         let infos = match self.call("getAllProcessInfo", &[]) {
             Ok(infos) => infos,
-            Err(Error::Fault(_)) => return Ok(()),
+            Err(CommandError::Fault(_)) => return Ok(()),
             Err(other) => return Err(other),
         };
         let added = infos.as_array().unwrap_or_default().iter().filter(|info| groups.contains(&text(info, "group")));
@@ -381,16 +381,16 @@ impl Session {
     }
 
     /// `add` and `remove`; gives the names for which it was done.
-    fn each_group<'a>(
+    fn for_each_group<'a>(
         &mut self,
         method: &str,
         names: &[&'a str],
         done: &str,
-        known: &[Known],
-    ) -> Result<Vec<&'a str>, Error> {
+        known: &[KnownFault],
+    ) -> Result<Vec<&'a str>, CommandError> {
         let mut changed = Vec::new();
         for name in names {
-            if self.ask(method, &[Value::from(*name)], name, known)?.is_some() {
+            if self.call_or_report(method, &[Value::from(*name)], name, known)?.is_some() {
                 self.done(name, &format!("{done} process group"));
                 changed.push(*name);
             }
@@ -399,8 +399,8 @@ impl Session {
     }
 
     /// `shutdown` and `reload`.
-    fn end(&mut self, method: &str, question: &str, known: Known, done: &str) -> Result<(), Error> {
-        if self.confirmed(question)? && self.ask(method, &[], "", &[known])?.is_some() {
+    fn end(&mut self, method: &str, question: &str, known: KnownFault, done: &str) -> Result<(), CommandError> {
+        if self.confirmed(question)? && self.call_or_report(method, &[], "", &[known])?.is_some() {
             self.out.item(done, &[("result", done.into())]);
         }
         Ok(())
@@ -408,7 +408,7 @@ impl Session {
 }
 
 /// How `start` and its like differ.
-struct Verb {
+struct ProcessVerb {
     all: &'static str,
     /// Where it is missing, a group is sent as if it were a process.
     group: Option<&'static str>,
@@ -421,7 +421,7 @@ struct Verb {
     faults: &'static [(FaultCode, &'static str)],
 }
 
-const START: Verb = Verb {
+const START: ProcessVerb = ProcessVerb {
     all: "startAllProcesses",
     group: Some("startProcessGroup"),
     one: "startProcess",
@@ -438,7 +438,7 @@ const START: Verb = Verb {
     ],
 };
 
-const SIGNAL: Verb = Verb {
+const SIGNAL: ProcessVerb = ProcessVerb {
     all: "signalAllProcesses",
     group: Some("signalProcessGroup"),
     one: "signalProcess",
@@ -453,7 +453,7 @@ const SIGNAL: Verb = Verb {
     ],
 };
 
-const STOP: Verb = Verb {
+const STOP: ProcessVerb = ProcessVerb {
     all: "stopAllProcesses",
     group: Some("stopProcessGroup"),
     one: "stopProcess",
@@ -462,7 +462,7 @@ const STOP: Verb = Verb {
     ..SIGNAL
 };
 
-const CLEAR: Verb = Verb {
+const CLEAR: ProcessVerb = ProcessVerb {
     all: "clearAllProcessLogs",
     group: None,
     one: "clearProcessLogs",
@@ -472,7 +472,7 @@ const CLEAR: Verb = Verb {
     ..SIGNAL
 };
 
-fn help(session: &mut Session, words: &[&str]) -> Result<(), Error> {
+fn help(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     if session.out.is_json() {
         let form = |command: &Command, (words, help): &(&str, &str)| {
             object(&[("name", command.name.into()), ("arguments", (*words).into()), ("help", (*help).into())])
@@ -498,14 +498,14 @@ fn help(session: &mut Session, words: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-fn signal(session: &mut Session, words: &[&str]) -> Result<(), Error> {
+fn signal(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     let Some((signal, names)) = words.split_first() else { return Ok(()) };
-    session.each(&SIGNAL, &[Value::from(*signal)], names)
+    session.for_each_name(&SIGNAL, &[Value::from(*signal)], names)
 }
 
-fn restart(session: &mut Session, names: &[&str]) -> Result<(), Error> {
-    session.each(&STOP, &[], names)?;
-    session.each(&START, &[], names)
+fn restart(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    session.for_each_name(&STOP, &[], names)?;
+    session.for_each_name(&START, &[], names)
 }
 
 /// The infos that `names` mean, in their order, and the names that mean none.
@@ -536,7 +536,7 @@ pub fn unknown_name(name: &str) -> String {
     }
 }
 
-fn status(session: &mut Session, names: &[&str]) -> Result<(), Error> {
+fn status(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     let all = session.call("getAllProcessInfo", &[])?;
     let (infos, unknown) = matching(all.as_array().unwrap_or_default(), names);
     for name in &unknown {
@@ -554,20 +554,20 @@ fn status(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-fn open(session: &mut Session, words: &[&str]) -> Result<(), Error> {
+fn open(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     let url = words.join(" ");
     if !url.starts_with("unix:") && !url.starts_with("http:") {
         return failed("ERROR: url must be http:// or unix://");
     }
     let before = session.exit;
-    session.client = session.client.at(&url);
-    session.one(if session.out.is_json() { "status --json" } else { "status" });
+    session.client = session.client.with_url(&url);
+    session.run_line(if session.out.is_json() { "status --json" } else { "status" });
     session.out.done();
     session.exit = before;
     Ok(())
 }
 
-fn pid(session: &mut Session, names: &[&str]) -> Result<(), Error> {
+fn pid(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     if names.is_empty() {
         let pid = session.call("getPID", &[])?.as_int().unwrap_or_default();
         session.out.whole(&pid.to_string(), object(&[("pid", pid.into())]));
@@ -584,8 +584,10 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Error> {
         return Ok(());
     }
     for name in names {
-        let known = [(FaultCode::BadName, "No such process {name}", true)];
-        let Some(info) = session.ask("getProcessInfo", &[Value::from(*name)], name, &known)? else { continue };
+        let known = [KnownFault::error(FaultCode::BadName, "No such process {name}")];
+        let Some(info) = session.call_or_report("getProcessInfo", &[Value::from(*name)], name, &known)? else {
+            continue;
+        };
         if tell(session, &info) == 0 {
             session.exit = exit::NOT_RUNNING;
         }
@@ -594,34 +596,34 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), Error> {
 }
 
 /// The offset that `-…` before the name of a log asks for, negative where it counts from the end; `None`: what comes.
-fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, Error> {
+fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, CommandError> {
     let Some(modifier) = modifier else { return Ok(Some(TAIL_BYTES.wrapping_neg())) };
     match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
         Some(("f", _)) => Ok(None),
         Some((_, Ok(Some(offset)))) => Ok(Some(offset)),
-        _ => failed(&format!("Error: bad argument {modifier}")),
+        _ => failed(&format!("CommandError: bad argument {modifier}")),
     }
 }
 
-fn tail(session: &mut Session, words: &[&str]) -> Result<(), Error> {
+fn tail(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     let (modifier, words) = match words {
         [first, rest @ ..] if first.starts_with('-') => (Some(*first), rest),
         _ => (None, words),
     };
     let (name, channel) = match words {
-        [] => return failed("Error: tail requires process name"),
+        [] => return failed("CommandError: tail requires process name"),
         [name] => (*name, "stdout".to_owned()),
         [name, .., channel] => (*name, channel.to_lowercase()),
     };
     let method = match &*channel {
         "stdout" => "readProcessStdoutLog",
         "stderr" => "readProcessStderrLog",
-        other => return failed(&format!("Error: bad channel '{other}'")),
+        other => return failed(&format!("CommandError: bad channel '{other}'")),
     };
     show(session, modifier, name, &follow::log_path(name, &channel), method, &[name.into()])
 }
 
-fn maintail(session: &mut Session, words: &[&str]) -> Result<(), Error> {
+fn maintail(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     show(session, words.first().copied(), "supervisord", "/mainlogtail", "readLog", &[])
 }
 
@@ -633,35 +635,35 @@ fn show(
     path: &str,
     method: &str,
     whose: &[Value],
-) -> Result<(), Error> {
-    let Some(offset) = offset_of(modifier)? else { return follow::log(session, path) };
-    let mut known: Vec<Known> = vec![
-        (FaultCode::NoFile, "{name}: ERROR (no log file)", true),
-        (FaultCode::Failed, "{name}: ERROR (unknown error reading log)", true),
+) -> Result<(), CommandError> {
+    let Some(offset) = offset_of(modifier)? else { return follow::follow_log(session, path) };
+    let mut known: Vec<KnownFault> = vec![
+        KnownFault::error(FaultCode::NoFile, "{name}: ERROR (no log file)"),
+        KnownFault::error(FaultCode::Failed, "{name}: ERROR (unknown error reading log)"),
     ];
     if !whose.is_empty() {
-        known.push((FaultCode::BadName, "{name}: ERROR (no such process name)", true));
+        known.push(KnownFault::error(FaultCode::BadName, "{name}: ERROR (no such process name)"));
     }
     let params = [whose, &[offset.into(), 0.into()]].concat();
-    let Some(log) = session.ask(method, &params, name, &known)? else { return Ok(()) };
+    let Some(log) = session.call_or_report(method, &params, name, &known)? else { return Ok(()) };
     if session.out.is_json() {
         session.out.whole("", object(&[("name", name.into()), ("log", log)]));
     } else {
-        let mut filter = Harmless::default();
+        let mut filter = TerminalFilter::default();
         session.out.log(log.as_str().unwrap_or_default().as_bytes(), &mut filter);
         session.out.log(b"\n", &mut filter);
     }
     Ok(())
 }
 
-fn fg(session: &mut Session, names: &[&str]) -> Result<(), Error> {
+fn fg(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     let [name] = names else { return failed("ERROR: too many process names supplied") };
-    let known = [(FaultCode::BadName, "ERROR: bad process name supplied", true)];
-    match session.ask("getProcessInfo", &[Value::from(*name)], name, &known) {
+    let known = [KnownFault::error(FaultCode::BadName, "ERROR: bad process name supplied")];
+    match session.call_or_report("getProcessInfo", &[Value::from(*name)], name, &known) {
         Ok(Some(info)) if state(&info) == Some(State::Running) => follow::foreground(session, name, &info),
         Ok(Some(_)) => failed("ERROR: process not running"),
         Ok(None) => Ok(()),
-        Err(Error::Fault(fault)) => {
+        Err(CommandError::Fault(fault)) => {
             session.out.line(&follow::shown(&fault));
             Ok(())
         }
@@ -669,51 +671,60 @@ fn fg(session: &mut Session, names: &[&str]) -> Result<(), Error> {
     }
 }
 
-fn failed<T>(line: &str) -> Result<T, Error> {
-    Err(Error::Exit(line.to_owned(), exit::FAILED))
+fn failed<T>(line: &str) -> Result<T, CommandError> {
+    Err(CommandError::Exit(line.to_owned(), exit::FAILED))
 }
 
-fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), Error> {
-    let known = (FaultCode::ShutdownState, "ERROR: already shutting down", false);
+fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
+    let known = KnownFault::note(FaultCode::ShutdownState, "ERROR: already shutting down");
     match session.end("shutdown", "Really shut the remote supervisord process down y/N? ", known, "Shut down") {
-        Err(gone @ (Error::Refused | Error::NoFile)) => {
+        Err(gone @ (CommandError::Refused | CommandError::NoFile)) => {
             failed(&format!("ERROR: {} {gone} (already shut down?)", session.client.url))
         }
         answer => answer,
     }
 }
 
-fn reload(session: &mut Session, _: &[&str]) -> Result<(), Error> {
-    let known = (FaultCode::ShutdownState, "ERROR: already shutting down", true);
+fn reload(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
+    let known = KnownFault::error(FaultCode::ShutdownState, "ERROR: already shutting down");
     session.end("restart", "Really restart the remote supervisord process y/N? ", known, "Restarted supervisord")
 }
 
-fn avail(session: &mut Session, _: &[&str]) -> Result<(), Error> {
-    let known = [(FaultCode::ShutdownState, "ERROR: supervisor shutting down", true)];
-    let Some(infos) = session.ask("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
+fn avail(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
+    let known = [KnownFault::error(FaultCode::ShutdownState, "ERROR: supervisor shutting down")];
+    let Some(infos) = session.call_or_report("getAllConfigInfo", &[], "", &known)? else { return Ok(()) };
     let lines: Vec<String> = infos.as_array().unwrap_or_default().iter().map(format::avail_line).collect();
     session.out.whole(&lines.join("\n"), infos);
     Ok(())
 }
 
-/// Calls reloadConfig: groups added, changed and removed.
-fn changes(session: &mut Session, known: &[Known]) -> Result<Option<[Vec<String>; 3]>, Error> {
-    let Some(answer) = session.ask("reloadConfig", &[], "", known)? else { return Ok(None) };
+/// The names of groups that differ between the configuration in use and the one that was just read.
+struct ChangedGroups {
+    added: Vec<String>,
+    changed: Vec<String>,
+    removed: Vec<String>,
+}
+
+/// Makes the server read its configuration again; `None`: the call failed with a known fault, which is reported.
+fn reload_config(session: &mut Session, known: &[KnownFault]) -> Result<Option<ChangedGroups>, CommandError> {
+    let Some(answer) = session.call_or_report("reloadConfig", &[], "", known)? else { return Ok(None) };
     let names = |list: &Value| {
         list.as_array().unwrap_or_default().iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
     };
     match answer.as_array().and_then(|outer| outer.first()?.as_array()) {
-        Some([added, changed, removed]) => Ok(Some([names(added), names(changed), names(removed)])),
-        _ => Err(Error::Other("the server's answer to reloadConfig is not understood".into())),
+        Some([added, changed, removed]) => {
+            Ok(Some(ChangedGroups { added: names(added), changed: names(changed), removed: names(removed) }))
+        }
+        _ => Err(CommandError::Other("unexpected answer of the server to reloadConfig".into())),
     }
 }
 
-fn reread(session: &mut Session, _: &[&str]) -> Result<(), Error> {
+fn reread(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
     let known = [
-        (FaultCode::ShutdownState, "ERROR: supervisor shutting down", true),
-        (FaultCode::CantReread, "ERROR: {text}", true),
+        KnownFault::error(FaultCode::ShutdownState, "ERROR: supervisor shutting down"),
+        KnownFault::error(FaultCode::CantReread, "ERROR: {text}"),
     ];
-    let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
+    let Some(ChangedGroups { added, changed, removed }) = reload_config(session, &known)? else { return Ok(()) };
     let labelled = [(added, "available"), (changed, "changed"), (removed, "disappeared")];
     let mut all: Vec<(String, &str)> =
         labelled.into_iter().flat_map(|(names, label)| names.into_iter().map(move |name| (name, label))).collect();
@@ -725,27 +736,28 @@ fn reread(session: &mut Session, _: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-const NO_SUCH_GROUP: Known = (FaultCode::BadName, "ERROR: no such process/group: {name}", true);
+const NO_SUCH_GROUP: KnownFault = KnownFault::error(FaultCode::BadName, "ERROR: no such process/group: {name}");
 
-fn add(session: &mut Session, names: &[&str]) -> Result<(), Error> {
+fn add(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     let known = [
         NO_SUCH_GROUP,
-        (FaultCode::ShutdownState, "ERROR: shutting down", true),
-        (FaultCode::AlreadyAdded, "ERROR: process group already active", false),
+        KnownFault::error(FaultCode::ShutdownState, "ERROR: shutting down"),
+        KnownFault::note(FaultCode::AlreadyAdded, "ERROR: process group already active"),
     ];
-    let added = session.each_group("addProcessGroup", names, "added", &known)?;
+    let added = session.for_each_group("addProcessGroup", names, "added", &known)?;
     session.show_spawn_errors(&added)
 }
 
-fn remove(session: &mut Session, names: &[&str]) -> Result<(), Error> {
-    let known = [NO_SUCH_GROUP, (FaultCode::StillRunning, "ERROR: process/group still running: {name}", true)];
-    session.each_group("removeProcessGroup", names, "removed", &known).map(drop)
+fn remove(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    let known =
+        [NO_SUCH_GROUP, KnownFault::error(FaultCode::StillRunning, "ERROR: process/group still running: {name}")];
+    session.for_each_group("removeProcessGroup", names, "removed", &known).map(drop)
 }
 
 /// Census §8.5.
-fn update(session: &mut Session, names: &[&str]) -> Result<(), Error> {
-    let known = [(FaultCode::ShutdownState, "ERROR: already shutting down", true)];
-    let Some([added, changed, removed]) = changes(session, &known)? else { return Ok(()) };
+fn update(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    let known = [KnownFault::error(FaultCode::ShutdownState, "ERROR: already shutting down")];
+    let Some(ChangedGroups { added, changed, removed }) = reload_config(session, &known)? else { return Ok(()) };
     let only = if names.contains(&"all") { &[] } else { names };
     if !only.is_empty() {
         let infos = session.call("getAllProcessInfo", &[])?;
@@ -768,33 +780,33 @@ fn update(session: &mut Session, names: &[&str]) -> Result<(), Error> {
             session.fail(&format!("{group}: has problems; not removing"));
             continue;
         }
-        session.each_group("removeProcessGroup", &[group], "removed", &[])?;
+        session.for_each_group("removeProcessGroup", &[group], "removed", &[])?;
     }
     let mut started: Vec<&str> = Vec::new();
     for group in changed.iter().filter(chosen) {
         stop_group(session, group)?;
         session.call("removeProcessGroup", &[group.as_str().into()])?;
-        started.extend(session.each_group("addProcessGroup", &[group.as_str()], "updated", &[])?);
+        started.extend(session.for_each_group("addProcessGroup", &[group.as_str()], "updated", &[])?);
     }
     for group in added.iter().filter(chosen) {
-        started.extend(session.each_group("addProcessGroup", &[group.as_str()], "added", &[])?);
+        started.extend(session.for_each_group("addProcessGroup", &[group.as_str()], "added", &[])?);
     }
     session.show_spawn_errors(&started)
 }
 
-fn stop_group(session: &mut Session, group: &str) -> Result<Value, Error> {
+fn stop_group(session: &mut Session, group: &str) -> Result<Value, CommandError> {
     let results = session.call("stopProcessGroup", &[group.into()])?;
     session.done(group, "stopped");
     Ok(results)
 }
 
-fn version(session: &mut Session, _: &[&str]) -> Result<(), Error> {
+fn version(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
     let version = session.call("getSupervisorVersion", &[])?;
     session.out.whole(version.as_str().unwrap_or_default(), object(&[("version", version.clone())]));
     Ok(())
 }
 
-fn quit(session: &mut Session, _: &[&str]) -> Result<(), Error> {
+fn quit(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
     session.out.done();
     session.out.line("");
     Ok(())

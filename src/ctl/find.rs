@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::client::{Client, Error};
-use super::transport::Limits;
+use super::client::{CommandError, RpcClient};
+use super::transport::WaitLimits;
 use crate::config::model::{ClientConfig, DEFAULT_URL, SocketAddress};
 use crate::config::{self, command_line};
 use crate::machine::{self, Real};
@@ -16,7 +16,7 @@ use crate::text;
 
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
+pub struct ServerOptions {
     /// `-c`
     pub configuration: Option<PathBuf>,
     /// `-s`
@@ -31,9 +31,9 @@ pub struct Wanted {
 }
 
 /// A server that was found.
-pub struct Found {
+pub struct FoundServer {
     /// The way to it.
-    pub client: Client,
+    pub client: RpcClient,
     /// Where the address is only Supervisor's own last resort: why no other is known, as a message.
     pub not_found: Option<String>,
     /// What the interactive shell asks with.
@@ -42,10 +42,10 @@ pub struct Found {
     pub history_file: Option<PathBuf>,
 }
 
-impl Wanted {
+impl ServerOptions {
     /// Finds the server, or says in what way the configuration is no use. `program`: the name that we were called by,
-    /// from which the search for a configuration starts; `timeout`: as in [`Limits`].
-    pub fn find(&self, program: &str, timeout: Option<Duration>) -> Result<Found, String> {
+    /// from which the search for a configuration starts; `timeout`: as in [`WaitLimits`].
+    pub fn find(&self, program: &str, timeout: Option<Duration>) -> Result<FoundServer, String> {
         let is_complete = self.serverurl.is_some() && self.username.is_some() && self.password.is_some();
         let file = match &self.configuration {
             Some(file) if !file.exists() => return Err(format!("could not find config file {}", file.display())),
@@ -57,26 +57,26 @@ impl Wanted {
             Some(Err(why)) if !is_complete => return Err(why),
             said => said.and_then(Result::ok).unwrap_or_default(),
         };
-        let named = self.named_by(&said).or_else(|| {
+        let named = self.server_of(&said).or_else(|| {
             // A configuration of PID 1 that we cannot read is no reason to give up.
-            self.named_by(&read(&configuration_of_init()?).ok()?)
+            self.server_of(&read(&configuration_of_pid1()?).ok()?)
         });
-        let limits = Limits { timeout, interrupts: None };
+        let limits = WaitLimits { timeout, interrupts: None };
         let (client, not_found) = match named {
-            Some((url, credentials)) => (Client::new(url, credentials, limits), None),
-            None => match at_default_socket(&limits) {
+            Some((url, credentials)) => (RpcClient::new(url, credentials, limits), None),
+            None => match find_default_socket(&limits) {
                 Ok(listening) => (listening, None),
-                Err(message) => (Client::new(DEFAULT_URL.into(), self.credentials(&said), limits), Some(message)),
+                Err(message) => (RpcClient::new(DEFAULT_URL.into(), self.credentials(&said), limits), Some(message)),
             },
         };
         let section = said.section.as_ref();
         let prompt = section.map_or_else(|| "supervisor".to_owned(), |section| section.prompt.clone());
         let history_file = self.history_file.clone().or_else(|| section?.history_file.clone());
-        Ok(Found { client, not_found, prompt, history_file })
+        Ok(FoundServer { client, not_found, prompt, history_file })
     }
 
     /// The address and the credentials that the command line and a configuration give together, if any.
-    fn named_by(&self, said: &ClientConfig) -> Option<(String, Option<(String, String)>)> {
+    fn server_of(&self, said: &ClientConfig) -> Option<(String, Option<(String, String)>)> {
         let of_section = said.section.as_ref().map(|section| &section.serverurl);
         // A section that leaves the address at its default, in a file without servers, says nothing about rsup.
         let of_section = of_section.filter(|url| *url != DEFAULT_URL || !said.servers.is_empty());
@@ -113,17 +113,17 @@ fn read(file: &Path) -> Result<ClientConfig, String> {
 }
 
 /// The server at the first default socket where a trusted one listens, or a message that there is none.
-fn at_default_socket(limits: &Limits) -> Result<Client, String> {
+fn find_default_socket(limits: &WaitLimits) -> Result<RpcClient, String> {
     let mut unusable = Vec::new();
     for path in DEFAULT_SOCKETS {
-        match Client::of_default_socket(Path::new(path), limits.clone(), trust) {
+        match RpcClient::at_default_socket(Path::new(path), limits.clone(), trust) {
             Ok(client) => return Ok(client),
-            Err(Error::Other(why)) => unusable.push(why),
+            Err(CommandError::Other(why)) => unusable.push(why),
             Err(_) => {}
         }
     }
     let init =
-        if is_init_rsup() { "the configuration of PID 1 names none that can be read" } else { "PID 1 is not rsup" };
+        if pid1_is_rsup() { "the configuration of PID 1 names none that can be read" } else { "PID 1 is not rsup" };
     let message =
         format!("cannot find a running supervisor: no configuration file defines a control socket, {init}, and");
     if unusable.is_empty() {
@@ -136,14 +136,14 @@ fn at_default_socket(limits: &Limits) -> Result<Client, String> {
 /// whichever user it runs as: in a container, `docker exec -u 0` is to reach it.
 fn trust(pid: libc::pid_t, uid: libc::uid_t) -> Result<(), String> {
     let own = nix::unistd::geteuid().as_raw();
-    if uid == 0 || uid == own || own == 0 && pid == 1 && is_init_rsup() {
+    if uid == 0 || uid == own || own == 0 && pid == 1 && pid1_is_rsup() {
         return Ok(());
     }
     Err(format!("not used: its server runs as user {uid} and is not rsup as PID 1"))
 }
 
 /// The words that PID 1 was started with, up to the last; empty: they cannot be read.
-fn words_of_init() -> Vec<OsString> {
+fn command_line_of_pid1() -> Vec<OsString> {
     let command_line = fs::read("/proc/1/cmdline").unwrap_or_default();
     let Some(words) = command_line.strip_suffix(b"\0") else { return Vec::new() };
     words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect()
@@ -151,14 +151,14 @@ fn words_of_init() -> Vec<OsString> {
 
 /// Whether PID 1 is rsup, or the same executable by another name. Another user's executable is visible only with
 /// CAP_SYS_PTRACE; without it the names that it was started by count, and rsup may have taken the place of supervisord.
-fn is_init_rsup() -> bool {
+fn pid1_is_rsup() -> bool {
     if let Ok(executable) = fs::read_link("/proc/1/exe") {
         let name = executable.file_name().unwrap_or_default();
         return name == "rsup"
             || name == "rsup (deleted)"
             || std::env::current_exe().is_ok_and(|own| own == executable);
     }
-    let first = words_of_init().into_iter().next().unwrap_or_default();
+    let first = command_line_of_pid1().into_iter().next().unwrap_or_default();
     let name = fs::read_to_string("/proc/1/comm").unwrap_or_default();
     [Path::new(&first).file_name().unwrap_or_default(), OsStr::new(name.trim_end())]
         .iter()
@@ -167,10 +167,10 @@ fn is_init_rsup() -> bool {
 
 /// The configuration that PID 1 was started with, if PID 1 is rsup. From then on we are in its working directory, so
 /// that relative paths in its configuration mean to us what they mean to it.
-fn configuration_of_init() -> Option<PathBuf> {
-    let words = words_of_init();
+fn configuration_of_pid1() -> Option<PathBuf> {
+    let words = command_line_of_pid1();
     let (program, words) = words.split_first()?;
-    if !is_init_rsup() {
+    if !pid1_is_rsup() {
         return None;
     }
     let entered = std::env::set_current_dir("/proc/1/cwd").is_ok();
@@ -212,8 +212,8 @@ mod tests {
         })
     }
 
-    fn shown(wanted: &Wanted, section: Option<ClientSection>, servers: Vec<HttpServerConfig>) -> String {
-        match wanted.named_by(&ClientConfig { section, servers, problems: vec![] }) {
+    fn shown(wanted: &ServerOptions, section: Option<ClientSection>, servers: Vec<HttpServerConfig>) -> String {
+        match wanted.server_of(&ClientConfig { section, servers, problems: vec![] }) {
             Some((url, Some((user, password)))) => format!("{url} {user} {password}"),
             Some((url, None)) => url,
             None => "none".into(),
@@ -222,8 +222,12 @@ mod tests {
 
     #[test]
     fn the_command_line_stands_above_the_section_and_that_above_the_servers() {
-        let asked = Wanted { serverurl: Some("unix:///s".into()), username: Some("me".into()), ..Wanted::default() };
-        let nothing = Wanted::default();
+        let asked = ServerOptions {
+            serverurl: Some("unix:///s".into()),
+            username: Some("me".into()),
+            ..ServerOptions::default()
+        };
+        let nothing = ServerOptions::default();
         let unix = || server(SocketAddress::Unix("/u".into()), Some(("own", "pass")));
         assert_eq!(shown(&nothing, None, vec![]), "none");
         assert_eq!(shown(&asked, None, vec![unix()]), "unix:///s");
@@ -235,12 +239,13 @@ mod tests {
 
     #[test]
     fn a_server_section_gives_its_own_address_and_credentials() {
-        let nothing = Wanted::default();
+        let nothing = ServerOptions::default();
         let tcp = |host: &str, credentials| server(SocketAddress::Tcp(host.into(), 80), credentials);
         assert_eq!(shown(&nothing, None, vec![tcp("", None), tcp("x", None)]), "http://127.0.0.1:80");
         assert_eq!(shown(&nothing, None, vec![tcp("h", Some(("a", "b")))]), "http://h:80 a b");
         assert_eq!(shown(&nothing, None, vec![tcp("h", Some(("a", "{SHA}ff")))]), "http://h:80");
-        let given = Wanted { username: Some("c".into()), password: Some("d".into()), ..Wanted::default() };
+        let given =
+            ServerOptions { username: Some("c".into()), password: Some("d".into()), ..ServerOptions::default() };
         assert_eq!(shown(&given, None, vec![tcp("h", Some(("a", "b")))]), "http://h:80 c d");
     }
 }

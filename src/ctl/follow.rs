@@ -7,8 +7,8 @@ use std::os::fd::AsFd as _;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::client::{Error, LogStream};
-use super::format::{Harmless, state, text};
+use super::client::{CommandError, LogStream};
+use super::format::{TerminalFilter, state, text};
 use super::interrupts::Interrupts;
 use super::session::{Session, object, to_stderr};
 use crate::fault::FaultCode;
@@ -17,9 +17,9 @@ use crate::wire::http::percent_encoded;
 use crate::wire::xmlrpc::{RpcFault, Value};
 
 /// How often `fg` looks whether its process still runs, in milliseconds.
-const LOOK_MS: u16 = 1000;
+const CHECK_MS: u16 = 1000;
 
-/// What stays as it is in a path, beside unreserved characters (RFC 3986 §3.3).
+/// What stays as it is in a path, besides unreserved characters (RFC 3986 §3.3).
 const PATH_CHARACTERS: &str = "/!$&'()*+,;=:@";
 
 /// The place of a process's log on the server.
@@ -33,9 +33,9 @@ pub fn shown(fault: &RpcFault) -> String {
 }
 
 /// `tail -f` and `maintail -f`.
-pub fn log(session: &mut Session, path: &str) -> Result<(), Error> {
+pub fn follow_log(session: &mut Session, path: &str) -> Result<(), CommandError> {
     session.out.line(BANNER);
-    if follow(session, &[path.to_owned()], None)? == End::Interrupted {
+    if follow(session, &[path.to_owned()], None)? == FollowEnd::Interrupted {
         session.out.line("");
     }
     session.out.done();
@@ -43,7 +43,7 @@ pub fn log(session: &mut Session, path: &str) -> Result<(), Error> {
 }
 
 /// `fg` of a process that runs, as getProcessInfo has it: shows the logs that it has.
-pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(), Error> {
+pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(), CommandError> {
     session.out.line(BANNER);
     let mut paths = Vec::new();
     for channel in ["stdout", "stderr"] {
@@ -57,9 +57,9 @@ pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(),
         }
     }
     match follow(session, &paths, Some(name))? {
-        End::Gone => session.out.line("Process got killed"),
-        End::Refused(fault) => session.out.line(&shown(&fault)),
-        End::Interrupted | End::Over => {}
+        FollowEnd::Gone => session.out.line("Process got killed"),
+        FollowEnd::Refused(fault) => session.out.line(&shown(&fault)),
+        FollowEnd::Interrupted | FollowEnd::Over => {}
     }
     session.out.line("Exiting foreground");
     session.out.done();
@@ -70,7 +70,7 @@ const BANNER: &str = "==> Press Ctrl-C to exit <==";
 
 /// Why following has ended.
 #[derive(PartialEq, Eq)]
-enum End {
+enum FollowEnd {
     /// Ctrl-C.
     Interrupted,
     /// No more will come, or can be typed.
@@ -82,14 +82,14 @@ enum End {
 }
 
 /// A log that is followed.
-struct Followed {
+struct FollowedStream {
     path: String,
     stream: LogStream,
-    filter: Harmless,
+    filter: TerminalFilter,
 }
 
 /// Shows the logs at `paths` as they grow; sends lines from stdin to `process`, if there is one.
-fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<End, Error> {
+fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<FollowEnd, CommandError> {
     let (interrupts, hold) = session.hold_interrupts()?;
     let end = follow_until(session, &interrupts, paths, process);
     drop(hold);
@@ -101,25 +101,25 @@ fn follow_until(
     interrupts: &Interrupts,
     paths: &[String],
     process: Option<&str>,
-) -> Result<End, Error> {
+) -> Result<FollowEnd, CommandError> {
     let mut logs = Vec::new();
     for path in paths {
         let complain = |why: &dyn std::fmt::Display| to_stderr(&format!("{}{path} {why}\n", session.client.url));
         match session.client.follow(path) {
-            Ok(stream) => logs.push(Followed { path: path.clone(), stream, filter: Harmless::default() }),
+            Ok(stream) => logs.push(FollowedStream { path: path.clone(), stream, filter: TerminalFilter::default() }),
             Err(error) => complain(&format_args!("Cannot connect, error: {error}")),
         }
     }
     let stdin = io::stdin();
-    let timeout = process.map_or(PollTimeout::NONE, |_| LOOK_MS.into());
+    let timeout = process.map_or(PollTimeout::NONE, |_| CHECK_MS.into());
     loop {
         session.out.flush();
         if session.out.failed || process.is_none() && logs.is_empty() {
-            return Ok(End::Over);
+            return Ok(FollowEnd::Over);
         }
         if let Some(process) = process {
             while let Some(line) = session.input.buffered(false) {
-                if let Some(end) = sent(session, process, &line)? {
+                if let Some(end) = send_line(session, process, &line)? {
                     return Ok(end);
                 }
             }
@@ -134,24 +134,24 @@ fn follow_until(
         let ready: Vec<bool> = watched.iter().map(|fd| woken.is_ok() && fd.any() == Some(true)).collect();
         let (logs_ready, others_ready) = ready.split_at(logs.len());
         let mut is_ready = logs_ready.iter();
-        logs.retain_mut(|log| !is_ready.next().is_some_and(|ready| *ready) || goes_on(session, log));
+        logs.retain_mut(|log| !is_ready.next().is_some_and(|ready| *ready) || show_piece(session, log));
         if interrupts.take() {
-            return Ok(End::Interrupted);
+            return Ok(FollowEnd::Interrupted);
         }
         let Some(process) = process else { continue };
-        if woken == Ok(0) && !runs(session, process)? {
-            return Ok(End::Gone);
+        if woken == Ok(0) && !is_running(session, process)? {
+            return Ok(FollowEnd::Gone);
         }
         if others_ready.get(1) == Some(&true) && !session.input.fill() {
             let last = session.input.buffered(true);
-            let end = last.map(|line| sent(session, process, &line)).transpose()?.flatten();
-            return Ok(end.unwrap_or(End::Over));
+            let end = last.map(|line| send_line(session, process, &line)).transpose()?.flatten();
+            return Ok(end.unwrap_or(FollowEnd::Over));
         }
     }
 }
 
 /// Shows what a log has; whether more may come.
-fn goes_on(session: &mut Session, log: &mut Followed) -> bool {
+fn show_piece(session: &mut Session, log: &mut FollowedStream) -> bool {
     let mut piece = Vec::new();
     let goes_on = log.stream.read(&mut piece);
     if session.out.is_json() && !piece.is_empty() {
@@ -168,16 +168,16 @@ fn goes_on(session: &mut Session, log: &mut Followed) -> bool {
 }
 
 /// Sends a line to a process; why that was the last, if it was.
-fn sent(session: &mut Session, process: &str, line: &str) -> Result<Option<End>, Error> {
+fn send_line(session: &mut Session, process: &str, line: &str) -> Result<Option<FollowEnd>, CommandError> {
     match session.call("sendProcessStdin", &[process.into(), format!("{line}\n").into()]) {
-        Ok(_) if runs(session, process)? => Ok(None),
-        Ok(_) => Ok(Some(End::Gone)),
-        Err(gone) if gone.is(FaultCode::NotRunning) => Ok(Some(End::Gone)),
-        Err(Error::Fault(fault)) => Ok(Some(End::Refused(fault))),
+        Ok(_) if is_running(session, process)? => Ok(None),
+        Ok(_) => Ok(Some(FollowEnd::Gone)),
+        Err(gone) if gone.is(FaultCode::NotRunning) => Ok(Some(FollowEnd::Gone)),
+        Err(CommandError::Fault(fault)) => Ok(Some(FollowEnd::Refused(fault))),
         Err(other) => Err(other),
     }
 }
 
-fn runs(session: &mut Session, process: &str) -> Result<bool, Error> {
+fn is_running(session: &mut Session, process: &str) -> Result<bool, CommandError> {
     Ok(state(&session.call("getProcessInfo", &[process.into()])?) == Some(State::Running))
 }

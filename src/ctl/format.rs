@@ -66,7 +66,7 @@ pub fn avail_line(info: &Value) -> String {
 /// Control characters (but newline and tab) made harmless for a terminal: whoever names a process could otherwise
 /// move the cursor of whoever looks at it.
 #[must_use]
-pub fn harmless(line: &str) -> Cow<'_, str> {
+pub fn sanitized(line: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
     if line.chars().any(harmful) {
         Cow::Owned(line.chars().map(|c| if harmful(c) { '?' } else { c }).collect())
@@ -77,9 +77,9 @@ pub fn harmless(line: &str) -> Cow<'_, str> {
 
 /// Makes a log harmless for a terminal as it comes: of what could steer that, only colours remain.
 #[derive(Default)]
-pub struct Harmless(Vec<u8>);
+pub struct TerminalFilter(Vec<u8>);
 
-impl Harmless {
+impl TerminalFilter {
     /// Longest escape sequence that sets a colour, in bytes.
     const COLOUR_MAX: usize = 32;
 
@@ -171,18 +171,18 @@ mod tests {
         let log = "\x1b[1;31mred\x1b[m \x1b[2J\x1b]0;title\x07 é€😀\r\nover\rwritten\x1bc\u{9b}1A\n";
         let wanted = "\x1b[1;31mred\x1b[m ?[2J?]0;title? é€😀\r\nover?written?c?1A\n";
         for length in 1..log.len() {
-            let mut filter = Harmless::default();
+            let mut filter = TerminalFilter::default();
             let shown: String = log.as_bytes().chunks(length).map(|piece| filter.feed(piece)).collect();
             assert_eq!(shown, wanted, "in pieces of {length}");
         }
-        assert_eq!(Harmless::default().feed(b"\xff\xfe."), "\u{fffd}\u{fffd}.");
+        assert_eq!(TerminalFilter::default().feed(b"\xff\xfe."), "\u{fffd}\u{fffd}.");
         let long = [b"\x1b[", &[b'1'; 99][..]].concat();
-        assert!(Harmless::default().feed(&long).len() > 60, "nothing is held for ever");
+        assert!(TerminalFilter::default().feed(&long).len() > 60, "nothing is held for ever");
     }
 
     #[test]
     fn control_characters_cannot_reach_a_terminal() {
-        assert_eq!(harmless("a\x1b[2J\u{9b}\x7f\r\tb\n"), "a?[2J???\tb\n");
-        assert!(matches!(harmless("plain é"), Cow::Borrowed(_)));
+        assert_eq!(sanitized("a\x1b[2J\u{9b}\x7f\r\tb\n"), "a?[2J???\tb\n");
+        assert!(matches!(sanitized("plain é"), Cow::Borrowed(_)));
     }
 }

@@ -2,7 +2,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::client::Error;
+use super::client::CommandError;
 use super::commands::{matching, no_namespace, unknown_name};
 use super::format::{namespec_of, number, state, text, truth};
 use super::session::exit;
@@ -13,7 +13,7 @@ use crate::stdout;
 use crate::wire::xmlrpc::Value;
 
 /// How long the supervisor may take for an answer; it is asked twice at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const USAGE: &str = "\
 Usage: {program} [options] [name... | group:*...]
@@ -37,19 +37,19 @@ Options: -c FILE, -s URL, -u NAME, -p TEXT, as for rsupctl; the server is found 
 /// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    let (asked, mut found) = match super::begin(program, args, USAGE, Some(PATIENCE)) {
+    let (asked, mut found) = match super::begin(program, args, USAGE, Some(ANSWER_TIMEOUT)) {
         Ok(begun) => begun,
         Err(code) => return code,
     };
     let mut call = |method: &str| found.client.call(method, &[]);
-    let Err(error) = all_runs(&mut call, &asked.words) else { return exit::OK };
+    let Err(error) = check_health(&mut call, &asked.words) else { return exit::OK };
     let url = &found.client.url;
     let (complaint, exit) = match error {
-        Error::Exit(complaint, exit) => (complaint, exit),
+        CommandError::Exit(complaint, exit) => (complaint, exit),
         gone if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::INVALID_ARGUMENTS),
         // It does answer: it is about to end.
-        Error::Fault(fault) => (fault.text, exit::FAILED),
-        Error::Other(why) => (why, exit::INVALID_ARGUMENTS),
+        CommandError::Fault(fault) => (fault.text, exit::FAILED),
+        CommandError::Other(why) => (why, exit::INVALID_ARGUMENTS),
         gone if found.not_found.is_some() => {
             (format!("{url} {gone}\n{}", found.not_found.unwrap_or_default()), exit::INVALID_ARGUMENTS)
         }
@@ -59,8 +59,11 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
 }
 
 /// Whether all runs that should; the error is also what there is to say of the first that does not.
-fn all_runs(call: &mut impl FnMut(&str) -> Result<Value, Error>, names: &[String]) -> Result<(), Error> {
-    let fails = |why: &str| Err(Error::Exit(why.trim_end().to_owned(), exit::FAILED));
+fn check_health(
+    call: &mut impl FnMut(&str) -> Result<Value, CommandError>,
+    names: &[String],
+) -> Result<(), CommandError> {
+    let fails = |why: &str| Err(CommandError::Exit(why.trim_end().to_owned(), exit::FAILED));
     let infos = call("getAllProcessInfo")?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let all = infos.as_array().unwrap_or_default();
@@ -122,8 +125,8 @@ mod tests {
             let rest: &[(&str, Value)] = if method == "getAllProcessInfo" { &info } else { &config };
             Ok(Value::Array(vec![structure(&[&name, rest].concat())]))
         };
-        match all_runs(&mut call, &[]) {
-            Err(Error::Exit(complaint, 1)) => Some(complaint),
+        match check_health(&mut call, &[]) {
+            Err(CommandError::Exit(complaint, 1)) => Some(complaint),
             other => other.map(|()| None).unwrap(),
         }
     }

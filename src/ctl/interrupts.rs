@@ -9,14 +9,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use signal_hook::consts::SIGINT;
 use signal_hook::{flag, low_level::pipe};
 
-/// Notes each Ctrl-C. It also ends the client, but not while a [`Hold`] is there.
+/// Notes each Ctrl-C. It also ends the client, but not while a [`InterruptHold`] is there.
 pub struct Interrupts {
     noted: UnixStream,
     ends_client: Arc<AtomicBool>,
 }
 
 /// While it is there, Ctrl-C does not end the client.
-pub struct Hold {
+pub struct InterruptHold {
     ends_client: Arc<AtomicBool>,
     before: bool,
 }
@@ -34,8 +34,8 @@ impl Interrupts {
 
     /// From now on Ctrl-C is only noted, until the result is dropped.
     #[must_use]
-    pub fn hold(&self) -> Hold {
-        Hold { ends_client: self.ends_client.clone(), before: self.ends_client.swap(false, SeqCst) }
+    pub fn hold(&self) -> InterruptHold {
+        InterruptHold { ends_client: self.ends_client.clone(), before: self.ends_client.swap(false, SeqCst) }
     }
 
     /// Whether there was one since the last call.
@@ -44,7 +44,7 @@ impl Interrupts {
     }
 }
 
-impl Drop for Hold {
+impl Drop for InterruptHold {
     fn drop(&mut self) {
         self.ends_client.store(self.before, SeqCst);
     }

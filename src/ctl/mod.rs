@@ -2,13 +2,13 @@
 
 mod client;
 mod commands;
-#[cfg_attr(not(feature = "shell"), path = "unedited.rs")]
-mod edited;
 mod find;
 mod follow;
 mod format;
 pub mod health;
 mod interrupts;
+#[cfg_attr(not(feature = "shell"), path = "no_line_editor.rs")]
+mod line_editor;
 mod session;
 mod shell;
 mod suggest;
@@ -17,7 +17,7 @@ mod transport;
 use crate::getopt::{self, Flag, flag};
 use crate::stdout;
 use crate::text;
-use find::{Found, Wanted};
+use find::{FoundServer, ServerOptions};
 use session::{Session, Wording, exit};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -93,9 +93,14 @@ pub fn unknown_verb(program: &str, word: &str, verbs: &[&str]) -> u8 {
 
 /// Reads the command line and finds the server, waiting `timeout` for any part of an answer (`None`: for ever). An error is
 /// the exit code; all is said then.
-fn begin(program: &str, args: &[OsString], usage: &str, timeout: Option<Duration>) -> Result<(Asked, Found), u8> {
+fn begin(
+    program: &str,
+    args: &[OsString],
+    usage: &str,
+    timeout: Option<Duration>,
+) -> Result<(ClientCommandLine, FoundServer), u8> {
     let misused = |why: String| getopt::misused(program, &why);
-    let asked = Asked::parse(args).map_err(misused)?;
+    let asked = ClientCommandLine::parse(args).map_err(misused)?;
     if asked.help {
         return Err(stdout::print(program, &usage.replace("{program}", program), exit::OK));
     }
@@ -105,15 +110,15 @@ fn begin(program: &str, args: &[OsString], usage: &str, timeout: Option<Duration
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq, Default)]
-struct Asked {
-    wanted: Wanted,
+struct ClientCommandLine {
+    wanted: ServerOptions,
     interactive: bool,
     json: bool,
     help: bool,
     words: Vec<String>,
 }
 
-impl Asked {
+impl ClientCommandLine {
     fn parse(args: &[OsString]) -> Result<Self, String> {
         let (options, words) = getopt::parse(args, FLAGS)?;
         let words = words.iter().map(text::of_os).collect();
@@ -161,8 +166,8 @@ fn is_url(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(line: &str) -> Result<Asked, String> {
-        Asked::parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    fn asked(line: &str) -> Result<ClientCommandLine, String> {
+        ClientCommandLine::parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
@@ -171,7 +176,7 @@ mod tests {
         let text = |t: &str| Some(t.to_owned());
         assert_eq!(
             found.wanted,
-            Wanted {
+            ServerOptions {
                 configuration: Some("f".into()),
                 serverurl: text("unix:///x"),
                 username: text("me"),

@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
-use super::client::{Client, Error};
-use super::format::{self, Harmless, state, text};
-use super::interrupts::{Hold, Interrupts};
+use super::client::{CommandError, RpcClient};
+use super::format::{self, TerminalFilter, state, text};
+use super::interrupts::{InterruptHold, Interrupts};
 use super::suggest;
 use crate::fault::FaultCode;
 use crate::protocol::State;
@@ -26,7 +26,7 @@ use crate::wire::xmlrpc::Value;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is to be written to stdout; written before each wait for the server and at the end, so mostly once.
-pub struct Output {
+pub struct CommandOutput {
     pending: Vec<u8>,
     is_terminal: bool,
     json: Json,
@@ -46,7 +46,7 @@ enum Json {
     Done,
 }
 
-impl Output {
+impl CommandOutput {
     fn stdout() -> Self {
         Self { pending: Vec::new(), is_terminal: io::stdout().is_terminal(), json: Json::Off, failed: false }
     }
@@ -54,9 +54,9 @@ impl Output {
     /// A line for a person, harmless to a terminal; on stderr where stdout is JSON.
     pub fn line(&mut self, line: &str) {
         if self.is_json() {
-            return to_stderr(&format!("{}\n", format::harmless(line)));
+            return to_stderr(&format!("{}\n", format::sanitized(line)));
         }
-        let line = if self.is_terminal { format::harmless(line) } else { line.into() };
+        let line = if self.is_terminal { format::sanitized(line) } else { line.into() };
         self.pending.extend_from_slice(&text::encode(&line));
         self.pending.push(b'\n');
     }
@@ -76,7 +76,7 @@ impl Output {
     }
 
     /// A piece of a log as it is; on a terminal only colours remain of what could steer it.
-    pub fn log(&mut self, piece: &[u8], filter: &mut Harmless) {
+    pub fn log(&mut self, piece: &[u8], filter: &mut TerminalFilter) {
         if self.is_terminal { self.pending.extend(filter.feed(piece).bytes()) } else { self.pending.extend(piece) }
     }
 
@@ -93,12 +93,12 @@ impl Output {
     }
 
     /// At the beginning of a command: whether it speaks JSON.
-    pub fn open(&mut self, json: bool) {
+    pub fn begin_command(&mut self, json: bool) {
         self.json = if json { Json::Items(Vec::new()) } else { Json::Off };
     }
 
     /// At the end of a command that went well or not: all that it said, where that is JSON.
-    pub fn close(&mut self, went_well: bool) {
+    pub fn end_command(&mut self, went_well: bool) {
         match &mut self.json {
             Json::Items(items) if went_well || !items.is_empty() => {
                 let all = Value::Array(std::mem::take(items));
@@ -146,7 +146,7 @@ pub fn object(members: &[(&str, Value)]) -> Value {
 
 /// stdin, in lines. All of it is read here: what is left after a line is for the next reader.
 #[derive(Default)]
-pub struct Input {
+pub struct StdinLines {
     buffer: Vec<u8>,
     /// Ctrl-C, where it does not end the client.
     interrupts: Option<Rc<Interrupts>>,
@@ -163,7 +163,7 @@ pub enum Line {
     End,
 }
 
-impl Input {
+impl StdinLines {
     /// Waits for a line.
     pub fn line(&mut self) -> Line {
         loop {
@@ -253,17 +253,35 @@ impl Wording {
     }
 }
 
-/// A fault that a command knows: its code, the line that answers it, whether it fails the command.
-pub type Known = (FaultCode, &'static str, bool);
+/// A fault that a command expects.
+#[derive(Clone, Copy)]
+pub struct KnownFault {
+    code: FaultCode,
+    /// The message for it; `{name}` and `{text}` stand for the name that was given and the text of the fault.
+    message: &'static str,
+    fails: bool,
+}
+
+impl KnownFault {
+    /// A fault that makes the command fail.
+    pub const fn error(code: FaultCode, message: &'static str) -> Self {
+        Self { code, message, fails: true }
+    }
+
+    /// A fault that leaves the exit code unchanged.
+    pub const fn note(code: FaultCode, message: &'static str) -> Self {
+        Self { code, message, fails: false }
+    }
+}
 
 /// One use of the client.
 pub struct Session {
     /// The server.
-    pub client: Client,
+    pub client: RpcClient,
     /// stdout.
-    pub out: Output,
+    pub out: CommandOutput,
     /// stdin.
-    pub input: Input,
+    pub input: StdinLines,
     /// What to exit with; a later success does not reset it.
     pub exit: u8,
     /// Somebody is there to be asked: before what ends everything, and for a password.
@@ -279,18 +297,18 @@ pub struct Session {
 impl Session {
     /// A session with `client`.
     #[must_use]
-    pub fn new(client: Client, interactive: bool, json: bool) -> Self {
-        let (out, input) = (Output::stdout(), Input::default());
+    pub fn new(client: RpcClient, interactive: bool, json: bool) -> Self {
+        let (out, input) = (CommandOutput::stdout(), StdinLines::default());
         let (exit, wording) = (exit::OK, Wording::Rsup);
         Self { client, out, input, exit, interactive, json, wording, interrupts: None }
     }
 
-    /// Ctrl-C, from now on only noted until the [`Hold`] is dropped.
-    pub fn hold_interrupts(&mut self) -> Result<(Rc<Interrupts>, Hold), Error> {
+    /// Ctrl-C, from now on only noted until the [`InterruptHold`] is dropped.
+    pub fn hold_interrupts(&mut self) -> Result<(Rc<Interrupts>, InterruptHold), CommandError> {
         let interrupts = match &self.interrupts {
             Some(interrupts) => interrupts.clone(),
             None => {
-                let cannot = |error: io::Error| Error::Other(format!("cannot wait for Ctrl-C: {error}"));
+                let cannot = |error: io::Error| CommandError::Other(format!("cannot wait for Ctrl-C: {error}"));
                 self.interrupts.insert(Rc::new(Interrupts::new().map_err(cannot)?)).clone()
             }
         };
@@ -298,8 +316,8 @@ impl Session {
         Ok((interrupts, hold))
     }
 
-    /// From now on Ctrl-C ends what is waited for, with [`Error::Interrupted`], and not the client.
-    pub fn survive_interrupts(&mut self) -> Result<Hold, Error> {
+    /// From now on Ctrl-C ends what is waited for, with [`CommandError::Interrupted`], and not the client.
+    pub fn survive_interrupts(&mut self) -> Result<InterruptHold, CommandError> {
         let (interrupts, hold) = self.hold_interrupts()?;
         self.input.interrupts = Some(interrupts.clone());
         self.client.interrupt_by(interrupts);
@@ -320,15 +338,15 @@ impl Session {
     }
 
     /// Calls a method. Where a person waits longer than a moment, stderr shows for what.
-    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Error> {
+    pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, CommandError> {
         self.out.flush();
         if !self.out.is_terminal || !io::stderr().is_terminal() {
             return self.client.call(method, params);
         }
-        let mut beside = self.client.beside(PROGRESS_TIMEOUT);
+        let mut second = self.client.with_timeout(PROGRESS_TIMEOUT);
         let mut shown = false;
         let mut idle = || {
-            if let Ok(infos) = beside.call("getAllProcessInfo", &[]) {
+            if let Ok(infos) = second.call("getAllProcessInfo", &[]) {
                 shown = true;
                 to_stderr(&format!("\r\x1b[K{}", waiting_for(infos.as_array().unwrap_or_default())));
             }
@@ -341,15 +359,21 @@ impl Session {
     }
 
     /// Calls a method; a fault that is known is answered with its line, and gives `None`.
-    pub fn ask(&mut self, method: &str, params: &[Value], name: &str, known: &[Known]) -> Result<Option<Value>, Error> {
+    pub fn call_or_report(
+        &mut self,
+        method: &str,
+        params: &[Value],
+        name: &str,
+        known: &[KnownFault],
+    ) -> Result<Option<Value>, CommandError> {
         match self.call(method, params) {
-            Err(Error::Fault(fault)) => {
-                let Some((_, line, fails)) = known.iter().find(|(code, ..)| fault.code == *code as i64) else {
-                    return Err(Error::Fault(fault));
+            Err(CommandError::Fault(fault)) => {
+                let Some(known) = known.iter().find(|known| fault.code == known.code as i64) else {
+                    return Err(CommandError::Fault(fault));
                 };
-                let line = line.replace("{name}", name).replace("{text}", &fault.text);
+                let line = known.message.replace("{name}", name).replace("{text}", &fault.text);
                 self.out.item(&line, &[("name", name.into()), ("error", line.as_str().into())]);
-                self.exit = if *fails { exit::FAILED } else { self.exit };
+                self.exit = if known.fails { exit::FAILED } else { self.exit };
                 if fault.code == FaultCode::BadName as i64 {
                     // Methods of this name take groups.
                     if method.ends_with("ProcessGroup") {
@@ -365,16 +389,16 @@ impl Session {
     }
 
     /// Says what was meant by the name of a process or group that the server does not know.
-    pub fn suggest_process(&mut self, name: &str) -> Result<(), Error> {
+    pub fn suggest_process(&mut self, name: &str) -> Result<(), CommandError> {
         self.suggest("getAllProcessInfo", |infos| suggest::for_process(name, infos))
     }
 
     /// Says what was meant by the name of a group that the configuration does not have.
-    pub fn suggest_group(&mut self, name: &str) -> Result<(), Error> {
+    pub fn suggest_group(&mut self, name: &str) -> Result<(), CommandError> {
         self.suggest("getAllConfigInfo", |infos| suggest::for_group(name, infos.iter().map(|info| text(info, "group"))))
     }
 
-    fn suggest(&mut self, method: &str, meant: impl FnOnce(&[Value]) -> Option<String>) -> Result<(), Error> {
+    fn suggest(&mut self, method: &str, meant: impl FnOnce(&[Value]) -> Option<String>) -> Result<(), CommandError> {
         if self.wording == Wording::Supervisor || self.out.is_json() {
             return Ok(());
         }
@@ -385,48 +409,48 @@ impl Session {
                 }
                 Ok(())
             }
-            Err(Error::Fault(_)) => Ok(()),
+            Err(CommandError::Fault(_)) => Ok(()),
             Err(other) => Err(other),
         }
     }
 
     /// Asks a question, and gives the line that follows it.
-    pub fn answer_to(&mut self, question: &str) -> Line {
+    pub fn ask_user(&mut self, question: &str) -> Line {
         self.out.pending.extend_from_slice(question.as_bytes());
         self.out.flush();
         self.input.line()
     }
 
     /// Asks whether to go on, where the session is interactive; anything but a yes is a no.
-    pub fn confirmed(&mut self, question: &str) -> Result<bool, Error> {
+    pub fn confirmed(&mut self, question: &str) -> Result<bool, CommandError> {
         if !self.interactive {
             return Ok(true);
         }
-        match self.answer_to(question) {
+        match self.ask_user(question) {
             Line::Text(answer) => Ok(answer.starts_with(['y', 'Y'])),
-            Line::Interrupted => Err(Error::Interrupted),
-            Line::End => Err(Error::Other("no answer".into())),
+            Line::Interrupted => Err(CommandError::Interrupted),
+            Line::End => Err(CommandError::Other("no answer".into())),
         }
     }
 
     /// Asks for a user and a password, and uses them from then on.
-    pub fn log_in(&mut self) -> Result<(), Error> {
-        self.out.line(&Error::Unauthorized.to_string());
+    pub fn log_in(&mut self) -> Result<(), CommandError> {
+        self.out.line(&CommandError::Unauthorized.to_string());
         let given = |line| match line {
             Line::Text(text) => Ok(text),
-            Line::Interrupted => Err(Error::Interrupted),
-            Line::End => Err(Error::Other("no user or password was given".into())),
+            Line::Interrupted => Err(CommandError::Interrupted),
+            Line::End => Err(CommandError::Other("no user or password was given".into())),
         };
-        let user = given(self.answer_to("Username:"))?;
+        let user = given(self.ask_user("Username:"))?;
         let password = given(self.password()?)?;
         self.out.line("");
-        self.client = self.client.at(&self.client.url);
+        self.client = self.client.with_url(&self.client.url);
         self.client.credentials = Some((user, password));
         Ok(())
     }
 
     /// Asks on the terminal itself, without showing what is typed; without a terminal, on stderr and stdin.
-    fn password(&mut self) -> Result<Line, Error> {
+    fn password(&mut self) -> Result<Line, CommandError> {
         let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
             to_stderr("Password:");
             return Ok(self.input.line());
@@ -451,7 +475,7 @@ fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
         return Line::End;
     }
     let _ = terminal.write_all(b"Password:");
-    let input = Input { buffer: Vec::new(), interrupts: Some(interrupts) };
+    let input = StdinLines { buffer: Vec::new(), interrupts: Some(interrupts) };
     let mut typed = [0; 1024];
     let read = if input.wait(terminal.as_fd()) { Some(terminal.read(&mut typed)) } else { None };
     let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before);
@@ -472,5 +496,5 @@ fn waiting_for(infos: &[Value]) -> String {
     let states = states.iter().map(|(state, names)| format!("{} {state} ({})", names.len(), names.join(" ")));
     let line = states.collect::<Vec<_>>().join(", ");
     let lead = if line.is_empty() { "" } else { "waiting: " };
-    format::harmless(&format!("{lead}{line}")).chars().take(79).collect()
+    format::sanitized(&format!("{lead}{line}")).chars().take(79).collect()
 }

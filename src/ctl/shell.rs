@@ -2,7 +2,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use super::edited::Edited;
+use super::line_editor::LineEditor;
 use super::session::{Line, Session, exit};
 
 /// Runs `session` line by line until it is left; the exit code, which is 0 whatever happened, as in Supervisor. `prompt` comes
@@ -11,26 +11,26 @@ use super::session::{Line, Session, exit};
 // Differs from Supervisor: there Ctrl-C leaves the shell.
 pub fn run(mut session: Session, prompt: &str, history_file: Option<&Path>) -> u8 {
     let hold = if io::stdin().is_terminal() { session.survive_interrupts().ok() } else { None };
-    session.one("status");
-    let mut edited = Edited::new(history_file);
+    session.run_line("status");
+    let mut line_editor = LineEditor::new(history_file);
     loop {
-        let line = match &mut edited {
-            Some(edited) => edited.next(&session.client, prompt),
-            None => session.answer_to(prompt),
+        let line = match &mut line_editor {
+            Some(line_editor) => line_editor.next(&session.client, prompt),
+            None => session.ask_user(prompt),
         };
         session.forget_interrupts();
         match line {
-            Line::Text(line) if session.one(&line) => break,
+            Line::Text(line) if session.run_line(&line) => break,
             Line::Text(_) => {}
             Line::Interrupted => {
                 // An edited line leaves the cursor on a line of its own.
-                if edited.is_none() {
+                if line_editor.is_none() {
                     session.out.line("");
                 }
             }
             Line::End => {
-                if edited.is_none() {
-                    session.one("quit");
+                if line_editor.is_none() {
+                    session.run_line("quit");
                 }
                 break;
             }

@@ -57,7 +57,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(_) => f.write_str("localhost"),
-            Self::Tcp(host, port) if is_any(host) => write!(f, "localhost:{port}"),
+            Self::Tcp(host, port) if means_all_addresses(host) => write!(f, "localhost:{port}"),
             Self::Tcp(host, port) => match hosts::number(host) {
                 Some(address) => SocketAddr::new(address, *port).fmt(f),
                 None => write!(f, "{host}:{port}"),
@@ -67,13 +67,13 @@ impl fmt::Display for Address {
 }
 
 /// Whether a server section means all addresses by this.
-fn is_any(host: &str) -> bool {
+fn means_all_addresses(host: &str) -> bool {
     matches!(host, "" | "*")
 }
 
 /// The addresses to try for a host: where a server listens on all addresses, a client reaches it on loopback.
 fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let found = if is_any(host) { vec![Ipv4Addr::UNSPECIFIED.into()] } else { hosts::addresses(host) };
+    let found = if means_all_addresses(host) { vec![Ipv4Addr::UNSPECIFIED.into()] } else { hosts::addresses(host) };
     if found.is_empty() {
         return Ok((host.to_ascii_lowercase(), port).to_socket_addrs()?.collect());
     }
@@ -87,14 +87,14 @@ fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// What ends a wait for the server before the server does.
 #[derive(Clone, Default)]
-pub struct Limits {
+pub struct WaitLimits {
     /// How long to wait for any part of an answer; without limit if `None`.
     pub timeout: Option<Duration>,
     /// Ctrl-C, where it does not end the client.
     pub interrupts: Option<Rc<Interrupts>>,
 }
 
-impl Limits {
+impl WaitLimits {
     /// Waits until `fd` is ready for `events`. [`ErrorKind::TimedOut`]: `timeout` is over, [`ErrorKind::Interrupted`]:
     /// Ctrl-C.
     fn wait(&self, fd: Option<BorrowedFd<'_>>, events: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
@@ -120,13 +120,13 @@ impl Limits {
 /// A connection.
 pub struct Transport {
     socket: OwnedFd,
-    limits: Limits,
+    limits: WaitLimits,
 }
 
 impl Transport {
     /// Connects to a server. Of several addresses the first that answers is taken; the error is that of the first, but
     /// that one refused the connection says more.
-    pub fn connect(address: &Address, limits: Limits) -> io::Result<Self> {
+    pub fn connect(address: &Address, limits: WaitLimits) -> io::Result<Self> {
         let (host, port) = match address {
             Address::Unix(path) => return Self::connect_unix(path, limits),
             Address::Tcp(host, port) => (host, *port),
@@ -150,13 +150,13 @@ impl Transport {
     }
 
     /// Connects to the Unix socket at `path`.
-    pub fn connect_unix(path: &Path, limits: Limits) -> io::Result<Self> {
+    pub fn connect_unix(path: &Path, limits: WaitLimits) -> io::Result<Self> {
         let socket = connect_to(AddressFamily::Unix, &UnixAddr::new(path)?, &limits)?;
         Ok(Self { socket, limits })
     }
 
     /// From now on waits within these limits.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: WaitLimits) {
         self.limits = limits;
     }
 
@@ -214,7 +214,7 @@ impl AsFd for Transport {
     }
 }
 
-fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, limits: &Limits) -> io::Result<OwnedFd> {
+fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, limits: &WaitLimits) -> io::Result<OwnedFd> {
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     loop {
         match connect(fd.as_raw_fd(), address) {

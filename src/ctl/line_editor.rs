@@ -14,7 +14,7 @@ use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper, Result};
 
-use super::client::Client;
+use super::client::RpcClient;
 use super::commands::{self, Takes};
 use super::format::{namespec_of, text};
 use super::session::Line;
@@ -27,12 +27,12 @@ const HISTORY_LINES: usize = 10_000;
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A terminal, and where its lines are kept: plain text, a line each, as GNU readline has it.
-pub struct Edited {
-    editor: Editor<Names, MemHistory>,
+pub struct LineEditor {
+    editor: Editor<NameCompleter, MemHistory>,
     history: Option<File>,
 }
 
-impl Edited {
+impl LineEditor {
     /// The terminal on stdin and stdout, if there is one.
     pub fn new(history_file: Option<&Path>) -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
@@ -51,9 +51,9 @@ impl Edited {
     }
 
     /// The next line.
-    pub fn next(&mut self, client: &Client, prompt: &str) -> Line {
-        let client = RefCell::new(client.beside(COMPLETION_TIMEOUT));
-        self.editor.set_helper(Some(Names { client, infos: OnceCell::new() }));
+    pub fn next(&mut self, client: &RpcClient, prompt: &str) -> Line {
+        let client = RefCell::new(client.with_timeout(COMPLETION_TIMEOUT));
+        self.editor.set_helper(Some(NameCompleter { client, infos: OnceCell::new() }));
         let line = match self.editor.readline(prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => return Line::Interrupted,
@@ -69,12 +69,12 @@ impl Edited {
 }
 
 /// What there is to complete; the server is asked once a line, when it is wanted.
-struct Names {
-    client: RefCell<Client>,
+struct NameCompleter {
+    client: RefCell<RpcClient>,
     infos: OnceCell<Vec<Value>>,
 }
 
-impl Names {
+impl NameCompleter {
     fn infos(&self) -> Vec<Value> {
         let ask = || match self.client.borrow_mut().call("getAllProcessInfo", &[]) {
             Ok(Value::Array(infos)) => infos,
@@ -84,7 +84,7 @@ impl Names {
     }
 }
 
-impl Completer for Names {
+impl Completer for NameCompleter {
     type Candidate = String;
 
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> Result<(usize, Vec<String>)> {
@@ -92,13 +92,13 @@ impl Completer for Names {
     }
 }
 
-impl Hinter for Names {
+impl Hinter for NameCompleter {
     type Hint = String;
 }
 
-impl Highlighter for Names {}
-impl Validator for Names {}
-impl Helper for Names {}
+impl Highlighter for NameCompleter {}
+impl Validator for NameCompleter {}
+impl Helper for NameCompleter {}
 
 /// What `line`, up to the cursor, may go on with: where the word begins, and the words. `infos` asks the server.
 fn completions(line: &str, infos: impl FnOnce() -> Vec<Value>) -> (usize, Vec<String>) {
