@@ -1,5 +1,4 @@
-//! Talks to a server over a Unix socket or TCP: XML-RPC on one connection that is kept, and logs that are followed, each
-//! on a connection of its own.
+//! The connection to a server: XML-RPC calls on one connection that is kept open, and followed logs, each on its own connection.
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,32 +15,32 @@ use crate::text;
 use crate::wire::http::{self, ReceivedResponse};
 use crate::wire::xmlrpc::{self, RpcFault, Value};
 
-/// Longest head of an answer that is followed, in bytes, and most fields in it.
+/// Longest head of the answer to a request to follow a log, in bytes, and the largest number of its fields.
 const HEAD_MAX: (usize, usize) = (16 * 1024, 64);
-/// How often a caller that waits for an answer gets to show what it waits for.
+/// How often the progress of a long call is shown.
 const IDLE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Why a command goes no further.
+/// Why a command cannot continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
-    /// No server listens there.
+    /// No server listens at the address.
     Refused,
     /// The Unix socket does not exist.
     NoFile,
-    /// The server wants a user and a password, or others.
+    /// The server requires a user name and password, or refused the given ones.
     Unauthorized,
     /// The server answered with a fault.
     Fault(RpcFault),
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
-    /// Anything else that went wrong, as a message.
+    /// Any other error, as a message.
     Other(String),
-    /// The complete message, and the exit code.
+    /// A complete message, and the exit code.
     Exit(String, u8),
 }
 
 impl CommandError {
-    /// Whether it is this fault.
+    /// Whether it is a fault with this code.
     #[must_use]
     pub fn is(&self, code: FaultCode) -> bool {
         matches!(self, Self::Fault(fault) if fault.code == code as i64)
@@ -61,29 +60,29 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// One server, and the connection to it while there is one.
+/// A client of one server.
 pub struct RpcClient {
-    /// As users know it; for messages.
+    /// The address as the user gave it; for messages.
     pub url: String,
-    /// User and password.
+    /// User name and password.
     pub credentials: Option<(String, String)>,
     limits: WaitLimits,
     trust: Option<Trust>,
     connection: Option<Transport>,
 }
 
-/// Says why the server of this process and user is not trusted, if it is not.
+/// Checks process and user of a server; the error says why the server is not trusted.
 pub type Trust = fn(libc::pid_t, libc::uid_t) -> Result<(), String>;
 
 impl RpcClient {
-    /// A client of the server at `url`; connects with the first call. `credentials`: user and password.
+    /// A client of the server at `url`. It connects with the first call. `credentials`: user name and password.
     #[must_use]
     pub fn new(url: String, credentials: Option<(String, String)>, limits: WaitLimits) -> Self {
         Self { url, credentials, limits, trust: None, connection: None }
     }
 
-    /// Connects to the Unix socket at `path`, which no configuration names: in a directory where everyone may write, anyone
-    /// could have put it there. So each connection is given up if `trust` objects to the server.
+    /// Connects to the Unix socket at `path`, which no configuration names. In a directory that everyone can write to, any user
+    /// could have created it, so each connection is closed if `trust` refuses the server.
     pub fn at_default_socket(path: &Path, limits: WaitLimits, trust: Trust) -> Result<Self, CommandError> {
         let mut client = Self::new(format!("unix://{}", text::of_os(path)), None, limits);
         client.trust = Some(trust);
@@ -91,7 +90,7 @@ impl RpcClient {
         Ok(client)
     }
 
-    /// A client of the server at `url`, with the same credentials, that waits as long as it takes.
+    /// A client of the server at `url` with the same credentials and without a time limit.
     #[must_use]
     pub fn with_url(&self, url: &str) -> Self {
         let limits = WaitLimits { timeout: None, ..self.limits.clone() };
@@ -99,7 +98,7 @@ impl RpcClient {
         Self { trust, ..Self::new(url.to_owned(), self.credentials.clone(), limits) }
     }
 
-    /// Another client of the same server, that waits at most `timeout` for any part of an answer.
+    /// Another client of the same server, which waits at most `timeout` for each part of an answer.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let mut client = self.with_url(&self.url);
@@ -107,7 +106,7 @@ impl RpcClient {
         client
     }
 
-    /// From now on Ctrl-C ends the wait for an answer.
+    /// Makes Ctrl-C end the wait for an answer.
     pub fn interrupt_by(&mut self, interrupts: Rc<Interrupts>) {
         self.limits.interrupts = Some(interrupts);
         if let Some(connection) = &mut self.connection {
@@ -120,7 +119,7 @@ impl RpcClient {
         self.call_while(method, params, None)
     }
 
-    /// The same; `idle` is called each second until the answer comes.
+    /// Calls `supervisor.<method>`, and calls `idle` every second until the answer arrives.
     pub fn call_while(
         &mut self,
         method: &str,
@@ -148,13 +147,13 @@ impl RpcClient {
         }
     }
 
-    /// Asks for a log that goes on (`/logtail/…`, `/mainlogtail`).
+    /// Starts to follow the log at `/logtail/…` or `/mainlogtail`.
     pub fn follow(&self, path: &str) -> Result<LogStream, CommandError> {
         let address = self.address()?;
         let connection = self.connect(&address)?;
         let request = http::get_request(path, &address.to_string(), self.credentials());
         connection.write_all(&request).map_err(|why| self.other(why))?;
-        Ok(LogStream { connection, held: Vec::new(), in_chunks: None })
+        Ok(LogStream { connection, buffer: Vec::new(), in_chunks: None })
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {
@@ -184,7 +183,7 @@ impl RpcClient {
     }
 }
 
-/// Why a request has no answer.
+/// Why a request was not answered.
 enum ExchangeError {
     Interrupted,
     Other(String),
@@ -194,14 +193,14 @@ impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::Interrupted => Self::Interrupted,
-            ErrorKind::TimedOut => Self::Other("no answer in time".into()),
+            ErrorKind::TimedOut => Self::Other("no answer within the time limit".into()),
             _ => Self::Other(error.to_string()),
         }
     }
 }
 
-/// Writes a request and reads its answer. A server may answer and close before it has read the request (401), so a
-/// failed write is no failure as long as an answer comes.
+/// Writes a request and reads the answer. A server may answer and close before it has read the whole request (401), so a failed
+/// write counts only if no answer arrives.
 fn exchange(
     connection: &Transport,
     request: &[u8],
@@ -230,11 +229,11 @@ fn exchange(
     }
 }
 
-/// A log that is followed: an answer without an end.
+/// A followed log: an answer without an end.
 pub struct LogStream {
     connection: Transport,
-    held: Vec<u8>,
-    /// Whether it comes in chunks; `None` until the head has come.
+    buffer: Vec<u8>,
+    /// Whether the body is in chunks; `None` until the head has arrived.
     in_chunks: Option<bool>,
 }
 
@@ -245,38 +244,38 @@ impl AsFd for LogStream {
 }
 
 impl LogStream {
-    /// Reads once, and appends what that gives of the log to `log`; `false`: no more will come. An error is in Supervisor's words.
+    /// Reads once, and appends the received part of the log to `log`; `false`: the log has ended. The error is in Supervisor's words.
     pub fn read(&mut self, log: &mut Vec<u8>) -> Result<bool, String> {
         let malformed = || "Cannot read, malformed answer".to_owned();
-        let bytes = self.connection.read_more(&mut self.held).map_err(|error| error.to_string())?;
+        let bytes = self.connection.read_more(&mut self.buffer).map_err(|error| error.to_string())?;
         if self.in_chunks.is_none() {
             let mut fields = [httparse::EMPTY_HEADER; HEAD_MAX.1];
             let mut head = httparse::Response::new(&mut fields);
-            match head.parse(&self.held).map_err(|_| malformed())? {
+            match head.parse(&self.buffer).map_err(|_| malformed())? {
                 Status::Complete(_) if head.code != Some(200) => {
                     return Err(format!("Cannot read, status code {}", head.code.unwrap_or_default()));
                 }
                 Status::Complete(bytes) => {
                     let mut names = head.headers.iter().map(|field| field.name);
                     self.in_chunks = Some(names.any(|name| name.eq_ignore_ascii_case("transfer-encoding")));
-                    self.held.drain(..bytes);
+                    self.buffer.drain(..bytes);
                 }
-                Status::Partial if self.held.len() > HEAD_MAX.0 => return Err(malformed()),
+                Status::Partial if self.buffer.len() > HEAD_MAX.0 => return Err(malformed()),
                 Status::Partial => return Ok(bytes > 0),
             }
         }
         if self.in_chunks == Some(false) {
-            log.append(&mut self.held);
+            log.append(&mut self.buffer);
             return Ok(bytes > 0);
         }
-        while let Status::Complete((start, size)) = httparse::parse_chunk_size(&self.held).map_err(|_| malformed())? {
+        while let Status::Complete((start, size)) = httparse::parse_chunk_size(&self.buffer).map_err(|_| malformed())? {
             let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)).ok_or_else(malformed)?;
-            // The end of a line follows each chunk.
-            if self.held.len() < end.saturating_add(2) {
+            // Each chunk is followed by CR LF.
+            if self.buffer.len() < end.saturating_add(2) {
                 break;
             }
-            log.extend_from_slice(self.held.get(start..end).unwrap_or_default());
-            self.held.drain(..end.saturating_add(2));
+            log.extend_from_slice(self.buffer.get(start..end).unwrap_or_default());
+            self.buffer.drain(..end.saturating_add(2));
             if size == 0 {
                 return Ok(false);
             }

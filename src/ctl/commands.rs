@@ -1,5 +1,5 @@
-//! The commands of `rsupctl`, a table row each: dispatch, help, usage and completion come from it. CommandOutput and exit codes are
-//! supervisorctl's (census §1.4 and §8).
+//! The table of the commands of `rsupctl`. Dispatch, help, usage and completion are derived from it. Output and exit codes are
+//! supervisorctl's (supervisor-behaviour.md §1.4 and §8).
 use super::client::CommandError;
 use super::follow;
 use super::format::{self, TerminalFilter, namespec_of, number, state, text};
@@ -11,44 +11,45 @@ use crate::wire::xmlrpc::Value;
 
 /// A command.
 pub struct Command {
-    /// The word that it is called by.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// Whether the server is asked for its version first, so that error has its own messages and exit codes.
+    /// Whether the version of the server is checked first; that check has its own messages and exit codes.
     pub checks_up: bool,
-    /// What the words after it are, for completion.
+    /// The kind of its arguments, for completion.
     #[cfg_attr(not(feature = "shell"), allow(dead_code))]
     pub takes: Takes,
-    /// How many words may follow.
+    /// How many arguments it takes.
     pub words: WordCount,
-    /// Does it.
+    /// Runs it.
     pub run: fn(&mut Session, &[&str]) -> Result<(), CommandError>,
-    /// For each way to call it: what follows the name, and what that does.
+    /// For each way to call it, the arguments and the help.
     forms: &'static [(&'static str, &'static str)],
 }
 
-/// What the words after a command are.
+/// The kind of arguments of a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing that could be completed.
+    /// Arguments that cannot be completed.
     Other,
-    /// Commands.
+    /// Names of commands.
     Commands,
-    /// Groups.
+    /// Names of groups.
     Groups,
-    /// Processes, and `group:*`.
+    /// Names of processes, and `group:*`.
     Processes,
-    /// A signal, then processes.
+    /// A signal, then names of processes.
     SignalAndProcesses,
 }
 
-/// How many words a command takes, and what to say otherwise.
+/// How many arguments a command takes.
 pub struct WordCount {
-    /// At least so many.
+    /// The smallest number.
     pub least: usize,
-    /// At most so many.
+    /// The largest number.
     pub most: usize,
-    /// The complaint about fewer.
+    /// The error message for fewer.
     pub too_few: &'static str,
+    /// The exit code for a wrong number.
     exit: u8,
 }
 
@@ -62,12 +63,12 @@ const NONE: WordCount = WordCount { most: 0, ..ANY };
 type Run = fn(&mut Session, &[&str]) -> Result<(), CommandError>;
 type Forms = &'static [(&'static str, &'static str)];
 
-/// A command that asks for the server's version first.
+/// A command that checks the version of the server first.
 const fn checked(name: &'static str, takes: Takes, words: WordCount, run: Run, forms: Forms) -> Command {
     Command { name, checks_up: true, takes, words, run, forms }
 }
 
-/// A command that does not.
+/// A command that does not check the version of the server.
 const fn direct(name: &'static str, takes: Takes, words: WordCount, run: Run, forms: Forms) -> Command {
     Command { checks_up: false, ..checked(name, takes, words, run, forms) }
 }
@@ -78,15 +79,15 @@ use Takes::{Commands, Groups, Other, Processes, SignalAndProcesses};
 const COMMANDS: &[Command] = &[
     direct("add", Groups, ANY, add, &[("<group>...", "Activate groups that were added to the configuration")]),
     direct("avail", Other, NONE, avail, &[("", "List all configured processes, active or not")]),
-    checked("clear", Processes, at_least(1, "CommandError: clear requires a process name"), |s, names| s.for_each_name(&CLEAR, &[], names),
-        &[("<name>...", "Empty the logs of processes"), ("all", "Empty the logs of all processes")]),
+    checked("clear", Processes, at_least(1, "Error: clear requires a process name"), |s, names| s.for_each_name(&CLEAR, &[], names),
+        &[("<name>...", "Clear the logs of processes"), ("all", "Clear the logs of all processes")]),
     direct("exit", Other, ANY, quit, &[("", "Leave the shell")]),
     checked("fg", Processes, at_least(1, "ERROR: no process name supplied"), fg,
-        &[("<name>", "Show the output of a process and send it what you type; Ctrl-C leaves it running")]),
+        &[("<name>", "Show the output of a process and send your input to it; Ctrl-C exits, and the process keeps running")]),
     direct("help", Commands, ANY, help, &[("", "List the commands"), ("<command>", "Explain a command")]),
     checked("maintail", Other, WordCount { most: 1, ..ANY }, maintail,
-        &[("", "Show the last 1600 bytes of the supervisor's own log"), ("-<bytes>", "Show as many bytes"),
-          ("-f", "Follow it until Ctrl-C")]),
+        &[("", "Show the last 1600 bytes of the supervisor's own log"), ("-<bytes>", "Show the last <bytes> bytes"),
+          ("-f", "Follow it, until Ctrl-C")]),
     direct("open", Other, ANY, open, &[("<url>", "Use another server from now on: http://host:port or unix:///path")]),
     checked("pid", Processes, ANY, pid,
         &[("", "Show the pid of the supervisor"), ("<name>...", "Show the pids of processes"),
@@ -95,25 +96,25 @@ const COMMANDS: &[Command] = &[
     direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all processes, read the configuration, start again")]),
     direct("remove", Groups, ANY, remove, &[("<group>...", "Deactivate stopped groups")]),
     direct("reread", Other, NONE, reread, &[("", "Read the configuration and show what has changed, without applying it")]),
-    checked("restart", Processes, at_least(1, "CommandError: restart requires a process name"), restart,
-        &[("<name>...", "Stop processes, then start them; the configuration is not read again (see update)"),
+    checked("restart", Processes, at_least(1, "Error: restart requires a process name"), restart,
+        &[("<name>...", "Stop processes, then start them; does not read the configuration again (see update)"),
           ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
     direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and the supervisor")]),
-    checked("signal", SignalAndProcesses, at_least(2, "CommandError: signal requires a signal name and a process name"), signal,
+    checked("signal", SignalAndProcesses, at_least(2, "Error: signal requires a signal name and a process name"), signal,
         &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
           ("<signal> all", "Send it to all processes")]),
-    checked("start", Processes, WordCount { exit: exit::INVALID_ARGUMENTS, ..at_least(1, "CommandError: start requires a process name") },
+    checked("start", Processes, WordCount { exit: exit::INVALID_ARGUMENTS, ..at_least(1, "Error: start requires a process name") },
         |s, names| s.for_each_name(&START, &[], names),
         &[("<name>...", "Start processes"), ("<group>:*...", "Start all processes of groups"), ("all", "Start all processes")]),
     checked("status", Processes, ANY, status,
         &[("", "Show states, pids and uptimes of all processes"), ("<name>...", "The same for some processes"),
           ("<group>:*...", "The same for all processes of groups")]),
-    checked("stop", Processes, at_least(1, "CommandError: stop requires a process name"), |s, names| s.for_each_name(&STOP, &[], names),
+    checked("stop", Processes, at_least(1, "Error: stop requires a process name"), |s, names| s.for_each_name(&STOP, &[], names),
         &[("<name>...", "Stop processes"), ("<group>:*...", "Stop all processes of groups"), ("all", "Stop all processes")]),
-    checked("tail", Processes, WordCount { most: 3, ..at_least(1, "CommandError: too few arguments") }, tail,
+    checked("tail", Processes, WordCount { most: 3, ..at_least(1, "Error: too few arguments") }, tail,
         &[("<name> [stdout|stderr]", "Show the last 1600 bytes of a process's log, stdout by default"),
-          ("-<bytes> <name> [stdout|stderr]", "Show as many bytes"),
-          ("-f <name> [stdout|stderr]", "Follow the log until Ctrl-C")]),
+          ("-<bytes> <name> [stdout|stderr]", "Show the last <bytes> bytes"),
+          ("-f <name> [stdout|stderr]", "Follow the log, until Ctrl-C")]),
     direct("update", Groups, ANY, update,
         &[("", "Read the configuration and apply what has changed; changed programs restart"), ("all", "The same"),
           ("<group>...", "Apply the changes of these groups only")]),
@@ -138,7 +139,7 @@ pub fn usage() -> String {
 }
 
 impl Command {
-    /// What was wrong with the words, and how they should be.
+    /// The error for wrong arguments: a message, followed by the help of the command.
     pub fn misused(&self, complaint: &str) -> CommandError {
         CommandError::Exit(format!("{complaint}\n{}", self.help_text()), self.words.exit)
     }
@@ -154,25 +155,25 @@ impl Command {
     }
 }
 
-/// How Supervisor begins the spawn error of a program that was started and ended by itself.
+/// The start of the spawn error of a program that was started and exited too soon.
 const ENDED_TOO_SOON: &str = "Exited too quickly";
 
-/// What to say to a server that lacks the methods that we use.
+/// The message for a server that does not have the methods of the client.
 pub fn no_namespace(url: &str) -> String {
-    format!("{url} has no supervisor methods: its configuration needs a section [rpcinterface:supervisor]")
+    format!("{url} does not serve rsupctl: add a section [rpcinterface:supervisor] to its configuration")
 }
 
-/// How much of a log `tail` shows, in bytes.
+/// How much of a log `tail` shows by default, in bytes.
 const TAIL_BYTES: i64 = 1600;
 
 impl Session {
-    /// Runs one command line and gives the exit code.
+    /// Runs one command line and returns the exit code.
     pub fn run(mut self, line: &str) -> u8 {
         self.run_line(line);
         if self.out.failed && self.exit == exit::OK { exit::FAILED } else { self.exit }
     }
 
-    /// Runs a line; whether it was one that leaves the shell.
+    /// Runs a line; `true`: it leaves the shell.
     pub fn run_line(&mut self, line: &str) -> bool {
         let line = line.trim();
         let line = line.strip_prefix('?').map_or_else(|| line.to_owned(), |topic| format!("help {topic}"));
@@ -181,26 +182,26 @@ impl Session {
         }
         let name_ends = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
         let (name, arguments) = line.split_at(name_ends);
-        // Differs from Supervisor: --json is a word of ours, also behind the command.
-        let (ours, arguments): (Vec<&str>, Vec<&str>) =
+        // Differs from Supervisor: --json is accepted after the command.
+        let (json_options, arguments): (Vec<&str>, Vec<&str>) =
             arguments.split_whitespace().partition(|word| *word == "--json");
-        self.out.begin_command(self.json || !ours.is_empty());
+        self.out.begin_command(self.json || !json_options.is_empty());
         let is_end = matches!(name, "exit" | "quit" | "EOF");
         match find_command(if is_end { "quit" } else { name }) {
             Some(command) => self.run_and_report(command, &arguments),
             None if self.wording == Wording::Supervisor => self.fail(&format!("*** Unknown syntax: {line}")),
             None => {
                 let word = line.split_whitespace().next().unwrap_or(&line);
-                let meant = suggest::did_you_mean(&suggest::nearest(word, names()));
-                let meant = meant.unwrap_or_else(|| "help lists the commands".into());
-                self.fail(&format!("unknown command '{word}'; {meant}"));
+                let hint = suggest::did_you_mean(&suggest::nearest(word, names()));
+                let hint = hint.unwrap_or_else(|| "type help for a list of commands".into());
+                self.fail(&format!("unknown command '{word}'; {hint}"));
             }
         }
         self.out.flush();
         is_end
     }
 
-    /// Runs a command, and says what went wrong.
+    /// Runs a command, and prints its error.
     fn run_and_report(&mut self, command: &Command, arguments: &[&str]) {
         loop {
             let error = self.run_command(command, arguments).err();
@@ -212,7 +213,7 @@ impl Session {
                     Err(CommandError::Interrupted) => (String::new(), exit::FAILED),
                     Err(error) => (format!("error: {error}"), exit::FAILED),
                 },
-                // The terminal has shown `^C`; the prompt is to be on a line of its own.
+                // The terminal shows `^C`; an empty line puts the prompt on a new line.
                 Some(CommandError::Interrupted) => (String::new(), exit::FAILED),
                 Some(CommandError::Unauthorized) => (CommandError::Unauthorized.to_string(), exit::FAILED),
                 Some(CommandError::Exit(line, exit)) => (line, exit),
@@ -231,10 +232,10 @@ impl Session {
     fn run_command(&mut self, command: &Command, arguments: &[&str]) -> Result<(), CommandError> {
         let words = &command.words;
         if words.most == 0 && !arguments.is_empty() {
-            return Err(command.misused(&format!("CommandError: {} accepts no arguments", command.name)));
+            return Err(command.misused(&format!("Error: {} accepts no arguments", command.name)));
         }
         if command.checks_up {
-            // Whatever keeps `status` from its answer, the state is not known.
+            // For `status`, every failure of this check means that the state is unknown.
             self.check_server().map_err(|error| match error {
                 CommandError::Exit(line, _) if command.name == "status" => CommandError::Exit(line, exit::UNKNOWN),
                 error => error,
@@ -244,12 +245,12 @@ impl Session {
             return Err(command.misused(words.too_few));
         }
         if arguments.len() > words.most {
-            return Err(command.misused("CommandError: too many arguments"));
+            return Err(command.misused("Error: too many arguments"));
         }
         (command.run)(self, arguments)
     }
 
-    /// Asks the server for its version.
+    /// Checks that the server answers and has the right version.
     fn check_server(&mut self) -> Result<(), CommandError> {
         let answer = self.call("getVersion", &[]);
         let url = &self.client.url;
@@ -257,7 +258,7 @@ impl Session {
             Ok(version) if version.as_str() == Some(API_VERSION) => return Ok(()),
             Ok(version) => {
                 let theirs = version.as_str().unwrap_or("unknown");
-                (format!("{url} speaks API version {theirs}, rsupctl {API_VERSION}"), exit::OTHER_VERSION)
+                (format!("{url} has API version {theirs}, but rsupctl needs {API_VERSION}"), exit::OTHER_VERSION)
             }
             Err(gone) if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::NOT_THERE),
             Err(CommandError::Refused) => (format!("{url} refused connection"), exit::UNKNOWN),
@@ -267,7 +268,7 @@ impl Session {
         Err(CommandError::Exit(line, exit))
     }
 
-    /// `start`, `stop`, `signal`, `clear`: the same for each name.
+    /// Implements `start`, `stop`, `signal` and `clear`: calls a method for each name.
     fn for_each_name(&mut self, verb: &ProcessVerb, extra: &[Value], names: &[&str]) -> Result<(), CommandError> {
         if names.contains(&"all") {
             let results = self.call(verb.all, extra)?;
@@ -339,8 +340,8 @@ impl Session {
         Ok(())
     }
 
-    /// Why the last start of a process failed, as the server knows it.
-    // Differs from Supervisor: it has the reason in its log only.
+    /// Why the last start of a process failed.
+    // Differs from Supervisor, which has the reason in its log only.
     fn spawn_error_of(&mut self, spec: &str) -> Result<Option<String>, CommandError> {
         if self.wording == Wording::Supervisor {
             return Ok(None);
@@ -352,8 +353,8 @@ impl Session {
         }
     }
 
-    /// Shows which processes of `groups`, added a moment ago, could not be started, and why. The server does not wait for
-    /// them, so those that fail later are not among them; nor are those that were started and ended too soon.
+    /// Shows which processes of the groups that were just added could not be started, and why. The server does not wait for them,
+    /// so processes that fail later are not shown, nor are those that exited too soon.
     fn show_spawn_errors(&mut self, groups: &[&str]) -> Result<(), CommandError> {
         if groups.is_empty() || self.wording == Wording::Supervisor {
             return Ok(());
@@ -375,12 +376,12 @@ impl Session {
         Ok(())
     }
 
-    /// Says what has been done to a process or a group.
+    /// Prints the result for a process or a group.
     fn done(&mut self, name: &str, what: &str) {
         self.out.item(&format!("{name}: {what}"), &[("name", name.into()), ("result", what.into())]);
     }
 
-    /// `add` and `remove`; gives the names for which it was done.
+    /// Implements `add` and `remove`; returns the names for which the call succeeded.
     fn for_each_group<'a>(
         &mut self,
         method: &str,
@@ -398,7 +399,7 @@ impl Session {
         Ok(changed)
     }
 
-    /// `shutdown` and `reload`.
+    /// Implements `shutdown` and `reload`.
     fn end(&mut self, method: &str, question: &str, known: KnownFault, done: &str) -> Result<(), CommandError> {
         if self.confirmed(question)? && self.call_or_report(method, &[], "", &[known])?.is_some() {
             self.out.item(done, &[("result", done.into())]);
@@ -407,17 +408,17 @@ impl Session {
     }
 }
 
-/// How `start` and its like differ.
+/// What differs between `start`, `stop`, `signal` and `clear`.
 struct ProcessVerb {
     all: &'static str,
-    /// Where it is missing, a group is sent as if it were a process.
+    /// The method for a group; `None`: `group:*` is passed to the method for one process.
     group: Option<&'static str>,
     one: &'static str,
     done: &'static str,
     no_group_exit: u8,
-    /// A fault that leaves the exit code alone.
+    /// A fault that leaves the exit code unchanged.
     tolerated: Option<FaultCode>,
-    /// What faults are called; an empty text stands for the server's own.
+    /// The text for each fault; an empty one stands for the text of the server.
     faults: &'static [(FaultCode, &'static str)],
 }
 
@@ -508,7 +509,7 @@ fn restart(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     session.for_each_name(&START, &[], names)
 }
 
-/// The infos that `names` mean, in their order, and the names that mean none.
+/// The infos of the processes that match `names`, in the order of `names`, and the names that match none.
 pub fn matching<'a, 'n>(infos: &'a [Value], names: &[&'n str]) -> (Vec<&'a Value>, Vec<&'n str>) {
     if names.is_empty() || names.contains(&"all") {
         return (infos.iter().collect(), Vec::new());
@@ -527,7 +528,7 @@ pub fn matching<'a, 'n>(infos: &'a [Value], names: &[&'n str]) -> (Vec<&'a Value
     (found, unknown)
 }
 
-/// What `status` and `rsup health` say of a name that means nothing.
+/// The message of `status` and `rsup health` for an unknown name.
 #[must_use]
 pub fn unknown_name(name: &str) -> String {
     match split_namespec(name) {
@@ -573,14 +574,14 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
         session.out.whole(&pid.to_string(), object(&[("pid", pid.into())]));
         return Ok(());
     }
-    let tell = |session: &mut Session, info: &Value| {
+    let show = |session: &mut Session, info: &Value| {
         let pid = number(info, "pid");
         session.out.item(&pid.to_string(), &[("name", namespec_of(info).into()), ("pid", pid.into())]);
         pid
     };
     if names.contains(&"all") {
         let infos = session.call("getAllProcessInfo", &[])?;
-        infos.as_array().unwrap_or_default().iter().for_each(|info| _ = tell(session, info));
+        infos.as_array().unwrap_or_default().iter().for_each(|info| _ = show(session, info));
         return Ok(());
     }
     for name in names {
@@ -588,20 +589,20 @@ fn pid(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
         let Some(info) = session.call_or_report("getProcessInfo", &[Value::from(*name)], name, &known)? else {
             continue;
         };
-        if tell(session, &info) == 0 {
+        if show(session, &info) == 0 {
             session.exit = exit::NOT_RUNNING;
         }
     }
     Ok(())
 }
 
-/// The offset that `-…` before the name of a log asks for, negative where it counts from the end; `None`: what comes.
+/// The offset for the argument `-N` (`modifier`) of `tail`, negative to count from the end; `None`: `-f`, follow the log.
 fn offset_of(modifier: Option<&str>) -> Result<Option<i64>, CommandError> {
     let Some(modifier) = modifier else { return Ok(Some(TAIL_BYTES.wrapping_neg())) };
     match modifier.strip_prefix('-').map(|what| (what, what.parse::<i64>().map(i64::checked_neg))) {
         Some(("f", _)) => Ok(None),
         Some((_, Ok(Some(offset)))) => Ok(Some(offset)),
-        _ => failed(&format!("CommandError: bad argument {modifier}")),
+        _ => failed(&format!("Error: bad argument {modifier}")),
     }
 }
 
@@ -611,14 +612,14 @@ fn tail(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
         _ => (None, words),
     };
     let (name, channel) = match words {
-        [] => return failed("CommandError: tail requires process name"),
+        [] => return failed("Error: tail requires process name"),
         [name] => (*name, "stdout".to_owned()),
         [name, .., channel] => (*name, channel.to_lowercase()),
     };
     let method = match &*channel {
         "stdout" => "readProcessStdoutLog",
         "stderr" => "readProcessStderrLog",
-        other => return failed(&format!("CommandError: bad channel '{other}'")),
+        other => return failed(&format!("Error: bad channel '{other}'")),
     };
     show(session, modifier, name, &follow::log_path(name, &channel), method, &[name.into()])
 }
@@ -627,24 +628,25 @@ fn maintail(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
     show(session, words.first().copied(), "supervisord", "/mainlogtail", "readLog", &[])
 }
 
-/// Shows the end of the log of `name`, which `method` reads, or what comes to it at `path`.
+/// Shows the end of the log of `name`, which `method` reads, or follows the log at `path`. `process`: parameters that select the
+/// process; empty for the main log.
 fn show(
     session: &mut Session,
     modifier: Option<&str>,
     name: &str,
     path: &str,
     method: &str,
-    whose: &[Value],
+    process: &[Value],
 ) -> Result<(), CommandError> {
     let Some(offset) = offset_of(modifier)? else { return follow::follow_log(session, path) };
     let mut known: Vec<KnownFault> = vec![
         KnownFault::error(FaultCode::NoFile, "{name}: ERROR (no log file)"),
         KnownFault::error(FaultCode::Failed, "{name}: ERROR (unknown error reading log)"),
     ];
-    if !whose.is_empty() {
+    if !process.is_empty() {
         known.push(KnownFault::error(FaultCode::BadName, "{name}: ERROR (no such process name)"));
     }
-    let params = [whose, &[offset.into(), 0.into()]].concat();
+    let params = [process, &[offset.into(), 0.into()]].concat();
     let Some(log) = session.call_or_report(method, &params, name, &known)? else { return Ok(()) };
     if session.out.is_json() {
         session.out.whole("", object(&[("name", name.into()), ("log", log)]));
@@ -754,7 +756,7 @@ fn remove(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     session.for_each_group("removeProcessGroup", names, "removed", &known).map(drop)
 }
 
-/// Census §8.5.
+/// supervisor-behaviour.md §8.5.
 fn update(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
     let known = [KnownFault::error(FaultCode::ShutdownState, "ERROR: already shutting down")];
     let Some(ChangedGroups { added, changed, removed }) = reload_config(session, &known)? else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! Which server to talk to: what the command line says, else a configuration, else what PID 1 was started with, else
-//! the sockets where rsup listens when its configuration names none.
+//! Finds the server: from the command line, else from a configuration, else from the configuration that PID 1 was started with,
+//! else at the default sockets.
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
@@ -14,7 +14,7 @@ use crate::machine::{self, Real};
 use crate::protocol::DEFAULT_SOCKETS;
 use crate::text;
 
-/// What the command line says.
+/// The options of the command line that select the server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerOptions {
     /// `-c`
@@ -26,25 +26,25 @@ pub struct ServerOptions {
     /// `-p`
     pub password: Option<String>,
     /// `-r`
-    // Differs from Supervisor: there it has no effect.
+    // Differs from Supervisor, where it has no effect.
     pub history_file: Option<PathBuf>,
 }
 
-/// A server that was found.
+/// The server that was found.
 pub struct FoundServer {
-    /// The way to it.
+    /// A client of it.
     pub client: RpcClient,
-    /// Where the address is only Supervisor's own last resort: why no other is known, as a message.
+    /// Set if no server was found and the client has Supervisor's default address: the message that says so.
     pub not_found: Option<String>,
-    /// What the interactive shell asks with.
+    /// The prompt of the interactive shell.
     pub prompt: String,
-    /// Where it keeps what was typed.
+    /// The file for the history of the shell.
     pub history_file: Option<PathBuf>,
 }
 
 impl ServerOptions {
-    /// Finds the server, or says in what way the configuration is no use. `program`: the name that we were called by,
-    /// from which the search for a configuration starts; `timeout`: as in [`WaitLimits`].
+    /// Finds the server; the error says what is wrong with the configuration. `program`: the name that the client was called by,
+    /// from which the search for a configuration starts. `timeout`: as in [`WaitLimits`].
     pub fn find(&self, program: &str, timeout: Option<Duration>) -> Result<FoundServer, String> {
         let is_complete = self.serverurl.is_some() && self.username.is_some() && self.password.is_some();
         let file = match &self.configuration {
@@ -52,67 +52,69 @@ impl ServerOptions {
             Some(file) => Some(file.clone()),
             None => machine::search(program).ok(),
         };
-        let said = match file.map(|file| read(&file)) {
-            // What is wrong there does not matter where the command line says it all.
+        let settings = match file.map(|file| read(&file)) {
+            // An invalid configuration does not matter if the command line has everything.
             Some(Err(why)) if !is_complete => return Err(why),
-            said => said.and_then(Result::ok).unwrap_or_default(),
+            settings => settings.and_then(Result::ok).unwrap_or_default(),
         };
-        let named = self.server_of(&said).or_else(|| {
-            // A configuration of PID 1 that we cannot read is no reason to give up.
+        let server = self.server_of(&settings).or_else(|| {
+            // If the configuration of PID 1 cannot be read, the default sockets are tried.
             self.server_of(&read(&configuration_of_pid1()?).ok()?)
         });
         let limits = WaitLimits { timeout, interrupts: None };
-        let (client, not_found) = match named {
+        let (client, not_found) = match server {
             Some((url, credentials)) => (RpcClient::new(url, credentials, limits), None),
             None => match find_default_socket(&limits) {
                 Ok(listening) => (listening, None),
-                Err(message) => (RpcClient::new(DEFAULT_URL.into(), self.credentials(&said), limits), Some(message)),
+                Err(message) => {
+                    (RpcClient::new(DEFAULT_URL.into(), self.credentials(&settings), limits), Some(message))
+                }
             },
         };
-        let section = said.section.as_ref();
+        let section = settings.section.as_ref();
         let prompt = section.map_or_else(|| "supervisor".to_owned(), |section| section.prompt.clone());
         let history_file = self.history_file.clone().or_else(|| section?.history_file.clone());
         Ok(FoundServer { client, not_found, prompt, history_file })
     }
 
-    /// The address and the credentials that the command line and a configuration give together, if any.
-    fn server_of(&self, said: &ClientConfig) -> Option<(String, Option<(String, String)>)> {
-        let of_section = said.section.as_ref().map(|section| &section.serverurl);
-        // A section that leaves the address at its default, in a file without servers, says nothing about rsup.
-        let of_section = of_section.filter(|url| *url != DEFAULT_URL || !said.servers.is_empty());
+    /// The address and the credentials from the command line and a configuration together, if they give an address.
+    fn server_of(&self, settings: &ClientConfig) -> Option<(String, Option<(String, String)>)> {
+        let of_section = settings.section.as_ref().map(|section| &section.serverurl);
+        // A section with the default address, in a file without servers, does not define a server of rsup.
+        let of_section = of_section.filter(|url| *url != DEFAULT_URL || !settings.servers.is_empty());
         if let Some(url) = self.serverurl.as_ref().or(of_section) {
-            return Some((url.clone(), self.credentials(said)));
+            return Some((url.clone(), self.credentials(settings)));
         }
-        let server = said.servers.first()?;
+        let server = settings.servers.first()?;
         let url = match &server.address {
             SocketAddress::Unix(path) => format!("unix://{}", text::of_os(path)),
             SocketAddress::Tcp(host, port) if host.is_empty() => format!("http://127.0.0.1:{port}"),
             SocketAddress::Tcp(host, port) => format!("http://{host}:{port}"),
         };
-        // A hash is not what the server wants to be sent.
+        // The client must send the password itself, which cannot be computed from its hash.
         let own = server.credentials.clone().filter(|(_, password)| !password.starts_with("{SHA}"));
-        Some((url, self.credentials(said).or(own)))
+        Some((url, self.credentials(settings).or(own)))
     }
 
-    /// User and password of the command line, else of `[supervisorctl]`, each for itself.
-    fn credentials(&self, said: &ClientConfig) -> Option<(String, String)> {
-        let section = said.section.as_ref();
+    /// User name and password, each from the command line, or else from `[supervisorctl]`.
+    fn credentials(&self, settings: &ClientConfig) -> Option<(String, String)> {
+        let section = settings.section.as_ref();
         let username = self.username.clone().or_else(|| section?.username.clone());
         let password = self.password.clone().or_else(|| section?.password.clone());
         username.zip(password)
     }
 }
 
-/// What a configuration says to a client; an error holds all that is wrong with it, a line each.
+/// Reads the settings of the client from a configuration. The error has a line for each problem.
 fn read(file: &Path) -> Result<ClientConfig, String> {
-    let said = config::load_client(file, &Real);
-    if said.problems.is_empty() {
-        return Ok(said);
+    let settings = config::load_client(file, &Real);
+    if settings.problems.is_empty() {
+        return Ok(settings);
     }
-    Err(said.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    Err(settings.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-/// The server at the first default socket where a trusted one listens, or a message that there is none.
+/// Connects to the first default socket with a trusted server. The error is a message that there is none.
 fn find_default_socket(limits: &WaitLimits) -> Result<RpcClient, String> {
     let mut unusable = Vec::new();
     for path in DEFAULT_SOCKETS {
@@ -123,7 +125,7 @@ fn find_default_socket(limits: &WaitLimits) -> Result<RpcClient, String> {
         }
     }
     let init =
-        if pid1_is_rsup() { "the configuration of PID 1 names none that can be read" } else { "PID 1 is not rsup" };
+        if pid1_is_rsup() { "the configuration of PID 1 defines none or cannot be read" } else { "PID 1 is not rsup" };
     let message =
         format!("cannot find a running supervisor: no configuration file defines a control socket, {init}, and");
     if unusable.is_empty() {
@@ -132,25 +134,25 @@ fn find_default_socket(limits: &WaitLimits) -> Result<RpcClient, String> {
     Err(format!("{message} no default socket can be used:\n  {}", unusable.join("\n  ")))
 }
 
-/// The server of a default socket must run as root or as the client's own user. Root also trusts an rsup that is PID 1,
-/// whichever user it runs as: in a container, `docker exec -u 0` is to reach it.
+/// Trusts the server of a default socket if it runs as root or as the user of the client. Root also trusts an rsup that is PID 1
+/// and runs as any user, so that `docker exec -u 0` reaches it.
 fn trust(pid: libc::pid_t, uid: libc::uid_t) -> Result<(), String> {
     let own = nix::unistd::geteuid().as_raw();
     if uid == 0 || uid == own || own == 0 && pid == 1 && pid1_is_rsup() {
         return Ok(());
     }
-    Err(format!("not used: its server runs as user {uid} and is not rsup as PID 1"))
+    Err(format!("not trusted: its server runs as user {uid} and is not rsup as PID 1"))
 }
 
-/// The words that PID 1 was started with, up to the last; empty: they cannot be read.
+/// The command line of PID 1; empty if it cannot be read.
 fn command_line_of_pid1() -> Vec<OsString> {
     let command_line = fs::read("/proc/1/cmdline").unwrap_or_default();
     let Some(words) = command_line.strip_suffix(b"\0") else { return Vec::new() };
     words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect()
 }
 
-/// Whether PID 1 is rsup, or the same executable by another name. Another user's executable is visible only with
-/// CAP_SYS_PTRACE; without it the names that it was started by count, and rsup may have taken the place of supervisord.
+/// Whether PID 1 is rsup, or the client's executable by another name. The executable of another user's process can be read only
+/// with CAP_SYS_PTRACE. Without it, the name of the process counts, which is supervisord where rsup replaces that.
 fn pid1_is_rsup() -> bool {
     if let Ok(executable) = fs::read_link("/proc/1/exe") {
         let name = executable.file_name().unwrap_or_default();
@@ -165,8 +167,8 @@ fn pid1_is_rsup() -> bool {
         .any(|name| *name == "rsup" || *name == "supervisord")
 }
 
-/// The configuration that PID 1 was started with, if PID 1 is rsup. From then on we are in its working directory, so
-/// that relative paths in its configuration mean to us what they mean to it.
+/// The configuration that PID 1 was started with, if PID 1 is rsup. Changes to its working directory, so that relative paths in
+/// its configuration are resolved as PID 1 resolves them.
 fn configuration_of_pid1() -> Option<PathBuf> {
     let words = command_line_of_pid1();
     let (program, words) = words.split_first()?;
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_stands_above_the_section_and_that_above_the_servers() {
+    fn the_command_line_overrides_the_section_and_that_the_servers() {
         let asked = ServerOptions {
             serverurl: Some("unix:///s".into()),
             username: Some("me".into()),

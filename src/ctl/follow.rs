@@ -1,7 +1,7 @@
-//! What goes on until Ctrl-C: `tail -f`, `maintail -f` and `fg`.
+//! The commands that run until Ctrl-C: `tail -f`, `maintail -f` and `fg`.
 //!
-//! `fg` leaves the terminal as it is, as supervisorctl does: the process has a pipe and no terminal, so nobody but ours would
-//! echo what is typed or let a line be corrected. Lines go to the process as they are ended; Ctrl-C and Ctrl-D leave it.
+//! Like supervisorctl, `fg` does not change the mode of the terminal. The stdin of the process is a pipe, so only the user's
+//! terminal can echo and edit what is typed. A line is sent to the process when it is complete. Ctrl-C and Ctrl-D end `fg`.
 use std::io;
 use std::os::fd::AsFd as _;
 
@@ -16,23 +16,23 @@ use crate::protocol::State;
 use crate::wire::http::percent_encoded;
 use crate::wire::xmlrpc::{RpcFault, Value};
 
-/// How often `fg` looks whether its process still runs, in milliseconds.
+/// How often `fg` checks whether its process still runs, in milliseconds.
 const CHECK_MS: u16 = 1000;
 
-/// What stays as it is in a path, besides unreserved characters (RFC 3986 §3.3).
+/// The characters of a path that are not encoded, besides unreserved ones (RFC 3986 §3.3).
 const PATH_CHARACTERS: &str = "/!$&'()*+,;=:@";
 
-/// The place of a process's log on the server.
+/// The path of a process's log on the server.
 pub fn log_path(name: &str, channel: &str) -> String {
     format!("/logtail/{}/{channel}", percent_encoded(name, PATH_CHARACTERS))
 }
 
-/// A fault where Supervisor prints the object itself.
+/// The text of a fault where Supervisor prints the exception object.
 pub fn shown(fault: &RpcFault) -> String {
     format!("ERROR: <Fault {}: '{}'>", fault.code, fault.text)
 }
 
-/// `tail -f` and `maintail -f`.
+/// Implements `tail -f` and `maintail -f`.
 pub fn follow_log(session: &mut Session, path: &str) -> Result<(), CommandError> {
     session.out.line(BANNER);
     if follow(session, &[path.to_owned()], None)? == FollowEnd::Interrupted {
@@ -42,14 +42,14 @@ pub fn follow_log(session: &mut Session, path: &str) -> Result<(), CommandError>
     Ok(())
 }
 
-/// `fg` of a process that runs, as getProcessInfo has it: shows the logs that it has.
+/// Implements `fg` of a running process: shows its logs and sends input to it. `info`: the result of getProcessInfo.
 pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(), CommandError> {
     session.out.line(BANNER);
     let mut paths = Vec::new();
     for channel in ["stdout", "stderr"] {
         match text(info, &format!("{channel}_logfile")) {
             "" => {}
-            // What goes to a device or a pipe cannot be read back.
+            // Output to a device or a pipe cannot be read back.
             device if device.starts_with("/dev/") || device.starts_with("/proc/") => {
                 to_stderr(&format!("{channel} of {name} goes to {device} and cannot be shown here\n"));
             }
@@ -71,24 +71,24 @@ const BANNER: &str = "==> Press Ctrl-C to exit <==";
 /// Why following has ended.
 #[derive(PartialEq, Eq)]
 enum FollowEnd {
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
-    /// No more will come, or can be typed.
+    /// The logs or the input have ended.
     Over,
-    /// The process does not run any more.
+    /// The process no longer runs.
     Gone,
-    /// The process does not take input.
+    /// The process does not accept input.
     Refused(RpcFault),
 }
 
-/// A log that is followed.
+/// A log that is being followed.
 struct FollowedStream {
     path: String,
     stream: LogStream,
     filter: TerminalFilter,
 }
 
-/// Shows the logs at `paths` as they grow; sends lines from stdin to `process`, if there is one.
+/// Shows the logs at `paths` as they grow. If `process` is given, sends lines from stdin to it.
 fn follow(session: &mut Session, paths: &[String], process: Option<&str>) -> Result<FollowEnd, CommandError> {
     let (interrupts, hold) = session.hold_interrupts()?;
     let end = follow_until(session, &interrupts, paths, process);
@@ -150,24 +150,24 @@ fn follow_until(
     }
 }
 
-/// Shows what a log has; whether more may come.
+/// Shows the next piece of a log; `false`: the log has ended.
 fn show_piece(session: &mut Session, log: &mut FollowedStream) -> bool {
     let mut piece = Vec::new();
-    let goes_on = log.stream.read(&mut piece);
+    let has_more = log.stream.read(&mut piece);
     if session.out.is_json() && !piece.is_empty() {
         let place = Value::from(log.path.as_str());
         session.out.document(&object(&[("log", place), ("text", Value::lossy(&piece))]));
     } else {
         session.out.log(&piece, &mut log.filter);
     }
-    goes_on.unwrap_or_else(|why| {
+    has_more.unwrap_or_else(|why| {
         session.out.flush();
         to_stderr(&format!("{}{} {why}\n", session.client.url, log.path));
         false
     })
 }
 
-/// Sends a line to a process; why that was the last, if it was.
+/// Sends a line to a process. Returns why no further line can be sent, if so.
 fn send_line(session: &mut Session, process: &str, line: &str) -> Result<Option<FollowEnd>, CommandError> {
     match session.call("sendProcessStdin", &[process.into(), format!("{line}\n").into()]) {
         Ok(_) if is_running(session, process)? => Ok(None),

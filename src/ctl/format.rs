@@ -1,4 +1,4 @@
-//! What results look like: names, tables, what a terminal may be shown. Pure.
+//! Formats results: names, tables, and text without control characters for terminals. Pure.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -7,25 +7,25 @@ use std::fmt::Write as _;
 use crate::protocol::{State, namespec};
 use crate::wire::xmlrpc::Value;
 
-/// A text member of a struct; empty if it has none.
+/// A text member of a struct; empty if it is missing.
 #[must_use]
 pub fn text<'a>(info: &'a Value, member: &str) -> &'a str {
     info.member(member).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A number of a struct; 0 if it has none.
+/// A number of a struct; 0 if it is missing.
 #[must_use]
 pub fn number(info: &Value, member: &str) -> i64 {
     info.member(member).and_then(Value::as_int).unwrap_or_default()
 }
 
-/// The state of a process info; `None`: one that no version of the interface has.
+/// The state in a process info; `None`: an unknown state.
 #[must_use]
 pub fn state(info: &Value) -> Option<State> {
     State::of_code(number(info, "state"))
 }
 
-/// A truth value of a struct, also as the number 1; false if it has none.
+/// A truth value of a struct, where the number 1 is also true; false if it is missing.
 #[must_use]
 pub fn truth(info: &Value, member: &str) -> bool {
     matches!(info.member(member), Some(Value::Bool(true) | Value::Int(1)))
@@ -37,7 +37,7 @@ pub fn namespec_of(info: &Value) -> String {
     namespec(text(info, "group"), text(info, "name"))
 }
 
-/// A line of `status` for each of the process infos (census §8.3), without the last newline.
+/// The table of `status`: a line for each process info (supervisor-behaviour.md §8.3), without the last newline.
 #[must_use]
 pub fn status_table(infos: &[&Value]) -> String {
     let names: Vec<String> = infos.iter().map(|info| namespec_of(info)).collect();
@@ -63,8 +63,8 @@ pub fn avail_line(info: &Value) -> String {
     format!("{:<32} {in_use:<9} {autostart:<9} {group}:{process}", namespec_of(info))
 }
 
-/// Control characters (but newline and tab) made harmless for a terminal: whoever names a process could otherwise
-/// move the cursor of whoever looks at it.
+/// Replaces control characters, except newline and tab, with `?`. Otherwise the name of a process could control the user's
+/// terminal.
 #[must_use]
 pub fn sanitized(line: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -75,7 +75,7 @@ pub fn sanitized(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// Makes a log harmless for a terminal as it comes: of what could steer that, only colours remain.
+/// Removes control characters and escape sequences, except colours, from a log for a terminal, piece by piece.
 #[derive(Default)]
 pub struct TerminalFilter(Vec<u8>);
 
@@ -83,7 +83,7 @@ impl TerminalFilter {
     /// Longest escape sequence that sets a colour, in bytes.
     const COLOUR_MAX: usize = 32;
 
-    /// The next piece; the beginning of a character or of an escape sequence at its end waits for the rest.
+    /// Filters the next piece. An incomplete character or escape sequence at its end is kept for the next call.
     pub fn feed(&mut self, piece: &[u8]) -> String {
         self.0.extend_from_slice(piece);
         let complete = self.0.len().saturating_sub(Self::unfinished(&self.0));
@@ -107,7 +107,7 @@ impl TerminalFilter {
         out
     }
 
-    /// How many bytes at the end may be the beginning of something.
+    /// How many bytes at the end may belong to an incomplete character or escape sequence.
     fn unfinished(bytes: &[u8]) -> usize {
         let begins = |tail: &&[u8]| match tail {
             [b'\r']
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_log_only_colours_reach_a_terminal() {
+    fn only_colours_of_a_log_reach_a_terminal() {
         let log = "\x1b[1;31mred\x1b[m \x1b[2J\x1b]0;title\x07 é€😀\r\nover\rwritten\x1bc\u{9b}1A\n";
         let wanted = "\x1b[1;31mred\x1b[m ?[2J?]0;title? é€😀\r\nover?written?c?1A\n";
         for length in 1..log.len() {
@@ -177,7 +177,7 @@ mod tests {
         }
         assert_eq!(TerminalFilter::default().feed(b"\xff\xfe."), "\u{fffd}\u{fffd}.");
         let long = [b"\x1b[", &[b'1'; 99][..]].concat();
-        assert!(TerminalFilter::default().feed(&long).len() > 60, "nothing is held for ever");
+        assert!(TerminalFilter::default().feed(&long).len() > 60, "an endless sequence is not held");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `rsup health`: one exit code for HEALTHCHECK and probes, in images without a shell too.
+//! `rsup health`: reports the health of all processes as one exit code, for HEALTHCHECK and probes.
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::protocol::State;
 use crate::stdout;
 use crate::wire::xmlrpc::Value;
 
-/// How long the supervisor may take for an answer; it is asked twice at most.
+/// The longest wait for an answer. There are at most two calls.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const USAGE: &str = "\
@@ -31,23 +31,23 @@ A container becomes healthy only when all its programs are up: allow for this wi
 a startupProbe. A restart shows as unhealthy for startsecs: let a probe fail more than once before
 something acts on it (--retries, failureThreshold).
 
-Options: -c FILE, -s URL, -u NAME, -p TEXT, as for rsupctl; the server is found in the same ways.
+Options: -c FILE, -s URL, -u NAME, -p TEXT, as for rsupctl, which also describes how the server is found.
 ";
 
-/// Runs `rsup health` and gives its exit code; `program`: the name that we were called by, `args`: what follows it.
+/// Runs `rsup health` and returns its exit code. `program`: the name that it was called by; `args`: the other arguments.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    let (asked, mut found) = match super::begin(program, args, USAGE, Some(ANSWER_TIMEOUT)) {
-        Ok(begun) => begun,
+    let (command_line, mut found) = match super::prepare(program, args, USAGE, Some(ANSWER_TIMEOUT)) {
+        Ok(prepared) => prepared,
         Err(code) => return code,
     };
     let mut call = |method: &str| found.client.call(method, &[]);
-    let Err(error) = check_health(&mut call, &asked.words) else { return exit::OK };
+    let Err(error) = check_health(&mut call, &command_line.words) else { return exit::OK };
     let url = &found.client.url;
     let (complaint, exit) = match error {
         CommandError::Exit(complaint, exit) => (complaint, exit),
         gone if gone.is(FaultCode::UnknownMethod) => (no_namespace(url), exit::INVALID_ARGUMENTS),
-        // It does answer: it is about to end.
+        // The supervisor answers, but it is shutting down.
         CommandError::Fault(fault) => (fault.text, exit::FAILED),
         CommandError::Other(why) => (why, exit::INVALID_ARGUMENTS),
         gone if found.not_found.is_some() => {
@@ -58,7 +58,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
     stdout::print(program, &format!("{complaint}\n"), exit)
 }
 
-/// Whether all runs that should; the error is also what there is to say of the first that does not.
+/// Checks that every process runs that should run. The error describes the first one that does not.
 fn check_health(
     call: &mut impl FnMut(&str) -> Result<Value, CommandError>,
     names: &[String],
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_should_run_is_told_from_what_need_not() {
+    fn states_are_healthy_or_unhealthy() {
         for (state, start, exitstatus, autostart, is_fine) in [
             (0, 0, 0, true, false),
             (0, 0, 0, false, true),

@@ -1,4 +1,4 @@
-//! Ctrl-C, where it is to end what the client waits for and not the client.
+//! Receives Ctrl-C, so that it ends a wait of the client instead of the client.
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,20 +9,20 @@ use std::sync::atomic::Ordering::SeqCst;
 use signal_hook::consts::SIGINT;
 use signal_hook::{flag, low_level::pipe};
 
-/// Notes each Ctrl-C. It also ends the client, but not while a [`InterruptHold`] is there.
+/// Records each Ctrl-C. It also ends the client, unless an [`InterruptHold`] exists.
 pub struct Interrupts {
     noted: UnixStream,
     ends_client: Arc<AtomicBool>,
 }
 
-/// While it is there, Ctrl-C does not end the client.
+/// While it exists, Ctrl-C does not end the client.
 pub struct InterruptHold {
     ends_client: Arc<AtomicBool>,
     before: bool,
 }
 
 impl Interrupts {
-    /// Notes each from now on, and lets it end the client as before.
+    /// Starts to record Ctrl-C, which still ends the client.
     pub fn new() -> io::Result<Self> {
         let (noted, note) = UnixStream::pair()?;
         noted.set_nonblocking(true)?;
@@ -32,13 +32,13 @@ impl Interrupts {
         Ok(Self { noted, ends_client })
     }
 
-    /// From now on Ctrl-C is only noted, until the result is dropped.
+    /// Makes Ctrl-C only recorded, until the result is dropped.
     #[must_use]
     pub fn hold(&self) -> InterruptHold {
         InterruptHold { ends_client: self.ends_client.clone(), before: self.ends_client.swap(false, SeqCst) }
     }
 
-    /// Whether there was one since the last call.
+    /// Whether Ctrl-C was pressed since the last call.
     pub fn take(&self) -> bool {
         matches!((&self.noted).read(&mut [0; 64]), Ok(1..))
     }

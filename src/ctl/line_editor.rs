@@ -1,4 +1,4 @@
-//! Lines from a terminal, through rustyline: editing, history, completion. A feature of the build.
+//! Reads lines from a terminal with editing, history and completion, by rustyline. Only in builds with the feature `shell`.
 use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -21,19 +21,19 @@ use super::session::Line;
 use crate::posix::signal_names;
 use crate::wire::xmlrpc::Value;
 
-/// How many lines are remembered.
+/// Largest number of lines in the history.
 const HISTORY_LINES: usize = 10_000;
-/// How long the server may take to say what there is to complete.
+/// The longest wait for the names to complete.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A terminal, and where its lines are kept: plain text, a line each, as GNU readline has it.
+/// A terminal and its history file, which has GNU readline's format: plain text, one entry a line.
 pub struct LineEditor {
     editor: Editor<NameCompleter, MemHistory>,
     history: Option<File>,
 }
 
 impl LineEditor {
-    /// The terminal on stdin and stdout, if there is one.
+    /// An editor for the terminal on stdin and stdout; `None`: they are not a terminal.
     pub fn new(history_file: Option<&Path>) -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return None;
@@ -42,7 +42,7 @@ impl LineEditor {
         let config = config.max_history_size(HISTORY_LINES).ok()?.build();
         let history = MemHistory::with_config(&config);
         let mut editor = Editor::with_history(config, history).ok()?;
-        // A history that cannot be read or written is none, as in Supervisor.
+        // As in Supervisor, a history file that cannot be read or written is ignored.
         for line in history_file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default().lines() {
             let _ = editor.add_history_entry(line);
         }
@@ -68,7 +68,7 @@ impl LineEditor {
     }
 }
 
-/// What there is to complete; the server is asked once a line, when it is wanted.
+/// Completes names. The server is asked once for each line, when the user first presses Tab.
 struct NameCompleter {
     client: RefCell<RpcClient>,
     infos: OnceCell<Vec<Value>>,
@@ -100,7 +100,7 @@ impl Highlighter for NameCompleter {}
 impl Validator for NameCompleter {}
 impl Helper for NameCompleter {}
 
-/// What `line`, up to the cursor, may go on with: where the word begins, and the words. `infos` asks the server.
+/// The completions of `line`, which ends at the cursor: where the last word begins, and its candidates. `infos` asks the server.
 fn completions(line: &str, infos: impl FnOnce() -> Vec<Value>) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at.saturating_add(1));
     let (before, word) = line.split_at_checked(start).unwrap_or((line, ""));
@@ -116,7 +116,7 @@ fn completions(line: &str, infos: impl FnOnce() -> Vec<Value>) -> (usize, Vec<St
         Takes::Groups => infos().iter().map(|info| text(info, "group").to_owned()).collect(),
         Takes::Processes | Takes::SignalAndProcesses => {
             let infos = infos();
-            // A process alone in its group is known by its short name, until a colon is typed.
+            // A process with the name of its group is completed by its short name, until a colon is typed.
             let is_short = |info: &&Value| text(info, "name") == text(info, "group") && !word.contains(':');
             let (short, long): (Vec<&Value>, Vec<&Value>) = infos.iter().partition(is_short);
             let names = short.into_iter().map(namespec_of);

@@ -1,4 +1,4 @@
-//! The client: `rsupctl`, with supervisorctl's command line (census §1.2), and `rsup health`.
+//! The client: `rsupctl`, with the command line of supervisorctl (supervisor-behaviour.md §1.2), and `rsup health`.
 
 mod client;
 mod commands;
@@ -37,81 +37,81 @@ const FLAGS: &[Flag] = &[
 const USAGE: &str = "\
 Usage: {program} [options] [action [arguments]]
 
-Without an action, reads actions line by line.
+Without an action, starts an interactive shell that reads actions line by line.
 
 Options:
-  -c, --configuration FILE   read this configuration (searched for if not given)
-  -s, --serverurl URL        where the server listens: unix:///path or http://host:port
-  -u, --username NAME        user for the server
+  -c, --configuration FILE   configuration file; without it, the usual places are searched
+  -s, --serverurl URL        address of the server: unix:///path or http://host:port
+  -u, --username NAME        user name for the server
   -p, --password TEXT        password for the server
   -i, --interactive          ask before shutdown and reload, and for a password if the server needs one
-  -r, --history_file FILE    keep the history of the shell here
-      --json                 print JSON; also behind an action
+  -r, --history_file FILE    file for the history of the interactive shell
+      --json                 print JSON; may also follow the action
   -h, --help                 print this and exit
 
-Without -s, the server is the one of the configuration. If no configuration defines one, it is the
-server of the configuration that PID 1 was started with, or the one that listens on
-/run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
+Without -s, the configuration defines the server. If it does not, rsupctl uses the configuration that
+PID 1 was started with, or else connects to /run/rsup.sock, /tmp/rsup.sock or /dev/shm/rsup.sock.
 
 Actions:
 ";
 
-/// Runs `rsupctl` and gives its exit code; `program`: the name that we were called by, `args`: without it.
+/// Runs `rsupctl` and returns its exit code. `program`: the name that it was called by; `args`: the other arguments.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    let (asked, found) = match begin(program, args, &format!("{USAGE}{}", commands::usage()), None) {
-        Ok(begun) => begun,
+    let (command_line, found) = match prepare(program, args, &format!("{USAGE}{}", commands::usage()), None) {
+        Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    let mut session = Session::new(found.client, asked.interactive || asked.words.is_empty(), asked.json);
+    let mut session =
+        Session::new(found.client, command_line.interactive || command_line.words.is_empty(), command_line.json);
     session.wording = Wording::of(program);
-    if asked.words.is_empty() {
+    if command_line.words.is_empty() {
         return shell::run(session, &format!("{}> ", found.prompt), found.history_file.as_deref());
     }
-    let code = session.run(&asked.words.join(" "));
+    let code = session.run(&command_line.words.join(" "));
     if let Some(message) = found.not_found.filter(|_| code != exit::OK) {
         session::to_stderr(&format!("{message}\n"));
     }
     code
 }
 
-/// `rsup WORD` where no verb has this name: says what was meant; the exit code is that of a bad command line. `verbs`: the
-/// names of all verbs.
+/// Handles `rsup WORD` with an unknown verb: suggests what may be meant, and returns the exit code of an invalid command line.
+/// `verbs`: the names of all verbs.
 #[must_use]
 pub fn unknown_verb(program: &str, word: &str, verbs: &[&str]) -> u8 {
-    let meant = if commands::find_command(word).is_some() {
+    let hint = if commands::find_command(word).is_some() {
         format!("; did you mean {program} ctl {word}?")
     } else if word.ends_with(".conf") {
         format!("; to run the programs of a configuration, write {program} -c {word}")
-    } else if let Some(meant) = suggest::did_you_mean(&suggest::nearest(word, verbs.iter().copied())) {
-        format!("; {meant}")
+    } else if let Some(similar) = suggest::did_you_mean(&suggest::nearest(word, verbs.iter().copied())) {
+        format!("; {similar}")
     } else {
         format!("; to run one program, write {program} -- {word}")
     };
-    getopt::misused(program, &format!("unknown command '{word}'{meant}"))
+    getopt::misused(program, &format!("unknown command '{word}'{hint}"))
 }
 
-/// Reads the command line and finds the server, waiting `timeout` for any part of an answer (`None`: for ever). An error is
-/// the exit code; all is said then.
-fn begin(
+/// Parses the command line and finds the server. `timeout`: the longest wait for each part of an answer. If there is nothing
+/// left to do (after an error, or after printing the help), returns the exit code as the error.
+fn prepare(
     program: &str,
     args: &[OsString],
     usage: &str,
     timeout: Option<Duration>,
 ) -> Result<(ClientCommandLine, FoundServer), u8> {
     let misused = |why: String| getopt::misused(program, &why);
-    let asked = ClientCommandLine::parse(args).map_err(misused)?;
-    if asked.help {
+    let parsed = ClientCommandLine::parse(args).map_err(misused)?;
+    if parsed.help {
         return Err(stdout::print(program, &usage.replace("{program}", program), exit::OK));
     }
-    let found = asked.wanted.find(program, timeout).map_err(misused)?;
-    Ok((asked, found))
+    let found = parsed.server.find(program, timeout).map_err(misused)?;
+    Ok((parsed, found))
 }
 
-/// What a command line asks for.
+/// The command line of `rsupctl` or `rsup health`.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct ClientCommandLine {
-    wanted: ServerOptions,
+    server: ServerOptions,
     interactive: bool,
     json: bool,
     help: bool,
@@ -122,11 +122,11 @@ impl ClientCommandLine {
     fn parse(args: &[OsString]) -> Result<Self, String> {
         let (options, words) = getopt::parse(args, FLAGS)?;
         let words = words.iter().map(text::of_os).collect();
-        let mut asked = Self { words, ..Self::default() };
+        let mut parsed = Self { words, ..Self::default() };
         let mut given = Vec::new();
         for option in options {
             if matches!(option.name, "help" | "") {
-                asked.help = true;
+                parsed.help = true;
                 break;
             }
             if given.contains(&option.name) {
@@ -134,26 +134,26 @@ impl ClientCommandLine {
             }
             let argument = option.text();
             match option.name {
-                "configuration" => asked.wanted.configuration = Some(option.argument.into()),
-                "serverurl" if is_url(&argument) => asked.wanted.serverurl = Some(argument),
+                "configuration" => parsed.server.configuration = Some(option.argument.into()),
+                "serverurl" if is_url(&argument) => parsed.server.serverurl = Some(argument),
                 "serverurl" => {
                     let spelled = option.spelled;
                     return Err(format!("invalid value for {spelled} '{argument}': value '{argument}' is not a URL"));
                 }
-                "username" => asked.wanted.username = Some(argument),
-                "password" => asked.wanted.password = Some(argument),
-                "interactive" => asked.interactive = true,
-                "history_file" => asked.wanted.history_file = Some(option.argument.into()),
-                "json" => asked.json = true,
+                "username" => parsed.server.username = Some(argument),
+                "password" => parsed.server.password = Some(argument),
+                "interactive" => parsed.interactive = true,
+                "history_file" => parsed.server.history_file = Some(option.argument.into()),
+                "json" => parsed.json = true,
                 _ => {}
             }
             given.push(option.name);
         }
-        Ok(asked)
+        Ok(parsed)
     }
 }
 
-/// A scheme and something behind it, as Supervisor has it; which schemes there are shows only with the first call.
+/// Whether the text is a scheme followed by something, as Supervisor checks it. The first call checks the scheme itself.
 fn is_url(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, rest)| {
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
@@ -166,16 +166,16 @@ fn is_url(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(line: &str) -> Result<ClientCommandLine, String> {
+    fn parsed(line: &str) -> Result<ClientCommandLine, String> {
         ClientCommandLine::parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_command_line_is_supervisorctls() {
-        let found = asked("-c f -r h -s unix:///x -u me --pass=secret -i --json status -f all").unwrap();
+        let found = parsed("-c f -r h -s unix:///x -u me --pass=secret -i --json status -f all").unwrap();
         let text = |t: &str| Some(t.to_owned());
         assert_eq!(
-            found.wanted,
+            found.server,
             ServerOptions {
                 configuration: Some("f".into()),
                 serverurl: text("unix:///x"),
@@ -186,7 +186,7 @@ mod tests {
         );
         assert!(found.interactive && found.json && !found.help);
         assert_eq!(found.words, ["status", "-f", "all"]);
-        assert!(asked("-h -s foo").unwrap().help);
+        assert!(parsed("-h -s foo").unwrap().help);
     }
 
     #[test]
@@ -199,8 +199,8 @@ mod tests {
             ("-i -i", "conflicting command line option '-i'"),
             ("-v", "option -v not recognized"),
         ] {
-            assert_eq!(asked(line), Err(message.to_owned()), "{line}");
+            assert_eq!(parsed(line), Err(message.to_owned()), "{line}");
         }
-        assert!(asked("-s localhost:9001").is_ok());
+        assert!(parsed("-s localhost:9001").is_ok());
     }
 }

@@ -1,14 +1,14 @@
-//! A build without line editing: no terminal is edited, so that the shell reads plain lines.
+//! Replaces `line_editor` in a build without the feature `shell`: the shell reads plain lines.
 use std::path::Path;
 
 use super::client::RpcClient;
 use super::session::Line;
 
-/// There is none.
+/// There is no line editor, and no value of this type.
 pub enum LineEditor {}
 
 impl LineEditor {
-    /// None, whatever stdin is.
+    /// Always `None`.
     pub fn new(_: Option<&Path>) -> Option<Self> {
         None
     }

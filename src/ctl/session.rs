@@ -1,4 +1,4 @@
-//! One use of the client: its server, what it prints and in which form, what it reads, and how it ends.
+//! One run of the client: its server, its input and output, and its exit code.
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -22,27 +22,27 @@ use crate::text;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 
-/// How long the server may take to say which processes a caller waits for.
+/// The longest wait for the list of processes that is shown as progress.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is to be written to stdout; written before each wait for the server and at the end, so mostly once.
+/// Buffered output for stdout. It is written before each wait for the server and at the end, so usually once.
 pub struct CommandOutput {
     pending: Vec<u8>,
     is_terminal: bool,
     json: Json,
-    /// stdout has refused something.
+    /// stdout could not be written to.
     pub failed: bool,
 }
 
-/// What a command has said so far, for programs.
+/// The JSON output of a command.
 enum Json {
-    /// It speaks to a person.
+    /// The output is text, not JSON.
     Off,
-    /// An array's items.
+    /// The items of an array, so far.
     Items(Vec<Value>),
-    /// All of it.
+    /// The complete output.
     Whole(Value),
-    /// All has been printed.
+    /// The output has already been printed.
     Done,
 }
 
@@ -51,7 +51,7 @@ impl CommandOutput {
         Self { pending: Vec::new(), is_terminal: io::stdout().is_terminal(), json: Json::Off, failed: false }
     }
 
-    /// A line for a person, harmless to a terminal; on stderr where stdout is JSON.
+    /// Prints a line of text, without control characters if stdout is a terminal. If stdout is JSON, prints it on stderr.
     pub fn line(&mut self, line: &str) {
         if self.is_json() {
             return to_stderr(&format!("{}\n", format::sanitized(line)));
@@ -61,12 +61,12 @@ impl CommandOutput {
         self.pending.push(b'\n');
     }
 
-    /// A line, and what it says as members of a JSON object.
+    /// Prints a line, or adds an object with `members` to the JSON output.
     pub fn item(&mut self, line: &str, members: &[(&str, Value)]) {
         if let Json::Items(items) = &mut self.json { items.push(object(members)) } else { self.line(line) }
     }
 
-    /// A line or more, if not empty, and the JSON that stands for all that the command says.
+    /// Prints lines, if there are any, or makes `value` the whole JSON output.
     pub fn whole(&mut self, lines: &str, value: Value) {
         match self.json {
             Json::Off if lines.is_empty() => {}
@@ -75,7 +75,7 @@ impl CommandOutput {
         }
     }
 
-    /// A piece of a log as it is; on a terminal only colours remain of what could steer it.
+    /// Prints a piece of a log unchanged; if stdout is a terminal, without control characters except colours.
     pub fn log(&mut self, piece: &[u8], filter: &mut TerminalFilter) {
         if self.is_terminal { self.pending.extend(filter.feed(piece).bytes()) } else { self.pending.extend(piece) }
     }
@@ -85,22 +85,22 @@ impl CommandOutput {
         !matches!(self.json, Json::Off)
     }
 
-    /// A document that stands for itself, now.
+    /// Prints a JSON document immediately.
     pub fn document(&mut self, value: &Value) {
         self.pending.extend_from_slice(json(value).as_bytes());
         self.pending.push(b'\n');
         self.flush();
     }
 
-    /// At the beginning of a command: whether it speaks JSON.
+    /// Starts the output of a command. `json`: as JSON.
     pub fn begin_command(&mut self, json: bool) {
         self.json = if json { Json::Items(Vec::new()) } else { Json::Off };
     }
 
-    /// At the end of a command that went well or not: all that it said, where that is JSON.
-    pub fn end_command(&mut self, went_well: bool) {
+    /// Ends the output of a command: prints the JSON. A command that failed without output prints no empty array.
+    pub fn end_command(&mut self, succeeded: bool) {
         match &mut self.json {
-            Json::Items(items) if went_well || !items.is_empty() => {
+            Json::Items(items) if succeeded || !items.is_empty() => {
                 let all = Value::Array(std::mem::take(items));
                 self.document(&all);
             }
@@ -112,7 +112,7 @@ impl CommandOutput {
         }
     }
 
-    /// Nothing more comes as JSON, not even an empty array.
+    /// Marks the JSON output as complete, so that nothing more is printed, not even an empty array.
     pub fn done(&mut self) {
         if self.is_json() {
             self.json = Json::Done;
@@ -122,7 +122,7 @@ impl CommandOutput {
     /// Writes what is pending.
     pub fn flush(&mut self) {
         if !self.pending.is_empty() {
-            // Only the first failure is reported; a reader that has gone is none.
+            // Only the first failure is reported. A closed pipe is not an error.
             if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
                 if why != Errno::EPIPE && !self.failed {
                     let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::ErrnoName(why as i32));
@@ -134,7 +134,7 @@ impl CommandOutput {
     }
 }
 
-/// Writes to stderr, as far as it can be written to.
+/// Writes to stderr; errors are ignored.
 pub fn to_stderr(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
@@ -144,22 +144,22 @@ pub fn object(members: &[(&str, Value)]) -> Value {
     Value::Struct(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// stdin, in lines. All of it is read here: what is left after a line is for the next reader.
+/// Reads stdin line by line. All reads go through here, because bytes after a line are kept in the buffer.
 #[derive(Default)]
 pub struct StdinLines {
     buffer: Vec<u8>,
-    /// Ctrl-C, where it does not end the client.
+    /// Set if Ctrl-C must not end the client.
     interrupts: Option<Rc<Interrupts>>,
 }
 
-/// What comes from stdin.
+/// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     /// A line, without its newline.
     Text(String),
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
-    /// No more will come.
+    /// End of input.
     End,
 }
 
@@ -179,7 +179,7 @@ impl StdinLines {
         }
     }
 
-    /// Waits until there is something to read; `false`: Ctrl-C.
+    /// Waits until there is something to read; `false`: Ctrl-C was pressed.
     fn wait(&self, source: BorrowedFd<'_>) -> bool {
         let Some(interrupts) = &self.interrupts else { return true };
         loop {
@@ -195,7 +195,7 @@ impl StdinLines {
         }
     }
 
-    /// A line that is here already; `at_end`: also one that has no newline.
+    /// A line from the buffer; `at_end`: also one without a newline.
     pub fn buffered(&mut self, at_end: bool) -> Option<String> {
         let newline = self.buffer.iter().position(|byte| *byte == b'\n');
         let length = newline.or(Some(self.buffer.len()).filter(|&length| at_end && length > 0))?;
@@ -204,7 +204,7 @@ impl StdinLines {
         Some(text::decode(&line))
     }
 
-    /// Reads once, waiting if it must; `false`: no more will come.
+    /// Reads once, and waits if necessary; `false`: end of input.
     pub fn fill(&mut self) -> bool {
         let mut piece = [0; 4096];
         match nix::unistd::read(io::stdin(), &mut piece) {
@@ -218,35 +218,35 @@ impl StdinLines {
     }
 }
 
-/// Exit codes (census §1.4).
+/// Exit codes (supervisor-behaviour.md §1.4).
 pub mod exit {
-    /// All went well.
+    /// Success.
     pub const OK: u8 = 0;
     /// Something failed.
     pub const FAILED: u8 = 1;
-    /// Bad command line or configuration; no such group.
+    /// Invalid command line or configuration, or an unknown group.
     pub const INVALID_ARGUMENTS: u8 = 2;
-    /// The server has no `supervisor` namespace; of `status`: a process is stopped.
+    /// The server has no `supervisor` namespace; for `status`: a process is stopped.
     pub const NOT_THERE: u8 = 3;
-    /// Connection refused; of `status`: the server or a name is unknown.
+    /// Connection refused; for `status`: an unknown name, or no answer.
     pub const UNKNOWN: u8 = 4;
-    /// The server speaks another version of the interface.
+    /// The server has another version of the API.
     pub const OTHER_VERSION: u8 = 5;
-    /// The process is not running, or the server's socket is missing.
+    /// The process is not running, or the server's socket does not exist.
     pub const NOT_RUNNING: u8 = 7;
 }
 
-/// Whose texts a client prints where they differ.
+/// Which messages are printed where rsupctl's differ from supervisorctl's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wording {
-    /// Supervisor's to the letter: called `supervisorctl`.
+    /// Exactly Supervisor's: the client was called as `supervisorctl`.
     Supervisor,
-    /// rsupctl's, with what was meant by a word that means nothing.
+    /// rsupctl's, with suggestions for unknown words.
     Rsup,
 }
 
 impl Wording {
-    /// That of a client called by this name.
+    /// The wording for a client that was called by this name.
     #[must_use]
     pub fn of(program: &str) -> Self {
         if program.ends_with("supervisorctl") { Self::Supervisor } else { Self::Rsup }
@@ -274,7 +274,7 @@ impl KnownFault {
     }
 }
 
-/// One use of the client.
+/// One run of the client.
 pub struct Session {
     /// The server.
     pub client: RpcClient,
@@ -282,15 +282,15 @@ pub struct Session {
     pub out: CommandOutput,
     /// stdin.
     pub input: StdinLines,
-    /// What to exit with; a later success does not reset it.
+    /// The exit code. A later success does not reset it.
     pub exit: u8,
-    /// Somebody is there to be asked: before what ends everything, and for a password.
+    /// Whether to ask the user for confirmation and for a password.
     pub interactive: bool,
-    /// Everything as JSON.
+    /// Whether all output is JSON.
     pub json: bool,
-    /// Whose texts are printed.
+    /// Which messages are printed.
     pub wording: Wording,
-    /// Ctrl-C, once something has been started that it is to interrupt.
+    /// Receives Ctrl-C; set when it is first needed.
     interrupts: Option<Rc<Interrupts>>,
 }
 
@@ -303,7 +303,7 @@ impl Session {
         Self { client, out, input, exit, interactive, json, wording, interrupts: None }
     }
 
-    /// Ctrl-C, from now on only noted until the [`InterruptHold`] is dropped.
+    /// Makes Ctrl-C only recorded, instead of ending the client, until the [`InterruptHold`] is dropped.
     pub fn hold_interrupts(&mut self) -> Result<(Rc<Interrupts>, InterruptHold), CommandError> {
         let interrupts = match &self.interrupts {
             Some(interrupts) => interrupts.clone(),
@@ -316,7 +316,7 @@ impl Session {
         Ok((interrupts, hold))
     }
 
-    /// From now on Ctrl-C ends what is waited for, with [`CommandError::Interrupted`], and not the client.
+    /// Makes Ctrl-C end only the current wait, with [`CommandError::Interrupted`], instead of the client.
     pub fn survive_interrupts(&mut self) -> Result<InterruptHold, CommandError> {
         let (interrupts, hold) = self.hold_interrupts()?;
         self.input.interrupts = Some(interrupts.clone());
@@ -324,20 +324,20 @@ impl Session {
         Ok(hold)
     }
 
-    /// Forgets a Ctrl-C that came when nothing was waited for.
+    /// Discards a Ctrl-C that was pressed when nothing waited.
     pub fn forget_interrupts(&self) {
         if let Some(interrupts) = &self.interrupts {
             interrupts.take();
         }
     }
 
-    /// Says why something was not done.
+    /// Prints an error and makes the command fail.
     pub fn fail(&mut self, line: &str) {
         self.out.line(line);
         self.exit = exit::FAILED;
     }
 
-    /// Calls a method. Where a person waits longer than a moment, stderr shows for what.
+    /// Calls a method. On a terminal, stderr shows which processes a long call waits for.
     pub fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, CommandError> {
         self.out.flush();
         if !self.out.is_terminal || !io::stderr().is_terminal() {
@@ -358,7 +358,7 @@ impl Session {
         answer
     }
 
-    /// Calls a method; a fault that is known is answered with its line, and gives `None`.
+    /// Calls a method. A known fault is reported with its message, and the result is `None`.
     pub fn call_or_report(
         &mut self,
         method: &str,
@@ -375,7 +375,7 @@ impl Session {
                 self.out.item(&line, &[("name", name.into()), ("error", line.as_str().into())]);
                 self.exit = if known.fails { exit::FAILED } else { self.exit };
                 if fault.code == FaultCode::BadName as i64 {
-                    // Methods of this name take groups.
+                    // The methods that take groups have this suffix.
                     if method.ends_with("ProcessGroup") {
                         self.suggest_group(name)?
                     } else {
@@ -388,12 +388,12 @@ impl Session {
         }
     }
 
-    /// Says what was meant by the name of a process or group that the server does not know.
+    /// Suggests names for one that is not the name of a process or group of the server.
     pub fn suggest_process(&mut self, name: &str) -> Result<(), CommandError> {
         self.suggest("getAllProcessInfo", |infos| suggest::for_process(name, infos))
     }
 
-    /// Says what was meant by the name of a group that the configuration does not have.
+    /// Suggests names for one that is not the name of a group of the configuration.
     pub fn suggest_group(&mut self, name: &str) -> Result<(), CommandError> {
         self.suggest("getAllConfigInfo", |infos| suggest::for_group(name, infos.iter().map(|info| text(info, "group"))))
     }
@@ -414,14 +414,14 @@ impl Session {
         }
     }
 
-    /// Asks a question, and gives the line that follows it.
+    /// Prints a question, and returns the line that the user answers.
     pub fn ask_user(&mut self, question: &str) -> Line {
         self.out.pending.extend_from_slice(question.as_bytes());
         self.out.flush();
         self.input.line()
     }
 
-    /// Asks whether to go on, where the session is interactive; anything but a yes is a no.
+    /// In an interactive session, asks the user for confirmation. Every answer that does not begin with `y` means no.
     pub fn confirmed(&mut self, question: &str) -> Result<bool, CommandError> {
         if !self.interactive {
             return Ok(true);
@@ -429,17 +429,17 @@ impl Session {
         match self.ask_user(question) {
             Line::Text(answer) => Ok(answer.starts_with(['y', 'Y'])),
             Line::Interrupted => Err(CommandError::Interrupted),
-            Line::End => Err(CommandError::Other("no answer".into())),
+            Line::End => Err(CommandError::Other("end of input instead of an answer".into())),
         }
     }
 
-    /// Asks for a user and a password, and uses them from then on.
+    /// Asks for user name and password, and uses them from then on.
     pub fn log_in(&mut self) -> Result<(), CommandError> {
         self.out.line(&CommandError::Unauthorized.to_string());
         let given = |line| match line {
             Line::Text(text) => Ok(text),
             Line::Interrupted => Err(CommandError::Interrupted),
-            Line::End => Err(CommandError::Other("no user or password was given".into())),
+            Line::End => Err(CommandError::Other("no user name or password was given".into())),
         };
         let user = given(self.ask_user("Username:"))?;
         let password = given(self.password()?)?;
@@ -449,13 +449,13 @@ impl Session {
         Ok(())
     }
 
-    /// Asks on the terminal itself, without showing what is typed; without a terminal, on stderr and stdin.
+    /// Asks for the password on the terminal, with echo turned off; without a terminal, on stderr and stdin.
     fn password(&mut self) -> Result<Line, CommandError> {
         let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
             to_stderr("Password:");
             return Ok(self.input.line());
         };
-        // Ctrl-C must not leave a terminal that shows nothing.
+        // Ctrl-C must not leave the terminal with echo turned off.
         let (interrupts, hold) = self.hold_interrupts()?;
         let typed = silent_line(terminal, interrupts);
         drop(hold);
@@ -466,7 +466,7 @@ impl Session {
     }
 }
 
-/// Asks for a password on a terminal.
+/// Asks for a password on a terminal with echo turned off.
 fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
     let Ok(before) = tcgetattr(&terminal) else { return Line::End };
     let mut silent = before.clone();
@@ -487,12 +487,12 @@ fn silent_line(mut terminal: File, interrupts: Rc<Interrupts>) -> Line {
     }
 }
 
-/// A line on the processes that are on their way, for a terminal; empty if none is.
+/// A line for a terminal about the processes that are starting or stopping; empty if there are none.
 fn waiting_for(infos: &[Value]) -> String {
-    let is_moving = |info: &&Value| matches!(state(info), Some(State::Starting | State::Backoff | State::Stopping));
-    let moving = infos.iter().filter(is_moving);
+    let is_changing = |info: &&Value| matches!(state(info), Some(State::Starting | State::Backoff | State::Stopping));
+    let changing = infos.iter().filter(is_changing);
     let mut states: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    moving.for_each(|info| states.entry(text(info, "statename")).or_default().push(format::namespec_of(info)));
+    changing.for_each(|info| states.entry(text(info, "statename")).or_default().push(format::namespec_of(info)));
     let states = states.iter().map(|(state, names)| format!("{} {state} ({})", names.len(), names.join(" ")));
     let line = states.collect::<Vec<_>>().join(", ");
     let lead = if line.is_empty() { "" } else { "waiting: " };

@@ -1,14 +1,13 @@
-//! The interactive shell: a prompt, editing, history and completion where there is a terminal; plain lines where there is none.
+//! The interactive shell: on a terminal with editing, history and completion; otherwise it reads plain lines.
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use super::line_editor::LineEditor;
 use super::session::{Line, Session, exit};
 
-/// Runs `session` line by line until it is left; the exit code, which is 0 whatever happened, as in Supervisor. `prompt` comes
-/// before each line; lines are kept in `history_file`, if there is one. At a terminal Ctrl-C drops the line or ends the command
-/// that runs, and the prompt comes back.
-// Differs from Supervisor: there Ctrl-C leaves the shell.
+/// Runs `session` line by line until the user leaves it. The exit code is always 0, as in Supervisor. `history_file`: where lines
+/// are kept, if anywhere. On a terminal, Ctrl-C discards the line or ends the running command, and the prompt returns.
+// Differs from Supervisor, where Ctrl-C leaves the shell.
 pub fn run(mut session: Session, prompt: &str, history_file: Option<&Path>) -> u8 {
     let hold = if io::stdin().is_terminal() { session.survive_interrupts().ok() } else { None };
     session.run_line("status");

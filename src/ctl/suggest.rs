@@ -1,4 +1,4 @@
-//! What was meant by a word that means nothing: the nearest names, and the shape of a name that is of another kind. Pure.
+//! Suggestions for an unknown word: similar names, or the right form of a name of another kind. Pure.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -7,18 +7,20 @@ use super::format::text;
 use crate::protocol::{namespec, split_namespec};
 use crate::wire::xmlrpc::Value;
 
-/// Most names that are suggested at once.
+/// Largest number of names that are suggested.
 const NAMES_MAX: usize = 3;
 
-/// The names that `word` is nearest to: those that begin with it, else those that differ from it by the fewest letters, if by few.
+/// The names that are most similar to `word`: those that begin with it, else those with the smallest edit distance, if that is
+/// small.
 #[must_use]
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let names: BTreeSet<&str> = names.into_iter().collect();
-    let begun: Vec<&str> = names.iter().copied().filter(|name| word.len() > 1 && name.starts_with(word)).collect();
-    if (1..=NAMES_MAX).contains(&begun.len()) {
-        return begun;
+    let completions: Vec<&str> =
+        names.iter().copied().filter(|name| word.len() > 1 && name.starts_with(word)).collect();
+    if (1..=NAMES_MAX).contains(&completions.len()) {
+        return completions;
     }
-    // One letter is near to any other.
+    // A single letter is similar to any other.
     let allowed = match word.chars().count() {
         0 | 1 => 0,
         letters => letters.div_ceil(3).min(3),
@@ -38,7 +40,7 @@ pub fn did_you_mean(names: &[&str]) -> Option<String> {
     Some(format!("did you mean {others}{or}{last}?"))
 }
 
-/// What was meant by the name of a process or group that the server does not know; `infos`: all processes.
+/// A suggestion for an unknown name of a process or group. `infos`: all processes.
 #[must_use]
 pub fn for_process(name: &str, infos: &[Value]) -> Option<String> {
     let (group, process) = split_namespec(name);
@@ -62,7 +64,7 @@ pub fn for_process(name: &str, infos: &[Value]) -> Option<String> {
     did_you_mean(&nearest(name, known.iter().map(String::as_str)))
 }
 
-/// What was meant by the name of a group that the server does not know; `groups`: all groups.
+/// A suggestion for an unknown name of a group. `groups`: all groups.
 #[must_use]
 pub fn for_group<'a>(name: &str, groups: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let groups: BTreeSet<&str> = groups.into_iter().collect();
@@ -72,7 +74,8 @@ pub fn for_group<'a>(name: &str, groups: impl IntoIterator<Item = &'a str>) -> O
     }
 }
 
-/// How many letters must be changed, added, removed or exchanged with their neighbour (optimal string alignment), case aside.
+/// The number of letters that must be changed, added, removed or swapped with a neighbour (optimal string alignment distance),
+/// ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
     let at = |row: &[usize], n: usize| row.get(n).copied().unwrap_or(usize::MAX);
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_names_are_suggested_and_no_far_ones() {
+    fn similar_names_are_suggested_and_no_others() {
         let commands = ["start", "status", "stop", "restart", "reload", "remove", "reread", "tail"];
         for (word, wanted) in [
             ("sttaus", Some("did you mean status?")),
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_another_kind_are_said_how_to_write() {
+    fn the_right_form_is_suggested_for_names_of_another_kind() {
         let info = |group: &str, name: &str| object(&[("group", group.into()), ("name", name.into())]);
         let infos = [info("cat", "cat"), info("web", "one"), info("web", "two")];
         for (name, wanted) in [

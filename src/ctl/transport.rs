@@ -1,4 +1,4 @@
-//! A connection to a server: bytes in and out, with a time limit, and until Ctrl-C where that is noted.
+//! The socket of a connection to a server: reads and writes bytes, with a time limit, and stops at Ctrl-C.
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
@@ -18,22 +18,22 @@ use super::interrupts::Interrupts;
 use crate::sys::hosts;
 use crate::text;
 
-/// How much is read at once, in bytes.
+/// Largest read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
-/// The pause before another attempt to connect to a socket whose queue of clients is full.
+/// The pause between two attempts to connect to a socket whose queue of clients is full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A Unix socket's path.
+    /// The path of a Unix socket.
     Unix(PathBuf),
     /// Host and port.
     Tcp(String, u16),
 }
 
 impl Address {
-    /// Reads `unix:///path` or `http://host[:port]`; the port is 80 if not given, as in Supervisor. An error is a message.
+    /// Parses `unix:///path` or `http://host[:port]`; the default port is 80, as in Supervisor. The error is a message.
     pub fn of_url(url: &str) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("unix://") {
             return Ok(Self::Unix(text::to_path(path)));
@@ -46,13 +46,13 @@ impl Address {
             Some((host, after)) => (host, after.strip_prefix(':').unwrap_or_default()),
             None => host_and_port.split_once(':').unwrap_or((host_and_port, "")),
         };
-        let bad_port = |_| format!("bad port in serverurl {url}");
+        let bad_port = |_| format!("invalid port in serverurl {url}");
         let port = if port.is_empty() { 80 } else { port.parse().map_err(bad_port)? };
         Ok(Self::Tcp(host.to_owned(), port))
     }
 }
 
-/// As the Host field of a request has it. A server that listens on all addresses has no name of its own.
+/// The value of the Host field of a request. A server that listens on all addresses is called localhost.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,12 +66,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// Whether a server section means all addresses by this.
+/// Whether this host in a server section means all addresses.
 fn means_all_addresses(host: &str) -> bool {
     matches!(host, "" | "*")
 }
 
-/// The addresses to try for a host: where a server listens on all addresses, a client reaches it on loopback.
+/// The addresses to try for a host. A server that listens on all addresses is reached on loopback.
 fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = if means_all_addresses(host) { vec![Ipv4Addr::UNSPECIFIED.into()] } else { hosts::addresses(host) };
     if found.is_empty() {
@@ -85,18 +85,17 @@ fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(found.into_iter().flat_map(reachable).map(|address| SocketAddr::new(address, port)).collect())
 }
 
-/// What ends a wait for the server before the server does.
+/// The conditions that end a wait for the server early.
 #[derive(Clone, Default)]
 pub struct WaitLimits {
-    /// How long to wait for any part of an answer; without limit if `None`.
+    /// The longest wait for each part of an answer; `None`: no limit.
     pub timeout: Option<Duration>,
-    /// Ctrl-C, where it does not end the client.
+    /// Set if Ctrl-C ends the wait and not the client.
     pub interrupts: Option<Rc<Interrupts>>,
 }
 
 impl WaitLimits {
-    /// Waits until `fd` is ready for `events`. [`ErrorKind::TimedOut`]: `timeout` is over, [`ErrorKind::Interrupted`]:
-    /// Ctrl-C.
+    /// Waits until `fd` is ready for `events`. Errors: [`ErrorKind::TimedOut`] after `timeout`, [`ErrorKind::Interrupted`] after Ctrl-C.
     fn wait(&self, fd: Option<BorrowedFd<'_>>, events: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
             PollTimeout::try_from(timeout.as_millis()).unwrap_or(PollTimeout::MAX)
@@ -117,15 +116,15 @@ impl WaitLimits {
     }
 }
 
-/// A connection.
+/// A connected socket.
 pub struct Transport {
     socket: OwnedFd,
     limits: WaitLimits,
 }
 
 impl Transport {
-    /// Connects to a server. Of several addresses the first that answers is taken; the error is that of the first, but
-    /// that one refused the connection says more.
+    /// Connects to a server. Tries its addresses in order and takes the first that accepts. The error is that of the first
+    /// address, unless another one refused the connection, which is more informative.
     pub fn connect(address: &Address, limits: WaitLimits) -> io::Result<Self> {
         let (host, port) = match address {
             Address::Unix(path) => return Self::connect_unix(path, limits),
@@ -146,7 +145,7 @@ impl Transport {
                 Err(_) => {}
             }
         }
-        Err(failure.unwrap_or_else(|| io::Error::other("the host has no address")))
+        Err(failure.unwrap_or_else(|| io::Error::other("the host name has no address")))
     }
 
     /// Connects to the Unix socket at `path`.
@@ -155,12 +154,12 @@ impl Transport {
         Ok(Self { socket, limits })
     }
 
-    /// From now on waits within these limits.
+    /// Sets the limits of all further waits.
     pub fn set_limits(&mut self, limits: WaitLimits) {
         self.limits = limits;
     }
 
-    /// Process and user of the server at a Unix socket, as of when it began to listen.
+    /// Process and user of the server of a Unix socket, at the time when it called listen(2).
     pub fn server(&self) -> io::Result<(libc::pid_t, libc::uid_t)> {
         let credentials = getsockopt(&self.socket, sockopt::PeerCredentials)?;
         Ok((credentials.pid(), credentials.uid()))
@@ -181,7 +180,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Waits for at most `timeout` until there is something to read; `false`: there is nothing yet.
+    /// Waits at most `timeout` for input; `false`: none has arrived.
     pub fn is_readable_within(&self, timeout: Duration) -> io::Result<bool> {
         match self.limits.wait(Some(self.socket.as_fd()), PollFlags::POLLIN, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
@@ -189,7 +188,7 @@ impl Transport {
         }
     }
 
-    /// Appends to `buffer` what comes next; how many bytes that were, 0 at the end.
+    /// Reads once and appends to `buffer`; returns the number of bytes, 0 at the end.
     pub fn read_more(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut piece = [0; READ_BYTES];
         loop {
@@ -220,7 +219,7 @@ fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, limits: &WaitLi
         match connect(fd.as_raw_fd(), address) {
             Ok(()) => return Ok(fd),
             Err(Errno::EINTR) => {}
-            // unix(7): the queue of clients is full, and poll(2) does not tell when it no longer is.
+            // unix(7): the queue of clients is full. poll(2) does not report when there is room again.
             Err(Errno::EAGAIN) => match limits.wait(None, PollFlags::empty(), Some(QUEUE_FULL_PAUSE)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -241,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_supervisor_reads_them() {
+    fn addresses_are_parsed_as_by_supervisor() {
         let tcp = |host: &str, port| Ok(Address::Tcp(host.to_owned(), port));
         assert_eq!(Address::of_url("unix:///a b/s"), Ok(Address::Unix("/a b/s".into())));
         assert_eq!(Address::of_url("http://h"), tcp("h", 80));

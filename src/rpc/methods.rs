@@ -132,7 +132,7 @@ static TABLE: &[RpcMethod] = &[
         |call| { call.host.clear_main_log()?; call.value(&Value::Bool(true)) }),
     row!(["supervisor.shutdown"], [] -> Bool, "Stops all processes in order of priority, and then the supervisor.",
         |call| call.submit(Command::Shutdown)),
-    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order of priority, and starts again with the configuration read anew.",
+    row!(["supervisor.restart"], [] -> Bool, "Stops all processes in order of priority, reads the configuration again, and starts.",
         restart),
     row!(["supervisor.reloadConfig"], [] -> Array,
         "Reads the configuration again and returns which groups have changed. Does not start or stop any process.\n\n\

@@ -168,7 +168,7 @@ fn root_does_not_use_a_socket_of_another_user_where_pid_1_is_not_rsup() {
         let ran = container.run(None, args);
         assert_ne!(ran.code, 0, "{ran:?}");
         let output = format!("{}{}", ran.out, ran.err);
-        assert!(output.contains("/run/rsup.sock: not used: its server runs as user 1234"), "{ran:?}");
+        assert!(output.contains("/run/rsup.sock: not trusted: its server runs as user 1234"), "{ran:?}");
     }
     assert_eq!(container.run(Some(1234), &["ctl", "pid"]).code, 0, "its own user reaches it");
 }

@@ -78,7 +78,7 @@ fn a_supervisor_that_hangs_is_not_waited_for() {
         }
     });
     let ran = health(&["-s", &fake.url()]);
-    assert!(ran.code == 2 && ran.out.ends_with("no answer in time\n"), "{ran:?}");
+    assert!(ran.code == 2 && ran.out.ends_with("no answer within the time limit\n"), "{ran:?}");
 }
 
 #[test]

@@ -660,7 +660,7 @@ fn a_similar_command_or_name_is_suggested() {
     for (line, code, wanted) in [
         ("sttaus", 1, "unknown command 'sttaus'; did you mean status?".to_owned()),
         ("restrat up", 1, "unknown command 'restrat'; did you mean restart?".into()),
-        ("bogus", 1, "unknown command 'bogus'; help lists the commands".into()),
+        ("bogus", 1, "unknown command 'bogus'; type help for a list of commands".into()),
         ("help stat", 0, "*** No help on stat\ndid you mean status?".into()),
         ("status g", 4, format!("g: ERROR (no such process)\n{a_group}")),
         ("status dwon", 4, "dwon: ERROR (no such process)\ndid you mean down?".into()),
