@@ -1,6 +1,7 @@
 //! The dialect, expansions and types, compared with Python's own on generated texts; and that nothing panics.
 
 pub(super) mod fake;
+mod known;
 
 use super::dialect::Sections;
 use super::expand::{KnownNames, NameValue, expand};
