@@ -75,7 +75,7 @@ impl Expanded {
 pub(super) fn expand(format: &str, option: &str, names: &KnownNames) -> Result<Expanded, String> {
     let mut out = Expanded::default();
     let mut rest = format;
-    let mut first = true;
+    let mut is_first = true;
     while let Some((literal, spec)) = rest.split_once('%') {
         out.text.push_str(literal);
         rest = spec;
@@ -83,7 +83,8 @@ pub(super) fn expand(format: &str, option: &str, names: &KnownNames) -> Result<E
             out.text.push_str(names.again.unwrap_or("%"));
             continue;
         }
-        let converted = conversion(format, &mut rest, names, std::mem::take(&mut first));
+        let conversion = Conversion::parse(format, &mut rest, names, std::mem::take(&mut is_first));
+        let converted = conversion.and_then(|conversion| conversion.text());
         let converted =
             converted.map_err(|why| format!("Format string {} for {} {why}", repr(format), repr(option)))?;
         let spec = spec.strip_suffix(rest).unwrap_or_default();
@@ -122,89 +123,117 @@ fn number(rest: &mut &str, what: &str) -> Result<usize, String> {
     }
 }
 
-/// What follows a `%`: `(name)`, flags, width, `.precision`, one of `hlL`, the letter. Nothing when it stays as it is: it has
-/// no name (only the `first` may, to Python), or one that is not known yet.
-fn conversion(format: &str, rest: &mut &str, names: &KnownNames, first: bool) -> Result<Option<String>, String> {
-    let mut value = None;
-    if let Some(after) = rest.strip_prefix('(') {
-        let mut depth = 0_i32;
-        let closing = after.char_indices().find(|(_, c)| {
-            depth = depth.saturating_add(i32::from(*c == '(')).saturating_sub(i32::from(*c == ')'));
-            depth < 0
-        });
-        let (name, after) = after.split_at(closing.ok_or_else(|| bad("incomplete format key"))?.0);
-        value = Some(names.find(name)?);
-        *rest = after.strip_prefix(')').unwrap_or(after);
-    }
-    let flags = take(rest, usize::MAX, |c| "-+ #0".contains(c));
-    let too_few = || bad("not enough arguments for format string");
-    let star = match value {
-        Some(NameValue::Text(_)) => bad("* wants int"),
-        None if first => bad("* wants int"),
-        _ => too_few(),
-    };
-    if rest.starts_with('*') {
-        return Err(star);
-    }
-    let width = number(rest, "width")?;
-    let precision = match take(rest, 1, |c| c == '.') {
-        "" => None,
-        _ if rest.starts_with('*') => return Err(star),
-        _ => Some(number(rest, "precision")?),
-    };
-    take(rest, 1, |c| "hlL".contains(c));
-    let index = format.chars().count().saturating_sub(rest.chars().count());
-    let letter = take(rest, 1, |_| true).chars().next().ok_or_else(|| bad("incomplete format"))?;
-    if value.is_none() && !first {
-        return Err(too_few());
-    }
-    if !"diuoxXeEfFgGcrsa".contains(letter) {
-        let shown = if (' '..='~').contains(&letter) { letter } else { '?' };
-        let code = u32::from(letter);
-        return Err(bad(&format!("unsupported format character '{shown}' (0x{code:x}) at index {index}")));
-    }
-    let cut = |text: String| text.chars().take(precision.unwrap_or(usize::MAX)).collect();
-    let mut sign = String::new();
-    let body: String = match (value, letter) {
-        (Some(NameValue::Later), _) | (None, 's' | 'r' | 'a') => return Ok(None),
-        (Some(NameValue::Text(text)), 's') => cut(text.into()),
-        (Some(NameValue::Text(text)), 'r') => cut(repr(text)),
-        (Some(NameValue::Text(text)), 'a') => cut(ascii(text)),
-        (Some(NameValue::Text(text)), 'c') if text.chars().count() == 1 => text.into(),
-        (Some(NameValue::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
-        (Some(NameValue::Number(n)), 'c') => {
-            let c = u32::try_from(n).ok().and_then(char::from_u32);
-            // Decoded, lest a stand-in be made here for a byte that was never there.
-            text::decode(c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?.encode_utf8(&mut [0; 4]).as_bytes())
-        }
-        (Some(NameValue::Number(n)), _) => {
-            sign.push_str(match n {
-                ..0 => "-",
-                _ if flags.contains('+') => "+",
-                _ if flags.contains(' ') => " ",
-                _ => "",
+/// A conversion such as `%(name)-5.3s`.
+struct Conversion<'a> {
+    /// `None`: it has no name.
+    value: Option<NameValue<'a>>,
+    flags: &'a str,
+    width: usize,
+    precision: Option<usize>,
+    letter: char,
+}
+
+impl<'a> Conversion<'a> {
+    /// Parses the conversion at the start of `rest`, after its `%`: `(name)`, flags, width, `.precision`, one of `hlL`, a letter.
+    /// Python accepts a conversion without a name only where it is the first of `format`.
+    fn parse(format: &str, rest: &mut &'a str, names: &KnownNames<'a>, is_first: bool) -> Result<Self, String> {
+        let mut value = None;
+        if let Some(after) = rest.strip_prefix('(') {
+            let mut depth = 0_i32;
+            let closing = after.char_indices().find(|(_, c)| {
+                depth = depth.saturating_add(i32::from(*c == '(')).saturating_sub(i32::from(*c == ')'));
+                depth < 0
             });
-            let (prefix, digits) = digits(n.unsigned_abs(), letter, precision, flags.contains('#'));
-            sign.push_str(prefix);
-            digits
+            let (name, after) = after.split_at(closing.ok_or_else(|| bad("incomplete format key"))?.0);
+            value = Some(names.find(name)?);
+            *rest = after.strip_prefix(')').unwrap_or(after);
         }
-        (text, _) => {
-            let kind = if text.is_some() { "str" } else { "dict" };
-            return Err(bad(&match letter {
-                'o' | 'x' | 'X' => format!("%{letter} format: an integer is required, not {kind}"),
-                'd' | 'i' | 'u' => format!("%{letter} format: a real number is required, not {kind}"),
-                'c' => "%c requires int or char".into(),
-                _ => format!("must be real number, not {kind}"),
-            }));
+        let flags = take(rest, usize::MAX, |c| "-+ #0".contains(c));
+        let too_few = || bad("not enough arguments for format string");
+        let star = match value {
+            Some(NameValue::Text(_)) => bad("* wants int"),
+            None if is_first => bad("* wants int"),
+            _ => too_few(),
+        };
+        if rest.starts_with('*') {
+            return Err(star);
         }
-    };
-    let fill = width.saturating_sub(sign.chars().count().saturating_add(body.chars().count()));
-    let numeric = matches!(value, Some(NameValue::Number(_))) && !"srac".contains(letter);
-    Ok(Some(match () {
-        () if flags.contains('-') => format!("{sign}{body}{}", " ".repeat(fill)),
-        () if flags.contains('0') && numeric => format!("{sign}{}{body}", "0".repeat(fill)),
-        () => format!("{}{sign}{body}", " ".repeat(fill)),
-    }))
+        let width = number(rest, "width")?;
+        let precision = match take(rest, 1, |c| c == '.') {
+            "" => None,
+            _ if rest.starts_with('*') => return Err(star),
+            _ => Some(number(rest, "precision")?),
+        };
+        take(rest, 1, |c| "hlL".contains(c));
+        let index = format.chars().count().saturating_sub(rest.chars().count());
+        let letter = take(rest, 1, |_| true).chars().next().ok_or_else(|| bad("incomplete format"))?;
+        if value.is_none() && !is_first {
+            return Err(too_few());
+        }
+        if !"diuoxXeEfFgGcrsa".contains(letter) {
+            let shown = if (' '..='~').contains(&letter) { letter } else { '?' };
+            let code = u32::from(letter);
+            return Err(bad(&format!("unsupported format character '{shown}' (0x{code:x}) at index {index}")));
+        }
+        Ok(Self { value, flags, width, precision, letter })
+    }
+
+    /// The formatted value; `None`: the conversion stays in the text, since it has no name or its value is not known yet.
+    fn text(&self) -> Result<Option<String>, String> {
+        let cut = |text: String| text.chars().take(self.precision.unwrap_or(usize::MAX)).collect();
+        let mut sign = String::new();
+        let body: String = match (self.value, self.letter) {
+            (Some(NameValue::Later), _) | (None, 's' | 'r' | 'a') => return Ok(None),
+            (Some(NameValue::Text(text)), 's') => cut(text.into()),
+            (Some(NameValue::Text(text)), 'r') => cut(repr(text)),
+            (Some(NameValue::Text(text)), 'a') => cut(ascii(text)),
+            (Some(NameValue::Text(text)), 'c') if text.chars().count() == 1 => text.into(),
+            (Some(NameValue::Number(n)), 's' | 'r' | 'a') => cut(n.to_string()),
+            (Some(NameValue::Number(n)), 'c') => {
+                let c = u32::try_from(n).ok().and_then(char::from_u32);
+                let c = c.ok_or_else(|| bad("%c arg not in range(0x110000)"))?;
+                // Decoded, so that the character cannot be mistaken for the stand-in of a byte.
+                text::decode(c.encode_utf8(&mut [0; 4]).as_bytes())
+            }
+            (Some(NameValue::Number(n)), letter) => {
+                sign.push_str(match n {
+                    ..0 => "-",
+                    _ if self.flags.contains('+') => "+",
+                    _ if self.flags.contains(' ') => " ",
+                    _ => "",
+                });
+                let (prefix, digits) = digits(n.unsigned_abs(), letter, self.precision, self.flags.contains('#'));
+                sign.push_str(prefix);
+                digits
+            }
+            (Some(NameValue::Text(_)), letter) => return Err(wrong_type(letter, "str")),
+            (None, letter) => return Err(wrong_type(letter, "dict")),
+        };
+        Ok(Some(self.padded(&sign, &body)))
+    }
+
+    /// Fills the formatted value up to the width.
+    fn padded(&self, sign: &str, body: &str) -> String {
+        let fill = self.width.saturating_sub(sign.chars().count().saturating_add(body.chars().count()));
+        let is_numeric = matches!(self.value, Some(NameValue::Number(_))) && !"srac".contains(self.letter);
+        if self.flags.contains('-') {
+            format!("{sign}{body}{}", " ".repeat(fill))
+        } else if self.flags.contains('0') && is_numeric {
+            format!("{sign}{}{body}", "0".repeat(fill))
+        } else {
+            format!("{}{sign}{body}", " ".repeat(fill))
+        }
+    }
+}
+
+/// Python's message for a letter that cannot format a value of this type.
+fn wrong_type(letter: char, kind: &str) -> String {
+    bad(&match letter {
+        'o' | 'x' | 'X' => format!("%{letter} format: an integer is required, not {kind}"),
+        'd' | 'i' | 'u' => format!("%{letter} format: a real number is required, not {kind}"),
+        'c' => "%c requires int or char".into(),
+        _ => format!("must be real number, not {kind}"),
+    })
 }
 
 /// Prefix and digits of a number without its sign, as by C's `printf`.
