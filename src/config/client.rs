@@ -1,4 +1,4 @@
-//! What a control client reads of the file: `[supervisorctl]`, and the servers themselves where that is missing.
+//! Loads the parts of a configuration that a client needs: `[supervisorctl]` and the server sections.
 #![forbid(unsafe_code)]
 
 use super::load::ConfigReader;
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn its_section_is_read_with_its_defaults() {
+    fn the_client_section_is_read_with_its_defaults() {
         let found = read(
             "[supervisorctl]\nserverurl=unix://%(here)s/../s.sock\npassword=%(ENV_X)s\n[program:x]\nstartsecs=bad",
         )
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn without_it_the_servers_tell_and_other_mistakes_do_not_matter() {
+    fn without_a_client_section_the_servers_are_read_and_other_errors_ignored() {
         let found = read("[program:x]\nuser=nemo\n[include]\nfiles=d/*.conf\n[inet_http_server]\nport=*:80");
         let at: Vec<_> = found.servers.iter().map(|server| server.address.clone()).collect();
         assert_eq!(at, [SocketAddress::Tcp(String::new(), 80), SocketAddress::Unix("/work/a/d/s".into())]);

@@ -1,4 +1,4 @@
-//! The server's command line: options that stand above the file's. Census §1.1.
+//! The server's command line, whose options override those of the file. Source: supervisor-behaviour.md §1.1.
 #![forbid(unsafe_code)]
 
 use super::model::ServerConfig;
@@ -16,11 +16,11 @@ pub enum CommandLine {
     Help,
     /// `-v`: the version on stdout, exit 0.
     Version,
-    /// Run.
+    /// Run the supervisor.
     Run(Options),
 }
 
-/// The options given; each is valid for its key of `[supervisord]`.
+/// The options of the command line. Each value is valid for its key of `[supervisord]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// `-c`, as given.
@@ -29,23 +29,23 @@ pub struct Options {
     set: Vec<(&'static str, String)>,
 }
 
-/// What is no option of `[supervisord]`, and what it does.
+/// The command-line options that are not keys of `[supervisord]`, with their help.
 const OTHERS: [(Flag, &str); 5] = [
-    (flag('c', "configuration", true), "The configuration; searched for when not given"),
-    (flag('h', "help", false), "Print this, and end"),
+    (flag('c', "configuration", true), "Configuration file; without this option, rsup searches the default paths"),
+    (flag('h', "help", false), "Print this help and exit"),
     (flag('?', "", false), ""),
-    (flag('v', "version", false), "Print the version, and end"),
-    (flag(' ', "profile_options", true), "Accepted, without effect"),
+    (flag('v', "version", false), "Print the version and exit"),
+    (flag(' ', "profile_options", true), "Accepted and ignored"),
 ];
 
-/// Every option of the command line, and what it does.
+/// Every option of the command line, with its help.
 pub fn flags() -> impl Iterator<Item = (Flag, &'static str)> {
     let of_row =
         |row: &'static options::Opt<_>| Some((flag(row.flag?, row.key, row.wanted != options::BOOL), row.help));
     OTHERS.into_iter().chain(options::SERVER.iter().filter_map(of_row))
 }
 
-/// The options, one a line, for `-h`.
+/// The options for `-h`, one on each line.
 #[must_use]
 pub fn usage() -> String {
     let mut out = String::new();
@@ -57,7 +57,7 @@ pub fn usage() -> String {
     out
 }
 
-/// Reads the arguments (without our own name).
+/// Parses the arguments (without the program's name).
 ///
 /// # Errors
 /// The message to print after `Error: `; the exit status is 2.
@@ -103,10 +103,10 @@ fn row(name: &str) -> Option<&'static options::Opt<ServerConfig>> {
 }
 
 impl Options {
-    /// Puts what was given in the place of what the file says; to be done after each load.
+    /// Replaces the values of the file by those of the command line. Call it after each load.
     ///
     /// # Errors
-    /// What was valid at the start (a directory, a user) is not any more.
+    /// A value that was valid at the start (a directory, a user) is no longer valid.
     pub fn apply(&self, server: &mut ServerConfig, machine: &dyn Machine) -> Result<(), String> {
         let mut rows = self.set.iter().filter_map(|(key, value)| Some((row(key)?, value)));
         rows.try_for_each(|(row, value)| (row.set)(server, value, machine))
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_have_the_messages_of_getopt_and_supervisord() {
+    fn errors_have_the_messages_of_getopt_and_supervisord() {
         for (args, message) in [
             ("-Z", "option -Z not recognized"),
             ("--foo", "option --foo not recognized"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_replaces_what_the_file_says() {
+    fn options_replace_the_values_of_the_file() {
         let Ok(CommandLine::Run(options)) = run("-nceh.conf -y1kb --pidf=/tmp/p --ident me -u 33 --prof a") else {
             panic!()
         };

@@ -1,7 +1,7 @@
-//! Compares a configuration in use with one that was read later, field by field. Census §3.3, "Option changes".
+//! Compares the configuration in use with a newer one, field by field. Source: supervisor-behaviour.md §3.3, "Option changes".
 //!
-//! Every struct is taken apart without `..`, so that a new field does not compile until it is decided here how it compares.
-//! What a change takes to come into effect stands in the table of options.
+//! Every struct is destructured without `..`, so a new field does not compile until this module compares or ignores it. The
+//! table of options lists what must happen before a change takes effect.
 #![forbid(unsafe_code)]
 
 use super::model::{
@@ -11,23 +11,23 @@ use super::options::{self, ChangeEffect, OptionRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// What differs.
+/// One difference between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    /// The kind of a group: a program has become an event listener, say.
+    /// The kind of a group: for example, a program has become an event listener.
     Kind,
-    /// Which processes a group has, or their order: `numprocs`, `process_name`, `programs`.
+    /// The processes of a group or their order: `numprocs`, `process_name`, `programs`.
     Members,
     /// An option of `[supervisord]`, of a server or of a group.
     Option(&'static str),
     /// An option of the named process.
     OfProcess(String, String),
-    /// A section of a server or of an RPC interface, by its title or name.
+    /// A server section, by its name, or the RPC interfaces (`rpcinterface`).
     Section(String),
 }
 
 impl Changed {
-    /// What it takes until the change comes into effect, by the table of options.
+    /// What must happen before the change takes effect, from the table of options.
     #[must_use]
     pub fn effect(&self) -> ChangeEffect {
         let of_group = || [options::LISTENER, options::FCGI, options::GROUP].into_iter().flatten().map(|row| &**row);
@@ -44,17 +44,17 @@ impl Changed {
     }
 }
 
-/// Whether `update` would leave a group as it is: the answer of Supervisor's `reloadConfig`.
+/// Whether `update` leaves the group alone: Supervisor's `reloadConfig` does not list it as changed.
 #[must_use]
 pub fn same_group(in_use: &GroupConfig, new: &GroupConfig) -> bool {
     group(in_use, new).is_empty()
 }
 
-/// What differs between a group in use and the group of that name in a later configuration.
+/// The differences between a group in use and the group of the same name in a newer configuration.
 #[must_use]
 pub fn group(in_use: &GroupConfig, new: &GroupConfig) -> Vec<Changed> {
     let mut changes = Vec::new();
-    // Groups are paired by name.
+    // The caller pairs groups by name.
     let GroupConfig { name: _, priority, kind, processes } = new;
     note(&mut changes, "priority", in_use.priority == *priority);
     match (&in_use.kind, kind) {
@@ -89,7 +89,7 @@ fn listener(in_use: &ListenerConfig, new: &ListenerConfig, changes: &mut Vec<Cha
 }
 
 fn fast_cgi(in_use: &FastCgiConfig, new: &FastCgiConfig, changes: &mut Vec<Changed>) {
-    // As Supervisor, which compares the address alone.
+    // Supervisor compares the address only.
     let FastCgiConfig { socket, backlog: _, owner: _, mode: _ } = new;
     note(changes, "socket", in_use.socket == *socket);
 }
@@ -139,7 +139,7 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
     note("stopwaitsecs", in_use.stopwaitsecs == *stopwaitsecs);
     note("stopasgroup", in_use.stopasgroup == *stopasgroup);
     note("killasgroup", in_use.killasgroup == *killasgroup);
-    // Not its name: it may be written as a number too.
+    // The number, since the file may name the same user by name or by number.
     note("user", uid(&in_use.user) == uid(user));
     note("redirect_stderr", in_use.redirect_stderr == *redirect_stderr);
     note("environment", same_variables(in_use, new));
@@ -151,7 +151,7 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
     }
 }
 
-/// The options of stdout or stderr, by their names without `stdout_` or `stderr_`.
+/// Compares the options of stdout or stderr, whose names are passed without `stdout_` or `stderr_`.
 fn channel(in_use: &ChannelConfig, new: &ChannelConfig, note: &mut dyn FnMut(&str, bool)) {
     let ChannelConfig { logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format } = new;
     note("logfile", same_log(&in_use.logfile, logfile));
@@ -163,7 +163,7 @@ fn channel(in_use: &ChannelConfig, new: &ChannelConfig, note: &mut dyn FnMut(&st
     note("format", in_use.format == *format);
 }
 
-/// A log that is AUTO in the new configuration is no change, whatever is in use: so does Supervisor.
+/// As under Supervisor, AUTO in the new configuration never counts as a change.
 fn same_log(in_use: &LogPlace, new: &LogPlace) -> bool {
     match (in_use, new) {
         (_, LogPlace::Auto) | (LogPlace::None, LogPlace::None) => true,
@@ -172,19 +172,19 @@ fn same_log(in_use: &LogPlace, new: &LogPlace) -> bool {
     }
 }
 
-/// As written: `PathBuf` itself takes `/tmp` and `/tmp/` for the same.
+/// Compares paths as text: `PathBuf` would treat `/tmp` and `/tmp/` as equal.
 fn same_text(in_use: Option<&PathBuf>, new: Option<&PathBuf>) -> bool {
     in_use.map(|path| path.as_os_str()) == new.map(|path| path.as_os_str())
 }
 
-/// The variables that the file gives a process: `[supervisord]`'s and its own. Their order is of no account, nor which of
-/// the two sections a variable stands in.
+/// Compares the variables that the file sets for a process, in `[supervisord]` and in its own section. Neither their order nor
+/// the section matters.
 fn same_variables(in_use: &ProcessConfig, new: &ProcessConfig) -> bool {
     let map = |process: &ProcessConfig| process.variables().cloned().collect::<BTreeMap<_, _>>();
     in_use.variables().eq(new.variables()) || map(in_use) == map(new)
 }
 
-/// What differs outside of the groups: `[supervisord]`, the servers, the RPC interfaces.
+/// The differences outside the groups: `[supervisord]`, the servers, the RPC interfaces.
 #[must_use]
 pub fn supervisor(in_use: &Config, new: &Config) -> Vec<Changed> {
     let Config { server: new_server, has_server_section: _, groups: _, http, rpc_interfaces, twiddler } = new;
@@ -266,7 +266,7 @@ mod tests {
         loaded.config
     }
 
-    /// What differs between the first groups of two files.
+    /// The differences between the first groups of two files.
     fn changes(in_use: &str, new: &str) -> Vec<Changed> {
         group(&read(in_use).groups[0], &read(new).groups[0])
     }
@@ -275,7 +275,7 @@ mod tests {
         options.iter().map(|option| Changed::OfProcess("x".into(), (*option).into())).collect()
     }
 
-    /// What makes a section of each kind complete.
+    /// The name of a section of this kind, and the options that it requires.
     fn section(kind: &SectionKind) -> (&'static str, &'static str) {
         match kind.title {
             "program:x" => ("program:x", "command=a"),
@@ -297,7 +297,7 @@ mod tests {
             let find = |config: &Config| config.groups.iter().find(|group| group.name == "x").unwrap().clone();
             for row in (kind.rows)() {
                 let (before, after) = match row.key {
-                    // What they need beside them.
+                    // Options that are valid only together with others.
                     "redirect_stderr" if kind.title == "eventlistener:x" => continue,
                     "numprocs" => ("process_name=%(process_num)d", "process_name=%(process_num)d\nnumprocs=2"),
                     "process_name" => ("", "process_name=y"),
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_means_nothing_is_no_change() {
+    fn a_new_order_without_effect_is_not_a_change() {
         let program = |more: &str| format!("[program:x]\ncommand=a\n{more}");
         let pairs = [
             (program("environment=A=\"1\",B=\"2\""), program("environment=B=\"2\",A=\"1\"")),
@@ -353,7 +353,7 @@ mod tests {
             (program("user=root"), program("user=0")),
             (program("stopsignal=TERM"), program("stopsignal=15")),
             (program("[supervisord]\nenvironment=A=1,B=2"), program("[supervisord]\nenvironment=B=2,A=1")),
-            // In either section.
+            // The variable moves to the other section.
             (program("[supervisord]\nenvironment=A=1"), program("environment=A=1\n[supervisord]\n")),
             (
                 "[eventlistener:x]\ncommand=a\nevents=TICK_60,TICK_3600\nenvironment=A=1,B=2".into(),
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn automatic_logs_and_server_urls_compare_as_by_supervisor() {
+    fn auto_logs_and_server_urls_are_compared_as_by_supervisor() {
         let program = |more: &str| format!("[program:x]\ncommand=a\n{more}");
         for (in_use, new, option) in [
             ("", "stdout_logfile=/tmp/a", "stdout_logfile"),
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_has_the_effect_of_its_row() {
+    fn each_change_has_the_effect_of_its_option_row() {
         let effect = |option: &str| Changed::OfProcess("x".into(), option.into()).effect();
         for option in ["priority", "startsecs", "stopsignal", "exitcodes", "stdout_logfile_maxbytes", "stderr_format"] {
             assert_eq!(effect(option), ChangeEffect::Live, "{option}");
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_or_other_members_are_a_change() {
+    fn a_new_kind_or_new_members_are_a_change() {
         let program = "[program:x]\ncommand=a\n";
         let fcgi = "[fcgi-program:x]\ncommand=a\nsocket=tcp://h:1";
         let listener = "[eventlistener:x]\ncommand=a\nevents=TICK_5\npriority=999";

@@ -1,7 +1,9 @@
-//! Supervisor's INI dialect (Python's `RawConfigParser`, non-strict, `;` and `#` comments) → sections that know where they are from.
+//! Parses Supervisor's INI dialect (Python's `RawConfigParser`, non-strict, with `;` and `#` comments) into sections. Each
+//! section and key keeps its file and line.
 //!
-//! A pure pass turns the dialect into canonical INI, one escaped line a key; rust-ini reads that. rust-ini stays, although it
-//! knows nothing of the dialect: it is one of the packages that the project was given. Census §2.1 and §2.2.
+//! A first pass turns the dialect into canonical INI with one escaped line for each key; rust-ini parses that. rust-ini stays,
+//! although it does not know the dialect: it is one of the packages that the project was given. Source: supervisor-behaviour.md
+//! §2.1 and §2.2.
 #![forbid(unsafe_code)]
 
 use super::values::{is_space, repr};
@@ -11,16 +13,16 @@ use ini::{Ini, ParseOption};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A place in one of the files that were read; line 0 is the file as a whole.
+/// A place in one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct At {
     /// Index in [`Sections::files`].
     pub file: usize,
-    /// Counted from 1.
+    /// Counted from 1; 0: the file as a whole.
     pub line: u32,
 }
 
-/// `key=value` as written, without comments; continued lines are joined by newlines.
+/// A `key=value` as written, without comments. The lines of a value are joined by newlines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub key: String,
@@ -28,7 +30,7 @@ pub(super) struct Entry {
     pub at: At,
 }
 
-/// A section, merged from all its appearances; the last value of a key wins, at its first place.
+/// A section, merged from all places where it appears. The last value of a key wins; it keeps the position of the first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Section {
     pub name: String,
@@ -36,12 +38,12 @@ pub(super) struct Section {
     pub entries: Vec<Entry>,
 }
 
-/// All sections of all files read, in order of first appearance.
+/// All sections of all files, in order of first appearance.
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     pub files: Vec<PathBuf>,
     pub list: Vec<Section>,
-    /// `[DEFAULT]`: its keys belong to every section that does not say otherwise.
+    /// `[DEFAULT]`: its keys apply to every section that does not have them itself.
     pub defaults: Section,
     index: BTreeMap<String, usize>,
 }
@@ -51,18 +53,18 @@ impl Sections {
         self.index.get(name).and_then(|&i| self.list.get(i))
     }
 
-    /// The sections whose name has this prefix, and the rest of their names.
+    /// The sections whose name has this prefix, each with the rest of its name.
     pub fn of_kind<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Section, &'a str)> {
         self.list.iter().filter_map(move |section| Some((section, section.name.strip_prefix(prefix)?)))
     }
 
-    /// The value of a key, from `[DEFAULT]` where the section has none.
+    /// The entry of a key in the section, else in `[DEFAULT]`.
     pub fn entry<'a>(&'a self, section: &'a Section, key: &str) -> Option<&'a Entry> {
         let find = |s: &'a Section| s.entries.iter().find(|e| e.key == key);
         find(section).or_else(|| find(&self.defaults))
     }
 
-    /// Reads one file on top of what is there; whatever is wrong with it goes to `problems`.
+    /// Adds the sections of one more file, and its errors to `problems`.
     pub fn merge(&mut self, file: PathBuf, bytes: &[u8], problems: &mut Vec<Problem>) {
         let mut report = |severity, line: u32, section: &str, key: &str, message: String| {
             problems.push(Problem::new(severity, &file, line, section, key, message));
@@ -116,11 +118,11 @@ impl Sections {
         if index == next {
             self.list.push(Section { name: name.into(), at, entries: Vec::new() });
         }
-        // The index never points outside the list; the fallback only keeps this total.
+        // The index never points outside the list; the fallback only avoids a panic.
         self.list.get_mut(index).unwrap_or(&mut self.defaults)
     }
 
-    /// Writes `dir` for `%(here)s` in every value read so far (done once a file, when there is an `[include]`).
+    /// Replaces `%(here)s` by `dir` in every value read so far. The loader calls this after each file if there is an `[include]`.
     pub fn expand_here(&mut self, dir: &str) {
         for section in &mut self.list {
             let inherited: Vec<Entry> = self
@@ -165,7 +167,7 @@ struct Key<'a> {
     line: u32,
 }
 
-/// The canonical form of a file. Reports each line that is no comment, section header, key or continuation.
+/// The canonical form of a file. Reports each line that is neither a comment, a section header, a key nor a continuation.
 fn canonical(text: &str, report: &mut dyn FnMut(Severity, u32, &str, &str, String)) -> Canonical {
     let mut out = Canonical::default();
     let mut section: Option<&str> = None;
@@ -220,14 +222,14 @@ fn canonical(text: &str, report: &mut dyn FnMut(Severity, u32, &str, &str, Strin
     out
 }
 
-/// `[` name up to the last `]`, at least one character; what follows is ignored.
+/// The section name between `[` and the last `]`; at least one character. Text after the `]` is ignored.
 fn header(value: &str) -> Option<&str> {
     let inner = value.strip_prefix('[')?;
     inner.get(..inner.rfind(']')?).filter(|name| !name.is_empty())
 }
 
-/// Where the comment of a line starts. As in Python, the n-th `;` and the n-th `#` are looked at together, so that a
-/// later one of one kind can win over an earlier one of the other.
+/// Where the comment of a line starts. As in Python, the n-th `;` and the n-th `#` are tested in the same round, so a comment
+/// may start at a `;` although an earlier `#` could start one too, and the other way round.
 fn comment_start(line: &str) -> Option<usize> {
     let first = line.trim_start_matches(is_space);
     if first.starts_with([';', '#']) {
@@ -246,7 +248,7 @@ fn comment_start(line: &str) -> Option<usize> {
     }
 }
 
-/// Whether a comment tears a quotation apart: opened in what is kept, closed in what is cut.
+/// Whether a comment cuts a quoted string: the string is opened in the kept part and closed in the comment.
 fn quote_cut(kept: &str, cut: &str) -> bool {
     let mut open = None;
     for c in kept.chars().filter(|c| matches!(c, '"' | '\'')) {
@@ -259,8 +261,8 @@ fn quote_cut(kept: &str, cut: &str) -> bool {
     open.is_some_and(|quote| cut.contains(quote))
 }
 
-/// A name or value with everything that means something to rust-ini as `\HEX.`. These escapes are our own: rust-ini strips
-/// blanks after it has replaced its own ones, and so would lose them.
+/// Writes each character with a meaning in rust-ini as `\HEX.`. rust-ini's own escapes cannot be used: it strips blanks after it
+/// has replaced them, so escaped blanks at the ends would be lost.
 fn escaped(text: &str) -> String {
     let plain = |at: usize, c: char| match c {
         '\\' | '[' | ']' | ';' | '#' => false,
@@ -277,7 +279,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// The text that [`escaped`] was given.
+/// The inverse of [`escaped`].
 fn unescaped(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut out = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! The effective configuration as a file: every option that counts, includes and environment resolved, in the dialect that
-//! `load` (and Supervisor) reads; written by rust-ini.
+//! Writes the effective configuration as a file: every option with its value or default, with includes and variables replaced,
+//! in the dialect that `load` and Supervisor read.
 #![forbid(unsafe_code)]
 
 use super::Machine;
@@ -11,8 +11,8 @@ use super::values::{self, is_space};
 use ini::{EscapePolicy, Ini};
 use std::path::Path;
 
-/// A file that loads to the same configuration from any place, given the same environment; nothing when the file cannot
-/// be read. `secrets` do not stand in it. To be asked only when `load` found no error.
+/// The text of a file that loads to the same configuration from any directory in the same environment; `None`: the file cannot
+/// be read. `secrets` are hidden. Call it only if `load` found no error.
 pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) -> Option<String> {
     let mut reader = ConfigReader::open(main_file, true, machine);
     let mut ini = Ini::new();
@@ -28,12 +28,12 @@ pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) 
     String::from_utf8(out).ok()
 }
 
-/// Options whose absence means something that no value says.
+/// Options without a value that means the same as leaving them out.
 const NO_DEFAULT: [&str; 4] = ["logfile", "pidfile", "nodaemon", "socket_mode"];
 
 impl ConfigReader<'_> {
     fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], secrets: Option<&Secrets>) {
-        // What is included stands in its place already, and a plug-in of the client cannot be loaded.
+        // The included files are merged already, and a plug-in of the client cannot be loaded.
         let kind = options::section_kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
         let Some(kind) = kind else { return };
         let context = ExpansionContext { template: true, own, ..ExpansionContext::default() };
@@ -51,21 +51,22 @@ impl ConfigReader<'_> {
         }
         for row in (kind.rows)() {
             let text = match row.key {
-                // Blanks that come out of a variable are allowed in a name, written ones are not: as it is.
+                // Not expanded: a name may contain blanks from a variable, but no written ones.
                 "process_name" => self.sections.entry(section, row.key).map(|entry| entry.value.clone()),
                 key => self.value(section, key, row.scope, context),
             };
             let text = text.map(|text| shown(&text, row.key, row.scope));
-            // A listener's priority has one default as a group and another as a process.
-            let listener = section.name.starts_with("eventlistener:") && row.key == "priority";
-            let default = Some(row.default).filter(|d| !d.is_empty() && !listener && !NO_DEFAULT.contains(&row.key));
+            // The priority of a listener has two defaults: one for the group, one for the processes.
+            let is_listener_priority = section.name.starts_with("eventlistener:") && row.key == "priority";
+            let default =
+                Some(row.default).filter(|d| !d.is_empty() && !is_listener_priority && !NO_DEFAULT.contains(&row.key));
             if let Some(text) = text.or(default.map(str::to_owned)) {
                 written.set(row.key, text);
             }
         }
     }
 
-    /// The names that a program's own environment defines: they may differ from process to process.
+    /// The variables that a program's own `environment` defines. Their values may differ between its processes.
     fn own_names(&self, section: &Section) -> Vec<(String, String)> {
         let Some((_, program)) = section.name.split_once(':') else { return Vec::new() };
         let context = ExpansionContext { program, group: program, ..ExpansionContext::default() };
@@ -73,7 +74,7 @@ impl ConfigReader<'_> {
         text.and_then(|text| values::environment(&text).ok()).unwrap_or_default()
     }
 
-    /// An expansion that gives nothing: it keeps blanks and comment signs apart from what the dialect makes of them.
+    /// An expression that expands to nothing. Beside a blank or a comment sign it keeps the dialect from stripping it.
     fn guard(&self, scope: Scope) -> String {
         match scope {
             Scope::Env => {
@@ -90,7 +91,7 @@ impl ConfigReader<'_> {
     }
 }
 
-/// A value in the dialect: continued lines for newlines, a guard where a blank or a comment sign would be lost.
+/// A value in the dialect: a continuation line for each newline, and `guard` where a blank or a comment sign would be lost.
 fn encoded(text: &str, guard: &str) -> String {
     let mut out = String::new();
     let pieces: Vec<&str> = text.split('\n').collect();

@@ -1,34 +1,35 @@
-//! `%(name)s`: Python's `format % mapping`, as far as a mapping of texts and whole numbers can go. Census §2.3.
+//! Expands `%(name)s` in values, like Python's `format % mapping` for a mapping to texts and whole numbers. Source:
+//! supervisor-behaviour.md §2.3.
 #![forbid(unsafe_code)]
 
 use super::values::{ascii, repr};
 use crate::text;
 use std::collections::BTreeMap;
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NameValue<'a> {
     Text(&'a str),
     Number(i64),
-    /// Not known yet: its `%(…)s` stays in the text.
+    /// Not known yet: the `%(…)s` stays in the text.
     Later,
 }
 
-/// The names that a format may use.
+/// The names that a value may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownNames<'a> {
     /// `here`, `program_name` and the like.
     pub fixed: &'a [(&'static str, NameValue<'a>)],
-    /// The program's own environment: hides `environment`.
+    /// The variables of the program's own `environment`. They hide those of the field `environment`.
     pub own: &'a [(String, String)],
-    /// The daemon's environment and what `[supervisord]` adds.
+    /// The environment of rsup, with the variables of `[supervisord]`.
     pub environment: &'a BTreeMap<String, String>,
-    /// For a text that will be expanded again: what stands for a percent sign, `own` being [`NameValue::Later`].
+    /// For a text that will be expanded again: how to write a percent sign. The variables in `own` then are [`NameValue::Later`].
     pub again: Option<&'static str>,
 }
 
 impl<'a> KnownNames<'a> {
-    /// A value that a dump could not write as UTF-8 stays as its name there.
+    /// In a dump, a value that is not UTF-8 cannot be written, so its name stays.
     fn later_unless_plain(&self, value: &'a str) -> NameValue<'a> {
         if self.again.is_some() && !text::is_plain(value) { NameValue::Later } else { NameValue::Text(value) }
     }
@@ -46,7 +47,7 @@ impl<'a> KnownNames<'a> {
             }),
         };
         found.ok_or_else(|| {
-            // Without the environment's names, which would fill the screen and tell what is in it.
+            // The names of the environment are left out: there are many, and they may be secret.
             let mut known: Vec<&str> = self.fixed.iter().map(|(name, _)| *name).collect();
             known.push("ENV_* (of the environment)");
             known.sort_unstable();
@@ -56,7 +57,7 @@ impl<'a> KnownNames<'a> {
     }
 }
 
-/// A text with all its names replaced, and a warning if it says something that it hardly means.
+/// An expanded text, with a warning if it contains a probable mistake.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Expanded {
     pub text: String,
@@ -64,14 +65,14 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
-    fn warn(&mut self, what: &str) {
+    fn warn(&mut self, message: &str) {
         let all = self.warning.get_or_insert_default();
-        all.extend([if all.is_empty() { "" } else { "; " }, what]);
+        all.extend([if all.is_empty() { "" } else { "; " }, message]);
     }
 }
 
-/// Replaces every `%(…)` of `format`; `option` is how the message names it.
-// Differs from Supervisor: a bare `%s`, which prints the whole dictionary there, stays as it is (with a warning).
+/// Expands every conversion in `format`; messages name the text `option`.
+// Differs from Supervisor: a `%s` without a name stays in the text, with a warning. Supervisor prints its whole dictionary.
 pub(super) fn expand(format: &str, option: &str, names: &KnownNames) -> Result<Expanded, String> {
     let mut out = Expanded::default();
     let mut rest = format;
@@ -103,7 +104,7 @@ pub(super) fn expand(format: &str, option: &str, names: &KnownNames) -> Result<E
     Ok(out)
 }
 
-/// The next characters that are wanted, at most `limit`.
+/// Takes characters from the start of `rest` while `wanted` accepts them, at most `limit`.
 fn take<'a>(rest: &mut &'a str, limit: usize, wanted: impl Fn(char) -> bool) -> &'a str {
     let end = rest.char_indices().enumerate().find(|(i, (_, c))| *i >= limit || !wanted(*c));
     let (taken, tail) = rest.split_at(end.map_or(rest.len(), |(_, (at, _))| at));
@@ -115,7 +116,7 @@ fn bad(why: &str) -> String {
     format!("is badly formatted: {why}; a name is written %(name)s, a percent sign %%")
 }
 
-/// A width or precision, of at most five digits.
+/// Parses a width or precision of at most five digits.
 fn number(rest: &mut &str, what: &str) -> Result<usize, String> {
     match take(rest, usize::MAX, |c| c.is_ascii_digit()).trim_start_matches('0') {
         "" => Ok(0),
@@ -236,13 +237,13 @@ fn wrong_type(letter: char, kind: &str) -> String {
     })
 }
 
-/// Prefix and digits of a number without its sign, as by C's `printf`.
+/// The prefix and the digits of a number without its sign, like C's `printf`.
 fn digits(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&'static str, String) {
     #[expect(clippy::cast_precision_loss, reason = "Python makes a float of it too")]
     let float = n as f64;
     let general = letter.eq_ignore_ascii_case(&'g');
     let places = precision.unwrap_or(6).saturating_sub(usize::from(general && precision != Some(0)));
-    // All digits that are not 0 are among these; of more than 65,535 Rust's formatting panics.
+    // 64 places hold all digits that are not 0. Rust's formatting panics for more than 65,535 places.
     let shown = places.min(64);
     let more = "0".repeat(places.saturating_sub(shown));
     let (prefix, digits) = match letter {
@@ -252,7 +253,7 @@ fn digits(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&
         'd' | 'i' | 'u' => ("", n.to_string()),
         'f' | 'F' => return ("", pointed(&format!("{float:.shown$}{more}"), alternate)),
         _ => {
-            // `%g` is `%f` for small numbers and `%e` for others, without zeros at the end.
+            // `%g` formats small numbers like `%f` and others like `%e`, and removes trailing zeros.
             let text = format!("{float:.shown$e}");
             let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
             let power: usize = exponent.parse().unwrap_or(0);
@@ -272,7 +273,7 @@ fn digits(n: u64, letter: char, precision: Option<usize>, alternate: bool) -> (&
     (if alternate { prefix } else { "" }, "0".repeat(zeros) + &digits)
 }
 
-/// A number that always has its point, if that is asked for.
+/// Adds a decimal point to a number that has none, if `always` is set.
 fn pointed(number: &str, always: bool) -> String {
     if always && !number.contains('.') { format!("{number}.") } else { number.to_owned() }
 }

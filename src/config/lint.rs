@@ -1,4 +1,4 @@
-//! Warnings about settings that are accepted but probably a mistake: unknown keys and sections, with the nearest known name.
+//! Warns about unknown sections and keys, with the nearest known name, and about sections that have no effect.
 #![forbid(unsafe_code)]
 
 use super::dialect::{At, Sections};
@@ -10,14 +10,14 @@ pub(super) fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
     nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
-/// The known name that differs from `name` by the fewest letters, if that is near enough.
+/// The known name that differs from `name` by the fewest letters, if there are few enough.
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = name.chars().count().div_ceil(4).min(3);
     let near = known.into_iter().map(|word| (distance(name, word), word)).filter(|(far, _)| *far <= allowed);
     near.min_by_key(|(far, _)| *far).map(|(_, word)| word)
 }
 
-/// How many letters must be changed, added or removed (Levenshtein), case aside.
+/// The number of letters to change, add or remove (Levenshtein distance), without regard to case.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -36,7 +36,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// Warns of every key and section that is not known.
+/// Warns about every unknown section and key.
 pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     let mut warn = |at: At, section: &str, key: &str, message: String| {
         let file = sections.files.get(at.file).map_or(Path::new(""), |file| file);
@@ -54,7 +54,7 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
                 warn(section.at, name, "", why.into());
                 continue;
             }
-            // Its other keys are the plug-in's own.
+            // The other keys belong to the plug-in.
             "rpcinterface:x" => continue,
             _ => {}
         }
@@ -75,7 +75,7 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
     }
 }
 
-/// `; write [x]` for a section whose name is nearly right.
+/// `; write [x]` for a section whose name is nearly that of a known one.
 fn meant(name: &str) -> String {
     let (kind, rest) = name.split_once(':').map_or((name.trim(), "x"), |(kind, rest)| (kind.trim(), rest.trim()));
     let titles = || options::SECTION_KINDS.iter().map(|kind| kind.title);

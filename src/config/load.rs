@@ -1,4 +1,5 @@
-//! Files → [`Config`]: includes, then each section by the rows of `options`, then what must hold between them.
+//! Loads configuration files: reads the includes, parses each section with the rows of `options`, and checks the sections
+//! against each other.
 #![forbid(unsafe_code)]
 
 use super::dialect::{At, Entry, Section, Sections};
@@ -17,13 +18,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// More processes than this in one section are a mistake, and would not fit in memory.
+/// The most processes that one section may have: more are a mistake and would not fit in memory.
 const NUMPROCS_MAX: i64 = 65_536;
 
-/// The sections that describe processes, by how their names begin.
+/// The prefixes of the sections that describe processes.
 const PROGRAM_SECTIONS: [&str; 3] = ["program:", "eventlistener:", "fcgi-program:"];
 
-/// Reads a configuration and all its includes; never fails, but the result may hold errors.
+/// Reads a configuration and all its includes. Never fails: errors are among the problems of the result.
 pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let mut reader = ConfigReader::open(main_file, true, machine);
     let server = reader.server();
@@ -33,13 +34,13 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let twiddler = reader.twiddler(&rpc_interfaces);
     let has_server_section = reader.sections.section("supervisord").is_some();
     let config = Config { server, has_server_section, groups, http, rpc_interfaces, twiddler };
-    reader.says_nothing(&config);
-    reader.exit_code_from(&config);
+    reader.check_not_empty(&config);
+    reader.check_exit_code_from(&config);
     lint::unknown(&reader.sections, reader.problems.get_mut());
     Loaded { config, problems: reader.problems() }
 }
 
-/// The processes of a `[program:x]` that a client describes: `options` as they would stand in the section.
+/// The processes of a `[program:x]` that a client adds (twiddler): `options` are the keys and values of its section.
 pub fn processes(
     program: &str,
     group: &str,
@@ -62,43 +63,43 @@ pub fn processes(
     error.map_or(Ok(processes), |problem| Err(problem.message))
 }
 
-/// A copy of its own, made while all that was read is still there. So what stays lies together, and what goes leaves whole pages
-/// free: with a thousand programs that is a fifth of all memory.
+/// A deep copy. It is made while the text of the files is still in memory. So the copies lie side by side, and dropping the text
+/// frees whole pages: with a thousand programs this saves a fifth of all memory.
 fn apart(group: &GroupConfig) -> GroupConfig {
     let processes = group.processes.iter().map(|process| Rc::new((**process).clone())).collect();
     GroupConfig { name: group.name.clone(), priority: group.priority, kind: group.kind.clone(), processes }
 }
 
-/// Whether a file that could not be read is of a kind, or has permissions, that will not change by themselves.
+/// Whether the next attempt to read the file would fail in the same way, because of its kind or its permissions.
 fn is_lasting(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, NotFound, PermissionDenied};
     let is_socket = error.raw_os_error() == Some(libc::ENXIO);
     is_socket || matches!(error.kind(), InvalidInput | IsADirectory | NotFound | PermissionDenied)
 }
 
-/// Whose option is being read: what `program_name` and the like stand for.
+/// The values of names such as `program_name` while the options of one section are expanded.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ExpansionContext<'a> {
     pub program: &'a str,
     pub group: &'a str,
     pub process_num: i64,
     pub numprocs: i64,
-    /// The program's own environment.
+    /// The variables of the program's own `environment`.
     pub own: &'a [(String, String)],
-    /// For the dump: what depends on the process stays as it is, so that the result can be loaded.
+    /// For the dump: names that depend on the process are not expanded, so that the result can be loaded.
     pub template: bool,
 }
 
-/// What was read, and what was found wrong with it.
+/// The sections that were read, and the problems found in them.
 pub(super) struct ConfigReader<'m> {
     pub machine: &'m dyn Machine,
     pub sections: Sections,
     here: String,
     host: String,
     environment: BTreeMap<String, String>,
-    /// Whom `user=` named before: a thousand programs have one user.
+    /// The users that `user=` has named so far.
     users: options::Users,
-    /// `[supervisord] environment`, which each process holds.
+    /// `[supervisord] environment`, shared by all processes.
     server_environment: Rc<Vec<(String, String)>>,
     problems: RefCell<Vec<Problem>>,
 }
@@ -117,7 +118,7 @@ impl<'m> ConfigReader<'m> {
         }
     }
 
-    /// Reads the main file and, if wanted, what it includes.
+    /// Reads the main file and, if `includes` is set, the files that it includes.
     pub fn open(main_file: &Path, includes: bool, machine: &'m dyn Machine) -> Self {
         let mut reader = Self::empty(main_file, machine);
         let file = main_file.display();
@@ -136,7 +137,7 @@ impl<'m> ConfigReader<'m> {
         reader
     }
 
-    /// Reads what `[include]` names. Census §2.2.
+    /// Reads the files that `[include]` names. Source: supervisor-behaviour.md §2.2.
     fn include(&mut self) {
         let base = self.here.clone();
         self.sections.expand_here(&base);
@@ -152,7 +153,7 @@ impl<'m> ConfigReader<'m> {
                     self.warn(&section, "files", format!("No file matches via include \"{pattern}\""));
                 }
                 Ok(files) => files.into_iter().for_each(|file| self.include_file(&section, file)),
-                // Differs from Supervisor, where such a directory is empty, so that a reread removes its programs.
+                // Differs from Supervisor: there an unreadable directory counts as empty, and a reread removes its programs.
                 Err(why) => {
                     self.error(&section, "files", format!("{why}; needed for \"{pattern}\""));
                 }
@@ -160,8 +161,8 @@ impl<'m> ConfigReader<'m> {
         }
     }
 
-    /// Reads one included file. Supervisor skips those that it cannot open; here only those are skipped that it would skip
-    /// each time, so that a passing error does not remove the file's programs.
+    /// Reads one included file. Supervisor skips every file that it cannot open. rsup skips it only if the error is lasting, so
+    /// that a temporary error does not remove the programs of the file.
     fn include_file(&mut self, section: &Section, file: PathBuf) {
         let path = text::of_os(&file);
         let note = format!("Included extra file \"{path}\" during parsing");
@@ -174,7 +175,7 @@ impl<'m> ConfigReader<'m> {
         self.sections.expand_here(&values::absolute(values::dirname(&path), self.machine));
     }
 
-    /// What was found, by file and line, each once.
+    /// All problems, sorted by file and line, each once.
     pub fn problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|p| (self.sections.files.iter().position(|file| *file == p.file), p.line));
@@ -199,7 +200,7 @@ impl<'m> ConfigReader<'m> {
         self.report(Severity::Warning, self.at(section, key), &section.name, key, message);
     }
 
-    /// The text of a key with its names replaced; `None` when it is not written, or cannot be expanded (reported).
+    /// The value of a key after expansion; `None` if the file does not have the key, or if the expansion failed (reported).
     pub fn value(&self, section: &Section, key: &str, scope: Scope, context: ExpansionContext) -> Option<String> {
         let entry = self.sections.entry(section, key)?;
         if !entry.value.contains('%') {
@@ -251,14 +252,14 @@ impl<'m> ConfigReader<'m> {
         names.into_iter().filter(|(_, _, known)| *known).map(|(name, value, _)| (name, value)).collect()
     }
 
-    /// A section that has these rows and no others.
+    /// Parses a section that has exactly the options `rows`.
     pub fn read<T: Default>(&self, section: &Section, rows: &[Opt<T>]) -> T {
         let mut read = T::default();
         self.apply(section, rows, |_| true, ExpansionContext::default(), &mut read);
         read
     }
 
-    /// Sets every option of `rows` that is wanted and written.
+    /// Stores in `to` the value of every option of `rows` that `wanted` selects and the file has.
     pub fn apply<T>(
         &self,
         section: &Section,
@@ -275,7 +276,7 @@ impl<'m> ConfigReader<'m> {
         }
     }
 
-    /// `[supervisord]`, which may be missing: then it is as if it were empty. Its environment gives names to all that is read after it.
+    /// `[supervisord]`; a missing section counts as empty. Its `environment` defines names for all sections that are read later.
     pub fn server(&mut self) -> ServerConfig {
         let missing = Section { name: "supervisord".into(), ..Section::default() };
         let section = self.sections.section("supervisord").unwrap_or(&missing);
@@ -285,7 +286,7 @@ impl<'m> ConfigReader<'m> {
         server
     }
 
-    /// All servers, in file order. Differs from Supervisor: there the ones on TCP come first.
+    /// All server sections, in file order. Differs from Supervisor, which reads the TCP servers first.
     pub fn http(&self) -> Vec<HttpServerConfig> {
         let mut servers = Vec::new();
         for section in &self.sections.list {
@@ -305,9 +306,9 @@ impl<'m> ConfigReader<'m> {
                            and password must be specified";
                 self.error(section, "", format!("Section [{name}] {why}"));
             }
-            let must = draft.require_password;
+            let requires_password = draft.require_password;
             let Some(server) = draft.finish(name) else { continue };
-            if must && server.credentials.is_none() {
+            if requires_password && server.credentials.is_none() {
                 self.error(section, "username", "require_password is set; write username and password");
             } else if server.is_open_to_others() {
                 let why = "anyone who can reach this port can run arbitrary commands: set username and password, or \
@@ -319,7 +320,7 @@ impl<'m> ConfigReader<'m> {
         servers
     }
 
-    /// `[rpcinterface:x]`: only what needs no Python can be served.
+    /// `[rpcinterface:x]`. Only the built-in interfaces can be served: others need Python.
     fn rpc_interfaces(&self, has_servers: bool) -> Vec<(String, String)> {
         const FACTORY: &str = "supervisor.rpcinterface_factory";
         let mut interfaces = Vec::new();
@@ -348,7 +349,7 @@ impl<'m> ConfigReader<'m> {
         interfaces
     }
 
-    /// The whitelist of `[rpcinterface:twiddler]`, if that is served.
+    /// The whitelist of `[rpcinterface:twiddler]`; `None` if twiddler is not served.
     fn twiddler(&self, interfaces: &[(String, String)]) -> Option<Vec<String>> {
         let is_served =
             |(name, factory): &(String, String)| name == "twiddler" && factory == options::TWIDDLER_RPC_FACTORY;
@@ -358,7 +359,7 @@ impl<'m> ConfigReader<'m> {
         Some(listed.map(|text| values::list(&text)).unwrap_or_default())
     }
 
-    /// Every group, sorted as Supervisor starts them; of two with one name the first in that order stays.
+    /// All groups, in the order in which Supervisor starts them. Of two with one name, the first in this order is kept.
     fn groups(&self) -> Vec<Rc<GroupConfig>> {
         let mut groups: Vec<(GroupConfig, &Section)> = Vec::new();
         let mut members = BTreeSet::new();
@@ -424,7 +425,7 @@ impl<'m> ConfigReader<'m> {
         Some(GroupConfig { name, priority: draft.priority.unwrap_or(999), kind: GroupKind::Programs, processes })
     }
 
-    /// The group that a program, listener or fcgi-program is by itself.
+    /// The group of a program, listener or fcgi-program that no `[group:x]` lists.
     fn own_group(&self, section: &Section, prefix: &str, name: &str) -> Option<GroupConfig> {
         let mut draft = Draft::default();
         let (name, kind, priority) = match prefix {
@@ -455,7 +456,7 @@ impl<'m> ConfigReader<'m> {
         Some(GroupConfig { name, priority: draft.priority.unwrap_or(priority), kind, processes })
     }
 
-    /// Of processes with one name in a group the last stays, in the place of the first, as under Supervisor.
+    /// Removes duplicate names from a group. As under Supervisor, the last process of a name is kept, in the place of the first.
     fn unique(&self, section: &Section, processes: Vec<Rc<ProcessConfig>>) -> Vec<Rc<ProcessConfig>> {
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         let mut kept: Vec<Rc<ProcessConfig>> = Vec::with_capacity(processes.len());
@@ -502,7 +503,7 @@ impl<'m> ConfigReader<'m> {
         }
         let essential = self.sections.entry(section, "essential");
         if essential.is_some_and(|entry| values::boolean(&entry.value) == Ok(true)) {
-            let why = "this has no effect for an event listener; write it for a program";
+            let why = "this has no effect on an event listener; set it for a program";
             self.warn(section, "essential", why);
         }
         let mut events = std::mem::take(&mut draft.events);
@@ -516,7 +517,7 @@ impl<'m> ConfigReader<'m> {
         let context = ExpansionContext { program: name, ..ExpansionContext::default() };
         self.apply(section, options::FCGI, |_| true, context, draft);
         let user = self.value(section, "user", Scope::Here, ExpansionContext::default());
-        // An unknown user is reported when `user` itself is read.
+        // An unknown user is reported when the option `user` itself is parsed.
         let user = user.and_then(|text| values::user(&text, self.machine).ok());
         let title = &section.name;
         let socket = self.value(section, "socket", Scope::Socket, context).unwrap_or_default();
@@ -573,9 +574,9 @@ impl<'m> ConfigReader<'m> {
         for i in 0..numprocs.max(0) {
             let context = ExpansionContext { process_num: draft.numprocs_start.saturating_add(i), numprocs, ..context };
             let before = self.problems.borrow().len();
-            // The clone has no spare room in its texts and lists.
+            // The clone saves memory: its strings and lists have no spare capacity.
             processes.push(Rc::new(self.process(section, context, draft.clone()).clone()));
-            // The others would only say the same again.
+            // The other processes would only repeat the same error.
             if self.problems.borrow().iter().skip(before).any(|problem| problem.severity == Severity::Error) {
                 break;
             }
@@ -583,7 +584,7 @@ impl<'m> ConfigReader<'m> {
         processes
     }
 
-    /// One process: what depends on its number, and on its own environment.
+    /// One process: adds the options that depend on its number and on its own environment to `draft`.
     fn process(&self, section: &Section, context: ExpansionContext, mut draft: Draft) -> ProcessConfig {
         self.apply(section, options::PROGRAM, |row| row.scope == Scope::Process, context, &mut draft);
         let own = std::mem::take(&mut draft.process.environment);
@@ -639,23 +640,23 @@ impl<'m> ConfigReader<'m> {
         draft.process
     }
 
-    /// A file without `[supervisord]` and without a program is broken: an emptied file, a template that failed.
-    fn says_nothing(&mut self, config: &Config) {
+    /// A file without `[supervisord]` and without a program is an error: it was probably emptied, or a template failed.
+    fn check_not_empty(&mut self, config: &Config) {
         let main = self.sections.files.first().cloned();
         let is_section_of_programs =
             |section: &Section| PROGRAM_SECTIONS.iter().any(|prefix| section.name.starts_with(prefix));
         if config.has_server_section || self.sections.list.iter().any(is_section_of_programs) {
             return;
         }
-        // A file that could not be read or cut into sections has its error already.
+        // If the file could not be read or split into sections, that error has been reported.
         if let Some(main) = main.filter(|_| self.problems.borrow().iter().all(|p| p.severity != Severity::Error)) {
-            let why = "the file has neither a [supervisord] section nor a program; an empty [supervisord] would do";
+            let why = "the file has neither a [supervisord] section nor a program; add an empty [supervisord] section";
             self.problems.get_mut().push(Problem::new(Severity::Error, &main, 0, "", "", why));
         }
     }
 
-    /// The program whose exit code is to become ours must be one.
-    fn exit_code_from(&self, config: &Config) {
+    /// Reports an `exit_code_from` that names a program that does not exist.
+    fn check_exit_code_from(&self, config: &Config) {
         let ExitCodeFrom::Program(wanted) = &config.server.exit_code_from else { return };
         let mut processes = config.groups.iter().flat_map(|g| g.processes.iter().map(move |p| (&g.name, &p.name)));
         let found = processes.any(|(group, name)| wanted == name || *wanted == format!("{group}:{name}"));

@@ -1,6 +1,6 @@
-//! The configuration: bytes of files → [`model::Config`], and every problem found, each with file and line.
+//! Loads the configuration: turns files into a [`model::Config`] and a list of problems, each with its file and line.
 //!
-//! Pure, except for the [`Machine`] that callers pass in (files, users, directories, environment). Tests pass a map.
+//! Pure: files, users and the environment are read through the [`Machine`] that the caller passes. Tests pass a map.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -31,47 +31,47 @@ use crate::text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The parts of the machine that a configuration depends on. The real one is `crate::machine::Real`; tests use a map.
+/// The parts of the system that a configuration depends on. `crate::machine::Real` is the real system; tests use a map.
 pub trait Machine {
     /// The bytes of a file, which may be a pipe or a device. A file longer than [`FILE_MAX_BYTES`] is an error.
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
-    /// The same for a regular file; anything else is an error, and is not opened in a way that could block.
+    /// The same for a regular file; anything else is an error. Never blocks.
     fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>>;
-    /// Paths that match an absolute shell pattern (as text, see [`crate::text`]) by the rules of Python's `glob.glob`, sorted.
+    /// The paths that match an absolute pattern (as text, see [`crate::text`]) by the rules of Python's `glob.glob`, sorted.
     ///
     /// # Errors
-    /// A directory that exists could not be read; the text names it and says why.
+    /// A directory that exists could not be read; the text has its path and the reason.
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
-    /// Whether `path` is an existing directory (symbolic links followed).
+    /// Whether `path` is a directory. Follows symbolic links.
     fn is_dir(&self, path: &Path) -> bool;
     /// Whether anything exists at `path`.
     fn exists(&self, path: &Path) -> bool;
-    /// A user of /etc/passwd by name; the error says why that file could not be read.
+    /// A user of /etc/passwd by name; the error is the reason why that file cannot be read.
     fn user_by_name(&self, name: &str) -> Result<Option<model::User>, String>;
     /// A user of /etc/passwd by number; errors as for [`Machine::user_by_name`].
     fn user_by_uid(&self, uid: u32) -> Result<Option<model::User>, String>;
-    /// The groups that a user has now, from /etc/passwd and /etc/group; for a number that passwd does not have, our own
-    /// group. The error says which file could not be read, and why.
+    /// The groups that a user has now, from /etc/passwd and /etc/group. A number that /etc/passwd does not have gets rsup's own
+    /// group. The error has the file that cannot be read, and the reason.
     fn groups_of(&self, user: &model::User) -> Result<model::UserGroups, String>;
-    /// A group's number from /etc/group by name; the error says why that file could not be read.
+    /// A group's number from /etc/group by name; the error is the reason why that file cannot be read.
     fn group_by_name(&self, name: &str) -> Result<Option<u32>, String>;
     /// Whether /etc/group has a group of this number; errors as for [`Machine::group_by_name`].
     fn has_gid(&self, gid: u32) -> Result<bool, String>;
-    /// The home directory of a user of /etc/passwd; of our own ($HOME first) when `user` is empty.
+    /// The home directory of a user of /etc/passwd; empty `user`: $HOME, else that of rsup's own user.
     fn home(&self, user: &str) -> Option<String>;
-    /// Our own real user number.
+    /// The real user number of this process.
     fn uid(&self) -> u32;
-    /// Our own real group number.
+    /// The real group number of this process.
     fn gid(&self) -> u32;
-    /// The environment that we were started with, in order, each name once; as text (see [`crate::text`]).
+    /// The environment that rsup was started with, in order, each name once; as text (see [`crate::text`]).
     fn environment(&self) -> Vec<(String, String)>;
-    /// `uname -n`.
+    /// The host name, as `uname -n` prints it.
     fn host_node_name(&self) -> String;
-    /// Our working directory.
+    /// The working directory of this process.
     fn current_dir(&self) -> PathBuf;
 }
 
-/// The longest configuration file that is read. A device such as /dev/zero has no end.
+/// The size limit of a configuration file: a device such as /dev/zero has no end.
 pub const FILE_MAX_BYTES: u64 = 16 << 20;
 
 /// How bad a [`Problem`] is.
@@ -79,7 +79,7 @@ pub const FILE_MAX_BYTES: u64 = 16 << 20;
 pub enum Severity {
     /// A note for the main log.
     Info,
-    /// Accepted, but probably a mistake.
+    /// The configuration is accepted, but this is probably a mistake.
     Warning,
     /// The configuration cannot be used.
     Error,
@@ -95,20 +95,20 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A finding at a place in the configuration.
+/// An error, warning or note about a place in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
-    /// As given with `-c`, or as found by `[include]`.
+    /// The file as given with `-c` or found by `[include]`.
     pub file: PathBuf,
-    /// Counted from 1; 0: the file as a whole.
+    /// The line, counted from 1; 0: the file as a whole.
     pub line: u32,
-    /// Without brackets; empty: none.
+    /// The section without brackets; empty: none.
     pub section: String,
-    /// Empty: the section as a whole.
+    /// The key; empty: the section as a whole.
     pub key: String,
-    /// What is wrong and what to write instead.
+    /// The mistake, and what to write instead.
     pub message: String,
 }
 
@@ -118,7 +118,8 @@ impl Problem {
     }
 }
 
-/// `file:line: [section] key: message`, without the parts that are unknown, and with the key only once. `{:#}` adds the severity after the place.
+/// `file:line: [section] key: message`, without the parts that are unknown and without a key that the message repeats. `{:#}`
+/// adds the severity after the line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -139,12 +140,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What came out of reading a configuration.
+/// A loaded configuration and its problems.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Loaded {
     /// Complete only when no problem is an error.
     pub config: model::Config,
-    /// Everything found, by file and line.
+    /// All problems, sorted by file and line.
     pub problems: Vec<Problem>,
 }
 

@@ -1,13 +1,13 @@
-//! What a configuration means: plain data, complete and typed; nothing in it can be impossible.
+//! The configuration as typed data. Every value is complete and valid.
 //!
-//! Options and defaults are those of Supervisor 4.3.0 (census §3); what rsup adds is marked `rsup:`.
+//! Options and defaults are those of Supervisor 4.3.0 (supervisor-behaviour.md §3). Additions of rsup are marked `rsup:`.
 #![forbid(unsafe_code)]
 
 use super::Problem;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Structs whose fields have their defaults beside them.
+/// Defines structs with the default of each field beside it.
 macro_rules! with_defaults {
     ($($(#[$about:meta])* struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)+ })+) => {$(
         $(#[$about])*
@@ -24,66 +24,66 @@ macro_rules! with_defaults {
     )+};
 }
 
-/// Everything that one load of the file (and its includes) says.
+/// The whole configuration: the main file and its includes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
     /// `[supervisord]`.
     pub server: ServerConfig,
-    /// Whether the file has a `[supervisord]`. A file that lost it while it was in use is broken.
+    /// Whether the file has a `[supervisord]` section. A reread that no longer finds it is an error.
     pub has_server_section: bool,
-    /// Every group, sorted by (priority, name): heterogeneous `[group:x]`, and one for each program, listener and
-    /// fcgi-program that is in no group.
+    /// All groups, sorted by (priority, name): each `[group:x]`, and one for each program, listener and fcgi-program that no
+    /// `[group:x]` lists.
     pub groups: Vec<Rc<GroupConfig>>,
     /// `[unix_http_server]` and `[inet_http_server]` sections, in file order.
     pub http: Vec<HttpServerConfig>,
     /// `[rpcinterface:x]`: (namespace, factory).
     pub rpc_interfaces: Vec<(String, String)>,
-    /// `[rpcinterface:twiddler]`: the methods that it serves, all if there is none here; `None`: it is not served.
+    /// `[rpcinterface:twiddler]`: the whitelist of methods; empty: all methods; `None`: twiddler is not served.
     pub twiddler: Option<Vec<String>>,
 }
 
 with_defaults! {
     /// `[supervisord]`.
     struct ServerConfig {
-        /// Where the main log goes; `None` when the file does not say (the default depends on being PID 1).
+        /// Where the main log goes; `None`: not in the file (the default depends on whether rsup is PID 1).
         logfile: Option<MainLog> = None,
         /// Rotate the main log at this size in bytes; 0 or negative: never.
         logfile_maxbytes: i64 = 50 * 1024 * 1024,
-        /// How many rotated main logs are kept; 0 or negative: none.
+        /// Number of rotated main logs to keep; 0 or negative: none.
         logfile_backups: i64 = 10,
-        /// What the main log holds.
+        /// The least severe level that the main log records.
         loglevel: LogLevel = LogLevel::Info,
-        /// `None` when the file does not say.
+        /// `None`: not in the file.
         pidfile: Option<PathBuf> = None,
-        /// Used when daemonizing only.
+        /// Used only when rsup runs in the background.
         umask: u32 = 0o022,
-        /// `None` when the file does not say.
+        /// `None`: not in the file.
         nodaemon: Option<bool> = None,
-        /// No echo of the main log on stdout.
+        /// Do not copy the main log to stdout.
         silent: bool = false,
-        /// Wanted soft limit of descriptors; children get it.
+        /// Minimum soft limit of descriptors for children.
         minfds: u64 = 1024,
-        /// Wanted soft limit of processes; children get it.
+        /// Minimum soft limit of processes for children.
         minprocs: u64 = 200,
-        /// Keep AUTO logs of an earlier run.
+        /// Keep AUTO logs of earlier runs.
         nocleanup: bool = false,
-        /// Where AUTO logs are made; `None`: the temp directory.
+        /// Directory of AUTO logs; `None`: the temporary directory.
         childlogdir: Option<PathBuf> = None,
-        /// Drop to this user at start.
+        /// User to switch to at start.
         user: Option<User> = None,
-        /// Used when daemonizing only.
+        /// Working directory, used only when rsup runs in the background.
         directory: Option<PathBuf> = None,
-        /// Remove terminal escapes from child logs.
+        /// Remove terminal escape sequences from child logs.
         strip_ansi: bool = false,
-        /// Merged under each program's own.
+        /// Variables for all programs; a program's own `environment` replaces them.
         environment: Vec<(String, String)> = Vec::new(),
-        /// In event headers, AUTO log names, getIdentification.
+        /// The supervisor's name in event headers, AUTO log names and getIdentification.
         identifier: String = "supervisor".into(),
-        /// rsup: whose exit code becomes ours.
+        /// rsup: which exit code rsup exits with.
         exit_code_from: ExitCodeFrom = ExitCodeFrom::Zero,
-        /// rsup: end when every program has ended by itself.
+        /// rsup: exit when every program has ended by itself.
         exit_when_all_done: bool = false,
-        /// rsup: time for the whole ordered shutdown, in milliseconds.
+        /// rsup: time limit for the whole shutdown, in milliseconds.
         stop_budget_ms: Option<u64> = None,
     }
 }
@@ -91,14 +91,14 @@ with_defaults! {
 /// rsup: `[supervisord] exit_code_from`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ExitCodeFrom {
-    /// Always 0, as Supervisor.
+    /// Always 0, as with Supervisor.
     #[default]
     Zero,
-    /// The named program's (process name, or `group:name`).
+    /// The exit code of this program (process name, or `group:name`).
     Program(String),
-    /// The first program that failed.
+    /// The exit code of the first program that failed.
     FirstFailure,
-    /// The essential program that ended everything.
+    /// The exit code of the essential program whose end stopped rsup.
     Essential,
 }
 
@@ -111,7 +111,7 @@ pub enum MainLog {
     Syslog,
 }
 
-/// Levels of the main log, least urgent last.
+/// Levels of the main log, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum LogLevel {
     /// `CRIT`
@@ -136,15 +136,15 @@ pub enum LogLevel {
 pub struct GroupConfig {
     /// Group name.
     pub name: String,
-    /// Low starts first and stops last.
+    /// Lower values start first and stop last.
     pub priority: i32,
-    /// What kind of group it is.
+    /// The kind of section that defines the group.
     pub kind: GroupKind,
     /// Its processes, in configuration order.
     pub processes: Vec<Rc<ProcessConfig>>,
 }
 
-/// What made a group.
+/// The kind of section that defines a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupKind {
     /// `[program:x]` or `[group:x]`.
@@ -158,20 +158,20 @@ pub enum GroupKind {
 /// The extra options of `[eventlistener:x]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Event type names, upper case, each known.
+    /// Names of event types in upper case. All are known.
     pub events: Vec<String>,
-    /// How many events are kept while no listener is ready; at least 1.
+    /// Number of events to keep while no listener is ready; at least 1.
     pub buffer_size: u32,
-    /// Python entry point; one that is not built in is warned of, and the default is used.
+    /// Python entry point. If it is not built in, the loader warns and the default is used.
     pub result_handler: String,
 }
 
 /// The extra options of `[fcgi-program:x]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FastCgiConfig {
-    /// Where to listen.
+    /// Address to listen on.
     pub socket: SocketAddress,
-    /// listen(2) backlog; `None`: SOMAXCONN.
+    /// Backlog of listen(2); `None`: SOMAXCONN.
     pub backlog: Option<u32>,
     /// Owner of a Unix socket.
     pub owner: Option<Owner>,
@@ -182,75 +182,76 @@ pub struct FastCgiConfig {
 /// A socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketAddress {
-    /// Absolute path.
+    /// Path of a Unix socket, absolute.
     Unix(PathBuf),
-    /// Host (empty: every IPv4 address) and port.
+    /// Host (empty: all IPv4 addresses) and port.
     Tcp(String, u16),
 }
 
-/// Whom to chown to; a missing group leaves the group unchanged.
+/// Owner of a socket file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// User number.
     pub uid: u32,
-    /// Group number.
+    /// Group number; `None`: the group is not changed.
     pub gid: Option<u32>,
 }
 
 with_defaults! {
-    /// One process: all options of `[program:x]` after expansion (with numprocs, one for each). Name and command have no default.
+    /// One process: all options of its `[program:x]` after expansion. With numprocs there is one of these for each process. Name
+    /// and command have no default.
     struct ProcessConfig {
-        /// Expanded process_name.
+        /// `process_name` after expansion.
         name: String = String::new(),
-        /// As written, after expansion; split at spawn by `config::values::split_command`.
+        /// `command` after expansion; split at spawn by `config::values::split_command`.
         command: String = String::new(),
-        /// chdir in the child.
+        /// Working directory of the process; `None`: inherited.
         directory: Option<PathBuf> = None,
-        /// umask in the child; `None`: inherited.
+        /// umask of the process; `None`: inherited.
         umask: Option<u32> = None,
-        /// Process priority.
+        /// Lower values start first and stop last.
         priority: i32 = 999,
-        /// Start when added.
+        /// Start the process when it is added.
         autostart: bool = true,
-        /// When to start again after an exit.
+        /// When to restart the process after an exit.
         autorestart: AutoRestart = AutoRestart::Unexpected,
-        /// Seconds to stay up to count as RUNNING; ≤ 0: at once.
+        /// Seconds that the process must stay up to be RUNNING; 0 or negative: it is RUNNING at once.
         startsecs: i64 = 1,
-        /// Retries after the first attempt; negative: none.
+        /// Number of retries after the first attempt to start; negative: none.
         startretries: i64 = 3,
         /// Expected exit codes.
         exitcodes: ExitCodes = ExitCodes::from_iter([0]),
-        /// Signal number of an ordinary stop.
+        /// Number of the signal that stops the process.
         stopsignal: i32 = 15,
-        /// Seconds from the stop signal to KILL.
+        /// Seconds from the stop signal to SIGKILL.
         stopwaitsecs: i64 = 10,
         /// Send the stop signal to the process group.
         stopasgroup: bool = false,
-        /// Send KILL to the process group.
+        /// Send SIGKILL to the process group.
         killasgroup: bool = false,
-        /// Run as this user.
+        /// User of the process.
         user: Option<Rc<User>> = None,
-        /// File descriptor 2 is the stdout pipe.
+        /// Connect stderr to the pipe of stdout.
         redirect_stderr: bool = false,
-        /// stdout's log.
+        /// Log of stdout.
         stdout: ChannelConfig = ChannelConfig::default(),
-        /// stderr's log.
+        /// Log of stderr.
         stderr: ChannelConfig = ChannelConfig::default(),
-        /// Its own `environment`, in file order.
+        /// The program's own `environment`, in file order.
         environment: Vec<(String, String)> = Vec::new(),
-        /// `[supervisord] environment` of the file that the process was read from; its own variables replace these.
+        /// `[supervisord] environment` of the file that the process was read from; `environment` replaces its variables.
         server_environment: Rc<Vec<(String, String)>> = Rc::default(),
-        /// SUPERVISOR_SERVER_URL.
+        /// Value of SUPERVISOR_SERVER_URL.
         serverurl: ServerUrl = ServerUrl::Auto,
-        /// rsup: when this ends for good, all is stopped and rsup exits.
+        /// rsup: when this process ends for good, stop all programs and exit.
         essential: bool = false,
-        /// rsup: end what the dead program left in its process group.
+        /// rsup: when this process ends, stop the processes that remain in its process group.
         sweep: bool = false,
     }
 }
 
 impl ProcessConfig {
-    /// The variables that the file gives the process; of two with one name the later one counts.
+    /// The variables that the configuration sets for the process; of two with one name the later one counts.
     pub fn variables(&self) -> impl DoubleEndedIterator<Item = &(String, String)> {
         self.server_environment.iter().chain(&self.environment)
     }
@@ -259,12 +260,12 @@ impl ProcessConfig {
 /// `serverurl=` of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ServerUrl {
-    /// First Unix server, else first TCP server, else unset.
+    /// The first Unix server, else the first TCP server, else unset.
     #[default]
     Auto,
     /// Empty: the variable is not set.
     Unset,
-    /// As given.
+    /// This address.
     Fixed(String),
 }
 
@@ -292,14 +293,14 @@ impl ExitCodes {
         }
     }
 
-    /// Whether `code` is in the set; a death by signal (-1) never is.
+    /// Whether `code` is in the set; -1 (ended by a signal) never is.
     #[must_use]
     pub fn contains(&self, code: i32) -> bool {
         u8::try_from(code)
             .is_ok_and(|code| self.0.get(usize::from(code >> 6)).is_some_and(|word| word >> (code & 63) & 1 == 1))
     }
 
-    /// The codes, ascending.
+    /// The codes in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
         (0..=255_u8).filter(|&code| self.contains(i32::from(code)))
     }
@@ -316,19 +317,19 @@ impl FromIterator<u8> for ExitCodes {
 with_defaults! {
     /// Log options of stdout or stderr.
     struct ChannelConfig {
-        /// Where it goes.
+        /// Where the log goes.
         logfile: LogPlace = LogPlace::Auto,
-        /// Rotate at this size in bytes; 0 or negative: never.
+        /// Rotate the log at this size in bytes; 0 or negative: never.
         maxbytes: i64 = 50 * 1024 * 1024,
-        /// Kept rotated files; 0 or negative: none.
+        /// Number of rotated files to keep; 0 or negative: none.
         backups: i64 = 10,
-        /// Capture mode's buffer in bytes; 0: off.
+        /// Size of the buffer of capture mode in bytes; 0: capture mode is off.
         capture_maxbytes: i64 = 0,
-        /// PROCESS_LOG events.
+        /// Send PROCESS_LOG events.
         events_enabled: bool = false,
-        /// Also to syslog.
+        /// Send the output to syslog too.
         syslog: bool = false,
-        /// rsup: how lines look.
+        /// rsup: format of the lines.
         format: LogFormat = LogFormat::Raw,
     }
 }
@@ -336,29 +337,29 @@ with_defaults! {
 /// `stdout_logfile=`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LogPlace {
-    /// Discarded.
+    /// The output is discarded.
     None,
-    /// A new name in childlogdir.
+    /// A new file in childlogdir.
     #[default]
     Auto,
-    /// A path; a relative one is relative to the cwd at spawn.
+    /// A file; a relative path is relative to the working directory of rsup at spawn.
     File(PathBuf),
 }
 
 /// rsup: `stdout_format=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// As written by the program.
+    /// As the program writes them.
     #[default]
     Raw,
-    /// Time, program and stream before each line.
+    /// With the time, the program and the stream before each line.
     Prefix,
 }
 
-/// A resolved user. The groups are not part of it: they are looked up at each spawn, as by Supervisor.
+/// A user that was looked up. The groups are not part of it: as under Supervisor, they are looked up at each spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Name, or the number as text where passwd does not have it.
+    /// Name; the number as text if /etc/passwd does not have the user.
     pub name: String,
     /// User number.
     pub uid: u32,
@@ -369,31 +370,31 @@ pub struct User {
 pub struct UserGroups {
     /// Primary group, for setgid(2).
     pub primary: u32,
-    /// The primary group, then those that list the user, for setgroups(2).
+    /// The primary group, then the groups that list the user, for setgroups(2).
     pub all: Vec<u32>,
 }
 
 /// `[unix_http_server]` or `[inet_http_server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpServerConfig {
-    /// The section's whole name (servers match by prefix, so several may exist).
+    /// The whole name of the section: only its beginning is fixed, so there may be several.
     pub section: String,
-    /// Where it listens.
+    /// Address to listen on.
     pub address: SocketAddress,
     /// Mode of a Unix socket.
     pub chmod: u32,
     /// Owner of a Unix socket.
     pub chown: Option<Owner>,
-    /// Name and password (plain, or `{SHA}` + 40 lower-case hex digits); none: no authentication.
+    /// User name and password (plain text, or `{SHA}` and 40 lower-case hex digits); `None`: no authentication.
     pub credentials: Option<(String, String)>,
-    /// rsup: on TCP, further names by which browsers may reach it; `*`: any.
+    /// rsup: on TCP, additional host names under which browsers may reach the server; `*`: any.
     pub allowed_hosts: Vec<String>,
-    /// rsup: on TCP, sites (`https://name:port`) whose pages may use it; `*`: any.
+    /// rsup: on TCP, web sites (`https://name:port`) whose pages may send requests to the server; `*`: any.
     pub allowed_origins: Vec<String>,
 }
 
 impl HttpServerConfig {
-    /// Whether other machines can use it without a password.
+    /// Whether other hosts can use the server without a password.
     #[must_use]
     pub fn is_open_to_others(&self) -> bool {
         let SocketAddress::Tcp(host, _) = &self.address else { return false };
@@ -403,14 +404,14 @@ impl HttpServerConfig {
     }
 }
 
-/// What the file says to a client.
+/// The parts of a configuration that a client needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientConfig {
-    /// `[supervisorctl]`, of the main file alone (as under Supervisor, `[include]` does not count here).
+    /// `[supervisorctl]` of the main file. As under Supervisor, included files do not count.
     pub section: Option<ClientSection>,
-    /// All servers, of included files too, in file order.
+    /// All servers in file order, those of included files too.
     pub servers: Vec<HttpServerConfig>,
-    /// What keeps these sections from being read; other sections' mistakes are not a client's business.
+    /// The errors in these sections. Errors in other sections do not concern a client.
     pub problems: Vec<Problem>,
 }
 
@@ -419,13 +420,13 @@ with_defaults! {
     struct ClientSection {
         /// `http://host:port`, or `unix://` and an absolute path.
         serverurl: String = DEFAULT_URL.into(),
-        /// Sent when there is a password too.
+        /// User name to send, if there is a password too.
         username: Option<String> = None,
-        /// Sent when there is a user name too.
+        /// Password to send, if there is a user name too.
         password: Option<String> = None,
-        /// Of the interactive shell.
+        /// Prompt of the interactive shell.
         prompt: String = "supervisor".into(),
-        /// Absolute.
+        /// Path of the history file, absolute.
         history_file: Option<PathBuf> = None,
     }
 }

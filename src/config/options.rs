@@ -1,10 +1,10 @@
-//! The table of options: a row says all about one option, and how its value enters the model.
+//! The table of options: one row for each option, with all facts about it and the function that stores its value.
 //!
-//! Parsing, suggestions for unknown keys, `rsup check --dump`, the sample and the documentation come from these rows. A new
+//! The parser, the suggestions for unknown keys, `rsup check --dump`, the sample and the documentation use these rows. A new
 //! option also needs a field in `model`; the compiler then asks for its comparison (`compare`) and its JSON (`check`).
-//! Census §3.
+//! Source: supervisor-behaviour.md §3.
 #![forbid(unsafe_code)]
-#![expect(clippy::needless_update, reason = "a row that fills every column looks like the others")]
+#![expect(clippy::needless_update, reason = "a row that fills every column is written like the others")]
 
 use super::Machine;
 use super::model::{
@@ -19,10 +19,10 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// The names that `%(…)s` may use in an option, besides `ENV_*`.
+/// The names that `%(…)s` may use in the value of an option. `%(ENV_x)s` is always allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// None.
+    /// Only `ENV_*`.
     Env,
     /// `here`.
     Here,
@@ -32,52 +32,52 @@ pub enum Scope {
     Socket,
     /// `here`, `host_node_name`, `program_name`, `group_name`.
     Program,
-    /// Those, `process_num` and `numprocs`; evaluated for each process.
+    /// The names of `Program`, `process_num` and `numprocs`. The value is expanded for each process.
     Process,
-    /// Those, and `ENV_*` of the program's own environment.
+    /// The names of `Process`; here `ENV_*` includes the variables of the program's own `environment`.
     Own,
 }
 
 type Str = &'static str;
 type Set<T> = fn(&mut T, &str, &dyn Machine) -> Result<(), String>;
 
-/// What it takes until a change of an option comes into effect.
+/// What must happen before a changed option takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeEffect {
-    /// It can be applied to what runs.
+    /// Nothing: it can be applied to a running process or supervisor.
     Live,
-    /// The process must be started again.
+    /// The process must be restarted.
     Restart,
-    /// The supervisor must read its configuration again with everything stopped.
+    /// The supervisor must be reloaded (SIGHUP), which stops all processes.
     Reload,
-    /// None on the supervisor: a client reads the option, or only the reader of files does.
+    /// The supervisor does not use the option: a client reads it, or only the loader of the files.
     Elsewhere,
 }
 
-/// One option, as its users see it.
+/// One option, as users see it.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionRow {
-    /// Its name in the file, in lower case.
+    /// The name in the file, in lower case.
     pub key: Str,
-    /// What a value looks like, for error messages and the documentation.
+    /// The form of a value, for error messages and the documentation.
     pub wanted: Str,
-    /// The value that holds where none is written; empty: none.
+    /// The value if the file has none; empty: no default.
     pub default: Str,
-    /// A value that is valid on any machine.
+    /// A value that is valid on any system.
     pub example: Str,
-    /// The names that its value may use.
+    /// The names that the value may use.
     pub scope: Scope,
-    /// What a change takes to come into effect.
+    /// What must happen before a change takes effect.
     pub effect: ChangeEffect,
-    /// What it is for.
+    /// The purpose of the option, in one line for users.
     pub help: Str,
-    /// The version of Supervisor that has had it first; `None`: Supervisor does not know it, and ignores it.
+    /// The first version of Supervisor that has the option; `None`: Supervisor ignores it.
     pub since: Option<Str>,
-    /// Its letter on the server's command line; a blank: the long form only.
+    /// The letter on the server's command line; a blank: only the long form exists.
     pub flag: Option<char>,
 }
 
-/// One option of a section whose values go to a `T`.
+/// An option with the function that stores its value in a `T`.
 pub struct Opt<T: 'static> {
     row: OptionRow,
     pub(super) set: Set<T>,
@@ -95,7 +95,7 @@ const fn opt<T>(row: OptionRow, set: Set<T>) -> Opt<T> {
     Opt { row, set }
 }
 
-/// What a row does not say: it has no default and no letter, and Supervisor has had the option from 3.0 on.
+/// The columns that a row leaves out: no default, no letter, and known to Supervisor since 3.0.
 const ROW: OptionRow = OptionRow {
     key: "",
     wanted: "",
@@ -109,14 +109,14 @@ const ROW: OptionRow = OptionRow {
 };
 
 impl OptionRow {
-    /// Whether Supervisor does not know the option, and ignores it.
+    /// Whether only rsup knows the option. Supervisor ignores it.
     #[must_use]
     pub fn is_rsup_only(&self) -> bool {
         self.since.is_none()
     }
 
-    /// Why a configuration file may not have `text` as the value. `why` is Supervisor's wording, which the command line
-    /// keeps; where it is a message of Python's about a type, the type in plain words takes its place.
+    /// The message for a configuration file with the invalid value `text`. `why` is Supervisor's message, which the command
+    /// line prints unchanged. If it is a message of Python about a type, a description of the type replaces it.
     pub(super) fn refusal(&self, text: &str, why: &str) -> String {
         if TYPES.contains(&self.wanted) {
             return format!("{} must be {}, not `{}`", self.key, self.wanted, text.replace('\n', "\\n"));
@@ -128,11 +128,11 @@ impl OptionRow {
 
 /// A kind of section.
 pub struct SectionKind {
-    /// Its name without brackets; `x` stands for any name.
+    /// The name without brackets; `x` stands for any name.
     pub title: Str,
-    /// What it is for.
+    /// The purpose of the section, in one line for users.
     pub help: Str,
-    /// Its options.
+    /// The options.
     pub rows: fn() -> Vec<&'static OptionRow>,
 }
 
@@ -142,13 +142,13 @@ pub const SECTION_KINDS: &[SectionKind] = &[
     SectionKind { title: "supervisord", help: "The supervisor itself", rows: || rows(SERVER) },
     SectionKind { title: "program:x", help: "A program, run as one or more processes", rows: || rows(PROGRAM) },
     SectionKind { title: "group:x", help: "Programs that are started and stopped together", rows: || rows(GROUP) },
-    SectionKind { title: "eventlistener:x", help: "A program that receives events; all options of [program:x], and", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
-    SectionKind { title: "fcgi-program:x", help: "FastCGI programs that share a socket; all options of [program:x], and", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
-    SectionKind { title: "unix_http_server", help: "Control over a Unix socket", rows: || rows(UNIX_SERVER) },
-    SectionKind { title: "inet_http_server", help: "Control over TCP", rows: || rows(INET_SERVER) },
+    SectionKind { title: "eventlistener:x", help: "A program that receives events; takes all options of [program:x] and these", rows: || [rows(PROGRAM), rows(LISTENER)].concat() },
+    SectionKind { title: "fcgi-program:x", help: "FastCGI processes that share a socket; takes all options of [program:x] and these", rows: || [rows(PROGRAM), rows(FCGI)].concat() },
+    SectionKind { title: "unix_http_server", help: "Unix socket on which clients such as rsupctl control the supervisor", rows: || rows(UNIX_SERVER) },
+    SectionKind { title: "inet_http_server", help: "TCP port on which clients and browsers control the supervisor", rows: || rows(INET_SERVER) },
     SectionKind { title: "supervisorctl", help: "Settings of the clients rsupctl and supervisorctl", rows: || rows(CLIENT) },
     SectionKind { title: "include", help: "Additional configuration files", rows: || rows(INCLUDE) },
-    SectionKind { title: "rpcinterface:x", help: "Methods that clients may call; other keys belong to the plug-in", rows: || rows(PLUG_IN) },
+    SectionKind { title: "rpcinterface:x", help: "XML-RPC methods that clients may call; all other keys belong to the plug-in", rows: || rows(PLUG_IN) },
     SectionKind { title: "ctlplugin:x", help: "Python plug-in of supervisorctl; not supported", rows: Vec::new },
 ];
 
@@ -157,7 +157,7 @@ fn rows<T>(table: &'static [Opt<T>]) -> Vec<&'static OptionRow> {
 }
 
 impl SectionKind {
-    /// Its options without those that it shares with `[program:x]`.
+    /// The options that `[program:x]` does not have.
     pub fn own(&self) -> impl Iterator<Item = &'static OptionRow> {
         let all = (self.rows)();
         let shared = if all.len() > PROGRAM.len() { PROGRAM.len() } else { 0 };
@@ -165,7 +165,8 @@ impl SectionKind {
     }
 }
 
-/// The kind of the section of this name; `None`: nobody reads it. Servers go by the beginning of their names, as under Supervisor.
+/// The kind of the section with this name; `None`: unknown, and ignored. Supervisor recognises a server section by the
+/// beginning of its name.
 #[must_use]
 pub fn section_kind(section: &str) -> Option<&'static SectionKind> {
     SECTION_KINDS.iter().find(|kind| match kind.title.strip_suffix('x').filter(|prefix| prefix.ends_with(':')) {
@@ -175,7 +176,8 @@ pub fn section_kind(section: &str) -> Option<&'static SectionKind> {
     })
 }
 
-/// A closure that stores a parsed value; `?` where the field is an `Option`, `@` where the parser asks the machine as well.
+/// A function that parses a value and stores it in a field. `?`: the field is an `Option`. `@`: it is, and the parser also
+/// needs the `Machine`.
 macro_rules! set {
     ($($field:ident).+, $parse:expr) => { |to, text, _| { to.$($field).+ = $parse(text)?; Ok(()) } };
     (? $($field:ident).+, $parse:expr) => { |to, text, _| { to.$($field).+ = Some($parse(text)?); Ok(()) } };
@@ -186,7 +188,7 @@ const TEXT: Str = "text";
 const INT: Str = "a whole number";
 const SECONDS: Str = "a whole number of seconds";
 const SIZE: Str = "a number of bytes, such as 1024, 64KB or 50MB";
-/// Of a switch.
+/// The form of a switch, which takes no argument on the command line.
 pub(super) const BOOL: Str = "true or false";
 const OCTAL: Str = "an octal number such as 0700";
 const PATH: Str = "a path in a directory that exists";
@@ -208,39 +210,39 @@ const BACKLOG: Str = "a whole number from 1 to 65535";
 const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
 const ALL_DONE: Str = "all_done";
 
-/// The values that their description explains completely.
+/// The forms that explain completely why a value is invalid.
 const TYPES: [Str; 14] =
     [INT, SECONDS, SIZE, BOOL, OCTAL, FORMAT, LEVEL, CODES, SIGNAL, AUTORESTART, DURATION, BACKLOG, ADDRESS, ALL_DONE];
 
 use ChangeEffect::{Elsewhere, Live, Reload, Restart};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
-/// `[supervisord]`. Its environment makes names for everything that is read after it.
+/// `[supervisord]`. Every section that is read later can use its `environment` as `%(ENV_x)s`.
 #[rustfmt::skip] // one row an option
 pub const SERVER: &[Opt<ServerConfig>] = &[
-    opt(OptionRow { key: "logfile", wanted: PATH, default: "supervisord.log", example: "/tmp/supervisord.log", scope: Here, effect: Reload, help: "Main log; `syslog` sends it to syslog", flag: Some('l'), ..ROW }, set!(@logfile, main_log)),
-    opt(OptionRow { key: "logfile_maxbytes", wanted: SIZE, default: "50MB", example: "10MB", scope: Here, effect: Live, help: "Size at which the main log is rotated; 0: never", flag: Some('y'), ..ROW }, set!(logfile_maxbytes, v::size)),
+    opt(OptionRow { key: "logfile", wanted: PATH, default: "supervisord.log", example: "/tmp/supervisord.log", scope: Here, effect: Reload, help: "Main log of the supervisor; `syslog` sends it to syslog", flag: Some('l'), ..ROW }, set!(@logfile, main_log)),
+    opt(OptionRow { key: "logfile_maxbytes", wanted: SIZE, default: "50MB", example: "10MB", scope: Here, effect: Live, help: "Rotate the main log at this size; 0: never", flag: Some('y'), ..ROW }, set!(logfile_maxbytes, v::size)),
     opt(OptionRow { key: "logfile_backups", wanted: INT, default: "10", example: "3", scope: Here, effect: Live, help: "Number of rotated main logs to keep", flag: Some('z'), ..ROW }, set!(logfile_backups, v::int)),
-    opt(OptionRow { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Least severe level that the main log records", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
-    opt(OptionRow { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File for the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
+    opt(OptionRow { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Record messages of this level and more severe ones in the main log", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
+    opt(OptionRow { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File that holds the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
     opt(OptionRow { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Reload, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
     opt(OptionRow { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
     opt(OptionRow { key: "silent", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not copy the main log to stdout", flag: Some('s'), since: Some("4.2.0"), ..ROW }, set!(silent, v::boolean)),
-    opt(OptionRow { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum number of file descriptors that must be available", flag: Some('a'), ..ROW }, set!(minfds, limit)),
-    opt(OptionRow { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum number of processes that must be available", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
-    opt(OptionRow { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Keep AUTO logs of earlier runs", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
+    opt(OptionRow { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum limit on open files for programs; the start fails if it cannot be set", flag: Some('a'), ..ROW }, set!(minfds, limit)),
+    opt(OptionRow { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum limit on processes; the start fails if it cannot be set", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
+    opt(OptionRow { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not remove AUTO logs of earlier runs at start", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
     opt(OptionRow { key: "childlogdir", wanted: DIR, example: "/tmp", scope: Here, effect: Reload, help: "Directory for AUTO logs; the temporary directory if unset", flag: Some('q'), ..ROW }, set!(@childlogdir, directory)),
-    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "User to switch to at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
+    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "Switch to this user at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
     opt(OptionRow { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Reload, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
     opt(OptionRow { key: "strip_ansi", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Remove terminal escape sequences from program logs", flag: Some('t'), ..ROW }, set!(strip_ansi, v::boolean)),
-    opt(OptionRow { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs, and for `%(ENV_x)s`", ..ROW }, set!(environment, v::environment)),
+    opt(OptionRow { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs; usable as `%(ENV_x)s` in the file", ..ROW }, set!(environment, v::environment)),
     opt(OptionRow { key: "identifier", wanted: TEXT, default: "supervisor", example: "shop", scope: Here, effect: Reload, help: "Name of this supervisor in events and in names of AUTO logs", flag: Some('i'), ..ROW }, set!(identifier, text)),
-    opt(OptionRow { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Program whose exit code becomes the exit code of rsup", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
+    opt(OptionRow { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Exit with the code of this program, of the first one that failed, or of the essential one", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
     opt(OptionRow { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
-    opt(OptionRow { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole ordered shutdown", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
+    opt(OptionRow { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole shutdown; SIGKILL is sent earlier if needed", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
 ];
 
-/// What the options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]` say.
+/// The options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]`, as written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub process: ProcessConfig,
@@ -263,7 +265,7 @@ pub(super) struct Draft {
     pub users: Users,
 }
 
-/// Whom `user=` named before: a thousand programs have one user, looked up once.
+/// The users that `user=` has named so far. A thousand programs with one user look it up once.
 pub(super) type Users = Rc<RefCell<BTreeMap<String, Rc<User>>>>;
 
 fn known_user(draft: &mut Draft, text: &str, machine: &dyn Machine) -> Result<(), String> {
@@ -274,70 +276,70 @@ fn known_user(draft: &mut Draft, text: &str, machine: &dyn Machine) -> Result<()
     Ok(())
 }
 
-/// `[program:x]`, and the same of `[eventlistener:x]` and `[fcgi-program:x]`.
+/// `[program:x]`; `[eventlistener:x]` and `[fcgi-program:x]` have these options too.
 #[rustfmt::skip] // one row an option
 pub(super) const PROGRAM: &[Opt<Draft>] = &[
-    opt(OptionRow { key: "command", wanted: TEXT, example: "/bin/cat", scope: Own, effect: Restart, help: "Command to run; required", ..ROW }, set!(process.command, text)),
-    opt(OptionRow { key: "process_name", wanted: TEXT, default: "%(program_name)s", example: "%(program_name)s_%(process_num)02d", scope: Own, effect: Restart, help: "Name of each process", ..ROW }, set!(?process_name, text)),
-    opt(OptionRow { key: "numprocs", wanted: INT, default: "1", example: "2", scope: Program, effect: Live, help: "Number of processes", ..ROW }, set!(?numprocs, v::int)),
-    opt(OptionRow { key: "numprocs_start", wanted: INT, default: "0", example: "1", scope: Program, effect: Live, help: "First value of process_num", ..ROW }, set!(numprocs_start, v::int)),
+    opt(OptionRow { key: "command", wanted: TEXT, example: "/bin/cat", scope: Own, effect: Restart, help: "Program to run, with its arguments; no shell reads it; required", ..ROW }, set!(process.command, text)),
+    opt(OptionRow { key: "process_name", wanted: TEXT, default: "%(program_name)s", example: "%(program_name)s_%(process_num)02d", scope: Own, effect: Restart, help: "Name of the process; needs `%(process_num)` if numprocs is above 1", ..ROW }, set!(?process_name, text)),
+    opt(OptionRow { key: "numprocs", wanted: INT, default: "1", example: "2", scope: Program, effect: Live, help: "Number of processes to run", ..ROW }, set!(?numprocs, v::int)),
+    opt(OptionRow { key: "numprocs_start", wanted: INT, default: "0", example: "1", scope: Program, effect: Live, help: "`process_num` of the first process", ..ROW }, set!(numprocs_start, v::int)),
     opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Program, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(process.priority, small)),
-    opt(OptionRow { key: "autostart", wanted: BOOL, default: "true", example: "false", scope: Program, effect: Live, help: "Start when the supervisor starts", ..ROW }, set!(process.autostart, v::boolean)),
-    opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart after an exit", ..ROW }, set!(process.autorestart, v::auto_restart)),
-    opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Seconds that the process must stay up to count as RUNNING", ..ROW }, set!(process.startsecs, v::int)),
-    opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before FATAL", ..ROW }, set!(process.startretries, v::int)),
-    opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal that stops the process", ..ROW }, set!(process.stopsignal, v::signal)),
-    opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Seconds from the stop signal to SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
+    opt(OptionRow { key: "autostart", wanted: BOOL, default: "true", example: "false", scope: Program, effect: Live, help: "Start the program when the supervisor starts", ..ROW }, set!(process.autostart, v::boolean)),
+    opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart a process that exits; unexpected: only if exitcodes does not list its exit code", ..ROW }, set!(process.autorestart, v::auto_restart)),
+    opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Time that a process must stay up to count as started (RUNNING)", ..ROW }, set!(process.startsecs, v::int)),
+    opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before rsup gives up (FATAL)", ..ROW }, set!(process.startretries, v::int)),
+    opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
+    opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
     opt(OptionRow { key: "killasgroup", wanted: BOOL, example: "true", scope: Program, effect: Live, help: "Send SIGKILL to the whole process group; same as stopasgroup if unset", since: Some("3.0a11"), ..ROW }, set!(?killasgroup, v::boolean)),
-    opt(OptionRow { key: "exitcodes", wanted: CODES, default: "0", example: "0,2", scope: Program, effect: Live, help: "Expected exit codes", ..ROW }, set!(process.exitcodes, v::exit_codes)),
-    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Program, effect: Restart, help: "User to run as", ..ROW }, known_user),
-    opt(OptionRow { key: "redirect_stderr", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Restart, help: "Send stderr to where stdout goes", ..ROW }, set!(process.redirect_stderr, v::boolean)),
-    opt(OptionRow { key: "stdout_logfile", wanted: LOG, default: "AUTO", example: "/dev/stdout", scope: Own, effect: Restart, help: "Log of stdout", ..ROW }, set!(@stdout_logfile, v::child_log)),
-    opt(OptionRow { key: "stdout_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stdout.maxbytes, v::size)),
+    opt(OptionRow { key: "exitcodes", wanted: CODES, default: "0", example: "0,2", scope: Program, effect: Live, help: "Exit codes that are expected: autorestart=unexpected does not restart after them", ..ROW }, set!(process.exitcodes, v::exit_codes)),
+    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Program, effect: Restart, help: "Run the process as this user", ..ROW }, known_user),
+    opt(OptionRow { key: "redirect_stderr", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Restart, help: "Send stderr to the same place as stdout", ..ROW }, set!(process.redirect_stderr, v::boolean)),
+    opt(OptionRow { key: "stdout_logfile", wanted: LOG, default: "AUTO", example: "/dev/stdout", scope: Own, effect: Restart, help: "Where stdout goes: a file, AUTO for a new file in childlogdir, or NONE", ..ROW }, set!(@stdout_logfile, v::child_log)),
+    opt(OptionRow { key: "stdout_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Rotate the log at this size; 0: never", ..ROW }, set!(process.stdout.maxbytes, v::size)),
     opt(OptionRow { key: "stdout_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stdout.backups, v::int)),
-    opt(OptionRow { key: "stdout_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stdout.capture_maxbytes, v::size)),
-    opt(OptionRow { key: "stdout_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDOUT events", since: Some("3.0a7"), ..ROW }, set!(process.stdout.events_enabled, v::boolean)),
-    opt(OptionRow { key: "stdout_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stdout to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stdout.syslog, v::boolean)),
-    opt(OptionRow { key: "stdout_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stdout", since: None, ..ROW }, set!(process.stdout.format, format)),
-    opt(OptionRow { key: "stderr_logfile", wanted: LOG, default: "AUTO", example: "/dev/stderr", scope: Own, effect: Restart, help: "Log of stderr", ..ROW }, set!(@stderr_logfile, v::child_log)),
-    opt(OptionRow { key: "stderr_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Size at which the log is rotated; 0: never", ..ROW }, set!(process.stderr.maxbytes, v::size)),
+    opt(OptionRow { key: "stdout_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the buffer for PROCESS_COMMUNICATION events; 0: capture mode is off", ..ROW }, set!(process.stdout.capture_maxbytes, v::size)),
+    opt(OptionRow { key: "stdout_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send everything on stdout as PROCESS_LOG_STDOUT events too", since: Some("3.0a7"), ..ROW }, set!(process.stdout.events_enabled, v::boolean)),
+    opt(OptionRow { key: "stdout_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stdout to syslog too", since: Some("4.0.0"), ..ROW }, set!(process.stdout.syslog, v::boolean)),
+    opt(OptionRow { key: "stdout_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Lines in the log of stdout; prefix puts the time, the program and the stream before each", since: None, ..ROW }, set!(process.stdout.format, format)),
+    opt(OptionRow { key: "stderr_logfile", wanted: LOG, default: "AUTO", example: "/dev/stderr", scope: Own, effect: Restart, help: "Where stderr goes: a file, AUTO for a new file in childlogdir, or NONE", ..ROW }, set!(@stderr_logfile, v::child_log)),
+    opt(OptionRow { key: "stderr_logfile_maxbytes", wanted: SIZE, default: "50MB", example: "1MB", scope: Own, effect: Live, help: "Rotate the log at this size; 0: never", ..ROW }, set!(process.stderr.maxbytes, v::size)),
     opt(OptionRow { key: "stderr_logfile_backups", wanted: INT, default: "10", example: "5", scope: Own, effect: Live, help: "Number of rotated logs to keep", ..ROW }, set!(process.stderr.backups, v::int)),
-    opt(OptionRow { key: "stderr_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the capture buffer; 0: no capture mode", ..ROW }, set!(process.stderr.capture_maxbytes, v::size)),
-    opt(OptionRow { key: "stderr_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send PROCESS_LOG_STDERR events", since: Some("3.0a7"), ..ROW }, set!(process.stderr.events_enabled, v::boolean)),
-    opt(OptionRow { key: "stderr_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stderr to syslog as well", since: Some("4.0.0"), ..ROW }, set!(process.stderr.syslog, v::boolean)),
-    opt(OptionRow { key: "stderr_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Format of the lines in the log of stderr", since: None, ..ROW }, set!(process.stderr.format, format)),
+    opt(OptionRow { key: "stderr_capture_maxbytes", wanted: SIZE, default: "0", example: "64KB", scope: Program, effect: Live, help: "Size of the buffer for PROCESS_COMMUNICATION events; 0: capture mode is off", ..ROW }, set!(process.stderr.capture_maxbytes, v::size)),
+    opt(OptionRow { key: "stderr_events_enabled", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send everything on stderr as PROCESS_LOG_STDERR events too", since: Some("3.0a7"), ..ROW }, set!(process.stderr.events_enabled, v::boolean)),
+    opt(OptionRow { key: "stderr_syslog", wanted: BOOL, default: "false", example: "true", scope: Own, effect: Restart, help: "Send stderr to syslog too", since: Some("4.0.0"), ..ROW }, set!(process.stderr.syslog, v::boolean)),
+    opt(OptionRow { key: "stderr_format", wanted: FORMAT, default: "raw", example: "prefix", scope: Program, effect: Live, help: "Lines in the log of stderr; prefix puts the time, the program and the stream before each", since: None, ..ROW }, set!(process.stderr.format, format)),
     opt(OptionRow { key: "environment", wanted: PAIRS, example: "PORT=\"80%(process_num)02d\"", scope: Process, effect: Restart, help: "Environment variables for this program", ..ROW }, set!(process.environment, v::environment)),
-    opt(OptionRow { key: "directory", wanted: TEXT, example: "/tmp", scope: Own, effect: Restart, help: "Working directory; inherited if unset", ..ROW }, set!(?process.directory, path)),
+    opt(OptionRow { key: "directory", wanted: TEXT, example: "/tmp", scope: Own, effect: Restart, help: "Working directory of the process; inherited if unset", ..ROW }, set!(?process.directory, path)),
     opt(OptionRow { key: "umask", wanted: OCTAL, example: "022", scope: Program, effect: Restart, help: "umask of the process; inherited if unset", ..ROW }, set!(?process.umask, v::octal)),
-    opt(OptionRow { key: "serverurl", wanted: TEXT, default: "AUTO", example: "http://localhost:9001", scope: Program, effect: Restart, help: "SUPERVISOR_SERVER_URL in the environment of the process", ..ROW }, set!(process.serverurl, server_url)),
+    opt(OptionRow { key: "serverurl", wanted: TEXT, default: "AUTO", example: "http://localhost:9001", scope: Program, effect: Restart, help: "Value of SUPERVISOR_SERVER_URL for the process; AUTO: the address of the supervisor", ..ROW }, set!(process.serverurl, server_url)),
     opt(OptionRow { key: "essential", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends for good, stop all programs and exit", since: None, ..ROW }, set!(process.essential, v::boolean)),
-    opt(OptionRow { key: "sweep", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends, stop what it left in its process group", since: None, ..ROW }, set!(process.sweep, v::boolean)),
+    opt(OptionRow { key: "sweep", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "When the process ends, stop the processes that remain in its process group", since: None, ..ROW }, set!(process.sweep, v::boolean)),
 ];
 
 /// `[group:x]`.
 #[rustfmt::skip] // one row an option
 pub(super) const GROUP: &[Opt<Draft>] = &[
-    opt(OptionRow { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs of the group", ..ROW }, set!(programs, list)),
+    opt(OptionRow { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs in the group", ..ROW }, set!(programs, list)),
     opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
 ];
 
-/// What `[eventlistener:x]` has more than `[program:x]`.
+/// The options of `[eventlistener:x]` that `[program:x]` does not have.
 #[rustfmt::skip] // one row an option
 pub(super) const LISTENER: &[Opt<Draft>] = &[
     opt(OptionRow { key: "priority", wanted: INT, default: "-1", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
-    opt(OptionRow { key: "buffer_size", wanted: INT, default: "10", example: "100", scope: Here, effect: Live, help: "Number of events to keep while no process of the pool is ready", ..ROW }, set!(?buffer_size, v::int)),
+    opt(OptionRow { key: "buffer_size", wanted: INT, default: "10", example: "100", scope: Here, effect: Live, help: "Number of events to keep while no process of the listener is ready", ..ROW }, set!(?buffer_size, v::int)),
     opt(OptionRow { key: "events", wanted: LIST, example: "PROCESS_STATE,TICK_60", scope: Here, effect: Live, help: "Event types to receive; required", ..ROW }, set!(events, |t: &str| list(&t.to_uppercase()))),
-    opt(OptionRow { key: "result_handler", wanted: TEXT, default: DEFAULT_HANDLER, example: DEFAULT_HANDLER, scope: Here, effect: Restart, help: "Parser of the results: the default, or `supervisor_stdout:event_handler`", ..ROW }, set!(?result_handler, text)),
+    opt(OptionRow { key: "result_handler", wanted: TEXT, default: DEFAULT_HANDLER, example: DEFAULT_HANDLER, scope: Here, effect: Restart, help: "How to interpret a listener's result: the default, or `supervisor_stdout:event_handler`", ..ROW }, set!(?result_handler, text)),
 ];
 
-/// What `[fcgi-program:x]` has more than `[program:x]`.
+/// The options of `[fcgi-program:x]` that `[program:x]` does not have.
 #[rustfmt::skip] // one row an option
 pub(super) const FCGI: &[Opt<Draft>] = &[
     opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
-    opt(OptionRow { key: "socket_backlog", wanted: BACKLOG, example: "128", scope: Here, effect: Restart, help: "Length of the queue of connections", since: Some("3.4.0"), ..ROW }, set!(?backlog, backlog)),
+    opt(OptionRow { key: "socket_backlog", wanted: BACKLOG, example: "128", scope: Here, effect: Restart, help: "Number of connections that may wait to be accepted", since: Some("3.4.0"), ..ROW }, set!(?backlog, backlog)),
     opt(OptionRow { key: "socket_owner", wanted: OWNER, example: "root", scope: Here, effect: Restart, help: "Owner of a Unix socket", ..ROW }, set!(@owner, |t, m| v::owner(t, "socket_owner", m))),
-    opt(OptionRow { key: "socket_mode", wanted: OCTAL, default: "0700", example: "0770", scope: Here, effect: Restart, help: "Mode of a Unix socket", ..ROW }, set!(?mode, |t| mode(t, "socket_mode"))),
+    opt(OptionRow { key: "socket_mode", wanted: OCTAL, default: "0700", example: "0770", scope: Here, effect: Restart, help: "Permissions of a Unix socket", ..ROW }, set!(?mode, |t| mode(t, "socket_mode"))),
     opt(OptionRow { key: "socket", wanted: "unix:///path or tcp://host:port", example: "unix:///tmp/%(program_name)s.sock", scope: Socket, effect: Restart, help: "Address to listen on; required", ..ROW }, set!(@socket, v::fcgi_socket)),
 ];
 
@@ -372,43 +374,43 @@ impl HttpDraft {
 #[rustfmt::skip] // one row an option
 pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
     opt(OptionRow { key: "file", wanted: PATH, example: "/tmp/supervisor.sock", scope: Here, effect: Reload, help: "Path of the socket; required", ..ROW }, set!(@address, unix_address)),
-    opt(OptionRow { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Mode of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
+    opt(OptionRow { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Permissions of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
     opt(OptionRow { key: "chown", wanted: OWNER, example: "root:root", scope: Env, effect: Reload, help: "Owner of the socket", ..ROW }, set!(@chown, |t, m| v::owner(t, "sockchown", m))),
-    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
-    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name that clients must send; set a password too", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in hex", ..ROW }, set!(?password, text)),
 ];
 
 /// `[inet_http_server]`.
 #[rustfmt::skip] // one row an option
 pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
     opt(OptionRow { key: "port", wanted: ADDRESS, example: "127.0.0.1:9001", scope: Env, effect: Reload, help: "Address to listen on; required", ..ROW }, set!(?address, v::inet_address)),
-    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name for clients; needs password", ..ROW }, set!(?username, text)),
-    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password: plain text, or {SHA} and the SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name that clients must send; set a password too", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in hex", ..ROW }, set!(?password, text)),
     opt(OptionRow { key: "require_password", wanted: BOOL, default: "false", example: "true", scope: Env, effect: Reload, help: "Refuse to start without username and password", since: None, ..ROW }, set!(require_password, v::boolean)),
-    opt(OptionRow { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names that browsers may use; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
-    opt(OptionRow { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may use the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),
+    opt(OptionRow { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names under which browsers may reach the server; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
+    opt(OptionRow { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may send requests to the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),
 ];
 
 /// `[supervisorctl]`.
 #[rustfmt::skip] // one row an option
 pub(super) const CLIENT: &[Opt<ClientSection>] = &[
     opt(OptionRow { key: "serverurl", wanted: "http://host:port or unix:///path", default: DEFAULT_URL, example: "http://localhost:9001", scope: Here, effect: Elsewhere, help: "Address of the server", ..ROW }, |to, text, m| { to.serverurl = client_url(text, m); Ok(()) }),
-    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Elsewhere, help: "User name, as in the section of the server", ..ROW }, set!(?username, text)),
-    opt(OptionRow { key: "password", wanted: TEXT, example: "thepassword", scope: Env, effect: Elsewhere, help: "Password, as in the section of the server", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Elsewhere, help: "User name to send, as in the section of the server", ..ROW }, set!(?username, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "thepassword", scope: Env, effect: Elsewhere, help: "Password to send, as in the section of the server", ..ROW }, set!(?password, text)),
     opt(OptionRow { key: "prompt", wanted: TEXT, default: "supervisor", example: "shop", scope: Env, effect: Elsewhere, help: "Prompt of the interactive shell", ..ROW }, set!(prompt, text)),
-    opt(OptionRow { key: "history_file", wanted: PATH, example: "~/.rsup_history", scope: Here, effect: Elsewhere, help: "File for the history of the interactive shell", since: Some("3.0a5"), ..ROW }, |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
+    opt(OptionRow { key: "history_file", wanted: PATH, example: "~/.rsup_history", scope: Here, effect: Elsewhere, help: "File that keeps the history of the interactive shell", since: Some("3.0a5"), ..ROW }, |to, text, m| { to.history_file = history_file(text, m); Ok(()) }),
 ];
 
-/// `[include]`; read by hand, since it comes first.
+/// `[include]`. The loader reads it directly, before all other sections.
 #[rustfmt::skip] // one row an option
 const INCLUDE: &[Opt<()>] = &[
-    opt(OptionRow { key: "files", wanted: "patterns separated by blanks", example: "conf.d/*.conf", scope: Include, effect: Elsewhere, help: "Files to include; relative to the directory of the main file", ..ROW }, |_, _, _| Ok(())),
+    opt(OptionRow { key: "files", wanted: "patterns separated by blanks", example: "conf.d/*.conf", scope: Include, effect: Elsewhere, help: "Files to include; relative paths start at the directory of the main file", ..ROW }, |_, _, _| Ok(())),
 ];
 
-/// `[rpcinterface:x]`; read by hand, since its other keys are free.
+/// `[rpcinterface:x]`. The loader reads it directly, since its other keys have any name.
 #[rustfmt::skip] // one row an option
 const PLUG_IN: &[Opt<()>] = &[
-    opt(OptionRow { key: "supervisor.rpcinterface_factory", wanted: "module:function", example: MAIN_RPC_FACTORY, scope: Env, effect: Reload, help: "Plug-in that provides the methods; required. The example provides `supervisor.*`", ..ROW }, |_, _, _| Ok(())),
+    opt(OptionRow { key: "supervisor.rpcinterface_factory", wanted: "module:function", example: MAIN_RPC_FACTORY, scope: Env, effect: Reload, help: "Plug-in that provides the methods; required. The example provides all `supervisor.*` methods", ..ROW }, |_, _, _| Ok(())),
 ];
 
 fn path(value: &str) -> Result<PathBuf, String> {
@@ -512,7 +514,7 @@ fn history_file(value: &str, machine: &dyn Machine) -> Option<PathBuf> {
     Some(value).filter(|value| !value.is_empty()).map(|value| text::to_path(&v::normalize(value, machine)))
 }
 
-/// The only `result_handler` that needs no Python.
+/// The default `result_handler`.
 pub(super) const DEFAULT_HANDLER: Str = "supervisor.dispatchers:default_handler";
 
 /// The `result_handler` of the Python package supervisor-stdout, which is built in.

@@ -1,23 +1,23 @@
-//! `rsup sample-config`: a small configuration that runs in any image, and the list of all options, made from the table.
-//! Supervisor reads both.
+//! `rsup sample-config`: a small configuration that runs in any image, or all options of the table as comments. Supervisor can
+//! read both.
 #![forbid(unsafe_code)]
 
 use super::options::{self, OptionRow, SECTION_KINDS};
 use std::path::Path;
 
-/// A configuration that starts as it is, from a full distribution to an image FROM scratch: its one program is `executable`,
-/// which is rsup itself, and it writes no files.
+/// A configuration that runs unchanged, even in an image FROM scratch: its only program is `executable`, which is rsup itself,
+/// and it writes no files.
 #[must_use]
 pub fn small_sample(executable: &Path) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    // Anything else would need quotes, or doubled percent signs.
+    // Other characters would need quotes, or double percent signs.
     let executable = executable.to_str().filter(|path| path.chars().all(plain)).unwrap_or("rsup");
     format!(
         "; rsup sample-config --all lists every option.\n\
          [supervisord]\n\
          nodaemon=true\n\
          \n\
-         ; Replace this program by your own. It runs in any image: a client that waits for commands on its stdin.\n\
+         ; Replace this program with yours. This one runs in any image: it waits for commands on its stdin.\n\
          [program:example]\n\
          command={executable} ctl\n\
          ; Output goes to the log of the container.\n\
@@ -41,10 +41,10 @@ const LIVE: [(&str, &str, &str); 5] = [
 #[must_use]
 pub fn sample() -> String {
     let mut out = String::from(
-        "; Printed by rsup. A line that starts with ; is a comment, and so is the rest of a line after a blank and a ;\n\
+        "; Printed by rsup. A comment starts at a ; at the beginning of a line or after a blank.\n\
          ; Each commented option shows its default, or an example where it has none.\n\
          ; %(ENV_HOME)s is the variable HOME, %(here)s the directory of this file, %% a percent sign.\n\
-         ; [rsup] marks options that Supervisor does not know, and ignores.\n",
+         ; [rsup] marks options that only rsup has. Supervisor ignores them.\n",
     );
     for kind in SECTION_KINDS.iter().filter(|kind| kind.title != "ctlplugin:x") {
         let title = if kind.title == "rpcinterface:x" { "rpcinterface:supervisor" } else { kind.title };

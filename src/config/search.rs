@@ -1,4 +1,5 @@
-//! Where a configuration is looked for when `-c` does not say. Census §1.3; rsup.conf comes before supervisord.conf.
+//! Searches for a configuration file if there is no `-c`. In each directory rsup.conf comes before supervisord.conf. Source:
+//! supervisor-behaviour.md §1.3.
 #![forbid(unsafe_code)]
 
 use super::Machine;
@@ -7,19 +8,19 @@ use crate::text;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// No configuration in any of the places.
+/// No configuration file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotFound {
-    /// All that was looked for, in order.
+    /// The paths that were tried, in order.
     pub tried: Vec<PathBuf>,
-    /// A file whose name is nearly right.
+    /// A file with a similar name that exists.
     pub near: Option<PathBuf>,
 }
 
-/// The first configuration that exists; `argv0` is what we were called by.
+/// The first configuration file that exists; `argv0` is the name that rsup was started with.
 ///
 /// # Errors
-/// Nothing is there; the error's text is the whole message.
+/// No file exists; the error's text is the whole message.
 pub fn search(argv0: &Path, machine: &dyn Machine) -> Result<PathBuf, NotFound> {
     let tried = places(argv0, &["rsup.conf", "supervisord.conf"]);
     if let Some(found) = tried.iter().find(|path| machine.exists(path)) {
@@ -30,7 +31,7 @@ pub fn search(argv0: &Path, machine: &dyn Machine) -> Result<PathBuf, NotFound> 
     Err(NotFound { near: near.into_iter().find(|path| machine.exists(path)), tried })
 }
 
-/// The six directories where Supervisor looks, each with all names.
+/// The names in each of the six directories where Supervisor searches.
 fn places(argv0: &Path, names: &[&str]) -> Vec<PathBuf> {
     let above = text::to_path(dirname(dirname(&text::of_os(argv0))));
     let dirs = [above.join("etc"), above, "".into(), "etc".into(), "/etc".into(), "/etc/supervisor".into()];
@@ -52,7 +53,7 @@ impl fmt::Display for NotFound {
             tried.join(", ")
         )?;
         match &self.near {
-            Some(near) => write!(f, ", such as -c {} (which is there, but not looked for)", near.display()),
+            Some(near) => write!(f, ", such as -c {} (which exists, but is not a default path)", near.display()),
             None => Ok(()),
         }
     }
@@ -64,7 +65,7 @@ mod tests {
     use crate::config::tests::fake::FakeMachine;
 
     #[test]
-    fn in_each_place_our_name_comes_first() {
+    fn in_each_directory_rsup_conf_comes_first() {
         let find = |files: &[(&str, &str)]| search(Path::new("/usr/bin/rsup"), &FakeMachine::new(files)).unwrap();
         assert_eq!(find(&[("/work/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("supervisord.conf"));
         assert_eq!(find(&[("/etc/supervisord.conf", ""), ("/etc/rsup.conf", "")]), Path::new("/etc/rsup.conf"));
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn when_nothing_is_there_the_message_lists_the_places_and_a_near_miss() {
+    fn the_message_lists_the_default_paths_and_a_file_with_a_similar_name() {
         let error =
             search(Path::new("rsup"), &FakeMachine::new(&[("/etc/supervisor.conf", "")])).unwrap_err().to_string();
         let places = "etc/rsup.conf, etc/supervisord.conf, rsup.conf, supervisord.conf, /etc/rsup.conf, \
@@ -84,6 +85,9 @@ mod tests {
             error.starts_with(&format!("No config file found at default paths ({places}); use the -c option")),
             "{error}"
         );
-        assert!(error.ends_with("such as -c /etc/supervisor.conf (which is there, but not looked for)"), "{error}");
+        assert!(
+            error.ends_with("such as -c /etc/supervisor.conf (which exists, but is not a default path)"),
+            "{error}"
+        );
     }
 }

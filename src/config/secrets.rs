@@ -1,24 +1,24 @@
-//! What is not shown unless it is asked for: passwords, and variables whose name says that they are secret.
+//! Hides secrets in a dump: passwords, and variables with names such as `API_TOKEN`.
 #![forbid(unsafe_code)]
 
 use super::Machine;
 use super::model::Config;
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 pub const HIDDEN: &str = "********";
 
-/// Words that make a variable secret.
+/// A variable is secret if its name contains one of these.
 const NAMES: [&str; 6] = ["PASS", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY", "_KEY"];
 
-/// Shorter secrets are hidden where they are the whole text only: they would be found everywhere.
+/// Shorter secrets are hidden only where they are the whole text: otherwise they would match too much.
 const PART_MIN: usize = 4;
 
-/// All secrets that a configuration may show.
+/// The secrets in a configuration and in the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those of the servers' passwords, of each `environment=`, and of our own environment.
+    /// Collects the passwords of the servers, and the secret variables of each `environment=` and of rsup's environment.
     pub fn of(config: &Config, machine: &dyn Machine) -> Self {
         let own = machine.environment();
         let programs = config.groups.iter().flat_map(|group| &group.processes);
@@ -27,13 +27,13 @@ impl Secrets {
         let of_variables = variables.filter(|(name, _)| named(name)).map(|(_, value)| value);
         let of_servers = config.http.iter().filter_map(|server| server.credentials.as_ref()).map(|(_, word)| word);
         let mut all: Vec<String> = of_servers.chain(of_variables).filter(|text| !text.is_empty()).cloned().collect();
-        // A longer one may hold a shorter one.
+        // The longest first, since a secret may contain a shorter one.
         all.sort_by_key(|text| std::cmp::Reverse(text.len()));
         all.dedup();
         Self(all)
     }
 
-    /// The text without what is secret in it, the password of a URL (`scheme://user:password@host`) included.
+    /// The text with every secret hidden, and also the password of a URL (`scheme://user:password@host`).
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         if self.0.iter().any(|secret| secret == text) {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_hidden_wherever_they_stand() {
+    fn secrets_are_hidden_anywhere_in_a_text() {
         let secrets = Secrets(vec!["hunter22".into(), "pw".into()]);
         for (text, shown) in [
             ("hunter22", "********"),

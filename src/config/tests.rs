@@ -1,4 +1,4 @@
-//! The dialect, expansions and types, compared with Python's own on generated texts; and that nothing panics.
+//! Compares the dialect, expansions and types with Python's on generated texts, and checks that no input panics.
 
 pub(super) mod fake;
 mod known;
@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A Python that has supervisor and answers questions (tests/python/config.py).
+/// A Python process with Supervisor that answers questions (tests/python/config.py).
 struct Python {
     child: Child,
     questions: ChildStdin,
@@ -25,7 +25,7 @@ struct Python {
 }
 
 impl Python {
-    /// `None`, and a note that the test was skipped, where there is no such Python.
+    /// `None` if there is no such Python; then it notes that the test was skipped.
     fn start() -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let venv = std::env::var_os("RSUP_ORACLE").map_or_else(|| root.join("build/oracle"), PathBuf::from);
@@ -65,7 +65,7 @@ impl Drop for Python {
     }
 }
 
-/// Runs `check` on many values of a strategy, with one Python for all.
+/// Runs `check` on many values of a strategy, with one Python process for all.
 fn compare<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(&mut Python, S::Value) -> Result<(), TestCaseError>) {
     let Some(python) = Python::start() else { return };
     let python = RefCell::new(python);
@@ -73,10 +73,10 @@ fn compare<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(&mut Python, S:
     runner.run(strategy, |value| check(&mut python.borrow_mut(), value)).unwrap();
 }
 
-/// Letters that every version of Unicode knows alike.
+/// Characters that are the same in every version of Unicode.
 const OTHERS: &str = "[ -~\u{80}-\u{24f}\u{3a3}-\u{3ce}\u{4e00}-\u{4eff}\u{1f600}-\u{1f64f}]";
 
-/// Texts made of pieces, most of which mean something.
+/// Texts made of these pieces, most of which have a meaning in the format under test.
 fn text_of(pieces: &'static [&'static str], up_to: usize) -> impl Strategy<Value = String> {
     proptest::collection::vec(
         prop_oneof![9 => proptest::sample::select(pieces).prop_map(str::to_owned), 1 => OTHERS],
@@ -231,16 +231,16 @@ fn formats_are_expanded_as_by_python() {
         let ours = expand(&text, "key", &names);
         let theirs = python.ask(&json!(["expand", text, python_names]));
         match (ours, theirs) {
-            // Supervisor prints its whole dictionary here; see expand().
+            // Supervisor prints its whole dictionary here: see `expand`.
             (Ok(ours), Ok(_)) if ours.warning.as_ref().is_some_and(|warning| warning.contains("without a (name)")) => {}
             (Ok(ours), theirs) => prop_assert_eq!(Ok(Value::String(ours.text)), theirs),
-            // Both refuse; a star, and numbers beyond reason, we refuse earlier.
+            // Both report an error. rsup reports a star or a huge number first.
             (Err(ours), Err(_)) if text.contains('*') || ours.contains("too big") => {}
             (Err(ours), Err(theirs)) => {
                 let theirs = theirs.split(" Available names").next().unwrap();
                 prop_assert!(ours.starts_with(theirs), "{} <> {}", ours, theirs);
             }
-            // A width of six digits and more is a slip of the finger, not a text of a megabyte.
+            // rsup refuses a width of six digits or more as a mistake.
             (Err(ours), Ok(_)) if ours.contains("too big") => {
                 let longest = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
                 prop_assert!(longest >= Some(6), "{}: {}", text, ours);
@@ -380,7 +380,7 @@ const VALUES: &[&str] = &[
     "99999999999999999999",
 ];
 
-/// What our function makes of a text, in the shape of the script's answer.
+/// The result of rsup's function for a text, in the form of the script's answer.
 fn ours(question: &str, text: &str) -> Result<Value, String> {
     let signed = |number: i64| json!(number);
     Ok(match question {
@@ -419,7 +419,7 @@ fn ours(question: &str, text: &str) -> Result<Value, String> {
     })
 }
 
-/// Python's answer, brought to what an i64 (or a set of codes) can say.
+/// Python's answer, limited to the range of an i64, or turned into a set of codes.
 fn clamped(question: &str, answer: Value) -> Value {
     match (question, answer) {
         ("exitcodes", Value::Array(codes)) => {
@@ -449,7 +449,7 @@ fn types_agree(python: &mut Python, questions: &[&str], text: &str) -> Result<()
 }
 
 #[test]
-fn types_take_and_refuse_what_pythons_do_in_its_words() {
+fn types_accept_and_refuse_the_same_values_as_python_with_its_messages() {
     let questions = [
         "int",
         "size",
@@ -470,7 +470,7 @@ fn types_take_and_refuse_what_pythons_do_in_its_words() {
 }
 
 #[test]
-fn environments_are_tokenised_as_by_python() {
+fn environments_are_split_as_by_python() {
     compare(6000, &text_of(PAIRS, 14), |python, text| types_agree(python, &["environment"], &text));
 }
 
@@ -483,7 +483,7 @@ proptest! {
     #![proptest_config(Cases { cases: 3000, failure_persistence: None, ..Cases::default() })]
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in text_of(INI, 30), tail in text_of(FORMAT, 12)) {
+    fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in text_of(INI, 30), tail in text_of(FORMAT, 12)) {
         let mut fake = FakeMachine::new(&[("/work/d/b.conf", &text), ("/work/c.conf", &format!("[program:x]\ncommand={tail}\nstdout_logfile={tail}"))]);
         fake.files.insert("/work/a.conf".into(), bytes);
         for file in ["a.conf", "d/b.conf", "c.conf", "d", "none"] {
@@ -497,8 +497,8 @@ proptest! {
     }
 }
 
-/// What is said about one file, without its name.
-fn said(text: &str) -> Vec<String> {
+/// The problems of one file, without its name.
+fn problems_of(text: &str) -> Vec<String> {
     let text = format!("{text}\n[supervisord]");
     let fake =
         FakeMachine::new(&[("/work/x.conf", &text), ("/work/inc/a.conf", "[program:inc]\ncommand=%(here)s/run")]);
@@ -514,7 +514,7 @@ fn loaded(text: &str) -> super::model::Config {
 }
 
 #[test]
-fn the_defaults_of_the_table_are_those_of_the_model() {
+fn the_table_and_the_model_have_the_same_defaults() {
     let fake = FakeMachine::default();
     let mut server = super::model::ServerConfig::default();
     let unset = ["logfile", "pidfile", "nodaemon"];
@@ -531,7 +531,7 @@ fn the_defaults_of_the_table_are_those_of_the_model() {
 }
 
 #[test]
-fn each_option_is_one_row_and_takes_its_own_example() {
+fn each_option_has_one_row_and_a_help_text() {
     let mut keys: Vec<&str> = super::options::PROGRAM.iter().map(|row| row.key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -540,11 +540,11 @@ fn each_option_is_one_row_and_takes_its_own_example() {
 }
 
 #[test]
-fn all_problems_come_at_once_with_line_section_and_key() {
+fn all_problems_are_reported_at_once_with_line_section_and_key() {
     let text = "[supervisord]\nlogleve=info\numask=9\n[program:a]\nstartsecs=1s\nuser=nemo\nstdout_logfile=/no/x\n\
                 [program:b]\ncommand=x %(ENV_HOME)/y %(\n[group:g]\nprograms=a,bb\n[unix_http_server]\nfile=/tmp/s\nchmod=rwx\nusername=u\n";
     assert_eq!(
-        said(text),
+        problems_of(text),
         [
             "2: warning: [supervisord] logleve: this key is not known and is ignored; did you mean loglevel?",
             "3: error: [supervisord] umask must be an octal number such as 0700, not `9`",
@@ -561,12 +561,12 @@ fn all_problems_come_at_once_with_line_section_and_key() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_warned_of() {
+fn probable_mistakes_are_warnings() {
     for (text, warning) in [
         ("[program]\ncommand=x", "1: warning: [program] this section is not known and is ignored; write [program:x]"),
         (
             "[eventlistener:l]\ncommand=x\nevents=TICK_5\nessential=true",
-            "4: warning: [eventlistener:l] essential: this has no effect for an event listener; write it for a program",
+            "4: warning: [eventlistener:l] essential: this has no effect on an event listener; set it for a program",
         ),
         (
             "[supervisorctl]\nserverurl=localhost:9001",
@@ -608,12 +608,12 @@ fn what_is_hardly_meant_is_warned_of() {
         ),
         ("[include]\nfiles=none/*", "2: warning: [include] files: No file matches via include \"/work/none/*\""),
     ] {
-        assert_eq!(said(text).join("\n"), warning, "{text}");
+        assert_eq!(problems_of(text).join("\n"), warning, "{text}");
     }
 }
 
 #[test]
-fn users_that_only_a_name_service_knows_are_refused_with_the_reason() {
+fn users_that_are_not_in_etc_passwd_are_refused_with_the_reason() {
     let unknown = |file: &str, what: &str, hint: &str| {
         format!(
             "{file} has no {what}, and nothing else is asked (no LDAP, sssd or nss_wrapper); write a name that it has{hint}"
@@ -644,14 +644,14 @@ fn users_that_only_a_name_service_knows_are_refused_with_the_reason() {
 }
 
 #[test]
-fn what_supervisor_refuses_without_need_is_accepted() {
+fn a_user_number_without_a_name_is_accepted() {
     let config = loaded("[program:a]\ncommand=x\nuser=12345\nstdout_logfile=/tmp/x");
     let user = config.groups[0].processes[0].user.clone().unwrap();
     assert_eq!((&*user.name, user.uid), ("12345", 12345));
 }
 
 #[test]
-fn our_own_keys_are_read() {
+fn options_that_only_rsup_has_are_read() {
     let config = loaded(
         "[supervisord]\nexit_code_from=g:a\nexit_when=all_done\nstop_budget=9.5\n[group:g]\nprograms=a\n[program:a]\ncommand=x\nessential=true\nsweep=yes\nstdout_format=prefix",
     );
@@ -659,11 +659,11 @@ fn our_own_keys_are_read() {
     assert!(a.essential && a.sweep && config.server.exit_when_all_done);
     assert_eq!((config.server.stop_budget_ms, a.stdout.format), (Some(9500), super::model::LogFormat::Prefix));
     assert_eq!(config.server.exit_code_from, super::model::ExitCodeFrom::Program("g:a".into()));
-    assert_eq!(said("[supervisord]\nexit_code_from=b\nstop_budget=-1").len(), 2);
+    assert_eq!(problems_of("[supervisord]\nexit_code_from=b\nstop_budget=-1").len(), 2);
 }
 
 #[test]
-fn included_files_are_merged_and_here_is_each_files_own() {
+fn included_files_are_merged_and_here_is_the_directory_of_each_file() {
     let config =
         loaded("[include]\nfiles=inc/*.conf\n[program:main]\ncommand=%(here)s/run\nenvironment=H=\"%(here)s\"");
     let commands: Vec<_> = config.groups.iter().map(|group| (&*group.name, &*group.processes[0].command)).collect();
@@ -671,7 +671,7 @@ fn included_files_are_merged_and_here_is_each_files_own() {
 }
 
 #[test]
-fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
+fn a_temporary_error_in_an_included_file_or_directory_is_an_error() {
     let text = "[program:main]\ncommand=x\n[include]\nfiles=inc/*.conf";
     let outcome = |path: &str, errno: i32| {
         let mut fake = FakeMachine::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
@@ -691,7 +691,7 @@ fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
         let why = std::io::Error::from_raw_os_error(errno);
         assert_eq!((severity, line, message), (Severity::Error, 4, format!("cannot read /work/inc/a.conf: {why}")));
     }
-    // As Supervisor, which skips every file that it cannot open.
+    // Lasting errors: as under Supervisor, the file is skipped.
     for errno in [libc::EACCES, libc::ENOENT, libc::EISDIR, libc::ENXIO] {
         let (severity, _, message) = outcome("/work/inc/a.conf", errno);
         assert_eq!(severity, Severity::Warning);
@@ -700,7 +700,7 @@ fn an_included_file_or_directory_that_cannot_be_read_just_then_is_an_error() {
 }
 
 #[test]
-fn a_missing_supervisord_section_is_an_empty_one_where_there_is_a_program() {
+fn a_missing_supervisord_section_counts_as_empty_if_there_is_a_program() {
     let defaults = "[DEFAULT]\nenvironment=A=\"1\"\n[program:x]\ncommand=x\n";
     let config = loaded(defaults);
     let written = loaded(&format!("{defaults}[supervisord]"));
@@ -712,9 +712,10 @@ fn a_missing_supervisord_section_is_an_empty_one_where_there_is_a_program() {
 }
 
 #[test]
-fn a_file_that_says_nothing_is_broken() {
-    let neither = "error: the file has neither a [supervisord] section nor a program; an empty [supervisord] would do";
-    let said = |text: &str| {
+fn a_file_without_supervisord_section_and_programs_is_an_error() {
+    let neither =
+        "error: the file has neither a [supervisord] section nor a program; add an empty [supervisord] section";
+    let problems_of = |text: &str| {
         let fake = FakeMachine::new(&[("/work/x.conf", text), ("/work/inc/a.conf", "[program:inc]\ncommand=x")]);
         let problems = load(Path::new("x.conf"), &fake).problems;
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -722,16 +723,16 @@ fn a_file_that_says_nothing_is_broken() {
     };
     let others = "[unix_http_server]\nfile=/tmp/s\n[supervisorctl]\n[group:g]\nprograms=\n[include]\nfiles=none/*";
     for text in ["", "\n\n", "; a comment\n# another\n", "[DEFAULT]\na=b", "[unknown]", others] {
-        assert_eq!(said(text), [format!("x.conf: {neither}")], "{text}");
+        assert_eq!(problems_of(text), [format!("x.conf: {neither}")], "{text}");
     }
     let programs = ["program:x", "eventlistener:x", "fcgi-program:x"]
         .map(|name| format!("[{name}]\ncommand=x\nevents=TICK_5\nsocket=tcp://h:1"));
     let supervisord = ["[supervisord]".to_owned(), "[include]\nfiles=inc/*.conf".to_owned()];
     for text in programs.iter().chain(&supervisord) {
-        assert_eq!(said(text), Vec::<String>::new(), "{text}");
+        assert_eq!(problems_of(text), Vec::<String>::new(), "{text}");
     }
-    // Not both: a file that cannot be cut into sections has said why.
-    assert_eq!(said("oops").len(), 1);
+    // Only one error: a file that cannot be split into sections reports only that.
+    assert_eq!(problems_of("oops").len(), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Texts → values: one function a type, with Supervisor's error text. Census §2.4 and §2.5.
+//! Parses the values of options: one function for each type, with Supervisor's error messages. Source: supervisor-behaviour.md
+//! §2.4 and §2.5.
 #![forbid(unsafe_code)]
 
 use super::Machine;
@@ -7,18 +8,18 @@ use crate::posix::signal_number;
 use crate::text;
 use std::path::PathBuf;
 
-/// What counts as a blank to Python's `str.strip` and `\s`.
+/// Whether Python's `str.strip` and `\s` treat a character as a blank.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
 /// A text as Python's `repr` writes it: in quotes, with escapes.
 pub fn repr(text: &str) -> String {
-    // Behind another character, since an accent alone would be escaped.
+    // The x is needed: `escape_debug` escapes an accent at the start of a text.
     quoted(text, |c| format!("x{c}").escape_debug().count() == 2)
 }
 
-/// As [`repr`], with escapes for all that is not ASCII.
+/// Like [`repr`], with escapes for all characters beyond ASCII.
 pub(super) fn ascii(text: &str) -> String {
     quoted(text, |_| false)
 }
@@ -57,7 +58,7 @@ fn python_int(text: &str, base: u32) -> Option<i64> {
     if !digits.split('_').all(|part| !part.is_empty() && part.chars().all(|c| c.is_digit(base))) {
         return None;
     }
-    // It can only be too large.
+    // The digits are valid, so an error means that the number does not fit.
     let number = i64::from_str_radix(&format!("{sign}{}", digits.replace('_', "")), base);
     Some(number.unwrap_or(if sign == '-' { i64::MIN } else { i64::MAX }))
 }
@@ -67,7 +68,7 @@ pub(super) fn int(text: &str) -> Result<i64, String> {
     python_int(text, 10).ok_or_else(|| format!("invalid literal for int() with base 10: {}", repr(text)))
 }
 
-/// Bytes: an integer, or one with the suffix KB, MB or GB (× 1024).
+/// A number of bytes: an integer, optionally with the suffix KB, MB or GB (powers of 1024).
 pub(super) fn size(text: &str) -> Result<i64, String> {
     let text = text.to_lowercase();
     let units = [("kb", 1_i64 << 10), ("mb", 1 << 20), ("gb", 1 << 30)];
@@ -77,7 +78,7 @@ pub(super) fn size(text: &str) -> Result<i64, String> {
     }
 }
 
-/// `yes true on 1` or `no false off 0`, any case.
+/// `yes`, `true`, `on`, `1` or `no`, `false`, `off`, `0`, in any case.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match &*text.to_lowercase() {
         "yes" | "true" | "on" | "1" => Ok(true),
@@ -86,13 +87,13 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A mode or mask; bits that have no meaning there are dropped.
+/// A file mode or umask in octal. Bits above 0o7777 are dropped.
 pub(super) fn octal(text: &str) -> Result<u32, String> {
     let value = python_int(text, 8).ok_or_else(|| format!("{text} can not be converted to an octal type"))?;
     Ok(u32::try_from(value & 0o7777).unwrap_or_default())
 }
 
-/// Numbers 0..=255 between commas; nothing means that no code is expected.
+/// Numbers from 0 to 255, separated by commas; empty: no code is expected.
 pub(super) fn exit_codes(text: &str) -> Result<ExitCodes, String> {
     if text.is_empty() {
         return Ok(ExitCodes::default());
@@ -101,7 +102,7 @@ pub(super) fn exit_codes(text: &str) -> Result<ExitCodes, String> {
     codes.collect::<Option<_>>().ok_or_else(|| format!("not a valid list of exit codes: {}", repr(text)))
 }
 
-/// A signal by name, with or without SIG, or by number.
+/// A signal by number, or by name with or without `SIG`.
 pub fn signal(text: &str) -> Result<i32, String> {
     if let Some(number) = python_int(text, 10) {
         let known = matches!(number, 0..=31 | 34 | 64);
@@ -123,7 +124,7 @@ pub(super) fn auto_restart(text: &str) -> Result<AutoRestart, String> {
     }
 }
 
-/// A level's name, any case.
+/// The name of a log level, in any case.
 pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
     use LogLevel::{Blather, Critical, Debug, Error, Info, Trace, Warn};
     let mut levels = [Critical, Error, Warn, Info, Debug, Trace, Blather].into_iter();
@@ -133,7 +134,7 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
 
 /// A user by name or number.
 ///
-/// Differs from Supervisor: a number that passwd does not have is a user too, with our own group.
+/// Differs from Supervisor: a number that /etc/passwd does not have is accepted, with the group of rsup.
 pub fn user(text: &str, machine: &dyn Machine) -> Result<User, String> {
     let Some(number) = python_int(text, 10) else {
         let unknown = || format!("Invalid user name {text}: {}", absent("/etc/passwd", &format!("user {text}")));
@@ -144,14 +145,14 @@ pub fn user(text: &str, machine: &dyn Machine) -> Result<User, String> {
     Ok(machine.user_by_uid(uid)?.unwrap_or_else(|| User { name: uid.to_string(), uid }))
 }
 
-/// Why a name is not known: one file is all that is read, since a static binary has no name service.
+/// The message for an unknown user or group. Only `file` is read: a static binary has no name service.
 fn absent(file: &str, what: &str) -> String {
     let other =
         if file == "/etc/passwd" { "; write a name that it has, or a number" } else { "; write a name that it has" };
     format!("{file} has no {what}, and nothing else is asked (no LDAP, sssd or nss_wrapper){other}")
 }
 
-/// `user` or `user:group`, each by name or number, each known to the machine; `what` opens the error.
+/// `user` or `user:group`, each by name or number. Both must exist; `what` is the name of the option in the message.
 pub(super) fn owner(text: &str, what: &str, machine: &dyn Machine) -> Result<Owner, String> {
     let (user_text, group_text) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let invalid =
@@ -171,14 +172,14 @@ pub(super) fn owner(text: &str, what: &str, machine: &dyn Machine) -> Result<Own
     Ok(Owner { uid: user.uid, gid: Some(gid) })
 }
 
-/// Everything before the last slash, as Python's `os.path.dirname`.
+/// The part before the last slash, like Python's `os.path.dirname`.
 pub(super) fn dirname(path: &str) -> &str {
     let Some(slash) = path.rfind('/') else { return "" };
     let head = path.get(..slash).unwrap_or_default().trim_end_matches('/');
     if head.is_empty() { path.get(..=slash).unwrap_or("/") } else { head }
 }
 
-/// `~` and `~user` at the front → that home directory, where it is known.
+/// Replaces a leading `~` or `~user` by the home directory, if it is known.
 pub(super) fn expand_user(path: &str, machine: &dyn Machine) -> String {
     let Some(rest) = path.strip_prefix('~') else { return path.into() };
     let (user, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -191,12 +192,13 @@ pub(super) fn expand_user(path: &str, machine: &dyn Machine) -> String {
     }
 }
 
-/// Absolute, without `.`, `..` and doubled slashes (by text alone, as Python's `normpath(abspath(expanduser()))`).
+/// The absolute path without `~`, `.`, `..` and double slashes, like Python's `normpath(abspath(expanduser(path)))`. Does not
+/// follow symbolic links.
 pub(super) fn normalize(path: &str, machine: &dyn Machine) -> String {
     absolute(&expand_user(path, machine), machine)
 }
 
-/// As [`normalize`], without `~`.
+/// Like [`normalize`], but does not replace `~`.
 pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
     let cwd = machine.current_dir();
     let joined = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", text::of_os(cwd)) };
@@ -208,18 +210,18 @@ pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
             part => parts.push(part),
         }
     }
-    // POSIX lets two leading slashes mean something of their own, and Python keeps them.
+    // Python keeps two leading slashes, since POSIX leaves their meaning to the system.
     let root = if joined.starts_with("//") && !joined.starts_with("///") { "//" } else { "/" };
     format!("{root}{}", parts.join("/"))
 }
 
-/// A directory that is there.
+/// A directory that exists.
 pub(super) fn existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = text::to_path(&expand_user(value, machine));
     if machine.is_dir(&path) { Ok(path) } else { Err(format!("{value} is not an existing directory")) }
 }
 
-/// A path whose directory, if it names one, is there.
+/// A path whose directory exists, if the path names a directory.
 pub(super) fn path_in_existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = expand_user(value, machine);
     match dirname(&path) {
@@ -228,7 +230,7 @@ pub(super) fn path_in_existing_dir(value: &str, machine: &dyn Machine) -> Result
     }
 }
 
-/// A child's log; `None` for the deprecated `syslog`.
+/// `stdout_logfile` or `stderr_logfile`; `None`: the deprecated value `syslog`.
 pub(super) fn child_log(text: &str, machine: &dyn Machine) -> Result<Option<LogPlace>, String> {
     Ok(match &*text.to_lowercase() {
         "none" | "off" | "" => Some(LogPlace::None),
@@ -280,7 +282,7 @@ pub(super) fn fcgi_socket(value: &str, machine: &dyn Machine) -> Result<SocketAd
     }
 }
 
-/// Items between commas, stripped; a trailing comma makes an empty one.
+/// Items separated by commas, without the blanks around them. A trailing comma gives an empty item.
 pub(super) fn list(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
@@ -288,7 +290,7 @@ pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',').map(|item| item.trim_matches(is_space).to_owned()).collect()
 }
 
-/// The name of a program or group, without the blanks around it.
+/// A valid name of a program or group, without the blanks around it.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let stripped = text.trim_matches(is_space);
     match [' ', ':', '/'].into_iter().find(|&c| stripped.contains(c)) {
@@ -297,7 +299,8 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// `KEY=value,KEY2="quoted, value"`, by Supervisor's rules: words in steps of four (key, `=`, value, anything).
+/// `KEY=value,KEY2="quoted, value"`. Supervisor splits the text into words and takes four at a time: key, `=`, value, and a
+/// separator that it does not check.
 pub(super) fn environment(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for step in words(text)?.chunks(4) {
@@ -327,7 +330,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            // A comment to the end of the line; a word begun before it goes on after it.
+            // A comment ends at the end of the line. It does not end the word before it.
             '#' => drop(chars.by_ref().find(|&c| c == '\n')),
             '\'' | '"' if word.is_empty() => {
                 word.push(c);
@@ -357,10 +360,10 @@ fn words(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// A command line → words, as Python's `shlex.split`: quotes and backslashes, nothing else (`#` is a character).
+/// Splits a command line into words, like Python's `shlex.split`. Only quotes and backslashes are special; `#` is not.
 ///
 /// # Errors
-/// `No closing quotation` and `No escaped character`, Python's words, which Supervisor puts into `spawnerr`.
+/// `No closing quotation` and `No escaped character`: Python's messages, which Supervisor puts into `spawnerr`.
 pub fn split_command(command: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,4 +1,4 @@
-//! A machine that is a map, for tests.
+//! A `Machine` for tests: a map from paths to files, and fixed users.
 
 use crate::config::Machine;
 use crate::config::model::{User, UserGroups};
@@ -6,7 +6,7 @@ use crate::machine::glob::Pattern;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Files by absolute path (their directories exist); users root, www (33) and nobody (65534); home directories under /home.
+/// Files by absolute path, whose directories exist; the users root, www (33) and nobody (65534); home directories in /home.
 #[derive(Debug, Clone, Default)]
 pub struct FakeMachine {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
