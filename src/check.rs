@@ -1,4 +1,4 @@
-//! `rsup check` prints the problems of a configuration, or its effective form; `rsup sample-config` prints one to start from.
+//! `rsup check`: prints the problems of a configuration, or its effective form. `rsup sample-config`: prints an example.
 
 use crate::config::model::{
     AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
@@ -28,10 +28,10 @@ const FLAGS: &[Flag] = &[
 const USAGE: &str = "\
 Usage: {program} [-c FILE] [--dump] [--json] [--secrets]
 
-  -c, --configuration FILE   the configuration (searched for if not given)
+  -c, --configuration FILE   configuration file; without it, rsup searches the default paths
       --dump                 print the effective configuration as a file that can be loaded
-      --json                 print the problems as JSON; with --dump, the configuration
-      --secrets              with --dump, show passwords and variables such as DB_PASSWORD or API_TOKEN too
+      --json                 print the problems as JSON; with --dump, print the configuration as JSON
+      --secrets              with --dump, do not hide passwords and variables such as DB_PASSWORD or API_TOKEN
   -h, --help                 print this and exit
 
 Exit status: 0 no problems, 1 warnings only, 2 errors.
@@ -43,7 +43,7 @@ Usage: rsup sample-config [--all]
 Prints a configuration that runs in any image. With --all, lists every option, with its default or an example.
 ";
 
-/// Runs `rsup sample-config` with the words after it; the exit code.
+/// Runs `rsup sample-config` with these arguments; returns the exit code.
 #[must_use]
 pub fn sample(words: &[OsString]) -> u8 {
     let text = match words {
@@ -55,13 +55,13 @@ pub fn sample(words: &[OsString]) -> u8 {
     stdout::print("rsup sample-config", &text, 0)
 }
 
-/// Runs `echo_supervisord_conf`, which prints every option and ignores its arguments; the exit code.
+/// Runs `echo_supervisord_conf`, which prints every option and ignores its arguments; returns the exit code.
 #[must_use]
 pub fn echo_supervisord_conf() -> u8 {
     stdout::print("echo_supervisord_conf", &config::sample(), 0)
 }
 
-/// Runs `rsup check` and gives its exit code; `program`: how we were called, `args`: what follows.
+/// Runs `rsup check` with these arguments; returns the exit code. `program` is the name for messages.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
     run(program, args).unwrap_or_else(|why| getopt::misused(program, &why))
@@ -99,6 +99,7 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
     Ok(stdout::print(program, &text, code))
 }
 
+/// The value with all secrets hidden.
 fn hidden(value: Value, secrets: &Secrets) -> Value {
     match value {
         Value::String(text) => Value::String(secrets.hide(&text)),
@@ -110,7 +111,7 @@ fn hidden(value: Value, secrets: &Secrets) -> Value {
     }
 }
 
-/// The problems as text for stdout, or written to stderr where the dump goes to stdout.
+/// Returns the problems as text for stdout. With a dump, which goes to stdout, writes them to stderr instead.
 fn report(loaded: &Loaded, dump: bool, as_json: bool) -> String {
     let problems = loaded.problems.iter();
     if as_json && !dump {
@@ -124,13 +125,13 @@ fn report(loaded: &Loaded, dump: bool, as_json: bool) -> String {
     lines
 }
 
-/// What a part of the configuration looks like in JSON.
+/// A part of the configuration that can be shown as JSON.
 trait Show {
     fn shown(&self) -> Value;
 }
 
-/// An object of the fields of a struct, named as there. A field that is neither listed nor left out by `without` does not
-/// compile.
+/// Shows a struct as an object with the same field names. It does not compile if a field is neither listed nor left out by
+/// `without`.
 macro_rules! object {
     ($($type:ident: $($field:ident),+ $(without $hidden:ident)?;)+) => {$(
         impl Show for $type {
@@ -142,7 +143,7 @@ macro_rules! object {
     )+};
 }
 
-/// Something that is shown as a value of another type.
+/// Shows a type by an expression.
 macro_rules! via {
     ($($type:ty: |$value:ident| $shown:expr;)+) => {$(
         impl Show for $type {
@@ -216,13 +217,13 @@ via! {
     };
     GroupKind: |kind| match kind {
         GroupKind::Programs => Value::Struct(vec![("type".into(), word("programs"))]),
-        GroupKind::Listeners(pool) => of_type("eventlistener", pool.shown()),
-        GroupKind::FastCgi(socket) => of_type("fcgi-program", socket.shown()),
+        GroupKind::Listeners(pool) => with_type("eventlistener", pool.shown()),
+        GroupKind::FastCgi(socket) => with_type("fcgi-program", socket.shown()),
     };
 }
 
-/// The members of a kind of group, with the kind's name first.
-fn of_type(name: &str, members: Value) -> Value {
+/// An object with the kind of a group as its first member, `type`.
+fn with_type(name: &str, members: Value) -> Value {
     let Value::Struct(members) = members else { return members };
     Value::Struct(std::iter::once(("type".into(), word(name))).chain(members).collect())
 }

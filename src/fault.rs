@@ -22,12 +22,12 @@ pub enum FaultCode {
     AlreadyAdded = 90,
     StillRunning = 91,
     CantReread = 92,
-    /// Of twiddler's: not in its whitelist.
+    /// The method is not in twiddler's whitelist.
     Unknown = 230,
 }
 
 impl FaultCode {
-    /// The name that begins the fault's text: that of the variant, `UNKNOWN_METHOD` for `UnknownMethod`.
+    /// The name at the start of the fault's text: `UNKNOWN_METHOD` for `UnknownMethod`.
     #[must_use]
     pub fn name(self) -> String {
         let mut name = String::new();
@@ -44,9 +44,9 @@ impl FaultCode {
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The number that programs look at.
+    /// The number by which programs distinguish faults.
     pub code: FaultCode,
-    /// What follows the code's name: usually the name as the client gave it. May be empty.
+    /// The text after the code's name: usually the name that the client sent. May be empty.
     pub extra: String,
 }
 
@@ -60,7 +60,7 @@ impl Fault {
     /// `NAME` or `NAME: extra`.
     #[must_use]
     pub fn text(&self) -> String {
-        // A name or signal as given is always there, even if it is empty.
+        // The name or signal of the client is always part of the text, even if it is empty.
         let has_extra = !self.extra.is_empty() || matches!(self.code, FaultCode::BadName | FaultCode::BadSignal);
         if has_extra { format!("{}: {}", self.code.name(), self.extra) } else { self.code.name() }
     }

@@ -1,5 +1,5 @@
-//! Command lines by the rules of Python's `getopt`, which both of Supervisor's programs use (census §1.1): options end
-//! at the first other word, short ones cluster, long ones may be cut to a prefix that fits one only.
+//! Parses command lines by the rules of Python's `getopt`, which Supervisor's programs use (supervisor-behaviour.md §1.1). The
+//! options end at the first other word, short options can be combined, and a long option can be shortened to a unique prefix.
 #![forbid(unsafe_code)]
 
 use crate::text;
@@ -10,28 +10,28 @@ use std::os::unix::ffi::OsStrExt as _;
 /// One option of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
-    /// The letter after `-`, if it has one.
+    /// The letter after `-`, if the option has one.
     pub short: Option<char>,
-    /// The word after `--`; also the option's name here. Empty: it has none.
+    /// The word after `--`, which is also the option's name in the code; empty: the option has no long form.
     pub long: &'static str,
-    /// Whether an argument belongs to it.
+    /// Whether the option takes an argument.
     pub takes_argument: bool,
 }
 
-/// A row of a table of options: `short` may be a blank for none.
+/// A row of a table of options; `short`: a blank for no letter.
 #[must_use]
 pub const fn flag(short: char, long: &'static str, takes_argument: bool) -> Flag {
     Flag { short: if short == ' ' { None } else { Some(short) }, long, takes_argument }
 }
 
-/// An option as it was given.
+/// An option on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
-    /// `-c`, or `--configuration` even where a prefix was given: as Supervisor's messages name it.
+    /// The option as Supervisor's messages name it: `-c`, or `--configuration` even if it was shortened.
     pub spelled: String,
     /// [`Flag::long`].
     pub name: &'static str,
-    /// Its argument; empty where it takes none.
+    /// The argument; empty if the option takes none.
     pub argument: OsString,
 }
 
@@ -43,8 +43,10 @@ impl Given {
     }
 }
 
-/// Splits `args` (without the program's name) into options and the words after them, or says what is wrong in
-/// Supervisor's words.
+/// Splits `args` (without the program's name) into the options and the words after them.
+///
+/// # Errors
+/// Supervisor's message for an invalid option.
 pub fn parse(args: &[OsString], flags: &[Flag]) -> Result<(Vec<Given>, Vec<OsString>), String> {
     let mut given = Vec::new();
     let mut rest = args.iter();
@@ -63,9 +65,9 @@ pub fn parse(args: &[OsString], flags: &[Flag]) -> Result<(Vec<Given>, Vec<OsStr
     Ok((given, rest.as_slice().to_vec()))
 }
 
-/// Says on stderr what is wrong with a command line, or with what it names; the exit code for that.
+/// Reports an error of a command line, or of a file that it names, on stderr; returns the exit code for it.
 pub fn misused(program: &str, why: &str) -> u8 {
-    // Nobody is left to be told where stderr is closed.
+    // If stderr is closed, the error cannot be reported.
     let _ = writeln!(io::stderr(), "Error: {}\nFor help, use {} -h", text::shown(why), text::shown(program));
     2
 }
@@ -98,7 +100,7 @@ fn short_options(
     given: &mut Vec<Given>,
 ) -> Result<(), String> {
     while let Some(letter) = String::from_utf8_lossy(letters).chars().next() {
-        // What is no UTF-8 is no option either, so it does not matter how long its replacement is.
+        // A letter that is not UTF-8 is not an option, so the length of its replacement does not matter.
         letters = letters.get(letter.len_utf8()..).unwrap_or_default();
         let flag = flags.iter().find(|flag| flag.short == Some(letter));
         let flag = flag.ok_or_else(|| format!("option -{letter} not recognized"))?;
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_split_as_getopt_splits_them() {
+    fn options_are_split_as_by_getopt() {
         for (line, found) in [
             ("", " | "),
             ("-nc f x -s", "nodaemon= configuration=f | x -s"),
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_need_not_be_text() {
+    fn an_argument_may_be_any_bytes() {
         let strange = OsString::from_vec(b"/caf\xe9".to_vec());
         for args in
             [&[&b"-c"[..], b"/caf\xe9"][..], &[b"-nc/caf\xe9"], &[b"--conf=/caf\xe9"], &[b"--conf", b"/caf\xe9"]]
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_in_supervisors_words() {
+    fn errors_are_supervisors_messages() {
         for (line, message) in [
             ("-Z", "option -Z not recognized"),
             ("--foo", "option --foo not recognized"),

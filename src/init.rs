@@ -1,14 +1,14 @@
 //! `rsup -- COMMAND ARG…`: a minimal init for one program, without a configuration.
 //!
-//! As PID 1, or elsewhere as a child subreaper, rsup starts the program, forwards every signal to it, reaps orphans, and ends when
-//! the program ends, with its exit code (128 + n if signal n ended it). Real-time signals keep the value that was queued with them. SIGSEGV,
-//! SIGABRT and other synchronous signals are forwarded if a process sent them.
+//! As PID 1, or elsewhere as a child subreaper, rsup starts the program, forwards every signal to it, and reaps orphans. When the
+//! program ends, rsup exits with the same exit code (128 + n if signal n ended the program). Real-time signals keep the value that was
+//! queued with them. SIGSEGV, SIGABRT and other synchronous signals are forwarded if a process sent them.
 //!
 //! # Terminals
 //!
-//! Without a controlling terminal, the program leads a process group of its own. With one, it stays in the group that rsup was started in,
-//! wherever 0, 1 and 2 lead: the shell's job, with the other processes of a pipeline. The program has the terminal as it would have it
-//! without rsup, and rsup never changes the foreground group. This leaves three tasks:
+//! Without a controlling terminal, the program leads a process group of its own. With one, even if 0, 1 and 2 are redirected, the program
+//! stays in the group that rsup was started in: the shell's job, with the other processes of a pipeline. The program uses the terminal as
+//! it would without rsup, and rsup never changes the foreground group. This leaves three tasks:
 //! - A signal that the terminal sends to the group has already reached the program. rsup does not forward it.
 //! - A signal to the whole group (`kill %1`) has reached the program too. So if a shell with job control is above rsup, rsup leaves the
 //!   group once the program is in it, and gets only the signals that are sent to rsup itself.
@@ -27,10 +27,10 @@ use crate::sys::signals::{self, Received, SignalSet, Signals};
 use crate::sys::tty::Idler;
 use crate::sys::{Pid, errno, output, tty};
 
-/// How many children are reaped before signals are looked at again: a storm of orphans must not hold up a TERM.
+/// How many children are reaped before signals are read again: many orphans must not delay a TERM.
 const REAPED_AT_ONCE: usize = 1000;
 
-/// Runs `command` (the words after `--`) to its end; returns our exit code.
+/// Runs `command` (the words after `--`) until it ends; returns the exit code of rsup.
 #[must_use]
 pub fn main(command: &[OsString]) -> u8 {
     launch::exit_code("rsup", run(command))
@@ -42,28 +42,28 @@ fn run(command: &[OsString]) -> Result<Exit, StartError> {
     }
     let has_terminal = tty::has_controlling_terminal();
     let group = if has_terminal { ProcessGroup::Ours } else { ProcessGroup::Own };
-    let (signals, child) = launch::stand_for(command, group)?;
+    let (signals, child) = launch::take_over_and_start(command, group)?;
     let job = if has_terminal { Job::of_terminal() } else { Job::None };
     let init = Init { signals, child, job, shared: Cell::default(), complained: Cell::default() };
     init.until_ended().map_err(|why| StartError::Signals("wait for", why))
 }
 
-/// How the terminal's job control concerns us.
+/// The part of rsup in the terminal's job control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     /// There is no terminal.
     None,
-    /// The program is in our group. No shell with job control is above us.
+    /// The program is in the process group of rsup. No shell with job control is above rsup.
     Shared {
         /// The kernel sends SIGHUP for a lost terminal to the session leader only, not to its group.
         leads_session: bool,
     },
-    /// The program is in this group, and we have left it.
+    /// The program is in this group, and rsup has left it.
     Left(Pid),
 }
 
 impl Job {
-    /// To be called when the program is in our group.
+    /// Call it when the program is in the process group of rsup.
     fn of_terminal() -> Self {
         let group = tty::own_group();
         if tty::is_under_job_control() && tty::leave_group().is_ok() {
@@ -77,9 +77,9 @@ struct Init {
     signals: Signals,
     child: Pid,
     job: Job,
-    /// Signals of which the next one that we read was sent to the whole group, and has reached the program.
+    /// Signals that were sent to the whole group and have reached the program: the next one of each kind is not forwarded.
     shared: Cell<SignalSet>,
-    /// The signals whose failure to be forwarded was reported.
+    /// The signals for which a failure to forward them was reported.
     complained: Cell<SignalSet>,
 }
 
@@ -90,8 +90,8 @@ impl Init {
             loop {
                 self.signals
                     .pending()
-                    .filter(|received| !self.is_programs_already(received))
-                    .for_each(|r| self.pass_on(&r));
+                    .filter(|received| !self.is_not_forwarded(received))
+                    .for_each(|received| self.forward(&received));
                 let (ended, more) = self.reap();
                 if let Some(exit) = ended {
                     return Ok(exit);
@@ -104,11 +104,12 @@ impl Init {
         }
     }
 
-    /// Whether a signal is not to be forwarded: the kernel's SIGCHLD, our own signals, and those sent to the whole group.
-    fn is_programs_already(&self, received: &Received) -> bool {
+    /// Whether a signal must not be forwarded: the kernel's SIGCHLD, signals that rsup itself caused, and signals that were sent to the
+    /// whole group, so that the program has received them.
+    fn is_not_forwarded(&self, received: &Received) -> bool {
         match (received.signo, self.job) {
             (libc::SIGCHLD, _) if received.is_kernels() => true,
-            // SIGPIPE of our own write, and a stop signal to ourselves that was not needed.
+            // SIGPIPE after a write, or a stop signal that rsup sent to itself and did not need.
             _ if received.is_our_own() => true,
             (signo, _) if self.shared.get().contains(signo) => {
                 self.shared.set(self.shared.get().without(signo));
@@ -120,7 +121,7 @@ impl Init {
         }
     }
 
-    fn pass_on(&self, received: &Received) {
+    fn forward(&self, received: &Received) {
         let Err(why) = signals::forward(self.child, received) else { return };
         // The child has ended, and is about to be reaped.
         if why.raw_os_error() == Some(libc::ESRCH) || self.complained.get().contains(received.signo) {
@@ -131,7 +132,7 @@ impl Init {
         let _ = output::to_stderr(&format!("rsup: cannot send {signal} to pid {child}: {}\n", errno::name(&why)));
     }
 
-    /// Reaps what has ended; returns how the child ended, and whether more may be waiting.
+    /// Reaps children; returns how the program ended, if it did, and whether more children may have ended.
     fn reap(&self) -> (Option<Exit>, bool) {
         let mut ended = None;
         for _ in 0..REAPED_AT_ONCE {
@@ -144,20 +145,20 @@ impl Init {
         (ended, true)
     }
 
-    /// Where the program has been stopped, stops us as well, for the shell to see.
+    /// If the program has been stopped, stops rsup as well, for the shell to notice.
     fn stop_with_child(&self) {
         let (Job::Left(group), Some(signo)) = (self.job, stop_signal_of(self.child)) else { return };
-        // First back into its group, which `fg` continues. If the group is gone, nothing would continue us.
+        // `fg` continues the program's group, so rsup returns to it first. If the group no longer exists, nothing would continue rsup.
         if tty::join_group(group).is_err() {
             return;
         }
-        // A second member of the group shows which signals were sent to the group meanwhile, and which to us alone.
+        // A second member of the group shows which signals are sent to the whole group in the meantime, and which to rsup alone.
         let witness = Idler::start();
         let _ = signals::stop_ourselves(signo, || stop_signal_of(self.child).is_some());
         let shared = witness.map_or(SignalSet::EMPTY, |witness| witness.pending().intersect(signals::waiting()));
         self.shared.set(shared);
-        // The group was continued, but the program has left it. A program in the group was continued with it: if that one is stopped now,
-        // it was stopped again.
+        // SIGCONT was sent to the group, but the program has left it. (A program in the group has received the SIGCONT; if it is stopped
+        // now, it was stopped again.)
         if shared.contains(libc::SIGCONT) && tty::group_of(self.child) != Some(group) {
             let _ = signals::send(self.child, libc::SIGCONT);
         }

@@ -1,4 +1,4 @@
-//! A command line started as a shell would: found in PATH, with our environment; exit codes 126 and 127 where it cannot be.
+//! Starts a command as a shell does: searches PATH, passes on the environment, and exits with 126 or 127 if the start fails.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,36 +11,36 @@ use crate::sys::signals::{Ignored, Signals};
 use crate::sys::spawn::{CStringList, Failure, PidVariable, SpawnPlan, Unrecognized, spawn};
 use crate::sys::{Pid, entry, errno, fds, output, pid1, reap};
 
-/// Which process group the command is put in.
+/// The process group of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessGroup {
-    /// Ours.
+    /// The group of rsup.
     Ours,
-    /// One of its own.
+    /// A new group, which the command leads.
     Own,
 }
 
-/// Variables that name a process by its number: the one that systemd started. That was us, and now means the command.
+/// Variables with the process id of the process that systemd started. systemd started rsup but means the command.
 /// Source: sd_listen_fds(3), sd_watchdog_enabled(3), systemd.exec(5).
 const PID_VARIABLES: [&[u8]; 3] = [b"LISTEN_PID", b"WATCHDOG_PID", b"SYSTEMD_EXEC_PID"];
 
-/// Why a command was not started, or not watched to its end. `Display` is one line for the user.
+/// Why a command could not be started, or why rsup cannot wait for its end. `Display` is one line for the user.
 #[derive(Debug)]
 pub enum StartError {
-    /// There is none; how to give one.
+    /// The command is missing; how to write it.
     Usage(&'static str),
-    /// What cannot be done with signals, and why.
+    /// A system call for signals failed: what rsup tried to do, and why it failed.
     Signals(&'static str, std::io::Error),
-    /// There is no program of this name.
+    /// There is no program with this name.
     NotFound(OsString),
-    /// It cannot be executed.
+    /// The program cannot be executed.
     Failed(Failure),
-    /// No process could be made for it.
+    /// No process could be created.
     Process(std::io::Error),
 }
 
 impl StartError {
-    /// A shell's exit code for it.
+    /// The exit code of a shell for this error.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -75,15 +75,15 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Stands for the command `words` from here on: takes over all signals, adopts orphans, and starts it.
+/// Takes over all signals, adopts orphans, and starts the command `words`.
 ///
-/// The command gets what we were given as we were given it: environment, signal mask, ignored signals and descriptors. Those
-/// from 3 on are closed in us then: the command alone decides when a lock or a pipe ends. We keep 0, 1 and 2, since others reach a
-/// container's output by /proc/1/fd/1.
-pub fn stand_for(words: &[OsString], group: ProcessGroup) -> Result<(Signals, Pid), StartError> {
+/// The command inherits everything that rsup inherited: environment, signal mask, ignored signals and descriptors. rsup then closes
+/// its own descriptors from 3 on, so that only the command keeps locks and pipes open. rsup keeps 0, 1 and 2, since other processes
+/// use them through /proc/1/fd/1.
+pub fn take_over_and_start(words: &[OsString], group: ProcessGroup) -> Result<(Signals, Pid), StartError> {
     let signals = Signals::take_over(Ignored::HandedOn).map_err(|why| StartError::Signals("read", why))?;
     if !pid1::is_pid1() {
-        // Fails only on a kernel too old to know it; then orphans go to PID 1 as ever.
+        // Fails only on a kernel that is too old. Then PID 1 gets the orphans.
         let _ = pid1::become_subreaper();
     }
     let pid = start(words, group, &signals)?;
@@ -91,7 +91,7 @@ pub fn stand_for(words: &[OsString], group: ProcessGroup) -> Result<(Signals, Pi
     Ok((signals, pid))
 }
 
-/// The exit code of `program` that stood for a command; an error is printed on stderr.
+/// The exit code of `program` for the end of its command; an error is printed on stderr.
 pub fn exit_code(program: &str, outcome: Result<Exit, StartError>) -> u8 {
     match outcome {
         Ok(exit) => exit.shell_status(),
@@ -102,7 +102,7 @@ pub fn exit_code(program: &str, outcome: Result<Exit, StartError>) -> u8 {
     }
 }
 
-/// Starts `words` (a program and its arguments) with our stdin, stdout, stderr, directory and every other inheritable descriptor.
+/// Starts `words` (a program and its arguments) with the working directory and all inheritable descriptors of rsup.
 fn start(words: &[OsString], group: ProcessGroup, signals: &Signals) -> Result<Pid, StartError> {
     let name = words.first().cloned().unwrap_or_default();
     let path = env::var_os("PATH");
@@ -130,7 +130,7 @@ fn start(words: &[OsString], group: ProcessGroup, signals: &Signals) -> Result<P
     }
 }
 
-/// Our environment as it is, without the variables that name us by our number: those are to name the command.
+/// The environment of rsup without the variables that contain its process id; these must contain the command's id instead.
 fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(CStringList, Vec<PidVariable>)> {
     let own = std::process::id().to_string();
     let name_of_us = |word: &[u8]| {
@@ -139,7 +139,7 @@ fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(CStringList, Vec<PidVaria
         (value == own.as_bytes()).then(|| PID_VARIABLES.into_iter().find(|known| *known == name)).flatten()
     };
     let names: Vec<&[u8]> = ours.iter().filter_map(|word| name_of_us(word)).collect();
-    // The inode of our pidfd goes with LISTEN_PID, and names nothing but us.
+    // LISTEN_PIDFDID is the inode of the pidfd of LISTEN_PID's process, so it is wrong for the command.
     let is_pidfd = |word: &[u8]| names.contains(&b"LISTEN_PID".as_slice()) && word.starts_with(b"LISTEN_PIDFDID=");
     let kept = ours.iter().filter(|word| name_of_us(word).is_none() && !is_pidfd(word));
     Ok((CStringList::of(kept)?, names.iter().map(|name| PidVariable::named(name)).collect::<Result<_, _>>()?))
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_is_handed_on_byte_for_byte() {
+    fn the_environment_is_passed_on_byte_for_byte() {
         let words =
             ["A=b", "NOEQUALS", "=noname", "A=c", "B=\u{e9}", "LISTEN_PID=0", ""].map(|word| word.as_bytes().to_vec());
         let (env, variables) = environment(words.to_vec()).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_name_us_are_the_childs() {
+    fn variables_with_the_process_id_of_rsup_get_that_of_the_child() {
         let own = std::process::id();
         let words = [
             format!("LISTEN_PID={own}"),

@@ -3,9 +3,9 @@
 //! `supervision` decides: it is pure, and turns (state, event, time) into (state, actions). `daemon` carries the actions out.
 //! `sys` is the only module that may contain `unsafe`. The modules marked as pure turn bytes into values, or values into bytes.
 //!
-//! The map: each module, its job, and the modules that it may use. `tests/layers.rs` reads this table and fails when a `use`
-//! is not allowed by it, or when an entry is no longer needed. A *pure* module has no I/O, no clock and no `unsafe`; it uses pure modules
-//! only. docs/ARCHITECTURE.md has the map of the files.
+//! This table lists each module with its job and the modules that it may use. `tests/layers.rs` reads the table. It fails if a `use`
+//! is not allowed here, or if an entry is no longer needed. A *pure* module has no I/O, no clock and no `unsafe`, and uses only pure
+//! modules. docs/ARCHITECTURE.md lists the files.
 //!
 //! | module | job | may use |
 //! |---|---|---|
@@ -23,10 +23,10 @@
 //! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
 //! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, posix, sys |
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
-//! | `launch` | starts a command line as a shell would, for `init` and `pidproxy` | sys |
+//! | `launch` | starts a command as a shell does, for `init` and `pidproxy` | sys |
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
-//! | `protocol` (pure) | what client and server must agree on beside `wire`: states, names, default sockets | |
+//! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
 //! | `stdout` | writes what a command prints, and reports a failed write | sys |
 //! | `fault` (pure) | Supervisor's fault codes and their texts | |
 //! | `getopt` (pure) | command lines by Python's rules | text |

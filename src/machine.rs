@@ -1,4 +1,4 @@
-//! The real machine behind [`config::Machine`].
+//! Implements [`config::Machine`] with the real file system, users and environment.
 
 pub mod glob;
 mod users;
@@ -15,15 +15,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The machine that we run on; holds nothing, so every question sees what is there now.
+/// The real system. It caches nothing: every call reads the current state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Real;
 
-/// The configuration that is found by who was called so: a first word without a directory is where PATH has it, since one of
-/// the places is beside that.
+/// Searches for a configuration file. `called` is the command line's first word, which may be followed by a verb. A word without
+/// a slash is first looked up in PATH, since some default paths are relative to the executable.
 ///
 /// # Errors
-/// There is none.
+/// There is no configuration file in the default paths.
 pub fn search(called: &str) -> Result<PathBuf, NotFound> {
     let called = text::to_os(called);
     let called = called.as_os_str();
@@ -34,17 +34,17 @@ pub fn search(called: &str) -> Result<PathBuf, NotFound> {
     config::search(Path::new(program), &Real)
 }
 
-/// The environment that we were started with, in order; of a name that is there twice the first counts, as for getenv(3).
+/// The environment that rsup was started with, in order. Of two variables with one name the first counts, as for getenv(3).
 #[must_use]
 pub fn environment() -> Vec<(OsString, OsString)> {
     let mut seen = BTreeSet::new();
     std::env::vars_os().filter(|(name, _)| seen.insert(name.clone())).collect()
 }
 
-/// The users and groups that this machine's files name; read again for each lookup.
+/// The files with users and groups. Each lookup reads them again.
 const USERS: users::Files<'static> = users::Files { passwd: "/etc/passwd", group: "/etc/group" };
 
-/// The groups that `user` has now; the error says which file could not be read, and why.
+/// The groups that `user` has now.
 ///
 /// # Errors
 /// /etc/passwd or /etc/group exists but cannot be read, or is not a regular file.
@@ -52,7 +52,7 @@ pub fn groups_of(user: &User) -> Result<UserGroups, String> {
     USERS.groups_of(user, unistd::getgid().as_raw())
 }
 
-/// Reads to the end of a file that is no longer than a configuration may be.
+/// Reads a whole file; longer than [`FILE_MAX_BYTES`] is an error.
 fn read_bounded(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! One executable, several names: acts by the name it is called by, or by its first word.
+//! The executable: chooses the command by the name that it was started with, or by the first word.
 #![cfg_attr(not(test), no_main)]
 
 use std::ffi::{OsStr, OsString};
@@ -7,17 +7,17 @@ use std::path::Path;
 #[cfg(not(test))]
 rsup::entry_point!(run);
 
-/// The first words that are no option.
+/// The commands: first words that are not options.
 const VERBS: [&str; 7] = ["check", "ctl", "health", "help", "pidproxy", "sample-config", "version"];
 
-/// Runs what these words ask for, our own name first; returns the exit code.
+/// Runs the command in these words, of which the first is the program's name; returns the exit code.
 #[cfg_attr(test, allow(dead_code))]
 fn run(words: &[OsString]) -> u8 {
     let called = words.first().map_or(OsStr::new("rsup"), OsString::as_os_str);
     let (all, rest) = (words.get(1..).unwrap_or_default(), words.get(2..).unwrap_or_default());
     let name = Path::new(called).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let verb = all.first().and_then(|word| word.to_str());
-    // These two stand for a command, and change nothing that it inherits.
+    // These two start a command and must not change what it inherits, such as ignored signals.
     match (name, verb) {
         ("pidproxy", _) => return rsup::pidproxy::main(called, all),
         ("rsupctl" | "supervisorctl" | "echo_supervisord_conf", _) => {}
@@ -44,7 +44,7 @@ fn run(words: &[OsString]) -> u8 {
     }
 }
 
-/// Whether these words ask for our own version.
+/// Whether the first of these words is `--version`.
 fn is_version(words: &[OsString]) -> bool {
     words.first().is_some_and(|word| word == "--version")
 }

@@ -1,12 +1,12 @@
-//! `pidproxy PIDFILE COMMAND ARG…`: stands in for a daemon, a program that leaves its parent and writes its process number to a file.
+//! `pidproxy PIDFILE COMMAND ARG…`: runs a daemon that leaves its parent and writes its process id to a file.
 //!
-//! - It forwards every signal that can be forwarded to the process that the file names at that moment.
-//! - It ends when its program ends, with the same exit code (128 + n if signal n ended it). The program is the command. But if the
-//!   command exits with 0 and the process that the file names lives on, the command has put it in the background: then that process is
-//!   the program. pidproxy is a child subreaper, so the process has become its child, and its exit code is known.
+//! - pidproxy forwards every signal that it can receive to the process whose id is in the file at that moment.
+//! - pidproxy exits when its program ends, with the same exit code (128 + n if signal n ended the program). The program is the command,
+//!   unless the command exits with 0 while the process in the file lives on: then that process is the program, since the command has put
+//!   it in the background. pidproxy is a child subreaper, so it is the parent of that process and receives its exit status.
 //!
-//! Differs from Supervisor, whose pidproxy ends at once on TERM, INT and QUIT, otherwise up to 5 s late, always with 0; does not search
-//! PATH; and signals every process for a file that contains -1.
+//! Differs from Supervisor: its pidproxy exits at once on TERM, INT and QUIT, else up to 5 s after its program, and always with 0. It does
+//! not search PATH, and it signals every process if the file contains -1.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -21,17 +21,17 @@ use crate::sys::reap::{Exit, has_children, peek, reap_any};
 use crate::sys::signals::{self, Received, Signals};
 use crate::sys::{Pid, errno, output, tty};
 
-/// What a program that goes into the background has to write its file after its first process has exited, in milliseconds.
+/// How long a program that goes into the background has to write its file after its first process has exited, in milliseconds.
 const PIDFILE_GRACE_MS: u16 = 5000;
-/// How often the file is looked at meanwhile, in milliseconds.
-const PIDFILE_LOOK_MS: u16 = 50;
+/// How often the file is read in this time, in milliseconds.
+const PIDFILE_POLL_MS: u16 = 50;
 
-/// Runs `pidproxy` with these arguments (without its own name, which is `called`); returns the exit code.
+/// Runs `pidproxy` with these arguments; `called` is the name that it was started with. Returns the exit code.
 #[must_use]
 pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
     let Some((pidfile, command)) = arguments.split_first().filter(|(_, command)| !command.is_empty()) else {
         let usage = format!(
-            "Runs a command and passes the signals it gets on to the process that a pidfile names.\n\n\
+            "Runs a command, and forwards signals to the process whose id is in a file.\n\n\
              Usage: {} <pidfile name> <command> [<cmdarg1> ...]\n",
             called.display()
         );
@@ -42,17 +42,19 @@ pub fn main(called: &OsStr, arguments: &[OsString]) -> u8 {
 }
 
 fn run(pidfile: &OsStr, command: &[OsString]) -> Result<Exit, StartError> {
-    // In our group, as Supervisor's: what the supervisor sends to the group (stopasgroup) reaches it.
-    let (signals, command) = launch::stand_for(command, ProcessGroup::Ours)?;
-    Proxy { pidfile, command, ending: false }.until_ended(&signals).map_err(|why| StartError::Signals("wait for", why))
+    // As in Supervisor, the command stays in pidproxy's group, so that it receives signals to the group (stopasgroup).
+    let (signals, command) = launch::take_over_and_start(command, ProcessGroup::Ours)?;
+    Proxy { pidfile, command, is_ending: false }
+        .until_ended(&signals)
+        .map_err(|why| StartError::Signals("wait for", why))
 }
 
 struct Proxy<'a> {
     pidfile: &'a OsStr,
-    /// 0 once it has ended: no signal is sent to that number.
+    /// 0 after the command has ended. No signal is sent to process id 0.
     command: Pid,
-    /// A signal that ends programs has come.
-    ending: bool,
+    /// Whether TERM, INT or QUIT was received.
+    is_ending: bool,
 }
 
 impl Proxy<'_> {
@@ -61,12 +63,12 @@ impl Proxy<'_> {
         if exit == Exit::Code(0) && !is_program { self.until_daemon_ended(signals) } else { Ok(exit) }
     }
 
-    /// How the command ended, and whether the file names the command itself.
+    /// How the command ended, and whether the file contains the command's own id.
     fn until_command_ended(&mut self, signals: &Signals) -> io::Result<(Exit, bool)> {
         loop {
             signals.wait(None)?;
-            self.pass_on(signals);
-            // While it is not reaped, its number is not another's.
+            self.forward_pending(signals);
+            // Compare before reaping: until then no other process gets the id.
             let ended = peek(self.command);
             let is_program = ended.is_some() && self.named() == Ok(self.command);
             while reap_any().is_some() {}
@@ -77,21 +79,21 @@ impl Proxy<'_> {
         }
     }
 
-    /// The command has exited with 0: waits for what it put into the background, if it did.
+    /// Waits for the process that the command has put into the background, if any. The command has exited with 0.
     fn until_daemon_ended(&mut self, signals: &Signals) -> io::Result<Exit> {
         let mut daemon = None;
         let mut grace = PIDFILE_GRACE_MS;
         loop {
             daemon = daemon.or_else(|| self.named().ok());
-            let waited_enough = daemon.is_none() && (self.ending || grace == 0);
+            let waited_enough = daemon.is_none() && (self.is_ending || grace == 0);
             if waited_enough || !has_children() {
                 return Ok(Exit::Code(0));
             }
-            if !signals.wait(daemon.is_none().then_some(PIDFILE_LOOK_MS))? {
-                grace = grace.saturating_sub(PIDFILE_LOOK_MS);
+            if !signals.wait(daemon.is_none().then_some(PIDFILE_POLL_MS))? {
+                grace = grace.saturating_sub(PIDFILE_POLL_MS);
             }
-            self.pass_on(signals);
-            // Before it is reaped, the process that the file names is still there to be found.
+            self.forward_pending(signals);
+            // Read the file before reaping: until then the process in it exists, even if it has ended.
             daemon = daemon.or_else(|| self.named().ok());
             while let Some((pid, exit)) = reap_any() {
                 if Some(pid) == daemon {
@@ -101,23 +103,23 @@ impl Proxy<'_> {
         }
     }
 
-    fn pass_on(&mut self, signals: &Signals) {
+    fn forward_pending(&mut self, signals: &Signals) {
         for received in signals.pending() {
-            // The kernel's SIGCHLD is for us, and our own signals are not forwarded.
+            // The kernel's SIGCHLD is for pidproxy, and signals that it caused itself are not forwarded.
             if (received.signo != libc::SIGCHLD || !received.is_kernels()) && !received.is_our_own() {
-                self.pass(&received);
+                self.forward(&received);
             }
-            // The terminal stops a whole group: the shell waits until we are stopped too.
+            // The terminal stops a whole group: the shell waits until pidproxy has stopped too.
             if received.is_terminals() && matches!(received.signo, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) {
                 let _ = signals::stop_ourselves(received.signo, || true);
             }
         }
     }
 
-    fn pass(&mut self, received: &Received) {
+    fn forward(&mut self, received: &Received) {
         let ends = matches!(received.signo, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
-        self.ending |= ends;
-        // What the terminal sent to our group has reached everything in it.
+        self.is_ending |= ends;
+        // A signal of the terminal has reached every process in the group.
         let has_it = |pid| received.is_terminals() && tty::group_of(pid) == Some(tty::own_group());
         let problem = match self.named() {
             Ok(pid) if has_it(pid) => return,
@@ -127,26 +129,26 @@ impl Proxy<'_> {
             },
             Err(problem) => problem,
         };
-        // Supervisor's pidproxy prints this on stdout. It must not hold up what follows.
+        // On stdout like Supervisor's pidproxy, but without blocking.
         let _ = output::to_stdout(&format!("{problem}\n"));
-        // A program that is to end before it has written its file, or after it has removed it: its command is all that we know.
+        // The file does not exist yet or no longer, so the command is the only process that can be stopped.
         if ends && !has_it(self.command) {
             let _ = signals::forward(self.command, received);
         }
     }
 
-    /// The live process that the file names now, or the reason why there is none.
+    /// The running process whose id is in the file now, or the reason why there is none.
     fn named(&self) -> Result<Pid, String> {
         let unreadable = |_| format!("Can't read child pidfile {}!", self.pidfile.display());
         let mut bytes = Vec::new();
-        // Not blocking, in case it is a FIFO.
+        // Without O_NONBLOCK the open of a FIFO waits for a writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(self.pidfile);
         file.and_then(|file| file.take(64).read_to_end(&mut bytes)).map_err(unreadable)?;
         let text = String::from_utf8_lossy(&bytes);
-        let refuse = |why: &str| format!("pidfile {} says {:?}: {why}", self.pidfile.display(), text.trim());
-        let pid: Pid = text.trim().parse().map_err(|_| refuse("not a process number"))?;
+        let refuse = |why: &str| format!("pidfile {} contains {:?}: {why}", self.pidfile.display(), text.trim());
+        let pid: Pid = text.trim().parse().map_err(|_| refuse("not a process id"))?;
         if pid <= 1 || pid.unsigned_abs() == std::process::id() {
-            return Err(refuse("no program's process number"));
+            return Err(refuse("not the process id of a program"));
         }
         signals::send(pid, 0).map(|()| pid).map_err(|why| refuse(&errno::name(&why)))
     }

@@ -1,4 +1,4 @@
-//! What POSIX calls things, as plain data: how a process ended, the names of signals.
+//! POSIX terms as plain data: how a process ended, and the names of signals.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl Exit {
 }
 
 impl fmt::Display for Exit {
-    /// Supervisor's words (supervisor-behaviour.md §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
+    /// Supervisor's text (supervisor-behaviour.md §6.2): `exit status 3`, `terminated by SIGKILL`, `terminated by SIGSEGV (core dumped)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Exit::Code(code) => write!(f, "exit status {code}"),
@@ -54,17 +54,17 @@ pub const SIGKILL: i32 = 9;
 /// SIGTERM's number.
 pub const SIGTERM: i32 = 15;
 
-/// The signals 1 to 31 without `SIG` (signal(7)): the same numbers on every machine that rsup is built for.
+/// The signals 1 to 31 without `SIG` (signal(7)). The numbers are the same on every architecture that rsup is built for.
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL",
     "PWR", "SYS",
 ];
 
-/// Names that some signals have too: accepted, and for the two real-time ones also printed.
+/// Other names of signals. All are accepted; the two real-time ones are also printed.
 const OTHERS: [(&str, i32); 5] = [("CLD", 17), ("IOT", 6), ("IO", 29), ("RTMIN", 34), ("RTMAX", 64)];
 
-/// Writes a signal's name as Supervisor does: `SIGTERM`, or `signal 42` for one that has none.
+/// Displays a signal's name as Supervisor does: `SIGTERM`, or `signal 42` if it has no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalName(pub i32);
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_are_the_kernels() {
+    fn names_and_numbers_are_those_of_the_kernel() {
         for (number, name) in [
             (libc::SIGHUP, "SIGHUP"),
             (libc::SIGKILL, "SIGKILL"),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn exits_read_as_in_supervisors_log() {
+    fn exits_are_displayed_as_in_supervisors_log() {
         let signal = |number, core| Exit::Signal { number, core };
         assert_eq!(Exit::Code(3).to_string(), "exit status 3");
         assert_eq!(signal(9, false).to_string(), "terminated by SIGKILL");

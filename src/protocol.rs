@@ -1,33 +1,33 @@
-//! What client and server must agree on beside the formats of `wire`: states, names of processes, default sockets.
+//! Constants and rules that client and server share, besides the formats of `wire`: states, names of processes, default sockets.
 #![forbid(unsafe_code)]
 
-/// Where the control socket is when the configuration has no server section: the first path that can be used.
+/// The paths of the control socket if the configuration has no server section. The first usable one counts.
 pub const DEFAULT_SOCKETS: [&str; 3] = ["/run/rsup.sock", "/tmp/rsup.sock", "/dev/shm/rsup.sock"];
 
 /// The version of the XML-RPC interface (getAPIVersion, getVersion).
 pub const API_VERSION: &str = "3.0";
 
-/// The status of a process for which a request succeeded; that of others is a fault's code.
+/// The status of a process for which a request succeeded. If it failed, the status is the code of the fault.
 pub const SUCCESS: i32 = 80;
 
-/// The states that users see, with Supervisor's codes (supervisor-behaviour §4.1).
+/// The states that users see, with Supervisor's codes (supervisor-behaviour.md §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// Not running: stopped by request, or never started.
+    /// Not running: the process was stopped by request, or never started.
     Stopped = 0,
-    /// Spawned (or about to be), and not yet up for `startsecs`.
+    /// Spawned or about to be spawned, and not yet up for `startsecs`.
     Starting = 10,
-    /// Up.
+    /// Running for at least `startsecs`.
     Running = 20,
-    /// Failed to start; waits for its next attempt.
+    /// The start failed; the process waits for the next attempt.
     Backoff = 30,
-    /// Has its stop signal, and has not yet ended.
+    /// The stop signal was sent, and the process has not ended yet.
     Stopping = 40,
-    /// Ended by itself after it had been RUNNING.
+    /// The process ended by itself after it had been RUNNING.
     Exited = 100,
-    /// Failed to start too often.
+    /// The start failed too often.
     Fatal = 200,
-    /// Could not be signalled.
+    /// The process could not be signalled.
     Unknown = 1000,
 }
 
@@ -64,26 +64,27 @@ impl State {
         }
     }
 
-    /// Supervisor's "stopped" class: `remove` requires it, a waiting stop waits for it, and `status` reports it by its exit code.
+    /// Supervisor's "stopped" class: `remove` requires it, a waiting stop waits for it, and `status` has a special exit code for it.
     #[must_use]
     pub fn is_stopped(self) -> bool {
         matches!(self, State::Stopped | State::Exited | State::Fatal | State::Unknown)
     }
 
-    /// Supervisor's "running" class: start refuses it and stop accepts it.
+    /// Supervisor's "running" class: a start request is refused, and a stop request accepted.
     #[must_use]
     pub fn is_running(self) -> bool {
         matches!(self, State::Starting | State::Running | State::Backoff)
     }
 }
 
-/// `group:name`, or just the name where both are equal.
+/// `group:name`, or just the name if both are equal.
 #[must_use]
 pub fn namespec(group: &str, name: &str) -> String {
     if group == name { name.to_owned() } else { format!("{group}:{name}") }
 }
 
-/// `group:name` → both; `group:*` and `group:` → no name, so all of the group; `name` is short for `name:name`.
+/// Splits `group:name` into group and name. `group:*` and `group:` have no name: they mean the whole group. `name` is short for
+/// `name:name`.
 #[must_use]
 pub fn split_namespec(namespec: &str) -> (&str, Option<&str>) {
     match namespec.split_once(':') {
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_split_and_joined_as_supervisor_does() {
+    fn names_are_split_and_joined_as_by_supervisor() {
         for (spec, parts) in [
             ("a", ("a", Some("a"))),
             ("a:b", ("a", Some("b"))),

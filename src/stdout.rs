@@ -1,6 +1,6 @@
-//! What a verb prints on stdout: written to the end, or reported.
+//! Prints the result of a command on stdout, and reports a failed write.
 //!
-//! `println!` panics where stdout is full, and std's stdout hides that it is closed.
+//! `println!` panics if the write fails, and std ignores a closed stdout.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
@@ -11,13 +11,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::errno;
 
-/// The exit code of a verb that succeeded but could not print its result.
+/// The exit code of a command that succeeded but could not print its result.
 const UNWRITTEN: u8 = 1;
 
-/// Writes `text` to stdout and returns the exit code of `program`, which is `code` if all went well.
+/// Writes `text` to stdout and returns the exit code for the process: `code` if the write succeeded.
 ///
-/// A reader that has gone (`| head`) is no error. Any other failure is one line on stderr, and then the exit code is never 0.
-/// Blocks as long as stdout does: for clients only, not for a running supervisor.
+/// A closed pipe (`| head`) is not an error. Any other failure prints one line on stderr, and the exit code is not 0. Blocks as long
+/// as stdout does, so a running supervisor must not use it.
 #[must_use]
 pub fn print(program: &str, text: &str, code: u8) -> u8 {
     match write_all(io::stdout(), text.as_bytes()) {
@@ -29,7 +29,7 @@ pub fn print(program: &str, text: &str, code: u8) -> u8 {
     }
 }
 
-/// Writes all of `bytes` to a descriptor, past any buffer. Waits where the descriptor is non-blocking and full.
+/// Writes all of `bytes` to a descriptor without a buffer. Waits for room if the descriptor is non-blocking and full.
 pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match nix::unistd::write(&fd, bytes) {
@@ -50,7 +50,7 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_full_non_blocking_pipe_is_waited_for() {
+    fn a_write_to_a_full_non_blocking_pipe_waits() {
         let (mut reader, writer) = io::pipe().unwrap();
         crate::sys::fds::set_nonblocking(&writer).unwrap();
         let text: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();

@@ -1,12 +1,12 @@
-//! Bytes as text and back, without loss.
+//! Converts bytes to text and back without loss.
 //!
-//! On Unix a path, an argument or a variable's value is bytes, mostly UTF-8 but not always. The configuration works on
-//! texts, so [`decode`] gives every byte that is not part of valid UTF-8 a stand-in: one character of a private-use area,
-//! `U+10FF00` plus the byte. [`encode`] turns the stand-ins into their bytes again. (Python does the same with surrogates,
-//! PEP 383, so lengths such as the precision of `%(ENV_X).3s` agree with Supervisor's.) A real character of that area is
-//! decoded byte by byte, and so also comes back as it was.
+//! On Unix, paths, arguments and variables are bytes, which are usually UTF-8 but need not be. The configuration is text. So
+//! [`decode`] replaces every byte that is not part of valid UTF-8 by a stand-in: the private-use character `U+10FF00` plus the
+//! byte. [`encode`] turns each stand-in back into its byte. A real character of that area is replaced byte by byte, so it comes back
+//! unchanged too. (Python does the same with surrogates, PEP 383. So lengths such as the precision of `%(ENV_X).3s` are the same as
+//! in Supervisor.)
 //!
-//! Decode where bytes come in, encode where they leave; what people read, messages and answers, is [`shown`].
+//! Decode bytes where they enter the program, and encode text where it leaves. For messages and answers use [`shown`].
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -14,24 +14,24 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-/// What is added to a byte to get its stand-in.
+/// The stand-in of a byte is this number plus the byte.
 const BASE: u32 = 0x0010_ff00;
 
-/// The first byte of the UTF-8 form of every stand-in: without it there is none.
+/// The first UTF-8 byte of every stand-in. A text without this byte has no stand-ins.
 const LEAD: u8 = 0xf4;
 
 fn stand_in(byte: u8) -> char {
-    // BASE + 255 is the last character that there is, so the fallback is never used.
+    // BASE + 255 is the last Unicode character, so the fallback is never used.
     BASE.checked_add(byte.into()).and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// The byte that a character stands for.
+/// The byte that a character stands for, if it is a stand-in.
 #[must_use]
 pub fn stands_for(c: char) -> Option<u8> {
     u8::try_from(u32::from(c).checked_sub(BASE)?).ok().filter(|byte| !byte.is_ascii())
 }
 
-/// The text of some bytes; [`encode`] gives the bytes again, whatever they are.
+/// The text for any bytes. [`encode`] turns it back into the same bytes.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -47,7 +47,7 @@ pub fn decode(bytes: &[u8]) -> String {
     text
 }
 
-/// As [`decode`].
+/// Like [`decode`], for an operating system's string.
 #[must_use]
 pub fn of_os(name: impl AsRef<OsStr>) -> String {
     decode(name.as_ref().as_bytes())
@@ -69,25 +69,25 @@ pub fn encode(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
-/// As [`encode`].
+/// Like [`encode`], to an operating system's string.
 #[must_use]
 pub fn to_os(text: &str) -> OsString {
     OsString::from_vec(encode(text).into_owned())
 }
 
-/// As [`encode`].
+/// Like [`encode`], to a path.
 #[must_use]
 pub fn to_path(text: &str) -> PathBuf {
     to_os(text).into()
 }
 
-/// Whether there is no stand-in in the text: it is UTF-8 as it is.
+/// Whether the text has no stand-ins: its bytes are valid UTF-8.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
     !text.as_bytes().contains(&LEAD) || text.chars().all(|c| stands_for(c).is_none())
 }
 
-/// A text for people and other programs: what is not UTF-8 becomes U+FFFD.
+/// The text for users and other programs, with U+FFFD for bytes that are not UTF-8.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
@@ -102,14 +102,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_what_is_not_utf8_has_stand_ins() {
+    fn only_bytes_that_are_not_utf8_have_stand_ins() {
         for (bytes, text, seen) in [
             (&b"plain"[..], "plain", "plain"),
             ("grün \u{10fe00}".as_bytes(), "grün \u{10fe00}", "grün \u{10fe00}"),
             (b"caf\xe9.d", "caf\u{10ffe9}.d", "caf\u{fffd}.d"),
-            // The beginning of a character, cut.
+            // The first bytes of an incomplete character.
             (b"\xe2\x82", "\u{10ffe2}\u{10ff82}", "\u{fffd}"),
-            // A real U+10FFE9 and the last character of all.
+            // A real U+10FFE9, and the last Unicode character.
             ("\u{10ffe9}".as_bytes(), "\u{10fff4}\u{10ff8f}\u{10ffbf}\u{10ffa9}", "\u{10ffe9}"),
             ("\u{10ffff}".as_bytes(), "\u{10fff4}\u{10ff8f}\u{10ffbf}\u{10ffbf}", "\u{10ffff}"),
             // Not a stand-in: no ASCII byte has one.
@@ -137,7 +137,7 @@ mod tests {
         #[test]
         fn all_bytes_come_back(bytes in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..40),
-            // Bytes of which stand-ins are made are many here.
+            // Bytes that occur in the UTF-8 form of stand-ins.
             proptest::collection::vec(proptest::sample::select(&b"\xf4\x8f\xbe\xbf\x80\xa9a\xe2"[..]), 0..12),
         ]) {
             let text = decode(&bytes);
@@ -146,7 +146,7 @@ mod tests {
         }
 
         #[test]
-        fn what_needs_no_stand_in_is_left_alone(text in "\\PC*") {
+        fn text_without_stand_ins_is_not_changed(text in "\\PC*") {
             let has_none = text.chars().all(|c| stands_for(c).is_none());
             prop_assume!(has_none);
             prop_assert_eq!(&decode(text.as_bytes()), &text);
@@ -154,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn a_text_means_one_string_of_bytes(text in proptest::collection::vec(
+        fn a_text_with_stand_ins_becomes_its_canonical_form(text in proptest::collection::vec(
             prop_oneof![any::<char>(), (0x80_u8..).prop_map(stand_in)], 0..20)) {
             let text: String = text.into_iter().collect();
             let bytes = encode(&text).into_owned();

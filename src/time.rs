@@ -1,14 +1,14 @@
-//! Points in time as plain data: pure code takes them as arguments, only `sys::clock` asks for them.
+//! Points in time as plain data. Pure code takes them as arguments; only `sys::clock` reads the clocks.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// A point on the monotonic clock, in nanoseconds since boot: immune to clock steps, meaningless outside this boot.
+/// A point on the monotonic clock, in nanoseconds since boot. Steps of the wall clock do not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Mono(pub u64);
 
 impl Mono {
-    /// The point `wait` later; a wait too long to hold is for ever.
+    /// The point `wait` later, saturating.
     #[must_use]
     pub fn after(self, wait: Duration) -> Mono {
         Mono(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
@@ -42,12 +42,12 @@ pub struct Wall {
     pub nanos: u32,
 }
 
-/// Both clocks, read once a turn of the loop and handed down as an argument.
+/// Both clocks. The loop reads them once in each turn and passes them on as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// For deadlines.
+    /// The time for deadlines.
     pub mono: Mono,
-    /// For text.
+    /// The time for texts.
     pub wall: Wall,
 }
 

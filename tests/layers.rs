@@ -188,9 +188,8 @@ const CORE_LINES: usize = 6_500;
 const FUNCTION_LINES: usize = 60;
 
 /// Functions that may be longer: file, function, why. An entry that is not needed fails the test.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
-    ("supervision/process.rs", "step", "the one big match: every phase with every event"),
-];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] =
+    &[("supervision/process.rs", "step", "the one big match: every phase with every event")];
 
 /// The lines of code of a text: neither blank nor a comment.
 fn code_lines(code: &str) -> Vec<&str> {

@@ -1,7 +1,7 @@
 //! Patterns of `[include] files`, by the rules of Python's `glob.glob` and `fnmatch`, which Supervisor uses.
 //!
-//! The glob crate has other rules: it matches hidden names for `.*` only in part, finds `.` and `..`, and refuses `**` and
-//! unclosed brackets.
+//! The glob crate has other rules: it does not find all hidden names for `.*`, finds `.` and `..`, and refuses `**` and unclosed
+//! brackets.
 #![forbid(unsafe_code)]
 
 use crate::text;
@@ -9,10 +9,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The paths that match `pattern`, in Python's order. `**` is `*`, as without `recursive`.
+/// The paths that match `pattern`, in Python's order. `**` means `*`, as in Python without `recursive`.
 ///
 /// # Errors
-/// Something on the way could not be looked at, for a reason that is no answer (see `says_absent`).
+/// A file or directory could not be read, for a reason that may be temporary (see `is_lasting`).
 pub fn glob(pattern: &str) -> Result<Vec<String>, String> {
     let mut found = expand(pattern)?;
     found.sort_by_cached_key(|path| path.chars().map(order).collect::<Vec<u32>>());
@@ -24,14 +24,13 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
     if !has_magic(pattern) {
         return Ok(if exists(pattern)? { vec![pattern.to_owned()] } else { Vec::new() });
     }
-    // Only directories have entries.
     let is_found = has_magic(head);
     let parents = if is_found { expand(head)? } else { vec![head.to_owned()] };
     let mut found = Vec::new();
     for parent in parents {
         if has_magic(name) {
             let pattern = Pattern::new(name);
-            let names = entries(&parent, is_found)?.into_iter().filter(|entry| pattern.takes(entry));
+            let names = entries(&parent, is_found)?.into_iter().filter(|entry| pattern.finds(entry));
             found.extend(names.map(|entry| join(&parent, &entry)));
         } else if exists(&join(&parent, name))? {
             found.push(join(&parent, name));
@@ -40,7 +39,7 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
     Ok(found)
 }
 
-/// Python's `os.path.split`: without the slashes between the two, unless the first is nothing else.
+/// Python's `os.path.split`: the directory and the name. The directory ends without slashes, unless it is the root.
 fn split(path: &str) -> (&str, &str) {
     let at = path.rfind('/').map_or(0, |at| at.saturating_add(1));
     let (head, name) = path.split_at(at);
@@ -56,18 +55,18 @@ fn has_magic(pattern: &str) -> bool {
     pattern.contains(['*', '?', '['])
 }
 
-/// Whether something has this name, be it a broken link; with a slash at the end, whether it is a directory.
+/// Whether a path exists (a broken link does); with a slash at the end, whether it is a directory.
 fn exists(path: &str) -> Result<bool, String> {
     let found = match path.ends_with('/') {
         true => fs::metadata(text::to_path(path)).map(|found| found.is_dir()),
         false => fs::symlink_metadata(text::to_path(path)).map(|_| true),
     };
-    found.or_else(|error| if says_absent(&error) { Ok(false) } else { Err(format!("cannot look at {path}: {error}")) })
+    found.or_else(|error| if is_lasting(&error) { Ok(false) } else { Err(format!("cannot look at {path}: {error}")) })
 }
 
-/// The names in a directory; none where there is no such directory. One that a wildcard has found (`/home/*/…`) may be
-/// closed to us; one that is written in the pattern may not.
-// Differs from Supervisor, where a directory that cannot be read has no names.
+/// The names in a directory; none if there is no such directory. It is an error if rsup has no permission to read it, unless a
+/// wildcard has found the directory (`/home/*/…`).
+// Differs from Supervisor: there a directory that cannot be read has no names.
 fn entries(path: &str, is_found: bool) -> Result<Vec<String>, String> {
     let read = || -> io::Result<Vec<String>> {
         let path = if path.is_empty() { Path::new(".").into() } else { text::to_path(path) };
@@ -75,31 +74,31 @@ fn entries(path: &str, is_found: bool) -> Result<Vec<String>, String> {
     };
     read().or_else(|error| {
         let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
-        match says_absent(&error) && (is_found || !is_closed) {
+        match is_lasting(&error) && (is_found || !is_closed) {
             true => Ok(Vec::new()),
             false => Err(format!("cannot read the directory {path}: {error}")),
         }
     })
 }
 
-/// Errors that say that nothing is there for us: the same answer will come the next time. Others (EIO, ENOMEM, EMFILE, …)
-/// are no answer.
-fn says_absent(error: &io::Error) -> bool {
+/// Whether the next attempt would fail in the same way: there is nothing that rsup can read. Other errors (EIO, ENOMEM, EMFILE, …)
+/// may be temporary.
+fn is_lasting(error: &io::Error) -> bool {
     use libc::{EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM};
-    // Without a number: a name with a NUL in it.
+    // An error without a number: the name contains a NUL.
     error.raw_os_error().is_none_or(|n| [ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM].contains(&n))
 }
 
-/// Where a character stands in Python's order: what is not UTF-8 is a surrogate there.
+/// The position of a character in Python's order. A byte that is not UTF-8 is a surrogate in Python.
 fn order(c: char) -> u32 {
     text::stands_for(c).map_or(u32::from(c), |byte| u32::from(byte) | 0xdc00)
 }
 
-/// One part of a path's pattern, as `fnmatch` reads it.
+/// The pattern for one name in a path, by the rules of `fnmatch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     pieces: Vec<PatternPiece>,
-    /// It begins with a dot, and so matches hidden names.
+    /// The pattern begins with a dot, so it matches hidden names.
     is_hidden: bool,
 }
 
@@ -107,14 +106,14 @@ pub struct Pattern {
 enum PatternPiece {
     /// `*`
     Any,
-    /// Itself.
+    /// This character.
     Char(char),
-    /// `[…]` and `?`: one of these ranges, or none of them.
+    /// `[…]` and `?`: a character in one of these ranges, or, if negated, in none of them.
     Set { ranges: Vec<(u32, u32)>, is_negated: bool },
 }
 
 impl Pattern {
-    /// Reads a pattern; there is none that is wrong.
+    /// Parses a pattern. Every text is valid.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         let mut pieces = Vec::new();
@@ -137,13 +136,13 @@ impl Pattern {
         Self { pieces, is_hidden: pattern.starts_with('.') }
     }
 
-    /// Whether a directory's entry of this name is found.
+    /// Whether the pattern finds a directory entry with this name.
     #[must_use]
-    pub fn takes(&self, name: &str) -> bool {
+    pub fn finds(&self, name: &str) -> bool {
         (self.is_hidden || !name.starts_with('.')) && self.matches(name)
     }
 
-    /// Whether the whole name fits: a star takes as little as it can, and more when what follows does not fit.
+    /// Whether the whole name matches. A star first takes no character, and one more each time the rest does not match.
     fn matches(&self, name: &str) -> bool {
         let (mut pieces, mut chars) = (self.pieces.as_slice(), name.chars());
         let mut last_star = None;
@@ -155,7 +154,7 @@ impl Pattern {
                     last_star = Some((pieces, chars.clone()));
                     continue;
                 }
-                (Some((piece, after)), Some(c)) if piece.takes(c) => {
+                (Some((piece, after)), Some(c)) if piece.matches(c) => {
                     pieces = after;
                     chars.next();
                     continue;
@@ -172,7 +171,7 @@ impl Pattern {
 }
 
 impl PatternPiece {
-    fn takes(&self, c: char) -> bool {
+    fn matches(&self, c: char) -> bool {
         match self {
             Self::Any => true,
             Self::Char(own) => *own == c,
@@ -183,7 +182,8 @@ impl PatternPiece {
     }
 }
 
-/// What stands between brackets, and what comes after them; `None`: they are not closed. A `]` that comes first is not their end.
+/// Splits the text after a `[` into the content of the brackets and the rest; `None`: they are not closed. A `]` at the start of
+/// the content does not close them.
 fn bracket(rest: &str) -> Option<(&str, &str)> {
     let body = rest.strip_prefix('!').unwrap_or(rest);
     let body = body.strip_prefix(']').unwrap_or(body);
@@ -191,8 +191,8 @@ fn bracket(rest: &str) -> Option<(&str, &str)> {
     Some((rest.get(..end)?, rest.get(end.saturating_add(1)..)?))
 }
 
-/// The set that `fnmatch.translate` makes of the text between brackets: of `a-z` a range, without those whose ends are the
-/// wrong way round. A hyphen that ends one range does not begin another.
+/// The set for the content of brackets, as `fnmatch.translate` builds it: `a-z` is a range, and a range in the wrong order
+/// (`z-a`) is empty. The end of a range cannot be the start of another.
 fn set(inner: &str) -> PatternPiece {
     let chars: Vec<char> = inner.chars().collect();
     let mut chunks: Vec<&[char]> = Vec::new();
@@ -207,7 +207,7 @@ fn set(inner: &str) -> PatternPiece {
     let last = chars.get(begun..).unwrap_or_default();
     let mut chunks: Vec<Vec<char>> = chunks.into_iter().map(<[char]>::to_vec).collect();
     match chunks.last_mut() {
-        // A hyphen at the end is itself.
+        // A hyphen at the end stands for itself.
         Some(chunk) if last.is_empty() => chunk.push('-'),
         _ => chunks.push(last.to_vec()),
     }
@@ -248,7 +248,7 @@ mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-    /// Names that differ where patterns do.
+    /// Names that different patterns match.
     const NAMES: [&[u8]; 18] = [
         b"a",
         b"b",
@@ -270,7 +270,7 @@ mod tests {
         b"A",
     ];
 
-    /// Those names as files, as directories `d`, `.d`, … and in them, and links.
+    /// A tree with these names as files in several directories, and with links.
     fn tree() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let name = |bytes: &[u8]| text::to_path(&text::decode(bytes));
@@ -320,7 +320,7 @@ mod tests {
             Some(Self { child, questions, answers })
         }
 
-        /// What `sorted(glob.glob(pattern))` gives.
+        /// The result of `sorted(glob.glob(pattern))`.
         fn glob(&mut self, pattern: &str) -> Vec<String> {
             let hex: String = text::encode(pattern).iter().map(|byte| format!("{byte:02x}")).collect();
             writeln!(self.questions, "{hex}").unwrap();
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    /// Pieces of patterns, most of which mean something.
+    /// Pieces of patterns, most of which have a special meaning.
     const PIECES: &[&str] = &[
         "*",
         "**",
@@ -376,10 +376,10 @@ mod tests {
     ];
 
     #[test]
-    fn patterns_mean_what_they_mean_to_python() {
+    fn patterns_match_the_same_paths_as_in_python() {
         let Some(python) = PythonGlob::start() else { return };
         let (python, root) = (RefCell::new(python), tree());
-        // As many folders deep as a pattern has pieces, so that `..` does not lead to folders that other programs change meanwhile.
+        // As deep as a pattern has pieces, so that `..` never leaves the tree: other programs change the directories above it.
         let root = root.path().canonicalize().unwrap();
         let up = root.join("d/e/1/2/3/4");
         fs::create_dir_all(&up).unwrap();
@@ -397,7 +397,7 @@ mod tests {
             Ok(())
         });
         ran.unwrap();
-        // A comparison of nothing with nothing proves nothing.
+        // Enough patterns must match something, or the comparison proves nothing.
         let (matched, hidden) = (matched.into_inner(), hidden.into_inner());
         assert!(matched > 100 && hidden > 5, "{matched} {hidden}");
     }
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_dot_finds_hidden_names_and_a_wildcard_does_not() {
+    fn a_pattern_with_a_leading_dot_finds_hidden_names_and_a_wildcard_does_not() {
         let root = tempfile::tempdir().unwrap();
         for path in [".site1.d/one.conf", "e/.f/three.conf", "plain.conf", ".one.conf", ".d.d/two.conf"] {
             fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_fnmatchs() {
+    fn a_set_has_the_characters_that_fnmatch_matches() {
         for (pattern, name, fits) in [
             ("[a-c]", "b", true),
             ("[a-c]", "-", false),
@@ -468,16 +468,16 @@ mod tests {
             ("[\u{10ff80}-\u{10ffff}]", "\u{10ffe9}", true),
             ("[a-\u{ffff}]", "\u{10ffe9}", true),
         ] {
-            assert_eq!(Pattern::new(pattern).takes(name), fits, "{pattern} {name}");
+            assert_eq!(Pattern::new(pattern).finds(name), fits, "{pattern} {name}");
         }
     }
 
     #[test]
-    fn only_what_is_no_answer_is_an_error() {
+    fn only_errors_that_may_be_temporary_are_errors() {
         use libc::{EACCES, EIO, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOMEM, ENOTDIR, EPERM};
-        let absent = |number| says_absent(&io::Error::from_raw_os_error(number));
-        assert!([ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM].into_iter().all(absent));
-        assert!(![EIO, ENOMEM, EMFILE, ENFILE].into_iter().any(absent));
+        let lasting = |number| is_lasting(&io::Error::from_raw_os_error(number));
+        assert!([ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM].into_iter().all(lasting));
+        assert!(![EIO, ENOMEM, EMFILE, ENFILE].into_iter().any(lasting));
         let root = tempfile::tempdir().unwrap();
         assert_eq!(found(root.path(), &format!("{}*/x", "y".repeat(300))), [""; 0]);
         assert_eq!(found(root.path(), &format!("{}/*", "y".repeat(300))), [""; 0]);

@@ -1,4 +1,4 @@
-//! /etc/passwd and /etc/group, read as text: no name service of the C library, so that a static binary works in scratch images.
+//! Reads users and groups from /etc/passwd and /etc/group. Does not use libc's name service: a static binary has none.
 #![forbid(unsafe_code)]
 
 use crate::config::model::{User, UserGroups};
@@ -8,10 +8,10 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-/// No such file is this long; what lies behind it is not read.
+/// Bytes after this size are not read. No passwd or group file is so long.
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
-/// Where users and groups are looked up.
+/// The files in which users and groups are looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     /// passwd(5).
@@ -21,14 +21,14 @@ pub struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// The first user that `wanted` takes.
+    /// The first user that `wanted` accepts.
     pub fn user(&self, wanted: impl Fn(&PasswdEntry) -> bool) -> Result<Option<User>, String> {
         let text = self.passwd_text()?;
         Ok(passwd(&text).find(wanted).map(|entry| User { name: entry.name.into(), uid: entry.uid }))
     }
 
-    /// The groups of `user`, by its name as long as that still has this number, else by the number. A number that passwd
-    /// does not have is only in `own_gid`.
+    /// The groups of `user`: of the entry with its name and number, else of the first entry with its number. Without such an entry,
+    /// the only group is `own_gid`.
     pub fn groups_of(&self, user: &User, own_gid: u32) -> Result<UserGroups, String> {
         let text = self.passwd_text()?;
         let of_uid = || passwd(&text).filter(|entry| entry.uid == user.uid);
@@ -38,18 +38,18 @@ impl Files<'_> {
         Ok(UserGroups { primary: entry.gid, all: groups_of(entry.name, entry.gid, &self.group_text()?) })
     }
 
-    /// The text of the passwd file; empty where there is none, as in many scratch images.
+    /// The text of the passwd file; empty if it does not exist, as in many scratch images.
     pub fn passwd_text(&self) -> Result<String, String> {
         text_of(self.passwd)
     }
 
-    /// The text of the group file; empty where there is none.
+    /// The text of the group file; empty if it does not exist.
     pub fn group_text(&self) -> Result<String, String> {
         text_of(self.group)
     }
 }
 
-/// Reads a regular file. Anything else could block, and programs are started while the supervisor runs.
+/// Reads a regular file. Anything else could block the running supervisor, and is an error.
 fn text_of(path: &str) -> Result<String, String> {
     let read = || {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
@@ -87,11 +87,11 @@ pub struct GroupEntry<'a> {
     pub name: &'a str,
     /// Group number.
     pub gid: u32,
-    /// Names of its members between commas (those whose primary group it is are not listed).
+    /// Names of the members, separated by commas. Users whose primary group it is are not listed.
     pub members: &'a str,
 }
 
-/// The entries of a passwd file, in order; lines that are no entry (comments, NIS marks) are skipped.
+/// The entries of a passwd file, in order. Other lines (comments, NIS marks) are skipped.
 pub fn passwd(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
     text.lines().filter(is_entry).filter_map(|line| {
         let mut fields = line.split(':');
@@ -100,7 +100,7 @@ pub fn passwd(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
     })
 }
 
-/// The entries of a group file, in order; lines that are no entry are skipped.
+/// The entries of a group file, in order. Other lines are skipped.
 pub fn groups(text: &str) -> impl Iterator<Item = GroupEntry<'_>> {
     text.lines().filter(is_entry).filter_map(|line| {
         let mut fields = line.split(':');
@@ -113,7 +113,7 @@ fn is_entry(line: &&str) -> bool {
     !line.is_empty() && !line.starts_with(['#', '+', '-', ':'])
 }
 
-/// What setgroups(2) is to be given for a user: the primary group, then every group that lists the name.
+/// The groups of a user for setgroups(2): the primary group, then every group that lists the name.
 #[must_use]
 pub fn groups_of(name: &str, gid: u32, group_file: &str) -> Vec<u32> {
     let lists_it = |group: &GroupEntry| group.gid != gid && group.members.split(',').any(|member| member == name);
@@ -129,7 +129,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww:x:44:w\nlog:x:4:syslog,w\nempty:x:9\n:x:5:w\nadm:x:7:ww\n";
 
     #[test]
-    fn lines_that_are_no_entry_are_skipped() {
+    fn lines_that_are_not_entries_are_skipped() {
         let names: Vec<_> = passwd(PASSWD).map(|entry| (entry.name, entry.uid, entry.gid, entry.home)).collect();
         assert_eq!(names, [("root", 0, 0, "/root"), ("w", 33, 44, "/var/www")]);
         assert_eq!(groups(GROUP).map(|g| g.gid).collect::<Vec<_>>(), [0, 44, 4, 9, 7]);
@@ -145,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_those_of_the_moment_and_of_the_name_that_was_written() {
+    fn each_lookup_reads_the_files_and_uses_the_name_in_the_configuration() {
         let (_dir, passwd, group) = files("a:x:7:70::/:\nb:x:7:71::/:\n", "g:x:5:b\n");
         let files = Files { passwd: &passwd, group: &group };
         let of = |name: &str, uid| files.groups_of(&User { name: name.into(), uid }, 99).unwrap().all;
         assert_eq!((of("a", 7), of("b", 7), of("8", 8)), (vec![70], vec![71, 5], vec![99]));
-        // A name that has another number by now is not that user any more.
+        // An entry with the name but another number is another user.
         assert_eq!((of("gone", 7), of("b", 9)), (vec![70], vec![99]));
         std::fs::write(&group, "g:x:5:a\nh:x:6:b,a\n").unwrap();
         std::fs::write(&passwd, "a:x:7:72::/:\n").unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_missing_is_empty_and_one_that_cannot_be_read_is_an_error() {
+    fn a_missing_file_counts_as_empty_and_an_unreadable_one_is_an_error() {
         let (dir, passwd, _group) = files(PASSWD, "");
         let folder = dir.path().to_str().unwrap();
         let user = User { name: "w".into(), uid: 33 };
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_a_user_are_the_primary_one_and_those_that_list_the_whole_name() {
+    fn groups_of_a_user_are_the_primary_group_and_those_that_list_the_whole_name() {
         assert_eq!(groups_of("w", 44, GROUP), [44, 4]);
         assert_eq!(groups_of("nobody", 65534, GROUP), [65534]);
     }

@@ -84,14 +84,14 @@ fn term_waits_for_the_program() {
 
 #[test]
 fn a_pid_that_must_not_be_signalled_is_refused() {
-    let nobody = "no program's process number";
+    let reserved = "not the process id of a program";
     let refused = [
-        ("1\n", nobody),
-        ("0", nobody),
-        ("-1\n", nobody),
-        ("-12345", nobody),
-        ("x7", "not a process number"),
-        ("", "not a process number"),
+        ("1\n", reserved),
+        ("0", reserved),
+        ("-1\n", reserved),
+        ("-12345", reserved),
+        ("x7", "not a process id"),
+        ("", "not a process id"),
         ("99999999", "ESRCH"),
     ];
     for (text, why) in refused {
@@ -115,7 +115,7 @@ fn its_own_pid_is_refused() {
     let mut running = Running::start(place.script("echo $PPID >PIDFILE; echo ready; exec sleep 1000"));
     running.line("ready", |line| line == "ready");
     send(running.pid(), libc::SIGUSR1).unwrap();
-    running.line("the refusal", |line| line.contains("no program's process number"));
+    running.line("the refusal", |line| line.contains("not the process id of a program"));
     send(running.pid(), libc::SIGTERM).unwrap();
     assert_eq!(running.end(), 143);
 }

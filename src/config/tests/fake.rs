@@ -56,7 +56,7 @@ impl Machine for FakeMachine {
         let parts: Vec<Pattern> = pattern.split('/').map(Pattern::new).collect();
         let fits = |path: &&PathBuf| {
             let path = path.to_str().unwrap();
-            path.split('/').count() == parts.len() && path.split('/').zip(&parts).all(|(name, part)| part.takes(name))
+            path.split('/').count() == parts.len() && path.split('/').zip(&parts).all(|(name, part)| part.finds(name))
         };
         Ok(self.files.keys().filter(fits).cloned().collect())
     }
