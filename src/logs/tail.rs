@@ -58,10 +58,10 @@ impl LogSource {
 }
 
 /// What `tailProcess…Log` answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct TailAnswer {
-    /// The text.
-    pub text: String,
+    /// The text; `None`: it is empty.
+    pub part: Option<Part>,
     /// The offset to ask from next: the size of the file.
     pub offset: i64,
     /// The file has more than was asked for.
@@ -82,8 +82,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// The text of the next `most` bytes (8 at the least); empty: there is no more. What is left of a character at either end of the whole
-    /// is dropped; one that goes on behind this piece comes with the next.
+    /// The text of the next `most` bytes (at least 8); empty at the end. A character that is incomplete at the start or the end of the
+    /// part is dropped; one across the end of a piece comes with the next piece. Other bytes that are not UTF-8 become U+FFFD.
+    // Differs from Supervisor, which answers HTTP 500 for a slice that ends within a character.
     pub fn next(&mut self, most: u64) -> io::Result<String> {
         let mut bytes = bytes(&mut self.file, self.at, most.min(self.left))?;
         let begun = if std::mem::replace(&mut self.is_begun, true) { 0 } else { continued(&bytes) };
@@ -115,8 +116,8 @@ pub fn read(path: &Path, offset: i64, length: i64) -> Result<Part, ReadError> {
 /// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
 #[must_use]
 pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
-    let nothing = |offset| TailAnswer { text: String::new(), offset, overflow: false };
-    let (mut file, size) = match open_log(path) {
+    let nothing = |offset| TailAnswer { part: None, offset, overflow: false };
+    let (file, size) = match open_log(path) {
         Ok(opened) => opened,
         Err(ReadError::NoFile) => return nothing(0),
         Err(_) => return nothing(offset),
@@ -124,12 +125,9 @@ pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
     let end = offset.saturating_add(length);
     let overflow = size > end;
     let empty = !overflow && offset > size.saturating_sub(1);
-    let length = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
-    let start = size.unsigned_abs().saturating_sub(length);
-    match bytes(&mut file, start, length) {
-        Ok(bytes) => TailAnswer { text: text(&bytes), offset: size, overflow },
-        Err(_) => nothing(offset),
-    }
+    let left = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
+    let at = size.unsigned_abs().saturating_sub(left);
+    TailAnswer { part: Some(Part { file, at, left, is_begun: false }), offset: size, overflow }
 }
 
 /// Opens a regular file only: reading from a FIFO or a terminal would wait, and take away what is not ours.
@@ -152,14 +150,6 @@ fn bytes(file: &mut File, start: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Differs from Supervisor, which answers HTTP 500 when a slice cuts a character: what is left of one at either end
-/// is dropped, and other bytes that are no UTF-8 become U+FFFD.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.get(continued(bytes)..).unwrap_or_default();
-    let whole = bytes.len().saturating_sub(unfinished(bytes));
-    String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned()
 }
 
 /// How many of the first bytes are the rest of a character.

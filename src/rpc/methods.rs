@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::info;
-use super::{Channel, Host, Namespaces};
+use super::{Channel, Host, LogText, Namespaces};
 use crate::config::model::LogLevel;
 use crate::config::values;
-use crate::logs::tail::{LogSource, Part, ReadError};
+use crate::logs::tail::{LogSource, ReadError};
 use crate::protocol::API_VERSION;
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Process, SupervisorState, Target, Ticket, split_namespec};
@@ -17,6 +17,9 @@ pub(super) const MULTICALL: &str = "system.multicall";
 const ALWAYS_SERVED: &str = "supervisor.sendRemoteCommEvent";
 /// The version of Supervisor that rsup is compatible with.
 pub const SUPERVISOR_VERSION: &str = "4.3.0";
+
+/// The XML after the text of a string.
+const STRING_END: &str = "</string></value>\n";
 
 /// One method.
 struct RpcMethod {
@@ -66,8 +69,8 @@ struct Invocation<'a> {
     host: &'a mut dyn Host,
     ticket: Ticket,
     out: &'a mut String,
-    /// The part of a log that must follow the written text, if the method reads a log.
-    part: &'a mut Option<Part>,
+    /// Set by a method that reads a log: the text that must follow.
+    log: &'a mut Option<LogText>,
 }
 
 const fn param(kind: ParamType, name: &'static str, help: &'static str) -> Param {
@@ -216,7 +219,7 @@ static TABLE: &[RpcMethod] = &[
 ];
 
 /// Calls a method and appends its result to `out`, unless it waits for the core. A fault leaves `out` unchanged.
-/// If the method sets `part`, `out` ends within a string, which the caller must complete with that part of a log.
+/// If the method sets `log`, `out` ends within a string, which the caller must complete with that text.
 pub(super) fn invoke(
     name: &str,
     params: &[Value],
@@ -224,7 +227,7 @@ pub(super) fn invoke(
     host: &mut dyn Host,
     ticket: Ticket,
     out: &mut String,
-    part: &mut Option<Part>,
+    log: &mut Option<LogText>,
 ) -> InvokeResult {
     let method = find(name, namespaces).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;
     let needed = method.params.len().saturating_sub(usize::from(method.params.last().is_some_and(Param::is_optional)));
@@ -246,7 +249,7 @@ pub(super) fn invoke(
     {
         return Err(Fault::new(FaultCode::Unknown, short));
     }
-    (method.run)(&mut Invocation { params, method, namespaces, host, ticket, out, part })
+    (method.run)(&mut Invocation { params, method, namespaces, host, ticket, out, log })
 }
 
 fn find(name: &str, namespaces: Namespaces) -> Option<&'static RpcMethod> {
@@ -358,7 +361,7 @@ impl Invocation<'_> {
     fn text(&mut self, text: &str) -> InvokeResult {
         self.out.push_str("<value><string>");
         write_text(text, self.out);
-        self.out.push_str("</string></value>\n");
+        self.out.push_str(STRING_END);
         Ok(Invoked::Answered)
     }
 
@@ -396,7 +399,7 @@ impl Invocation<'_> {
             ReadError::Failed => Fault::new(FaultCode::Failed, ""),
         })?;
         self.out.push_str("<value><string>");
-        *self.part = Some(part);
+        *self.log = Some(LogText { part, end: STRING_END.into() });
         Ok(Invoked::Answered)
     }
 
@@ -408,9 +411,19 @@ impl Invocation<'_> {
     fn tail_process_log(&mut self, channel: Channel) -> InvokeResult {
         let log = self.host.process_log(self.process(0)?, channel);
         let (offset, length) = (self.arg_int(1)?, self.arg_int(2)?);
-        let read = log.map(|log| log.tail(offset, length));
-        let (text, offset, overflow) = read.map_or_else(Default::default, |t| (t.text, t.offset, t.overflow));
-        self.value(&Value::Array(vec![text.into(), offset.into(), overflow.into()]))
+        let tail = log.map(|log| log.tail(offset, length));
+        let (part, offset, overflow) =
+            tail.map_or_else(Default::default, |tail| (tail.part, tail.offset, tail.overflow));
+        let mut end = STRING_END.to_owned();
+        write_value(&offset.into(), &mut end);
+        write_value(&overflow.into(), &mut end);
+        end.push_str("</data></array></value>\n");
+        self.out.push_str("<value><array><data>\n<value><string>");
+        match part {
+            Some(part) => *self.log = Some(LogText { part, end }),
+            None => self.out.push_str(&end),
+        }
+        Ok(Invoked::Answered)
     }
 }
 

@@ -103,14 +103,22 @@ pub enum RequestProgress {
     Paused(PendingRequest),
 }
 
+/// A string of the answer that is read from a log, piece by piece. The answer ends within this string.
+#[derive(Debug)]
+struct LogText {
+    part: Part,
+    /// The XML that follows the string's text.
+    end: String,
+}
+
 /// The unanswered rest of a request.
 #[derive(Debug)]
 pub struct PendingRequest {
     /// The remaining calls of a multicall; `None`: a single call.
     calls: Option<std::vec::IntoIter<Value>>,
     namespaces: Namespaces,
-    /// The part of a log that is still to be read into the answer.
-    part: Option<Part>,
+    /// The text that is still to be read into the answer.
+    log: Option<LogText>,
 }
 
 /// Starts to answer the request `document`, in `out`, which must be empty.
@@ -128,8 +136,8 @@ pub fn call(
         return Ok(multicall(std::mem::take(calls), namespaces, host, ticket, out));
     }
     out.push_str(RESPONSE_OPEN);
-    let mut pending = PendingRequest { calls: None, namespaces, part: None };
-    Ok(match methods::invoke(&method, &params, namespaces, host, ticket, out, &mut pending.part) {
+    let mut pending = PendingRequest { calls: None, namespaces, log: None };
+    Ok(match methods::invoke(&method, &params, namespaces, host, ticket, out, &mut pending.log) {
         Ok(Invoked::Answered) => pending.continue_answer(host, ticket, out),
         Ok(Invoked::Waiting) => RequestProgress::Waiting(pending),
         Err(fault) => {
@@ -149,7 +157,7 @@ pub fn multicall(
 ) -> RequestProgress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
-    PendingRequest { calls: Some(calls.into_iter()), namespaces, part: None }.continue_answer(host, ticket, out)
+    PendingRequest { calls: Some(calls.into_iter()), namespaces, log: None }.continue_answer(host, ticket, out)
 }
 
 /// A call in the form that `system.multicall` takes.
@@ -205,13 +213,13 @@ impl PendingRequest {
 
     /// Reads the next piece of a log into the answer; `false`: there is more.
     fn read_log(&mut self, out: &mut String) -> bool {
-        let Some(part) = &mut self.part else { return true };
+        let Some(log) = &mut self.log else { return true };
         // A read error ends the log.
-        let piece = part.next(BYTES_A_TURN as u64).unwrap_or_default();
+        let piece = log.part.next(BYTES_A_TURN as u64).unwrap_or_default();
         xmlrpc::write_text(&piece, out);
         if piece.is_empty() {
-            self.part = None;
-            out.push_str("</string></value>\n");
+            out.push_str(&log.end);
+            self.log = None;
         }
         piece.is_empty()
     }
@@ -230,7 +238,7 @@ impl PendingRequest {
         if method == methods::MULTICALL {
             return Err(incorrect("Recursive system.multicall forbidden"));
         }
-        methods::invoke(method, params, self.namespaces, host, ticket, out, &mut self.part)
+        methods::invoke(method, params, self.namespaces, host, ticket, out, &mut self.log)
     }
 }
 

@@ -303,6 +303,20 @@ fn a_long_log_is_read_in_many_turns() {
 }
 
 #[test]
+fn a_long_tail_is_read_piece_by_piece_whatever_length_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let written = "0123456789abcd€".repeat(4 * BYTES_A_TURN / 17);
+    std::fs::write(&path, &written).unwrap();
+    let mut host = FakeHost::new(vec![program("a", |p| p.stdout.logfile = LogPlace::File(path))]);
+    let params = [text("a"), Value::Int(0), Value::Int(i64::MAX)];
+    let (answer, pauses) = ask_patiently(&mut host, true, "supervisor.tailProcessLog", &params);
+    let size = i64::try_from(written.len()).unwrap();
+    assert_eq!(answer, Ok(Value::Array(vec![written.into(), size.into(), false.into()])));
+    assert!(pauses >= 3, "{pauses}");
+}
+
+#[test]
 fn logs_are_cleared() {
     let mut host = two();
     let (a, x) = (host.id("a"), host.id("g:x"));
