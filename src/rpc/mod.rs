@@ -116,6 +116,8 @@ struct LogText {
 pub struct PendingRequest {
     /// The remaining calls of a multicall; `None`: a single call.
     calls: Option<std::vec::IntoIter<Value>>,
+    /// The memory of all calls of a multicall, in bytes.
+    calls_bytes: usize,
     namespaces: Namespaces,
     /// The text that is still to be read into the answer.
     log: Option<LogText>,
@@ -136,7 +138,7 @@ pub fn call(
         return Ok(multicall(std::mem::take(calls), namespaces, host, ticket, out));
     }
     out.push_str(RESPONSE_OPEN);
-    let mut pending = PendingRequest { calls: None, namespaces, log: None };
+    let mut pending = PendingRequest { calls: None, calls_bytes: 0, namespaces, log: None };
     Ok(match methods::invoke(&method, &params, namespaces, host, ticket, out, &mut pending.log) {
         Ok(Invoked::Answered) => pending.continue_answer(host, ticket, out),
         Ok(Invoked::Waiting) => RequestProgress::Waiting(pending),
@@ -157,7 +159,10 @@ pub fn multicall(
 ) -> RequestProgress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
-    PendingRequest { calls: Some(calls.into_iter()), namespaces, log: None }.continue_answer(host, ticket, out)
+    let own_bytes = calls.capacity().saturating_mul(size_of::<Value>());
+    let calls_bytes = calls.iter().map(Value::heap_bytes).fold(own_bytes, usize::saturating_add);
+    PendingRequest { calls: Some(calls.into_iter()), calls_bytes, namespaces, log: None }
+        .continue_answer(host, ticket, out)
 }
 
 /// A call in the form that `system.multicall` takes.
@@ -168,6 +173,12 @@ pub fn multicall_entry(method: &str, params: Vec<Value>) -> Value {
 }
 
 impl PendingRequest {
+    /// The memory that it holds, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.calls_bytes
+    }
+
     /// Continues with the core's reply to the call that waited for it.
     pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> RequestProgress {
         match (reply, &self.calls) {

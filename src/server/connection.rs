@@ -154,11 +154,14 @@ impl Connection {
         }))
     }
 
-    /// The memory of its buffers, in bytes.
+    /// The memory of its buffers and of its call, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let answer = if let ConnectionState::Answering { call, .. } = &self.state { call.body.capacity() } else { 0 };
+        let of_call = match &self.state {
+            ConnectionState::Answering { call, pending, .. } => call.body.capacity().saturating_add(pending.bytes()),
+            _ => 0,
+        };
         let buffers = [&self.input, &self.output, &self.body];
-        buffers.iter().fold(answer, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
+        buffers.iter().fold(of_call, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
     }
 
     /// The call that has not been answered yet.

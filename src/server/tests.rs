@@ -425,6 +425,22 @@ fn a_waiting_call_delays_no_other_client_and_a_disconnect_cancels_it() {
 }
 
 #[test]
+fn the_calls_of_a_waiting_multicall_count_as_held() {
+    let mut test = test_server();
+    let mut client = test.connect();
+    let entry = |method: &str, param: &str| {
+        Value::Struct(vec![("methodName".into(), method.into()), ("params".into(), Value::Array(vec![param.into()]))])
+    };
+    let mut calls = vec![entry("supervisor.startProcess", "p0")];
+    calls.extend(vec![entry("supervisor.getProcessInfo", &"x".repeat(1000)); 600]);
+    assert!(test.exchange(&mut client, &call("system.multicall", &[Value::Array(calls)]), &[]).is_empty());
+    assert!(test.server.held > 600_000, "{}", test.server.held);
+    drop(client);
+    test.settle_until(0);
+    assert_eq!(test.server.held, 0);
+}
+
+#[test]
 fn a_client_that_only_stops_sending_still_gets_its_answer() {
     let mut test = test_server();
     let mut client = test.connect();

@@ -75,6 +75,26 @@ impl Value {
         members.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
+    /// The memory that it owns, in bytes, without its own size.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let (own, parts): (usize, usize) = match self {
+            Self::Int(_) | Self::Bool(_) | Self::Double(_) | Self::Nil => (0, 0),
+            Self::String(text) | Self::DateTime(text) => (text.capacity(), 0),
+            Self::Base64(bytes) => (bytes.capacity(), 0),
+            Self::Array(items) => {
+                let parts = items.iter().map(Self::heap_bytes).sum();
+                (items.capacity().saturating_mul(size_of::<Self>()), parts)
+            }
+            Self::Struct(members) => {
+                let parts =
+                    members.iter().map(|(name, value)| name.capacity().saturating_add(value.heap_bytes())).sum();
+                (members.capacity().saturating_mul(size_of::<(String, Self)>()), parts)
+            }
+        };
+        own.saturating_add(parts)
+    }
+
     /// Bytes of a log as a string; bytes that are not UTF-8 become U+FFFD.
     // Differs from Supervisor: it answers HTTP 500 when a slice ends within a character.
     #[must_use]
