@@ -114,7 +114,7 @@ fn follow_until(
     let timeout = process.map_or(PollTimeout::NONE, |_| CHECK_MS.into());
     loop {
         session.out.flush();
-        if session.out.failed || process.is_none() && logs.is_empty() {
+        if session.out.is_closed || process.is_none() && logs.is_empty() {
             return Ok(FollowEnd::Over);
         }
         if let Some(process) = process {

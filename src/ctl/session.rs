@@ -30,7 +30,9 @@ pub struct CommandOutput {
     pending: Vec<u8>,
     is_terminal: bool,
     json: Json,
-    /// stdout could not be written to.
+    /// A write to stdout has failed, or its reader has closed the pipe: nothing more can be shown.
+    pub is_closed: bool,
+    /// A write to stdout has failed for another reason than a closed pipe.
     pub failed: bool,
 }
 
@@ -48,7 +50,13 @@ enum Json {
 
 impl CommandOutput {
     fn stdout() -> Self {
-        Self { pending: Vec::new(), is_terminal: io::stdout().is_terminal(), json: Json::Off, failed: false }
+        Self {
+            pending: Vec::new(),
+            is_terminal: io::stdout().is_terminal(),
+            json: Json::Off,
+            is_closed: false,
+            failed: false,
+        }
     }
 
     /// Prints a line of text, without control characters if stdout is a terminal. If stdout is JSON, prints it on stderr.
@@ -122,12 +130,13 @@ impl CommandOutput {
     /// Writes what is pending.
     pub fn flush(&mut self) {
         if !self.pending.is_empty() {
-            // Only the first failure is reported. A closed pipe is not an error.
+            // Only the first failure is reported. A reader that closes the pipe (`| head`) is not an error.
             if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
-                if why != Errno::EPIPE && !self.failed {
+                if why != Errno::EPIPE && !self.is_closed {
                     let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::ErrnoName(why as i32));
                 }
-                self.failed = true;
+                self.is_closed = true;
+                self.failed |= why != Errno::EPIPE;
             }
             self.pending.clear();
         }

@@ -762,3 +762,18 @@ fn a_name_cannot_control_the_terminal() {
     let seen = String::from_utf8_lossy(&seen[..length]).into_owned();
     assert!(seen.starts_with("g:a?2Jb "), "{seen:?}");
 }
+
+#[test]
+fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
+    let fake = Fake::start(|_, _| Answer::Value("3.0".into()));
+    let ran_with = |stdout: Stdio| {
+        let child = rsupctl().args(["-s", &fake.url(), "version"]).stdout(stdout).stderr(Stdio::piped()).spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(ran_with(writer.into()), (Some(0), String::new()));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(ran_with(full.into()), (Some(1), "rsupctl: cannot write to stdout: ENOSPC\n".into()));
+}
