@@ -151,9 +151,23 @@ impl RpcClient {
     pub fn follow(&self, path: &str) -> Result<LogStream, CommandError> {
         let address = self.address()?;
         let connection = self.connect(&address)?;
-        let request = http::get_request(path, &address.to_string(), self.credentials());
+        self.follow_on(connection, path, &address.to_string())
+    }
+
+    /// Starts to follow a log with the IP address of the server in the Host field, instead of the name. A server without a
+    /// password refuses a GET by a name that it does not know, such as an alias in /etc/hosts, with 403 (DNS rebinding). A page in
+    /// a browser cannot choose the Host field; this client can.
+    pub fn follow_by_ip_address(&self, path: &str) -> Result<LogStream, CommandError> {
+        let address = self.address()?;
+        let connection = self.connect(&address)?;
+        let host = connection.peer().unwrap_or_else(|| address.to_string());
+        self.follow_on(connection, path, &host)
+    }
+
+    fn follow_on(&self, connection: Transport, path: &str, host: &str) -> Result<LogStream, CommandError> {
+        let request = http::get_request(path, host, self.credentials());
         connection.write_all(&request).map_err(|why| self.other(why))?;
-        Ok(LogStream { connection, buffer: Vec::new(), in_chunks: None })
+        Ok(LogStream { connection, buffer: Vec::new(), in_chunks: None, status: None })
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {
@@ -235,6 +249,8 @@ pub struct LogStream {
     buffer: Vec<u8>,
     /// Whether the body is in chunks; `None` until the head has arrived.
     in_chunks: Option<bool>,
+    /// The HTTP status; `None` until the head has arrived.
+    status: Option<u16>,
 }
 
 impl AsFd for LogStream {
@@ -244,6 +260,11 @@ impl AsFd for LogStream {
 }
 
 impl LogStream {
+    /// Whether the server has refused the request with 403.
+    pub fn is_forbidden(&self) -> bool {
+        self.status == Some(403)
+    }
+
     /// Reads once, and appends the received part of the log to `log`; `false`: the log has ended. The error is in Supervisor's words.
     pub fn read(&mut self, log: &mut Vec<u8>) -> Result<bool, String> {
         let malformed = || "Cannot read, malformed answer".to_owned();
@@ -253,6 +274,7 @@ impl LogStream {
             let mut head = httparse::Response::new(&mut fields);
             match head.parse(&self.buffer).map_err(|_| malformed())? {
                 Status::Complete(_) if head.code != Some(200) => {
+                    self.status = head.code;
                     return Err(format!("Cannot read, status code {}", head.code.unwrap_or_default()));
                 }
                 Status::Complete(bytes) => {

@@ -85,6 +85,8 @@ enum FollowEnd {
 struct FollowedStream {
     path: String,
     stream: LogStream,
+    /// Whether the request has the server's IP address in its Host field.
+    by_ip_address: bool,
     filter: TerminalFilter,
 }
 
@@ -106,7 +108,12 @@ fn follow_until(
     for path in paths {
         let complain = |why: &dyn std::fmt::Display| to_stderr(&format!("{}{path} {why}\n", session.client.url));
         match session.client.follow(path) {
-            Ok(stream) => logs.push(FollowedStream { path: path.clone(), stream, filter: TerminalFilter::default() }),
+            Ok(stream) => logs.push(FollowedStream {
+                path: path.clone(),
+                stream,
+                by_ip_address: false,
+                filter: TerminalFilter::default(),
+            }),
             Err(error) => complain(&format_args!("Cannot connect, error: {error}")),
         }
     }
@@ -154,6 +161,13 @@ fn follow_until(
 fn show_piece(session: &mut Session, log: &mut FollowedStream) -> bool {
     let mut piece = Vec::new();
     let has_more = log.stream.read(&mut piece);
+    if log.stream.is_forbidden()
+        && !std::mem::replace(&mut log.by_ip_address, true)
+        && let Ok(stream) = session.client.follow_by_ip_address(&log.path)
+    {
+        log.stream = stream;
+        return true;
+    }
     if session.out.is_json() && !piece.is_empty() {
         let place = Value::from(log.path.as_str());
         session.out.document(&object(&[("log", place), ("text", Value::lossy(&piece))]));

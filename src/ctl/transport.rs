@@ -119,6 +119,8 @@ impl WaitLimits {
 /// A connected socket.
 pub struct Transport {
     socket: OwnedFd,
+    /// The IP address and port of the server; `None`: a Unix socket.
+    peer: Option<SocketAddr>,
     limits: WaitLimits,
 }
 
@@ -137,7 +139,7 @@ impl Transport {
                 SocketAddr::V6(address) => connect_to(AddressFamily::Inet6, &SockaddrIn6::from(address), &limits),
             };
             match connected {
-                Ok(socket) => return Ok(Self { socket, limits }),
+                Ok(socket) => return Ok(Self { socket, peer: Some(address), limits }),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) if failure.is_none() || error.kind() == ErrorKind::ConnectionRefused => {
                     failure = Some(error);
@@ -151,12 +153,18 @@ impl Transport {
     /// Connects to the Unix socket at `path`.
     pub fn connect_unix(path: &Path, limits: WaitLimits) -> io::Result<Self> {
         let socket = connect_to(AddressFamily::Unix, &UnixAddr::new(path)?, &limits)?;
-        Ok(Self { socket, limits })
+        Ok(Self { socket, peer: None, limits })
     }
 
     /// Sets the limits of all further waits.
     pub fn set_limits(&mut self, limits: WaitLimits) {
         self.limits = limits;
+    }
+
+    /// IP address and port of the server, in the form of a Host field; `None`: a Unix socket.
+    pub fn peer(&self) -> Option<String> {
+        // Without the scope of an IPv6 address, which no Host field has.
+        self.peer.map(|peer| SocketAddr::new(peer.ip(), peer.port()).to_string())
     }
 
     /// Process and user of the server of a Unix socket, at the time when it called listen(2).

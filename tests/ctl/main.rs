@@ -20,9 +20,10 @@ mod interactive;
 
 use fake::{Answer, Fake};
 use harness::{Ran, Sandbox, Subject, oracle, run, skip};
-use rsup::wire::xmlrpc::Value;
+use rsup::wire::http::{AnswerFraming, ParsedRequest, Response, parse_request};
+use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, Value, write_value};
 use serde_json::json;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// `rsupctl`, in a directory where it finds no configuration.
@@ -776,4 +777,52 @@ fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
     assert_eq!(ran_with(writer.into()), (Some(0), String::new()));
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     assert_eq!(ran_with(full.into()), (Some(1), "rsupctl: cannot write to stdout: ENOSPC\n".into()));
+}
+
+/// Like a server without a password: refuses a GET by another name than an IP address. Returns the Host fields of GETs.
+fn serve_by_ip_address_only(listener: &std::net::TcpListener, gets: usize) -> Vec<String> {
+    let mut hosts = Vec::new();
+    while hosts.len() < gets {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = Vec::new();
+        let request = loop {
+            match parse_request(&buffer).unwrap() {
+                ParsedRequest::Complete { request, .. } => break request,
+                ParsedRequest::Partial { .. } => {
+                    let mut piece = [0; 4096];
+                    let length = stream.read(&mut piece).unwrap();
+                    buffer.extend_from_slice(&piece[..length]);
+                }
+            }
+        };
+        let host = request.headers.first("host").unwrap().trim().to_owned();
+        let is_ip_address = host.parse::<std::net::SocketAddr>().is_ok();
+        let response = match request.method.as_str() {
+            "POST" => {
+                let mut body = String::from(RESPONSE_OPEN);
+                write_value(&"3.0".into(), &mut body);
+                Response::xml(body + RESPONSE_CLOSE)
+            }
+            _ if is_ip_address => Response::text(200, "a line"),
+            _ => Response::text(403, "refused"),
+        };
+        if request.method == "GET" {
+            hosts.push(host);
+        }
+        let mut out = Vec::new();
+        response.write_head(AnswerFraming::LAST, "now", &mut out);
+        out.extend(response.body.iter().flatten());
+        stream.write_all(&out).unwrap();
+    }
+    hosts
+}
+
+#[test]
+fn a_log_is_followed_by_ip_address_if_the_server_does_not_know_the_name() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || serve_by_ip_address_only(&listener, 2));
+    let ran = run(rsupctl().args(["-s", &format!("http://localhost:{port}"), "tail", "-f", "a"]));
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "==> Press Ctrl-C to exit <==\na line\n", ""));
+    assert_eq!(server.join().unwrap(), [format!("localhost:{port}"), format!("127.0.0.1:{port}")]);
 }
