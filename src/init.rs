@@ -108,15 +108,15 @@ impl Init {
     /// whole group, so that the program has received them.
     fn is_not_forwarded(&self, received: &Received) -> bool {
         match (received.signo, self.job) {
-            (libc::SIGCHLD, _) if received.is_kernels() => true,
+            (libc::SIGCHLD, _) if received.is_from_kernel() => true,
             // SIGPIPE after a write, or a stop signal that rsup sent to itself and did not need.
-            _ if received.is_our_own() => true,
+            _ if received.is_from_self() => true,
             (signo, _) if self.shared.get().contains(signo) => {
                 self.shared.set(self.shared.get().without(signo));
                 true
             }
             (libc::SIGHUP | libc::SIGCONT, Job::Shared { leads_session: true }) => false,
-            (_, Job::Shared { .. } | Job::Left(_)) => received.is_terminals(),
+            (_, Job::Shared { .. } | Job::Left(_)) => received.is_from_terminal(),
             _ => false,
         }
     }
@@ -155,7 +155,7 @@ impl Init {
         // A second member of the group shows which signals are sent to the whole group in the meantime, and which to rsup alone.
         let witness = Idler::start();
         let _ = signals::stop_ourselves(signo, || stop_signal_of(self.child).is_some());
-        let shared = witness.map_or(SignalSet::EMPTY, |witness| witness.pending().intersect(signals::waiting()));
+        let shared = witness.map_or(SignalSet::EMPTY, |witness| witness.pending().intersect(signals::pending()));
         self.shared.set(shared);
         // SIGCONT was sent to the group, but the program has left it. (A program in the group has received the SIGCONT; if it is stopped
         // now, it was stopped again.)

@@ -81,7 +81,7 @@ impl fmt::Display for StartError {
 /// its own descriptors from 3 on, so that only the command keeps locks and pipes open. rsup keeps 0, 1 and 2, since other processes
 /// use them through /proc/1/fd/1.
 pub fn take_over_and_start(words: &[OsString], group: ProcessGroup) -> Result<(Signals, Pid), StartError> {
-    let signals = Signals::take_over(Ignored::HandedOn).map_err(|why| StartError::Signals("read", why))?;
+    let signals = Signals::take_over(Ignored::PassedOn).map_err(|why| StartError::Signals("read", why))?;
     if !pid1::is_pid1() {
         // Fails only on a kernel that is too old. Then PID 1 gets the orphans.
         let _ = pid1::become_subreaper();
@@ -133,15 +133,15 @@ fn start(words: &[OsString], group: ProcessGroup, signals: &Signals) -> Result<P
 /// The environment of rsup without the variables that contain its process id; these must contain the command's id instead.
 fn environment(ours: Vec<Vec<u8>>) -> std::io::Result<(CStringList, Vec<PidVariable>)> {
     let own = std::process::id().to_string();
-    let name_of_us = |word: &[u8]| {
+    let pid_variable = |word: &[u8]| {
         let at = memchr::memchr(b'=', word)?;
         let (name, value) = (word.get(..at)?, word.get(at..)?.get(1..)?);
         (value == own.as_bytes()).then(|| PID_VARIABLES.into_iter().find(|known| *known == name)).flatten()
     };
-    let names: Vec<&[u8]> = ours.iter().filter_map(|word| name_of_us(word)).collect();
+    let names: Vec<&[u8]> = ours.iter().filter_map(|word| pid_variable(word)).collect();
     // LISTEN_PIDFDID is the inode of the pidfd of LISTEN_PID's process, so it is wrong for the command.
     let is_pidfd = |word: &[u8]| names.contains(&b"LISTEN_PID".as_slice()) && word.starts_with(b"LISTEN_PIDFDID=");
-    let kept = ours.iter().filter(|word| name_of_us(word).is_none() && !is_pidfd(word));
+    let kept = ours.iter().filter(|word| pid_variable(word).is_none() && !is_pidfd(word));
     Ok((CStringList::of(kept)?, names.iter().map(|name| PidVariable::named(name)).collect::<Result<_, _>>()?))
 }
 

@@ -106,11 +106,11 @@ impl Proxy<'_> {
     fn forward_pending(&mut self, signals: &Signals) {
         for received in signals.pending() {
             // The kernel's SIGCHLD is for pidproxy, and signals that it caused itself are not forwarded.
-            if (received.signo != libc::SIGCHLD || !received.is_kernels()) && !received.is_our_own() {
+            if (received.signo != libc::SIGCHLD || !received.is_from_kernel()) && !received.is_from_self() {
                 self.forward(&received);
             }
             // The terminal stops a whole group: the shell waits until pidproxy has stopped too.
-            if received.is_terminals() && matches!(received.signo, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) {
+            if received.is_from_terminal() && matches!(received.signo, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) {
                 let _ = signals::stop_ourselves(received.signo, || true);
             }
         }
@@ -120,9 +120,9 @@ impl Proxy<'_> {
         let ends = matches!(received.signo, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
         self.is_ending |= ends;
         // A signal of the terminal has reached every process in the group.
-        let has_it = |pid| received.is_terminals() && tty::group_of(pid) == Some(tty::own_group());
+        let has_received_it = |pid| received.is_from_terminal() && tty::group_of(pid) == Some(tty::own_group());
         let problem = match self.named() {
-            Ok(pid) if has_it(pid) => return,
+            Ok(pid) if has_received_it(pid) => return,
             Ok(pid) => match signals::forward(pid, received) {
                 Ok(()) => return,
                 Err(why) => format!("{} not sent to {pid}: {}", SignalName(received.signo), errno::name(&why)),
@@ -132,7 +132,7 @@ impl Proxy<'_> {
         // On stdout like Supervisor's pidproxy, but without blocking.
         let _ = output::to_stdout(&format!("{problem}\n"));
         // The file does not exist yet or no longer, so the command is the only process that can be stopped.
-        if ends && !has_it(self.command) {
+        if ends && !has_received_it(self.command) {
             let _ = signals::forward(self.command, received);
         }
     }

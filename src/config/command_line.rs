@@ -9,7 +9,7 @@ use crate::text;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLine {
     /// `-h`: the usage on stdout, exit 0.
@@ -77,7 +77,7 @@ pub fn parse(args: &[OsString], machine: &dyn Machine) -> Result<CommandLine, St
         match option.name {
             "help" | "" => return Ok(CommandLine::Help),
             "version" => return Ok(CommandLine::Version),
-            // A user's name is looked up last, as by Supervisor, so that its message stands alone.
+            // As under Supervisor, the user is looked up last: other errors come first, and its message has no prefix.
             "user" => {}
             name => {
                 if let Some(Err(why)) = row(name).map(|row| (row.set)(&mut scratch, &value, machine)) {

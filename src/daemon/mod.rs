@@ -516,7 +516,7 @@ impl Daemon {
         for trouble in self.sinks.take_errors() {
             self.log(LogLevel::Warn, &trouble.to_string());
         }
-        let is_short = memory::was_short();
+        let is_short = memory::has_failed();
         if is_short && !std::mem::replace(&mut self.failing.memory, is_short) {
             self.log(LogLevel::Critical, "memory is short: allocations fail, and wait until there is memory again");
         }

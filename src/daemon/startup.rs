@@ -136,7 +136,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     match Daemon::start(settings, loaded, signals, foreground) {
         Ok(mut daemon) => {
             // All that must fit is there; from here on the end would be worse than waiting for memory.
-            memory::be_patient();
+            memory::wait_for_memory();
             daemon.live()
         }
         Err(why) => fail(name, &why),
@@ -146,7 +146,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
 /// Nothing is supervised, we only print: a TERM ends us, even in a write to a stdout that is full.
 fn act_as_client(signals: &Signals) {
     ignore_broken_pipes();
-    signals.let_through();
+    signals.unblock();
 }
 
 /// Prints our version, and that of Supervisor with which we are compatible; returns the exit code. Called `supervisord`, we print

@@ -97,7 +97,7 @@ impl Sinks {
     /// `/dev/fd/N`.
     #[must_use]
     pub fn new() -> Self {
-        Self { inherited: Inherited::look(), ..Self::default() }
+        Self { inherited: Inherited::find(), ..Self::default() }
     }
 
     /// Sets the name before our messages in syslog.

@@ -1,4 +1,4 @@
-//! Going to the background: the child goes on as the daemon, the parent ends with an exit code that says how that went.
+//! Goes to the background: the child continues as the daemon; the parent waits until it has started, and exits.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,23 +10,24 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, read, setsid};
 
-/// Which process we are after [`split`].
+/// The current process after [`split`].
 #[derive(Debug)]
 pub enum Side {
-    /// The one that was started: it ends with this exit code.
+    /// The original process, which must exit with this code.
     Parent(u8),
-    /// The one that is to be the daemon.
+    /// The new process, which becomes the daemon.
     Child(Foreground),
 }
 
-/// The daemon's hold on the foreground: the parent process waits until it is given up.
+/// Keeps the parent process in the foreground: it waits until this is detached or dropped.
 #[derive(Debug)]
 pub struct Foreground(File);
 
-/// Forks. The parent comes back when the child has [detached](Foreground::detach), with 0, or has ended, with its exit code.
+/// Forks. In the parent it returns when the child has [detached](Foreground::detach), with 0, or when the child has ended, with its
+/// exit code.
 pub fn split() -> io::Result<Side> {
     let (ready, notify): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC)?;
-    // SAFETY: there is one thread, so that the child is a whole copy that may do whatever we may.
+    // SAFETY: this process has one thread, so the child is a complete copy that may call any function.
     match unsafe { fork() }? {
         ForkResult::Child => Ok(Side::Child(Foreground(File::from(notify)))),
         ForkResult::Parent { child } => {
@@ -49,7 +50,8 @@ pub fn split() -> io::Result<Side> {
 }
 
 impl Foreground {
-    /// Leaves the terminal and the session, and lets the parent end. A directory that cannot be entered is returned as an error, and all else is done.
+    /// Leaves the terminal and the session, and lets the parent exit. If `directory` cannot be entered, does everything else and
+    /// returns the error.
     pub fn detach(self, directory: Option<&Path>, mask: u32) -> Result<(), nix::errno::Errno> {
         let Foreground(mut parent) = self;
         let moved = directory.map_or(Ok(()), chdir);

@@ -1,4 +1,4 @@
-//! Time: the monotonic clock for deadlines, the wall clock and local time for text. Nothing else in rsup reads a clock.
+//! Reads the monotonic clock, for deadlines, and the wall clock and local time, for texts. No other module reads a clock.
 
 pub mod zone;
 
@@ -8,7 +8,7 @@ use zone::Zone;
 
 pub use crate::time::{Mono, Now, Wall};
 
-/// A wall time broken down in local time.
+/// A wall time as a calendar date and time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Local {
     /// The year, 1970 and so on.
@@ -74,7 +74,7 @@ fn read(clock: libc::clockid_t) -> (i64, u32) {
     (spec.tv_sec, u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
 
-/// Breaks `wall` down in the time zone of rsup's environment, which is read once.
+/// Converts `wall` to local time in the time zone of rsup's environment, which is read once.
 #[must_use]
 pub fn local(wall: Wall) -> Local {
     static ZONE: LazyLock<Zone> =
@@ -82,7 +82,7 @@ pub fn local(wall: Wall) -> Local {
     local_in(&ZONE, wall.secs)
 }
 
-/// Breaks `secs`, in seconds since 1970 (UTC), down in `zone`.
+/// Converts `secs`, in seconds since 1970 (UTC), to local time in `zone`.
 #[must_use]
 pub fn local_in(zone: &Zone, secs: i64) -> Local {
     let offset = zone.at(secs, utc(secs).year);
@@ -91,7 +91,7 @@ pub fn local_in(zone: &Zone, secs: i64) -> Local {
     local
 }
 
-/// Breaks `secs`, in seconds since 1970, down in UTC (gmtime_r(3)).
+/// Converts `secs`, in seconds since 1970, to UTC (gmtime_r(3)).
 fn utc(secs: i64) -> Local {
     let mut broken = MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are to live values of the right type; gmtime_r writes the second or leaves it zeroed,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn local_time_is_what_date_says() {
+    fn local_time_is_the_same_as_from_date() {
         for secs in [0_i64, 951_782_400, 1_700_000_000, 1_711_846_800, 1_793_232_000, -1, 4_102_444_800] {
             let asked =
                 std::process::Command::new("date").args(["-d", &format!("@{secs}"), "+%Y-%m-%d %H:%M:%S"]).output();

@@ -1,7 +1,7 @@
-//! The program's entry point, in place of the start-up of Rust's own run time.
+//! The program's entry point: C's `main`, instead of the start-up code of Rust's runtime.
 //!
-//! That start-up aborts where descriptor 0, 1 or 2 is closed and /dev/null cannot be opened, ignores SIGPIPE, and installs handlers for
-//! SIGSEGV and SIGBUS. An init must run anywhere, and hand on what its parent set. So C's `main` is defined here: libc calls it first.
+//! Rust's start-up code aborts if descriptor 0, 1 or 2 is closed and /dev/null cannot be opened, ignores SIGPIPE, and installs handlers
+//! for SIGSEGV and SIGBUS. An init must run anywhere and pass on the settings of its parent.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use super::fds;
 #[macro_export]
 macro_rules! entry_point {
     ($run:path) => {
-        // SAFETY: nothing else in the executable is called `main`, and libc expects this signature.
+        // SAFETY: no other function in the executable is called `main`, and libc expects this signature.
         #[allow(unsafe_code, missing_docs)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
@@ -23,14 +23,14 @@ macro_rules! entry_point {
     };
 }
 
-/// Occupies 0, 1 and 2 where they are closed, and runs `run` with the process's arguments; returns its exit code.
+/// Opens a placeholder for each closed descriptor of 0, 1 and 2, and calls `run` with the process's arguments; returns its exit code.
 ///
 /// # Safety
 /// `argv` must hold `argc` pointers to NUL-terminated strings that live as long as the process; no other thread may run.
 pub unsafe fn enter(argc: c_int, argv: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
     fds::occupy_standard();
     let count = usize::try_from(argc).unwrap_or(0);
-    // std::env::args is empty here with musl: only Rust's own start-up fills it in.
+    // With musl, std::env::args is empty here: only Rust's start-up code fills it.
     let word = |at| {
         // SAFETY: the caller's promise; `at` is below `argc`.
         let word = unsafe { CStr::from_ptr(*argv.wrapping_add(at)) };
@@ -42,15 +42,15 @@ pub unsafe fn enter(argc: c_int, argv: *const *const c_char, run: fn(&[OsString]
     c_int::from(code)
 }
 
-/// Our environment as our parent gave it: every string, also one without a name or without `=`.
+/// The environment exactly as inherited: every string, even without a name or without `=`.
 #[must_use]
 pub fn environment() -> Vec<Vec<u8>> {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
     let mut found = Vec::new();
-    // SAFETY: `environ` is null or points to NUL-terminated strings behind which stands a null pointer; one thread runs, and we never
-    // change it.
+    // SAFETY: `environ` is null or points to an array of NUL-terminated strings that ends with a null pointer. One thread runs, and
+    // rsup never changes the environment.
     unsafe {
         let mut next = environ;
         while !next.is_null() && !(*next).is_null() {

@@ -1,9 +1,9 @@
-//! Names of error numbers (`ENOENT`), as Supervisor's messages have them.
+//! Symbolic names of error numbers (`ENOENT`), for Supervisor's messages.
 
 use nix::errno::Errno;
 use std::fmt;
 
-/// Writes the symbolic name of an error number; a number without one as `errno <n>`. Allocates nothing.
+/// Displays the symbolic name of an error number, or `errno <n>` if it has none. Allocates nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrnoName(pub i32);
 
@@ -16,7 +16,7 @@ impl fmt::Display for ErrnoName {
     }
 }
 
-/// The name of the error number inside an [`std::io::Error`]; its text where it has none.
+/// The name of the error number in an [`std::io::Error`], or the error's text if it has no number.
 #[must_use]
 pub fn name(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |number| ErrnoName(number).to_string())

@@ -1,6 +1,6 @@
-//! Descriptors: pipes to children, our own limit, what a parent left open.
+//! Descriptors: pipes to children, limits, and descriptors that were inherited open or closed.
 //!
-//! Everything that rsup opens is close-on-exec, and above 2: what a parent left closed of 0, 1 and 2 is occupied first.
+//! Every descriptor that rsup opens is close-on-exec and above 2: at start, placeholders take the numbers 0, 1 and 2 if they are closed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Which of 0, 1 and 2 [`occupy_standard`] found closed, a bit each.
+/// The descriptors of 0, 1 and 2 that [`occupy_standard`] found closed, one bit each.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Occupies 0, 1 and 2 where they are closed, so that nothing that is opened later becomes stdin, stdout or stderr.
+/// Opens a placeholder for each closed descriptor of 0, 1 and 2, so that no file opened later becomes stdin, stdout or stderr.
 ///
-/// What stands there needs no /dev, and acts as if it were closed: reads and writes fail with EBADF, and it is close-on-exec, so that a
-/// program finds it closed too. To be called before anything else is opened.
+/// A placeholder needs no /dev and acts like a closed descriptor: reads and writes fail with EBADF, and it is close-on-exec, so it is
+/// closed in programs too. Call this before any file is opened.
 pub fn occupy_standard() {
     for fd in 0..3 {
         // SAFETY: F_GETFD touches no memory; any number is a valid question.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-            // SAFETY: a NUL-terminated string. The lowest free number is `fd`, since those below it are open by now.
+            // SAFETY: a NUL-terminated string. The lowest free number is `fd`, since all numbers below it are open now.
             let got = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
             if got == fd {
                 CLOSED.fetch_or(1_u8.wrapping_shl(fd.unsigned_abs()), Ordering::Relaxed);
@@ -29,8 +29,7 @@ pub fn occupy_standard() {
     }
 }
 
-/// Makes /dev/null of those of 0, 1 and 2 that our parent left closed, for us and our children. Changes nothing where there is no usable
-/// /dev/null.
+/// Replaces the placeholders by /dev/null, for rsup and its children. Changes nothing if there is no usable /dev/null.
 pub fn open_null_for_closed() {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let closed = CLOSED.load(Ordering::Relaxed);
@@ -42,19 +41,19 @@ pub fn open_null_for_closed() {
         |file: &std::fs::File| file.metadata().is_ok_and(|m| m.file_type().is_char_device() && m.rdev() == NULL_DEVICE);
     let Some(null) = null.ok().filter(is_device) else { return };
     for fd in (0..3).filter(|fd| closed >> fd & 1 == 1) {
-        // SAFETY: no memory is involved, and what is overwritten is our own placeholder.
+        // SAFETY: no memory is involved, and the replaced descriptor is a placeholder.
         unsafe { libc::dup2(null.as_raw_fd(), fd) };
     }
 }
 
-/// The number of /dev/null: major 1, minor 3.
+/// The device number of /dev/null: major 1, minor 3.
 const NULL_DEVICE: u64 = 0x103;
 
-/// Closes every descriptor from 3 on but `keep`: those that were inherited for a program that has them now.
+/// Closes every descriptor from 3 on except `keep`. They were inherited for the program, which has its own copies now.
 pub fn close_all_but(keep: BorrowedFd<'_>) {
     let keep = keep.as_raw_fd();
     let close_range = |first: RawFd, last: RawFd| {
-        // SAFETY: no memory is involved; the caller owns nothing there.
+        // SAFETY: no memory is involved; the caller owns no descriptor in the range.
         first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
     };
     if close_range(3, keep.saturating_sub(1)) && close_range(keep.saturating_add(1).max(3), RawFd::MAX) {
@@ -66,7 +65,7 @@ pub fn close_all_but(keep: BorrowedFd<'_>) {
     }
 }
 
-/// The descriptors from 3 on that /proc/self/fd lists or, without /proc, all numbers that there can be.
+/// The descriptors from 3 on in /proc/self/fd; without /proc, all possible numbers.
 fn open_from_3() -> Vec<RawFd> {
     let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     let numbers: Vec<RawFd> = match std::fs::read_dir("/proc/self/fd") {
@@ -82,38 +81,38 @@ fn open_from_3() -> Vec<RawFd> {
 /// A pipe to or from a child.
 #[derive(Debug)]
 pub struct Pipe {
-    /// Our end, not blocking.
+    /// The end of rsup, non-blocking.
     pub ours: OwnedFd,
-    /// The child's end, blocking: the two are separate open file descriptions.
+    /// The end of the child, blocking. The two ends are separate open file descriptions.
     pub childs: OwnedFd,
 }
 
-/// A pipe whose reading end is ours: a child's stdout or stderr.
+/// A pipe that rsup reads from: a child's stdout or stderr.
 pub fn pipe_from_child() -> io::Result<Pipe> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     set_nonblocking(&read)?;
     Ok(Pipe { ours: read, childs: write })
 }
 
-/// A pipe whose writing end is ours: a child's stdin.
+/// A pipe that rsup writes to: a child's stdin.
 pub fn pipe_to_child() -> io::Result<Pipe> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     set_nonblocking(&write)?;
     Ok(Pipe { ours: write, childs: read })
 }
 
-/// Sets O_NONBLOCK on the open file description, for every process that shares it: never on an inherited descriptor.
+/// Sets O_NONBLOCK on the open file description, and so for every process that shares it. Never call it for an inherited descriptor.
 pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
     fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// Marks every descriptor from 3 on close-on-exec: what a parent left open is not for our children.
-/// Where the kernel is too old for it (before 5.11) or a filter forbids it, each is marked by itself.
+/// Marks every descriptor from 3 on close-on-exec, so that children do not inherit what the parent of rsup left open. If the kernel is
+/// too old for one call (before 5.11) or a filter forbids it, marks the descriptors one by one.
 pub fn close_on_exec_from_3() -> io::Result<()> {
     let flag = libc::CLOSE_RANGE_CLOEXEC;
-    // SAFETY: no memory is involved; nothing is closed now.
+    // SAFETY: no memory is involved; with this flag the call closes nothing.
     if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flag) } == 0 {
         return Ok(());
     }
@@ -127,25 +126,25 @@ pub fn close_on_exec_from_3() -> io::Result<()> {
 /// A soft and a hard limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What is enforced.
+    /// The enforced limit.
     pub soft: u64,
-    /// What the soft one may be raised to.
+    /// The highest value for the soft limit.
     pub hard: u64,
 }
 
-/// Our limit of open descriptors.
+/// The limit on open descriptors of this process.
 pub fn nofile() -> io::Result<Limit> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(Limit { soft, hard })
 }
 
-/// Our limit of processes of our user.
+/// The limit on processes of this user.
 pub fn nproc() -> io::Result<Limit> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
     Ok(Limit { soft, hard })
 }
 
-/// Raises our soft limit of descriptors to the hard one; returns what it was, for the children.
+/// Raises the soft limit on descriptors to the hard one; returns the limit before, for the children.
 pub fn raise_nofile() -> io::Result<Limit> {
     let before = nofile()?;
     setrlimit(Resource::RLIMIT_NOFILE, before.hard, before.hard)?;

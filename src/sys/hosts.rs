@@ -1,10 +1,10 @@
-//! Addresses of hosts without asking a name server: numbers, and names in /etc/hosts (hosts(5)).
+//! Resolves host names without a name server: numeric addresses, and names in /etc/hosts (hosts(5)).
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses of `host`: a number in a form of inet_aton(3) or an IPv6 address, else what /etc/hosts has for the
-/// name. `localhost` always has an address. Empty: only a name server could know.
+/// The addresses of `host`: a numeric address (inet_aton(3) or IPv6), else the addresses of the name in /etc/hosts. `localhost`
+/// always has an address. Empty: the name is unknown.
 #[must_use]
 pub fn addresses(host: &str) -> Vec<IpAddr> {
     match number(host) {
@@ -13,7 +13,7 @@ pub fn addresses(host: &str) -> Vec<IpAddr> {
     }
 }
 
-/// The addresses that the text of a hosts(5) file has for a name, in its order; upper and lower case are the same.
+/// The addresses of a name in the text of a hosts(5) file, in file order. Upper and lower case are the same.
 fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let mut found: Vec<IpAddr> = Vec::new();
@@ -30,7 +30,7 @@ fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
     found
 }
 
-/// `127.0.0.1`, `127.1`, `0x7f.0.0.1` or `2130706433`, as inet_aton(3) reads them, and IPv6 addresses.
+/// Parses a numeric address: `127.0.0.1`, `127.1`, `0x7f.0.0.1` or `2130706433`, as inet_aton(3) does, or an IPv6 address.
 #[must_use]
 pub fn number(host: &str) -> Option<IpAddr> {
     if let Ok(address) = host.parse::<Ipv6Addr>() {
@@ -45,13 +45,13 @@ pub fn number(host: &str) -> Option<IpAddr> {
     for (n, byte) in (0_u32..).zip(bytes) {
         address |= u32::from(u8::try_from(*byte).ok()?).checked_shl(24_u32.saturating_sub(n.saturating_mul(8)))?;
     }
-    // The last part fills the bytes that are left.
+    // The last part fills the remaining bytes.
     let bits = 32_u32.saturating_sub(u32::try_from(bytes.len()).ok()?.saturating_mul(8));
     let fits = bits == 32 || last.checked_shr(bits) == Some(0);
     fits.then(|| Ipv4Addr::from(address | last).into())
 }
 
-/// A part of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
+/// Parses a part of an IPv4 address: decimal, octal after `0`, hexadecimal after `0x`.
 fn part(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix('0') {
         Some(rest) if rest.starts_with(['x', 'X']) => (rest.get(1..)?, 16),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_as_inet_aton_reads_them() {
+    fn numbers_are_parsed_as_by_inet_aton() {
         for (host, wanted) in [
             ("127.0.0.1", "127.0.0.1"),
             ("127.1", "127.0.0.1"),

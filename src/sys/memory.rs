@@ -1,8 +1,8 @@
-//! The allocator: memory that cannot be had must not end PID 1.
+//! The allocator: a lack of memory must not end PID 1.
 //!
-//! Rust aborts the process when an allocation fails. Here a failed allocation (malloc(3): ENOMEM, for RLIMIT_AS or a full memory) is
-//! served from a reserve; when that is used up too, the process waits until there is memory again, once [`be_patient`] was called.
-//! Until then it aborts as usual: a start that does not fit must fail, not hang.
+//! Rust aborts the process when an allocation fails. Here an allocation that fails (RLIMIT_AS, or no free memory) is served from a
+//! reserve. If the reserve is used up too, the process waits until memory is free again, once [`wait_for_memory`] was called. Before
+//! that call it aborts as usual: a start without enough memory must fail, not hang.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -13,42 +13,42 @@ use std::sync::{Mutex, PoisonError};
 
 use super::poll::pause;
 
-/// Ample for some turns of the loop. It costs nothing until it is used: pages that were never written to are not in memory.
+/// Enough for several turns of the loop. The reserve uses no memory until its pages are written to.
 const RESERVE_BYTES: usize = 512 * 1024;
 
-/// How long to wait before memory is asked for again, in milliseconds.
+/// The pause between two attempts to allocate, in milliseconds.
 const WAIT_MS: u16 = 20;
 
 #[global_allocator]
 static ALLOCATOR: Reserving<System, RESERVE_BYTES> = Reserving::new(System);
 
-/// From now on an allocation that fails waits for memory, however long that takes. To be called once all that must fit is there.
-pub fn be_patient() {
-    ALLOCATOR.is_patient.store(true, Ordering::Relaxed);
+/// From now on an allocation that fails waits for memory, however long that takes. Call it when the start has succeeded.
+pub fn wait_for_memory() {
+    ALLOCATOR.waits.store(true, Ordering::Relaxed);
 }
 
-/// Whether an allocation has failed since this was last asked.
-pub fn was_short() -> bool {
-    ALLOCATOR.was_short.swap(false, Ordering::Relaxed)
+/// Whether an allocation has failed since the last call.
+pub fn has_failed() -> bool {
+    ALLOCATOR.has_failed.swap(false, Ordering::Relaxed)
 }
 
-/// An allocator with a reserve of `BYTES` for when it fails.
+/// An allocator with a reserve of `BYTES`, for when the inner allocator fails.
 struct Reserving<A, const BYTES: usize> {
     inner: A,
     reserve: UnsafeCell<MaybeUninit<[u8; BYTES]>>,
     marks: Mutex<Marks>,
-    is_patient: AtomicBool,
-    was_short: AtomicBool,
+    waits: AtomicBool,
+    has_failed: AtomicBool,
 }
 
-/// How much of the reserve is in use: blocks follow one another, and only the last one, or all together, can be freed.
+/// The used part of the reserve. Blocks follow one another. Space is free again if the last block is freed, or all blocks.
 struct Marks {
-    /// Where the next block may begin.
+    /// Offset after the last block.
     used: usize,
     blocks: usize,
 }
 
-// SAFETY: the reserve is only handed out in parts, each to one owner, under the lock of `marks`.
+// SAFETY: each part of the reserve has one owner, and parts are handed out under the lock of `marks`.
 unsafe impl<A: Sync, const BYTES: usize> Sync for Reserving<A, BYTES> {}
 
 impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
@@ -57,8 +57,8 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
             inner,
             reserve: UnsafeCell::new(MaybeUninit::uninit()),
             marks: Mutex::new(Marks { used: 0, blocks: 0 }),
-            is_patient: AtomicBool::new(false),
-            was_short: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
         }
     }
 
@@ -66,13 +66,13 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
         self.reserve.get().cast()
     }
 
-    /// Where in the reserve a block is; `None`: it is not of the reserve.
+    /// The offset of a block in the reserve; `None`: the block belongs to the inner allocator.
     fn offset(&self, block: *mut u8) -> Option<usize> {
         block.addr().checked_sub(self.base().addr()).filter(|&offset| offset < BYTES)
     }
 
     /// A block of the reserve, if there is room.
-    fn take(&self, layout: Layout) -> Option<*mut u8> {
+    fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let base = self.base().addr();
         let begin = base.checked_add(marks.used)?.checked_next_multiple_of(layout.align())?.checked_sub(base)?;
@@ -91,15 +91,15 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
         }
     }
 
-    /// A block although the allocator has just failed; null only where it is not patient.
+    /// A block from the reserve, or from the inner allocator after a wait. Null only if it must not wait.
     #[cold]
-    fn in_need(&self, layout: Layout) -> *mut u8 {
-        self.was_short.store(true, Ordering::Relaxed);
+    fn alloc_after_failure(&self, layout: Layout) -> *mut u8 {
+        self.has_failed.store(true, Ordering::Relaxed);
         loop {
-            if let Some(block) = self.take(layout) {
+            if let Some(block) = self.take_reserve(layout) {
                 return block;
             }
-            if !self.is_patient.load(Ordering::Relaxed) {
+            if !self.waits.load(Ordering::Relaxed) {
                 return ptr::null_mut();
             }
             pause(WAIT_MS);
@@ -112,21 +112,21 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
     }
 }
 
-// SAFETY: each block is the inner allocator's or a part of the reserve that no other block overlaps; it goes back where it came from.
+// SAFETY: each block belongs to the inner allocator or is a part of the reserve that overlaps no other block. It is freed there.
 unsafe impl<A: GlobalAlloc, const BYTES: usize> GlobalAlloc for Reserving<A, BYTES> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller has promised to us.
+        // SAFETY: the caller's promise.
         let block = unsafe { self.inner.alloc(layout) };
-        if block.is_null() { self.in_need(layout) } else { block }
+        if block.is_null() { self.alloc_after_failure(layout) } else { block }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller has promised to us.
+        // SAFETY: the caller's promise.
         let block = unsafe { self.inner.alloc_zeroed(layout) };
         if !block.is_null() {
             return block;
         }
-        let block = self.in_need(layout);
+        let block = self.alloc_after_failure(layout);
         if !block.is_null() {
             // SAFETY: a new block of this size.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -137,27 +137,27 @@ unsafe impl<A: GlobalAlloc, const BYTES: usize> GlobalAlloc for Reserving<A, BYT
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match self.offset(block) {
             Some(offset) => self.give_back(offset, layout.size()),
-            // SAFETY: not of the reserve, so the inner allocator's.
+            // SAFETY: the block is not in the reserve, so it belongs to the inner allocator.
             None => unsafe { self.inner.dealloc(block, layout) },
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if self.offset(block).is_none() {
-            // SAFETY: the inner allocator's block; the rest is the caller's promise.
+            // SAFETY: the block belongs to the inner allocator; the caller promises the rest.
             let moved = unsafe { self.inner.realloc(block, layout, size) };
             if !moved.is_null() {
                 return moved;
             }
         }
-        // SAFETY: the caller's promise: the size is not 0 and does not overflow with this alignment.
+        // SAFETY: the caller promises that the size is not 0 and does not overflow with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         // SAFETY: as above.
         let moved = unsafe { self.alloc(wanted) };
         if !moved.is_null() {
-            // SAFETY: both blocks are there, have at least so many bytes, and do not overlap.
+            // SAFETY: both blocks are live, have at least this size, and do not overlap.
             unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
-            // SAFETY: the caller's block, which is not used any more.
+            // SAFETY: the caller's block, which is no longer used.
             unsafe { self.dealloc(block, layout) };
         }
         moved
@@ -171,7 +171,7 @@ mod tests {
     /// Fails while the flag is set.
     struct FailingAllocator(AtomicBool);
 
-    // SAFETY: the system's allocator, or a failure.
+    // SAFETY: it calls the system's allocator, or fails.
     unsafe impl GlobalAlloc for FailingAllocator {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             // SAFETY: the caller's promise.
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_served_from_the_reserve_which_is_whole_again_when_all_is_freed() {
+    fn a_failed_allocation_uses_the_reserve_which_is_free_again_after_all_blocks() {
         let allocator: Reserving<_, 1024> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
         for _ in 0..3 {
             // SAFETY: blocks are used within their sizes and freed once, with their layouts.
@@ -202,7 +202,7 @@ mod tests {
                 b.write_bytes(8, 100);
                 let a = allocator.realloc(a, layout(100, 1), 300);
                 assert!((0..100).all(|n| *a.add(n) == 7 && *b.add(n) == 8));
-                assert!(allocator.alloc(layout(1000, 1)).is_null(), "no room, and not patient");
+                assert!(allocator.alloc(layout(1000, 1)).is_null(), "no room, and no wait");
                 allocator.dealloc(b, layout(100, 64));
                 allocator.dealloc(a, layout(300, 1));
                 let all = allocator.alloc(layout(1024, 1));
@@ -210,11 +210,11 @@ mod tests {
                 allocator.dealloc(all, layout(1024, 1));
             }
         }
-        assert!(allocator.was_short.load(Ordering::Relaxed));
+        assert!(allocator.has_failed.load(Ordering::Relaxed));
     }
 
     #[test]
-    fn a_block_of_the_reserve_moves_back_into_memory_that_is_there_again() {
+    fn a_block_of_the_reserve_moves_to_the_inner_allocator_when_there_is_memory() {
         let allocator: Reserving<_, 1024> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
         // SAFETY: as above.
         unsafe {
@@ -230,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn a_patient_one_waits_until_there_is_memory() {
+    fn an_allocation_waits_until_there_is_memory() {
         let allocator: Reserving<_, 64> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
-        allocator.is_patient.store(true, Ordering::Relaxed);
+        allocator.waits.store(true, Ordering::Relaxed);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 pause(3 * WAIT_MS);

@@ -1,7 +1,7 @@
-//! Thin safe wrappers over the kernel: no policy, no logging. The only place where `unsafe` may be written.
+//! Thin safe wrappers over the kernel, without policy and logging. The only module that may contain `unsafe`.
 //!
-//! The wrappers are for what nix lacks: real-time signals (nix's `Signal` has none, and its `waitpid` fails on
-//! a child that one of them killed), queued values, a spawn that shares memory with its child.
+//! The wrappers exist for what nix lacks: real-time signals (nix's `Signal` does not have them, and its `waitpid` fails for a child
+//! that one of them ended), values queued with signals, and a spawn that shares memory with its child.
 #![allow(unsafe_code)]
 
 pub mod background;
@@ -22,5 +22,5 @@ pub mod spawn;
 pub mod stream;
 pub mod tty;
 
-/// A process number as the kernel has it.
+/// A process id.
 pub type Pid = libc::pid_t;

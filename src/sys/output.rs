@@ -1,16 +1,17 @@
-//! Writes that never block, on descriptors that others share.
+//! Writes to descriptors that other processes share, without blocking.
 //!
-//! `O_NONBLOCK` belongs to the open file description: setting it on an inherited descriptor would hit our parent and all others
-//! that write to the container's stdout. So, by kind (looked up in the kernel's source):
+//! `O_NONBLOCK` belongs to the open file description: setting it on an inherited descriptor would change it for the parent of rsup and
+//! for all other processes that write to the container's stdout. So the method depends on the kind of file (checked in the kernel's
+//! source):
 //!
-//! | kind | how |
+//! | kind | method |
 //! |---|---|
-//! | regular file, /dev/null and the like | write(2): it does not wait for another party |
+//! | regular file, /dev/null and the like | write(2): it does not wait for another process |
 //! | socket | send(2) with MSG_DONTWAIT |
-//! | pipe, FIFO, terminal | a non-blocking description of our own, opened through /proc/self/fd |
-//! | pipe that we may not open (another user's; no /proc) | splice(2) from a private pipe with SPLICE_F_NONBLOCK, which counts for both ends and for one call only |
-//! | controlling terminal that we may not open | /dev/tty |
-//! | any other | poll(2), then so few bytes that a writable terminal has room for them |
+//! | pipe, FIFO, terminal | a separate non-blocking description, opened through /proc/self/fd |
+//! | pipe that rsup may not open (another user's pipe; no /proc) | splice(2) from a private pipe with SPLICE_F_NONBLOCK, which applies to both ends and to one call only |
+//! | controlling terminal that rsup may not open | /dev/tty |
+//! | any other | poll(2), then few enough bytes that a writable terminal has room for them |
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,28 +30,28 @@ use super::clock;
 /// How to write to a descriptor without blocking.
 #[derive(Debug)]
 pub enum WriteMethod {
-    /// write(2): it never blocks by itself, or the description is non-blocking and ours alone.
+    /// write(2): it never blocks for this kind, or the description is non-blocking and not shared.
     Write,
     /// send(2) with MSG_DONTWAIT.
     Socket,
     /// splice(2) through this pipe (read end, write end), which is empty between calls.
     Splice(OwnedFd, OwnedFd),
-    /// At most PIPE_BUF bytes when poll(2) says that there is room: for where pipes are rationed. Another writer may take the room
-    /// in between.
+    /// At most PIPE_BUF bytes if poll(2) reports room: for when no private pipe can be made. The write can block if another writer
+    /// takes the room in between.
     Pipe,
-    /// A few bytes when poll(2) says that there is room.
+    /// A few bytes if poll(2) reports room.
     Terminal,
 }
 
-/// A pseudo-terminal with any room at all has room for so much in one go. But what its output processing changes
-/// (a newline becomes two bytes) goes in one by one, and may find that the last room has gone, so that goes alone.
+/// A writable pseudo-terminal has room for so many plain bytes. Bytes that its output processing changes (a newline becomes two bytes)
+/// go in one by one and may not find room, so each is written alone.
 const TERMINAL_BYTES: usize = 128;
 
-/// How long a message on stdout or stderr waits for a reader.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a message on stdout or stderr waits for room.
+const MESSAGE_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl WriteMethod {
-    /// The method for a descriptor with this status. `is_shared`: its description is not ours alone, so it may block.
+    /// The method for a descriptor with this status. `is_shared`: other processes use its description, so it may be blocking.
     #[must_use]
     pub fn of(stat: &FileStat, is_shared: bool) -> Self {
         match kind(stat) {
@@ -64,7 +65,7 @@ impl WriteMethod {
         }
     }
 
-    /// Writes some of `bytes` to `fd`; how many. EAGAIN: there is no room now.
+    /// Writes some of `bytes` to `fd`; returns how many. EAGAIN: there is no room now.
     pub fn write(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::Write => write(fd, bytes),
@@ -84,7 +85,7 @@ impl WriteMethod {
     }
 }
 
-/// Takes `left` bytes out of a private pipe.
+/// Removes `left` bytes from a private pipe.
 fn discard(pipe: &OwnedFd, mut left: usize) {
     let mut scrap = [0; 4096];
     while left > 0 {
@@ -105,14 +106,14 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// A non-blocking description of our own for the pipe or terminal `fd`; `None`: there cannot be one.
+/// Opens a separate non-blocking description for the pipe or terminal `fd`; `None`: that is not possible.
 #[must_use]
 pub fn own_description(fd: impl AsFd, stat: &FileStat) -> Option<OwnedFd> {
     let fd = fd.as_fd();
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let is_terminal = match kind(stat) {
         SFlag::S_IFIFO => false,
-        // Opening a pseudo-terminal's master makes a new one.
+        // Opening the master of a pseudo-terminal would create a new pseudo-terminal.
         SFlag::S_IFCHR if (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) => isatty(fd).unwrap_or(false),
         _ => return None,
     };
@@ -130,24 +131,24 @@ pub fn own_description(fd: impl AsFd, stat: &FileStat) -> Option<OwnedFd> {
 /// # Errors
 /// As [`to_stdout`].
 pub fn to_stderr(text: &str) -> io::Result<()> {
-    write_patiently(io::stderr().as_fd(), text.as_bytes())
+    write_with_timeout(io::stderr().as_fd(), text.as_bytes())
 }
 
-/// Writes a message to stdout without blocking: what finds no room within 50 ms is dropped. For every role of rsup that has
-/// something else to do than print: a reader that does not read must not hold it up.
+/// Writes a message to stdout without blocking: drops the rest of it if there is no room for 50 ms. For every part of rsup that must
+/// not wait for a slow reader.
 ///
 /// # Errors
-/// write(2)'s; EAGAIN: some of the message found no room in time.
+/// The errors of write(2); EAGAIN: the rest of the message was dropped.
 pub fn to_stdout(text: &str) -> io::Result<()> {
-    write_patiently(io::stdout().as_fd(), text.as_bytes())
+    write_with_timeout(io::stdout().as_fd(), text.as_bytes())
 }
 
-fn write_patiently(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+fn write_with_timeout(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     let stat = fstat(fd)?;
     let own = own_description(fd, &stat);
     let fd = own.as_ref().map_or(fd, AsFd::as_fd);
     let method = WriteMethod::of(&stat, own.is_none());
-    let until = clock::mono().after(PATIENCE);
+    let until = clock::mono().after(MESSAGE_TIMEOUT);
     while !bytes.is_empty() {
         match method.write(fd, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
@@ -165,9 +166,9 @@ fn write_patiently(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends a line to the container's termination message, if there can be one: Kubernetes makes the file, and shows its end.
+/// Appends a line to the container's termination message, if the file exists: Kubernetes creates it, and shows its end.
 pub fn to_termination_log(line: &str) {
-    // Non-blocking, for the case that it is a FIFO.
+    // Without O_NONBLOCK the open of a FIFO waits for a reader.
     let mut options = std::fs::OpenOptions::new();
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
     if let Ok(mut file) = options.append(true).open("/dev/termination-log") {
@@ -179,7 +180,7 @@ pub fn to_termination_log(line: &str) {
 mod tests {
     use super::*;
 
-    /// Fills a pipe; how many bytes it took.
+    /// Fills a pipe; returns how many bytes fit.
     fn fill(pipe: &OwnedFd) -> usize {
         super::super::fds::set_nonblocking(pipe).unwrap();
         let mut total = 0;
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_blocks_no_method() {
+    fn no_method_blocks_on_a_full_pipe() {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let stat = fstat(&writer).unwrap();
         let own = own_description(&writer, &stat).unwrap();
@@ -201,21 +202,21 @@ mod tests {
         for method in [WriteMethod::of(&stat, true), WriteMethod::Pipe] {
             assert_eq!(method.write(writer.as_fd(), b"y"), Err(Errno::EAGAIN));
         }
-        let error = write_patiently(writer.as_fd(), b"y").unwrap_err();
+        let error = write_with_timeout(writer.as_fd(), b"y").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
         let mut left = total;
         let mut buffer = vec![0; total];
         while left > 0 {
             left -= read(&reader, &mut buffer).unwrap();
         }
-        write_patiently(writer.as_fd(), b"now there is room\n").unwrap();
+        write_with_timeout(writer.as_fd(), b"now there is room\n").unwrap();
         assert_eq!(read(&reader, &mut buffer).unwrap(), 18);
         drop(reader);
-        assert_eq!(write_patiently(writer.as_fd(), b"y").unwrap_err().raw_os_error(), Some(libc::EPIPE));
+        assert_eq!(write_with_timeout(writer.as_fd(), b"y").unwrap_err().raw_os_error(), Some(libc::EPIPE));
     }
 
     #[test]
-    fn a_reader_that_comes_in_time_gets_all() {
+    fn a_reader_that_starts_in_time_receives_all() {
         let (mut reader, writer) = io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
         fill(&writer);
@@ -224,9 +225,9 @@ mod tests {
             io::Read::read_to_string(&mut reader, &mut text).unwrap();
             text
         });
-        // Longer than PIPE_BUF: it goes in parts.
+        // Longer than PIPE_BUF, so it is written in parts.
         let text = "y".repeat(10_000);
-        write_patiently(writer.as_fd(), text.as_bytes()).unwrap();
+        write_with_timeout(writer.as_fd(), text.as_bytes()).unwrap();
         drop(writer);
         assert!(thread.join().unwrap().ends_with(&format!("x{text}")));
     }

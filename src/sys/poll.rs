@@ -1,20 +1,20 @@
-//! Readiness: epoll(7), level-triggered. The loop's only place to wait.
+//! Waits until descriptors are ready: epoll(7), level-triggered. The loop waits nowhere else.
 
 use crate::time::Mono;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
-/// What to wait for on a descriptor.
+/// The state of a descriptor to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
-    /// Something to read, or the other end has closed.
+    /// There is something to read, or the other end has closed.
     Read,
-    /// Room to write.
+    /// There is room to write.
     Write,
-    /// Both.
+    /// Either of them.
     Both,
-    /// Nothing but an error or a hang-up, which the kernel always tells.
+    /// Only an error or a hang-up, which the kernel always reports.
     Nothing,
 }
 
@@ -32,22 +32,22 @@ impl Interest {
 /// One descriptor that is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
-    /// What it was added with.
+    /// The token that the descriptor was added with.
     pub token: u64,
-    /// There is something to read, or the end of it.
+    /// There is something to read, or the end of the file.
     pub readable: bool,
     /// There is room to write, or no reader is left.
     pub writable: bool,
 }
 
-/// The set of descriptors that are waited for.
+/// The set of descriptors to wait for.
 #[derive(Debug)]
 pub struct Poll {
     epoll: Epoll,
 }
 
 impl Poll {
-    /// How many ready descriptors one turn takes; the others come with the next.
+    /// The most ready descriptors that one wait returns; the next wait returns the others.
     const BATCH: usize = 256;
 
     /// An empty set (epoll_create1(2)).
@@ -55,41 +55,41 @@ impl Poll {
         Ok(Poll { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
     }
 
-    /// Waits for `fd` too. A regular file cannot be waited for (EPERM): it is always ready.
+    /// Adds `fd` to the set. A regular file is refused with EPERM: it is always ready.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(self.epoll.add(fd, EpollEvent::new(interest.flags(), token))?)
     }
 
-    /// Changes what is waited for.
+    /// Changes the interest in `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token))?)
     }
 
-    /// Waits for `fd` no more. Closing a descriptor does the same, unless another process shares its description.
+    /// Removes `fd` from the set. Closing a descriptor also removes it, unless another process shares its description.
     pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(self.epoll.delete(fd)?)
     }
 
-    /// `add` for a descriptor known by its number only. A number that is not open (any more) is an error, nothing worse.
+    /// `add` for a descriptor of which only the number is known. A number that is not open is an error.
     pub fn add_raw(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
         // SAFETY: the number is only handed to epoll_ctl(2), which checks it.
         self.add(unsafe { BorrowedFd::borrow_raw(fd) }, token, interest)
     }
 
-    /// `remove` for a descriptor known by its number only.
+    /// `remove` for a descriptor of which only the number is known.
     pub fn remove_raw(&self, fd: RawFd) -> io::Result<()> {
         // SAFETY: as above.
         self.remove(unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
-    /// Sleeps until something is ready or `until` has come (`None`: for ever), and appends what is ready to `ready`.
+    /// Waits until a descriptor is ready or `until` has passed (`None`: without limit), and appends the ready ones to `ready`.
     ///
-    /// Wakes at most a millisecond late, never early. An interrupting signal counts as nothing ready.
+    /// Returns at most a millisecond late, never early. If a signal interrupts the wait, no descriptor is ready.
     pub fn wait(&self, now: Mono, until: Option<Mono>, ready: &mut Vec<Ready>) -> io::Result<()> {
         let timeout = match until {
             None => EpollTimeout::NONE,
             Some(until) => {
-                // Rounded up: waking before the deadline would mean turning round for nothing.
+                // Rounded up: a wait that ends before the deadline would need another turn.
                 let millis = until.since(now).as_nanos().div_ceil(1_000_000);
                 EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::MAX)
             }
@@ -113,11 +113,11 @@ impl Poll {
     }
 }
 
-/// Sleeps for `millis` milliseconds, whatever is ready: for where waiting itself fails.
+/// Sleeps for `millis` milliseconds, even if a descriptor is ready: for when the wait itself fails.
 pub fn pause(millis: u16) {
     let nanos = libc::c_long::from(millis % 1000).saturating_mul(1_000_000);
     let wanted = libc::timespec { tv_sec: (millis / 1000).into(), tv_nsec: nanos };
-    // SAFETY: the pointer is to a live timespec; what is left after an interruption is not asked for.
+    // SAFETY: the pointer is to a live timespec; the null pointer means that the remaining time is not returned.
     unsafe { libc::nanosleep(&raw const wanted, std::ptr::null_mut()) };
 }
 
@@ -127,7 +127,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn tells_what_is_ready_and_when_time_is_over() {
+    fn a_wait_returns_ready_descriptors_or_ends_at_its_deadline() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let poll = Poll::new().unwrap();
         poll.add(&reader, 7, Interest::Read).unwrap();

@@ -1,4 +1,4 @@
-//! Finding a program: by Supervisor's rule, and by execvp's.
+//! Finds the file of a program: by Supervisor's rules, or by those of execvp(3).
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -8,16 +8,17 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, stat};
 use nix::unistd::{AccessFlags, access};
 
-/// Why a program cannot be started. `Display` is Supervisor's message (census §4.5/4); the path is in Python's quotes.
+/// Why a program cannot be started. `Display` is Supervisor's message (supervisor-behaviour.md §4.5, step 4), with the path quoted as
+/// by Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FindError {
-    /// Nothing there.
+    /// The file does not exist.
     Missing(String),
-    /// A directory.
+    /// The file is a directory.
     Directory(String),
-    /// No execute bit at all.
+    /// The file has no execute bit.
     NotExecutable(String),
-    /// Execute bits, but not for us.
+    /// The file has an execute bit, but rsup may not execute it.
     NoPermission(String),
 }
 
@@ -34,11 +35,12 @@ impl fmt::Display for FindError {
     }
 }
 
-/// Where Supervisor looks when nothing sets PATH.
+/// Supervisor's default for PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin:/usr/local/bin";
 
-/// Finds `name` as Supervisor does (census §4.5/3): with a `/` it is a path from our directory; else the first existing entry
-/// of `path` wins, even one that cannot be executed. `None`, nothing set: the default PATH.
+/// Finds `name` as Supervisor does (supervisor-behaviour.md §4.5, step 3). A name with a `/` is a path, relative to the working
+/// directory of rsup. Else the first existing file in `path` counts, even if it cannot be executed. `path` is `None` if PATH is unset:
+/// then the default is searched.
 pub fn find_program(name: &OsStr, path: Option<&OsStr>) -> Result<CString, FindError> {
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     let found = candidates(name, path).find_map(|candidate| {
@@ -60,14 +62,15 @@ pub fn find_program(name: &OsStr, path: Option<&OsStr>) -> Result<CString, FindE
     }
 }
 
-/// The files that execvp(3) would try for `name`, in its order, as far as they are there; those that cannot be looked at are among them.
+/// The files that execvp(3) would try for `name`, in its order, without those that do not exist. A file is included if stat(2) fails
+/// for another reason.
 #[must_use]
 pub fn executables(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
-    let is_there = |candidate: &CString| !matches!(stat(candidate.as_c_str()), Err(Errno::ENOENT | Errno::ENOTDIR));
-    candidates(name, path.unwrap_or(OsStr::new(DEFAULT_PATH))).filter(is_there).collect()
+    let may_exist = |candidate: &CString| !matches!(stat(candidate.as_c_str()), Err(Errno::ENOENT | Errno::ENOTDIR));
+    candidates(name, path.unwrap_or(OsStr::new(DEFAULT_PATH))).filter(may_exist).collect()
 }
 
-/// Where execvp(3) finds the program `name`, judged by the kind and mode of each file.
+/// The file that execvp(3) would execute for `name`, decided by the kind and the mode of each file.
 #[must_use]
 pub fn find_executable(name: &OsStr, path: Option<&OsStr>) -> Option<CString> {
     let is_file = |file: &CString| {
@@ -76,7 +79,7 @@ pub fn find_executable(name: &OsStr, path: Option<&OsStr>) -> Option<CString> {
     executables(name, path).into_iter().find(|file| is_file(file) && access(file.as_c_str(), AccessFlags::X_OK).is_ok())
 }
 
-/// The paths where `name` may be; an empty entry of `path` is our directory. A name with a NUL is nowhere.
+/// The paths where `name` may be. An empty entry of `path` is the working directory. A name with a NUL has no paths.
 fn candidates<'a>(name: &'a OsStr, path: &'a OsStr) -> impl Iterator<Item = CString> + 'a {
     let direct = name.as_bytes().contains(&b'/');
     let folders = path.as_bytes().split(|&byte| byte == b':');

@@ -1,8 +1,8 @@
-//! Children that have ended or stopped. One system call a question, no allocation.
+//! Reaps children, and queries those that have ended or stopped. Each function makes one system call and allocates nothing.
 //!
 //! ```text
-//! while let Some((pid, exit)) = reap_any() { … }                     // where no child need be looked at first
-//! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // its pid and group stay reserved until reap
+//! while let Some((pid, exit)) = reap_any() { … }                     // simple
+//! while let Some((pid, exit)) = peek_any() { sweep(pid); reap(pid) }   // the ids of the child and its group stay reserved until reap
 //! ```
 
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ fn exit_of(status: i32) -> Exit {
     }
 }
 
-/// Reaps any child that has ended. `None`: none has, or there are no children.
+/// Reaps any child that has ended; `None`: there is none.
 #[must_use]
 pub fn reap_any() -> Option<(Pid, Exit)> {
     wait(-1).map(|(pid, status)| (pid, exit_of(status)))
@@ -30,13 +30,13 @@ pub fn reap(pid: Pid) -> Option<Exit> {
     (pid > 0).then(|| wait(pid)).flatten().map(|(_, status)| exit_of(status))
 }
 
-/// Waits for the end of the child `pid`, which is about to end, and reaps it.
+/// Blocks until the child `pid`, which is about to end, has ended, and reaps it.
 pub fn wait_for(pid: Pid) {
-    // SAFETY: the status is not asked for.
+    // SAFETY: the null pointer means that the status is not returned.
     while pid > 0 && unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
 }
 
-/// The signal that has stopped the child `pid`; `None`: it is not stopped.
+/// The signal that has stopped the child `pid`; `None`: the child is not stopped.
 #[must_use]
 pub fn stop_signal_of(pid: Pid) -> Option<i32> {
     let info = query(libc::P_PID, libc::id_t::try_from(pid).ok()?, libc::WSTOPPED)?;
@@ -44,26 +44,26 @@ pub fn stop_signal_of(pid: Pid) -> Option<i32> {
     Some(unsafe { info.si_status() })
 }
 
-/// Whether we have any child, ended or not.
+/// Whether this process has children, ended or not.
 #[must_use]
 pub fn has_children() -> bool {
-    // SAFETY: no information is asked for, so no memory is involved.
+    // SAFETY: the null pointer means that nothing is returned.
     let done =
         unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
     done == 0
 }
 
-/// The next child that has ended, without reaping it: its number, and its process group's, stay reserved. The same child is returned
-/// until it is reaped.
+/// The next child that has ended. Does not reap it: the ids of the child and its process group stay reserved, and the next call
+/// returns the same child.
 #[must_use]
 pub fn peek_any() -> Option<(Pid, Exit)> {
-    look(libc::P_ALL, 0)
+    ended_child(libc::P_ALL, 0)
 }
 
-/// Whether the child `pid` has ended, without reaping it.
+/// How the child `pid` has ended; `None`: it runs. Does not reap it.
 #[must_use]
 pub fn peek(pid: Pid) -> Option<Exit> {
-    look(libc::P_PID, libc::id_t::try_from(pid).ok()?).map(|(_, exit)| exit)
+    ended_child(libc::P_PID, libc::id_t::try_from(pid).ok()?).map(|(_, exit)| exit)
 }
 
 /// waitpid(2) that never blocks.
@@ -74,8 +74,8 @@ fn wait(pid: Pid) -> Option<(Pid, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
-/// A child that has ended, which is not reaped.
-fn look(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
+/// A child that has ended and is not reaped.
+fn ended_child(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
     let info = query(kind, id, libc::WEXITED)?;
     // SAFETY: waitid filled the fields of a SIGCHLD.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
@@ -86,7 +86,7 @@ fn look(kind: libc::idtype_t, id: libc::id_t) -> Option<(Pid, Exit)> {
     Some((pid, exit))
 }
 
-/// waitid(2) that neither blocks nor changes anything; `None`: no such child is in that state.
+/// waitid(2) that neither blocks nor changes anything; `None`: no such child is in one of these states.
 fn query(kind: libc::idtype_t, id: libc::id_t, states: i32) -> Option<libc::siginfo_t> {
     // SAFETY: all zero bytes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

@@ -1,4 +1,4 @@
-//! Signals: blocked and read from a descriptor, sent, and named.
+//! Signals: blocks them, reads them from a descriptor, sends and forwards them.
 //!
 //! ```text
 //! let signals = Signals::take_over(Ignored::Reset)?;   // before anything else is started
@@ -6,11 +6,11 @@
 //! SpawnPlan { mask: signals.original_mask(), … }
 //! ```
 //!
-//! All 64 are blocked, the synchronous ones too: a fault of our own still kills us (the kernel unblocks what it forces),
-//! while a SEGV or ABRT that a process sent can be read and forwarded. No handler is ever installed, so that a child
-//! needs nothing reset between fork and exec.
+//! All 64 signals are blocked, the synchronous ones too. A fault of rsup itself still kills it, since the kernel unblocks a signal that
+//! it forces; a SIGSEGV or SIGABRT that a process sent can be read and forwarded. rsup installs no handler, so a child has nothing to
+//! reset between fork and exec.
 //!
-//! Numbers are the kernel's: SIGRTMIN is 34 here as for glibc and Python, though musl calls 35 so.
+//! Signal numbers are the kernel's. SIGRTMIN is 34, as with glibc and Python; musl calls 35 SIGRTMIN.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -20,15 +20,15 @@ use super::Pid;
 /// The highest signal number.
 pub const MAX: i32 = 64;
 
-/// What becomes of the signals that our parent ignored.
+/// What to do with the signals that the parent of rsup ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
-    /// All act by default again, in us and in our children.
-    // Differs from Supervisor: its children find ignored what its parent ignored but for HUP, INT, QUIT, TERM, USR1, USR2 and CHLD,
-    // and SIGPIPE and SIGXFSZ, which Python ignores.
+    /// Reset all to their default action, in rsup and in its children.
+    // Differs from Supervisor: its children ignore what its parent ignored, except HUP, INT, QUIT, TERM, USR1, USR2 and CHLD. They also
+    // ignore SIGPIPE and SIGXFSZ, which Python ignores.
     Reset,
-    /// Our child gets them as they were. Only SIGCHLD acts by default in us: where it is ignored, the kernel reaps before we can.
-    HandedOn,
+    /// The child ignores the same signals. In rsup only SIGCHLD is reset: while it is ignored, the kernel reaps children by itself.
+    PassedOn,
 }
 
 /// A set of signals in the kernel's form.
@@ -41,7 +41,7 @@ impl SignalSet {
     /// No signal.
     pub const EMPTY: Self = Self(0);
 
-    /// The set of a mask as /proc has it: bit n - 1 is signal n.
+    /// The set for a mask in the format of /proc: bit n - 1 is signal n.
     #[must_use]
     pub const fn from_mask(mask: u64) -> Self {
         Self(mask)
@@ -53,13 +53,13 @@ impl SignalSet {
         Self(self.0 & !Self::EMPTY.with(signo).0)
     }
 
-    /// The signals that both sets have.
+    /// The signals in both sets.
     #[must_use]
     pub const fn intersect(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// This set and `signo`; numbers out of 1..=64 change nothing.
+    /// This set with `signo`. Numbers outside 1..=64 change nothing.
     #[must_use]
     pub const fn with(self, signo: i32) -> Self {
         if signo < 1 || signo > MAX { self } else { Self(self.0 | 1_u64.rotate_left(signo.wrapping_sub(1) as u32)) }
@@ -71,7 +71,7 @@ impl SignalSet {
         self.0 & Self::EMPTY.with(signo).0 != 0
     }
 
-    /// For system calls: where the set lies; its size is [`SignalSet::SIZE`].
+    /// A pointer to the set for system calls; its size is [`SignalSet::SIZE`].
     pub(super) const fn as_ptr(&self) -> *const u64 {
         &raw const self.0
     }
@@ -80,9 +80,9 @@ impl SignalSet {
     pub(super) const SIZE: usize = size_of::<u64>();
 }
 
-/// Applies `how` (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK) to the calling thread's mask and returns the old one.
+/// Changes the calling thread's mask by `how` (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK), and returns the old mask.
 ///
-/// The system call itself, since libc's wrappers hold back the numbers 32 to 34 for themselves.
+/// A direct system call, since libc's wrappers reserve the signals 32 to 34.
 pub fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     let mut old = SignalSet::EMPTY;
     // SAFETY: both pointers are to live 8-byte sets, and 8 is the size given.
@@ -90,7 +90,7 @@ pub fn change_mask(how: i32, set: SignalSet) -> io::Result<SignalSet> {
     if done == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
 }
 
-/// struct sigaction as the kernel has it on amd64 and arm64 (elsewhere it is shorter): only the handler's place matters here.
+/// The kernel's struct sigaction on amd64 and arm64 (elsewhere it is shorter). Only the handler is used here.
 #[repr(C)]
 #[derive(Default)]
 struct SigAction {
@@ -98,7 +98,8 @@ struct SigAction {
     rest: [u64; 3],
 }
 
-/// Gives `signo` its default action where it is ignored; whether it was. The system call itself, for the numbers that libc keeps.
+/// Resets `signo` to its default action if it is ignored; returns whether it was. A direct system call, for the signals that libc
+/// reserves.
 fn reset_if_ignored(signo: i32) -> io::Result<bool> {
     let (default, mut before) = (SigAction::default(), SigAction::default());
     if matches!(signo, libc::SIGKILL | libc::SIGSTOP) {
@@ -109,24 +110,24 @@ fn reset_if_ignored(signo: i32) -> io::Result<bool> {
     let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, none, &raw mut before, SignalSet::SIZE) };
     let is_ignored = done == 0 && before.handler == libc::SIG_IGN;
     if is_ignored {
-        // SAFETY: as above; no handler is set by this, only the default action.
+        // SAFETY: as above; this sets the default action, not a handler.
         let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &raw const default, none, SignalSet::SIZE) };
         return if done == 0 { Ok(true) } else { Err(io::Error::last_os_error()) };
     }
     Ok(false)
 }
 
-/// Ignores the signals of `set`, between fork and exec: makes system calls only.
+/// Ignores the signals of `set`. Makes only system calls, so it may run between fork and exec.
 pub(super) fn ignore(set: SignalSet) {
     let ignore = SigAction { handler: libc::SIG_IGN, ..SigAction::default() };
     for signo in (1..=MAX).filter(|&signo| set.contains(signo)) {
         let none = std::ptr::null_mut::<SigAction>();
-        // SAFETY: as in `reset_if_ignored`; no handler is set by this.
+        // SAFETY: as in `reset_if_ignored`; this does not set a handler.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &raw const ignore, none, SignalSet::SIZE) };
     }
 }
 
-/// The signals of this process, readable from a descriptor.
+/// The signals that this process receives, readable from a descriptor.
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
@@ -135,17 +136,16 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks every signal and opens the descriptor. To be called before anything else is started: what came earlier acted by
-    /// default.
+    /// Blocks every signal and opens the descriptor. Call it first: until then signals have their default action.
     pub fn take_over(ignored: Ignored) -> io::Result<Self> {
         let original = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
         let reset = match ignored {
             Ignored::Reset => 1..=MAX,
-            Ignored::HandedOn => libc::SIGCHLD..=libc::SIGCHLD,
+            Ignored::PassedOn => libc::SIGCHLD..=libc::SIGCHLD,
         };
         let mut childs_ignored = SignalSet::EMPTY;
         for signo in reset {
-            if reset_if_ignored(signo)? && ignored == Ignored::HandedOn {
+            if reset_if_ignored(signo)? && ignored == Ignored::PassedOn {
                 childs_ignored = childs_ignored.with(signo);
             }
         }
@@ -164,30 +164,30 @@ impl Signals {
         self.fd.as_fd()
     }
 
-    /// The mask that we were started with: what children get.
+    /// The mask that rsup was started with, which children get.
     #[must_use]
     pub const fn original_mask(&self) -> SignalSet {
         self.original
     }
 
-    /// What our child is to ignore though we do not.
+    /// The signals that the child must ignore although rsup does not.
     #[must_use]
     pub const fn childs_ignored(&self) -> SignalSet {
         self.childs_ignored
     }
 
-    /// Restores the mask of before, so that signals act on us again.
-    pub fn let_through(&self) {
+    /// Restores the original mask, so that signals have their default action again.
+    pub fn unblock(&self) {
         let _ = change_mask(libc::SIG_SETMASK, self.original);
     }
 
-    /// What is pending now, in the kernel's order (low numbers first); never blocks.
+    /// The pending signals in the kernel's order (low numbers first). Never blocks.
     #[must_use]
     pub fn pending(&self) -> PendingSignals<'_> {
         PendingSignals { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
     }
 
-    /// Waits until a signal is pending, at most `timeout_ms` milliseconds; whether one is. Interruptions end the wait early.
+    /// Waits until a signal is pending, at most `timeout_ms` milliseconds; returns whether one is. An interruption ends the wait early.
     pub fn wait(&self, timeout_ms: Option<u16>) -> io::Result<bool> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let timeout = timeout_ms.map_or(PollTimeout::NONE, PollTimeout::from);
@@ -199,33 +199,33 @@ impl Signals {
     }
 }
 
-/// Makes a write to a pipe without a reader fail with EPIPE instead of ending us. For clients: a supervisor blocks every signal.
+/// Ignores SIGPIPE, so that a write to a pipe without a reader fails with EPIPE. For clients; a supervisor blocks every signal.
 pub fn ignore_broken_pipes() {
-    // SAFETY: no handler is set by this.
+    // SAFETY: this does not set a handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// One signal as received.
+/// A received signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// Which signal.
     pub signo: i32,
-    /// `si_code`: SI_USER for kill(2), SI_QUEUE for sigqueue(3), SI_KERNEL for the terminal's, …
+    /// `si_code`: SI_USER for kill(2), SI_QUEUE for sigqueue(3), SI_KERNEL for the terminal, …
     pub code: i32,
-    /// The sender, 0 where it is the kernel or outside our PID namespace.
+    /// The sender; 0: the kernel, or a process outside this PID namespace.
     pub pid: Pid,
     /// The sender's real user.
     pub uid: u32,
-    /// What was queued with it (`union sigval`); meaningful with SI_QUEUE.
+    /// The value that was queued with the signal (`union sigval`); valid with SI_QUEUE.
     pub value: u64,
 }
 
-/// How many signals one read takes at most.
+/// The most signals that one read returns.
 const BATCH: usize = 8;
-/// Bytes of one record.
+/// Size of one record in bytes.
 const SIGINFO: usize = size_of::<libc::signalfd_siginfo>();
 
-/// Whole records as read(2) leaves them.
+/// A buffer of whole records for read(2).
 struct Batch([[u8; SIGINFO]; BATCH]);
 
 /// Iterator over the pending signals.
@@ -234,7 +234,7 @@ pub struct PendingSignals<'a> {
     batch: Batch,
     next: usize,
     filled: usize,
-    /// Whether the last read filled the batch, so that another may find more.
+    /// Whether the last read filled the batch, so that more signals may be pending.
     more: bool,
 }
 
@@ -259,21 +259,21 @@ impl Iterator for PendingSignals<'_> {
 }
 
 impl Received {
-    /// Whether the kernel sent it, not a process.
+    /// Whether the kernel sent the signal, not a process.
     #[must_use]
-    pub const fn is_kernels(&self) -> bool {
+    pub const fn is_from_kernel(&self) -> bool {
         self.code > 0
     }
 
-    /// Whether we sent it ourselves, or caused it: SIGPIPE.
+    /// Whether this process sent the signal itself, or caused it (SIGPIPE).
     #[must_use]
-    pub fn is_our_own(&self) -> bool {
-        !self.is_kernels() && self.pid.unsigned_abs() == std::process::id()
+    pub fn is_from_self(&self) -> bool {
+        !self.is_from_kernel() && self.pid.unsigned_abs() == std::process::id()
     }
 
-    /// Whether it is one that a terminal's driver sends to a whole process group.
+    /// Whether the terminal driver sent the signal, to a whole process group.
     #[must_use]
-    pub const fn is_terminals(&self) -> bool {
+    pub const fn is_from_terminal(&self) -> bool {
         let is_known = matches!(
             self.signo,
             libc::SIGINT
@@ -285,7 +285,7 @@ impl Received {
                 | libc::SIGHUP
                 | libc::SIGCONT
         );
-        is_known && self.is_kernels()
+        is_known && self.is_from_kernel()
     }
 
     fn parse(record: &[u8; SIGINFO]) -> Self {
@@ -301,13 +301,13 @@ impl Received {
     }
 }
 
-/// `N` bytes of a record from `at` on.
+/// `N` bytes of a record from offset `at` on.
 fn field<const N: usize>(record: &[u8; SIGINFO], at: usize) -> [u8; N] {
     record.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
-/// kill(2) of one process; signal 0 only asks whether it is there. `pid` must be positive: what kill(2) does with other
-/// numbers is [`send_group`]'s, or not offered.
+/// Sends a signal to one process (kill(2)); signal 0 only checks that it exists. `pid` must be positive: use [`send_group`] for a
+/// group.
 pub fn send(pid: Pid, signo: i32) -> io::Result<()> {
     if pid < 1 {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -316,14 +316,14 @@ pub fn send(pid: Pid, signo: i32) -> io::Result<()> {
     if unsafe { libc::kill(pid, signo) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// kill(2) of a process group; `group` must be above 1 (1 would mean everybody).
+/// Sends a signal to a process group (kill(2)). `group` must be above 1: for 1, kill(2) would signal every process.
 pub fn send_group(group: Pid, signo: i32) -> io::Result<()> {
     let target = group.checked_neg().filter(|&target| target < -1).ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: no memory is involved.
     if unsafe { libc::kill(target, signo) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Passes a received signal on to `pid`: as it came, with the value that was queued with it and its sender.
+/// Forwards a received signal to `pid`, with its queued value and its sender.
 pub fn forward(pid: Pid, received: &Received) -> io::Result<()> {
     if received.code != libc::SI_QUEUE || pid < 1 {
         return send(pid, received.signo);
@@ -340,17 +340,17 @@ pub fn forward(pid: Pid, received: &Received) -> io::Result<()> {
     };
     // SAFETY: `info` is a live record of siginfo_t's size and layout; the kernel copies it.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, received.signo, &raw const info) };
-    // A full queue (RLIMIT_SIGPENDING) loses the value rather than the signal.
+    // If the queue is full (RLIMIT_SIGPENDING), the value is lost but not the signal.
     if done == 0 { Ok(()) } else { send(pid, received.signo) }
 }
 
-/// siginfo_t of a queued signal: libc's type hides these fields.
+/// siginfo_t for a queued signal: libc's type does not expose these fields.
 #[repr(C)]
 struct QueuedInfo {
     signo: i32,
     errno: i32,
     code: i32,
-    /// The union begins where a pointer may.
+    /// The union that follows is aligned like a pointer.
     _align: [usize; 0],
     pid: i32,
     uid: u32,
@@ -360,16 +360,16 @@ struct QueuedInfo {
 
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
-/// Stops us with `signo` (SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU) if `is_wanted` holds, and returns when we are continued. A SIGCONT that
-/// comes after `is_wanted` was asked is not missed (with SIGSTOP it can be). Returns at once where the kernel does not stop us: in an
-/// orphaned process group, and as PID 1.
+/// Stops this process with `signo` (SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU) if `is_wanted` returns true, and returns when it is
+/// continued. A SIGCONT after the call of `is_wanted` is not missed, except with SIGSTOP. Returns at once if the kernel does not stop
+/// this process: in an orphaned process group, and as PID 1.
 pub fn stop_ourselves(signo: i32, is_wanted: impl FnOnce() -> bool) -> io::Result<()> {
     let own = std::process::id() as Pid;
     if signo == libc::SIGSTOP {
         return if is_wanted() { send(own, signo) } else { Ok(()) };
     }
     reset_if_ignored(signo)?;
-    // It is pending, since we block it, until a SIGCONT takes it back; it acts when let in.
+    // The signal is blocked, so it stays pending until it is unblocked below, or until a SIGCONT discards it.
     send(own, signo)?;
     if !is_wanted() {
         return Ok(());
@@ -378,9 +378,9 @@ pub fn stop_ourselves(signo: i32, is_wanted: impl FnOnce() -> bool) -> io::Resul
     change_mask(libc::SIG_SETMASK, before).map(drop)
 }
 
-/// The signals that wait for this thread or process, unread.
+/// The signals that are pending for this thread or process.
 #[must_use]
-pub fn waiting() -> SignalSet {
+pub fn pending() -> SignalSet {
     let mut set = SignalSet::EMPTY;
     // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SignalSet::SIZE) };
@@ -392,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_hold_what_was_put_in() {
+    fn a_set_contains_the_signals_that_were_added() {
         let set = SignalSet::EMPTY.with(1).with(64).with(0).with(65).with(-3);
         let held: Vec<i32> = (-5..70).filter(|&n| set.contains(n)).collect();
         assert_eq!(held, [1, 64]);
@@ -408,10 +408,11 @@ mod tests {
         }
     }
 
-    /// Queued real-time signals arrive all, in order, with value and sender; directed at this thread only, since tests share a process.
+    /// All queued real-time signals arrive in order, with value and sender. They are sent to this thread only, since tests share a
+    /// process.
     #[test]
     fn pending_reads_more_than_one_batch() {
-        let signals = Signals::take_over(Ignored::HandedOn).unwrap();
+        let signals = Signals::take_over(Ignored::PassedOn).unwrap();
         for value in 0..20_u64 {
             let info = QueuedInfo {
                 signo: 40,

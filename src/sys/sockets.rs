@@ -1,4 +1,4 @@
-//! Listening sockets, the clients that come to them, and moving bytes without ever waiting.
+//! Listening sockets and connections: binds, accepts, and moves bytes without waiting.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,19 +18,19 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 
-/// How many clients may queue up before they are accepted: as many as the kernel allows (net.core.somaxconn). nix refuses a number above libc's
+/// How many connections may wait to be accepted: as many as the kernel allows (net.core.somaxconn). nix refuses a number above libc's
 /// SOMAXCONN, which is 128 for musl.
 const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
-/// How often a stale socket file is removed before somebody else must be making it anew.
+/// How often a stale socket file is removed. If it still exists then, another process keeps creating it.
 const TRIES: u32 = 4;
 
-/// A socket that clients connect to; dropping it closes it, [`ListeningSocket::unlink`] removes its file.
+/// A socket that clients connect to. Dropping it closes it; [`ListeningSocket::unlink`] removes its file.
 #[derive(Debug)]
 pub struct ListeningSocket {
     socket: OwnedFd,
     /// Path, device and inode of a Unix socket's file.
     file: Option<(PathBuf, u64, u64)>,
-    /// A file that nobody answered on was removed to make place.
+    /// Whether a stale socket file, on which no process listened, was removed first.
     pub was_stale: bool,
     /// The port of a TCP socket.
     pub port: Option<u16>,
@@ -39,9 +39,9 @@ pub struct ListeningSocket {
 /// Why there is no listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenError {
-    /// A system call failed; EADDRINUSE: somebody listens there.
+    /// A system call failed; EADDRINUSE: another process listens there.
     Failed(Errno),
-    /// The socket's file could not be given to its owner.
+    /// The owner of the socket file could not be changed.
     NotChowned(Errno),
     /// The host is neither an IPv4 address nor a name in /etc/hosts.
     UnknownHost,
@@ -59,18 +59,18 @@ impl From<Errno> for ListenError {
     }
 }
 
-/// Who may connect to a Unix socket.
+/// The permissions of a Unix socket's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// The file's mode, from its first moment on.
+    /// The mode, which the file has from its creation on.
     pub mode: u32,
-    /// The file's user, and its group if that is to change.
+    /// The user, and the group if it is to change.
     pub owner: Option<(u32, Option<u32>)>,
 }
 
-/// Listens on a Unix socket. What is at `path` already is replaced if nobody answers on it.
+/// Listens on a Unix socket. An existing file at `path` is replaced if no process listens on it.
 ///
-/// The file appears under its name when all is ready (as Supervisor does: bound beside it, then linked).
+/// The file gets its name when the socket is ready: like Supervisor, it is bound under another name and then linked.
 pub fn listen_unix(path: &Path, access: Access) -> Result<ListeningSocket, ListenError> {
     let mut was_stale = false;
     for _ in 0..TRIES {
@@ -94,7 +94,8 @@ pub fn listen_unix(path: &Path, access: Access) -> Result<ListeningSocket, Liste
     Err(ListenError::Failed(Errno::EADDRINUSE))
 }
 
-/// Binds beside `path` and moves there; where the longer name does not fit into an address, in place.
+/// Binds the socket to a temporary name beside `path` and links it to `path`. Binds directly to `path` if the temporary name is too long
+/// for an address.
 fn publish(path: &Path, access: Access) -> Result<OwnedFd, ListenError> {
     let mut beside = OsString::from(path);
     beside.push(format!(".{}", std::process::id()));
@@ -102,11 +103,11 @@ fn publish(path: &Path, access: Access) -> Result<OwnedFd, ListenError> {
     if UnixAddr::new(beside).is_err() {
         return bind_unix(path, access);
     }
-    let _ = fs::remove_file(beside); // Left by an earlier process of our number.
+    let _ = fs::remove_file(beside); // Left by an earlier process with the same id.
     let bound = bind_unix(beside, access).and_then(|socket| match fs::hard_link(beside, path) {
         Ok(()) => Ok(socket),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error.into()),
-        // Some filesystems have no links.
+        // Some file systems do not support links.
         Err(_) if fs::symlink_metadata(path).is_err() => Ok(fs::rename(beside, path).map(|()| socket)?),
         Err(_) => Err(ListenError::Failed(Errno::EEXIST)),
     });
@@ -116,7 +117,7 @@ fn publish(path: &Path, access: Access) -> Result<OwnedFd, ListenError> {
 
 fn bind_unix(path: &Path, Access { mode, owner }: Access) -> Result<OwnedFd, ListenError> {
     let socket = new_unix_socket()?;
-    // The file gets the socket's own mode, less the umask (unix_bind in the kernel): so it is never open to more.
+    // The file gets the mode of the socket, reduced by the umask (unix_bind in the kernel), so it never has more permissions.
     fchmod(&socket, Mode::from_bits_truncate(mode))?;
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     let made = owner.map_or(Ok(()), |(user, group)| lchown(path, Some(user), group));
@@ -136,19 +137,19 @@ fn new_unix_socket() -> Result<OwnedFd, Errno> {
     socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
 }
 
-/// Whether somebody listens at `path`. Never waits: connecting to a Unix socket is done at once, or its queue is full.
+/// Whether a process listens at `path`. Never waits: a connection to a Unix socket succeeds at once, or its queue is full.
 fn is_answered(path: &Path) -> bool {
     let (Ok(socket), Ok(address)) = (new_unix_socket(), UnixAddr::new(path)) else { return false };
     match connect(socket.as_raw_fd(), &address) {
         Ok(()) | Err(Errno::EAGAIN) => true,
-        // Refused by a socket nobody holds, or by what is none. Otherwise: is it a socket at all?
+        // ECONNREFUSED: no process has the socket open, or the file is not a socket.
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => false,
         Err(_) => fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()),
     }
 }
 
-/// Makes a Unix socket for programs that inherit it and accept for themselves, so that it blocks. What is at `path` is replaced,
-/// whatever it is (as by Supervisor), when all is ready.
+/// Creates a blocking Unix socket for programs that inherit it and accept connections themselves. Like Supervisor, replaces any file
+/// at `path`.
 pub fn share_unix(path: &Path, access: Access, backlog: Option<u32>) -> Result<OwnedFd, ListenError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -173,7 +174,7 @@ fn shared(socket: OwnedFd, backlog: Option<u32>) -> Result<OwnedFd, ListenError>
 pub fn listen_tcp(host: &str, port: u16) -> Result<ListeningSocket, ListenError> {
     let socket = bind_tcp(host, port)?;
     socket.set_nonblocking(true)?;
-    // Clients' sockets inherit this: an answer's last bytes do not wait for the others to be acknowledged.
+    // Accepted sockets inherit this: the last bytes of an answer do not wait until the earlier ones are acknowledged.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     let port = Some(socket.local_addr()?.port());
     Ok(ListeningSocket { socket: socket.into(), file: None, was_stale: false, port })
@@ -185,8 +186,7 @@ fn bind_tcp(host: &str, port: u16) -> Result<TcpListener, ListenError> {
     Ok(TcpListener::bind((address, port))?)
 }
 
-/// The first IPv4 address of a host. No name server is asked: that could take long, and the only addresses that can be
-/// listened on are this machine's own.
+/// The first IPv4 address of a host. Asks no name server: that could take long, and only local addresses can be bound.
 fn ipv4_of(host: &str) -> Option<Ipv4Addr> {
     hosts::addresses(host).into_iter().find_map(|address| match address {
         IpAddr::V4(address) => Some(address),
@@ -195,20 +195,20 @@ fn ipv4_of(host: &str) -> Option<Ipv4Addr> {
 }
 
 impl ListeningSocket {
-    /// The next client, if one waits.
+    /// Accepts the next connection. EAGAIN: there is none.
     pub fn accept(&self) -> Result<OwnedFd, Errno> {
         let fd = accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-        // SAFETY: the kernel has just given us this descriptor, which nobody else knows of.
+        // SAFETY: the kernel has just returned this descriptor; nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// The file of a Unix socket.
+    /// The path of a Unix socket.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, ..)| path.as_path())
     }
 
-    /// Removes the socket's file, if it is still ours.
+    /// Removes the socket's file, unless another file has taken its place.
     pub fn unlink(&self) {
         if let Some((path, device, inode)) = &self.file
             && fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (*device, *inode))
@@ -224,8 +224,8 @@ impl AsFd for ListeningSocket {
     }
 }
 
-/// Whether an error of accept4(2) is that of the client that was next, which is gone then, and not of the socket; with TCP also those
-/// of the network that its man page lists.
+/// Whether an error of accept4(2) concerns only the connection that was next, and not the listening socket. For TCP these include the
+/// network errors in its man page.
 #[must_use]
 pub fn is_of_one_client(errno: Errno) -> bool {
     matches!(
@@ -243,32 +243,32 @@ pub fn is_of_one_client(errno: Errno) -> bool {
     )
 }
 
-/// The user of the process at the other end of a Unix socket, when it connected.
+/// The user of the process at the other end of a Unix socket, at the time when it connected.
 pub fn peer_uid(socket: &OwnedFd) -> Result<u32, Errno> {
     Ok(getsockopt(socket, sockopt::PeerCredentials)?.uid())
 }
 
-/// Reads what is there; 0: the other side sends no more.
+/// Reads the available bytes; 0: the other side has closed its output. EAGAIN: there are none.
 pub fn receive(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
     recv(socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT)
 }
 
-/// Writes what there is room for. A reader that has gone is an error, never a SIGPIPE.
+/// Writes as many bytes as there is room for. A closed connection is an error, never a SIGPIPE.
 pub fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
-/// Nothing more is sent; the other side may still send.
+/// Closes the output; the other side may still send.
 pub fn end_output(socket: &OwnedFd) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
 }
 
-/// Waits until there is room to write, at most `millis`.
+/// Waits until there is room to write, at most `millis` milliseconds.
 pub fn wait_for_room(socket: &OwnedFd, millis: u16) {
     let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(millis));
 }
 
-/// A descriptor that stands in for one more, should we run out.
+/// A descriptor in reserve, which is closed to free a number when no more can be opened.
 #[must_use]
 pub fn spare() -> Option<File> {
     File::open("/dev/null").ok()
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_has_its_mode_and_goes_when_it_is_ours() {
+    fn a_socket_file_has_its_mode_and_only_its_owner_removes_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         for mode in [0o600, 0o700, 0o777] {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_in_use_is_left_alone_and_anything_else_replaced() {
+    fn a_socket_in_use_is_kept_and_any_other_file_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let first = listen_unix(&path, access(0o600)).unwrap();
@@ -325,7 +325,7 @@ mod tests {
         drop(first);
         assert!(listen_unix(&path, access(0o600)).unwrap().was_stale);
         fs::remove_file(&path).unwrap();
-        // People make the file beforehand.
+        // An empty file at the path is replaced too.
         fs::write(&path, "").unwrap();
         assert!(listen_unix(&path, access(0o600)).unwrap().was_stale);
         fs::remove_file(&path).unwrap();
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_fits_without_the_name_beside_it() {
+    fn a_path_that_is_too_long_for_a_temporary_name_is_bound_directly() {
         let dir = tempfile::tempdir().unwrap();
         let room = 107_usize.checked_sub(dir.path().as_os_str().len() + 1).unwrap();
         let path = dir.path().join("x".repeat(room));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_listens_where_it_is_told() {
+    fn tcp_listens_on_the_given_address() {
         let listener = listen_tcp("127.0.0.1", 0).unwrap();
         let port = listener.port.unwrap();
         assert_eq!(listen_tcp("127.0.0.1", port).err(), Some(ListenError::Failed(Errno::EADDRINUSE)));

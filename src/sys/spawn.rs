@@ -1,16 +1,16 @@
-//! Starting a child: everything is prepared as C data first, then the child only makes system calls.
+//! Starts a child. Everything is prepared as C data before the fork; the child then makes only system calls.
 //!
 //! ```text
 //! let (argv, env) = (CStringList::of(["/bin/cat", "-u"])?, CStringList::of(["PATH=/bin"])?);
 //! let plan = SpawnPlan { stdio: [Some(pipe.childs.as_fd()), None, None], ..SpawnPlan::new(&programs, &argv, &env, mask) };
-//! let started = spawn(&plan)?;                   // fails only as clone(2) does: EAGAIN, ENOMEM
-//! if let Some(failure) = started.failure { … }   // the child exits with 127: which step failed, and why
+//! let started = spawn(&plan)?;                   // errors of clone(2): EAGAIN, ENOMEM
+//! if let Some(failure) = started.failure { … }   // a step failed; the child exits with 127
 //! ```
 //!
-//! The child shares our memory until it has executed its program (CLONE_VM|CLONE_VFORK: no page table is copied; we are suspended
-//! meanwhile). It runs on a stack of its own, allocates nothing, writes nothing but that stack, errno and its `Report`, and uses the
-//! system calls themselves for user and groups: libc's wrappers would try to change all threads. It prints nothing: a write to
-//! a stderr that is full would suspend us until it is read.
+//! The child shares rsup's memory until it executes its program (CLONE_VM|CLONE_VFORK: no page table is copied, and rsup is suspended
+//! until then). It runs on its own stack, allocates nothing, and writes only to that stack, errno and its `Report`. It makes direct
+//! system calls to change user and groups, since libc's wrappers would try to change all threads. It prints nothing, since a write to a
+//! full stderr would suspend rsup until stderr is read.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
@@ -34,7 +34,7 @@ use arena::{ARENA, SpawnArena};
 
 mod arena;
 
-/// A list of C strings in one piece of memory: argv, or an environment.
+/// A list of C strings in one block of memory: argv or an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CStringList {
     bytes: Vec<u8>,
@@ -42,14 +42,14 @@ pub struct CStringList {
 }
 
 impl CStringList {
-    /// A list of these words. Fails where one has a NUL inside.
+    /// A list of these strings. Fails if one contains a NUL.
     pub fn of<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>) -> io::Result<Self> {
         let mut list = Self::default();
         words.into_iter().try_for_each(|word| list.push(&[word.as_ref()]))?;
         Ok(list)
     }
 
-    /// Appends one word made of these pieces (`[name, b"=", value]`). Fails, and appends nothing, where one has a NUL inside.
+    /// Appends one string made of these pieces (`[name, b"=", value]`). If a piece contains a NUL, fails and appends nothing.
     pub fn push(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
         if pieces.iter().any(|piece| memchr::memchr(0, piece).is_some()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "embedded null byte"));
@@ -60,51 +60,51 @@ impl CStringList {
         Ok(())
     }
 
-    /// How many words.
+    /// The number of strings.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// The words, without their NUL.
+    /// The strings without their NUL.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().filter_map(|&start| self.bytes.get(start..)?.split(|&byte| byte == 0).next())
     }
 
-    /// As execve(2) wants them; valid as long as the list is.
+    /// An array of pointers for execve(2), valid as long as the list.
     fn pointers(&self) -> Vec<*const c_char> {
         let at = |&start: &usize| self.bytes.get(start..).map_or(ptr::null(), |word| word.as_ptr().cast());
         self.starts.iter().map(at).chain([ptr::null()]).collect()
     }
 }
 
-/// An environment variable that names the child by its number, which is known only after the fork.
+/// An environment variable with the child's process id, which is known only after the fork.
 #[derive(Debug)]
 pub struct PidVariable(Box<[AtomicU8]>);
 
-/// The digits of the largest process number, and a NUL.
+/// Room for the digits of the largest process id, and a NUL.
 const PID_BYTES: usize = 11;
 
 impl PidVariable {
-    /// The variable `name`. Fails where the name has a NUL inside.
+    /// The variable `name`. Fails if the name contains a NUL.
     pub fn named(name: &[u8]) -> io::Result<Self> {
         let name = CString::new(name)?;
         Ok(Self(name.to_bytes().iter().chain(b"=").copied().chain([0; PID_BYTES]).map(AtomicU8::new).collect()))
     }
 
-    /// Writes the number; in the child, so it allocates nothing.
+    /// Writes the process id. Runs in the child, so it allocates nothing.
     fn set(&self, pid: Pid) {
         let count =
             std::iter::successors(Some(pid), |rest| Some(rest.wrapping_div(10)).filter(|&rest| rest > 0)).count();
         let unused = PID_BYTES.saturating_sub(count);
         let mut rest = pid;
-        // From the last digit to the first; behind them is NUL already.
+        // From the last digit to the first; the bytes after them are NUL already.
         for digit in self.0.iter().rev().skip(unused).take(count) {
             digit.store(b'0'.wrapping_add(u8::try_from(rest.wrapping_rem(10)).unwrap_or(0)), Ordering::Relaxed);
             rest = rest.wrapping_div(10);
@@ -119,7 +119,7 @@ impl PidVariable {
 /// The user and groups of a child.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials<'a> {
-    /// User number. If it is ours already, nothing is changed at all, as Supervisor does.
+    /// User number. As under Supervisor, nothing is changed if rsup runs as this user.
     pub uid: u32,
     /// Group number.
     pub gid: u32,
@@ -127,51 +127,51 @@ pub struct Credentials<'a> {
     pub groups: &'a [u32],
 }
 
-/// What becomes of a program file that the kernel does not recognise (ENOEXEC): a script without `#!`.
+/// What to do with a program file that the kernel does not recognise (ENOEXEC), such as a script without `#!`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unrecognized {
-    /// It cannot be executed.
+    /// Fail.
     Fails,
-    /// /bin/sh runs it, as execvp(3) does.
+    /// Run it with /bin/sh, as execvp(3) does.
     RunsInShell,
 }
 
-/// All about a child that is to be started. The order in the child is Supervisor's (census §4.5/6): own group,
-/// stdin/stdout/stderr, the rest of the descriptors, groups and user, directory, umask, signals, program.
+/// Everything about a child to start. The order of the steps in the child is Supervisor's (supervisor-behaviour.md §4.5, step 6):
+/// process group, stdin/stdout/stderr, other descriptors, groups and user, directory, umask, signals, program.
 #[derive(Debug, Clone, Copy)]
 pub struct SpawnPlan<'a> {
-    /// The files to execute: the first that can be, by execvp(3)'s rules. No search is done.
+    /// The paths of the program: the child executes the first one that it can, by execvp(3)'s rules.
     pub programs: &'a [CString],
-    /// What becomes of one that the kernel does not recognise.
+    /// What to do with a file that the kernel does not recognise.
     pub unrecognized: Unrecognized,
-    /// Its arguments, the program's own name first.
+    /// The arguments, of which the first is the program's name.
     pub argv: &'a CStringList,
-    /// Its environment, `NAME=value`.
+    /// The environment, `NAME=value`.
     pub env: &'a CStringList,
-    /// What else is in its environment.
+    /// Variables with the child's process id, added to the environment.
     pub pid_variables: &'a [PidVariable],
-    /// chdir(2) as the new user.
+    /// The working directory, entered as the new user; `None`: inherited.
     pub directory: Option<&'a CStr>,
-    /// umask(2).
+    /// The umask; `None`: inherited.
     pub umask: Option<u32>,
-    /// User and groups.
+    /// User and groups; `None`: inherited.
     pub credentials: Option<Credentials<'a>>,
-    /// Limits to set, while still privileged.
+    /// Limits to set, before the user changes.
     pub limits: &'a [(Resource, Limit)],
-    /// What becomes 0, 1 and 2; `None`: as we have it. May be 0..=2 themselves, in any order.
+    /// The descriptors that become 0, 1 and 2; `None`: inherited. They may be 0, 1 and 2 in any order.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
-    /// Whether descriptors from 3 on that lack close-on-exec are closed too. Ours have it.
+    /// Whether to close descriptors from 3 on that are not close-on-exec too. Those of rsup are.
     pub close_others: bool,
-    /// setpgid(0, 0).
+    /// Whether the child leads a new process group.
     pub own_group: bool,
     /// The child's signal mask.
     pub mask: SignalSet,
-    /// Signals that the child ignores, though we do not.
+    /// The signals that the child ignores although rsup does not.
     pub ignored: SignalSet,
 }
 
 impl<'a> SpawnPlan<'a> {
-    /// A supervised child in a group of its own that inherits 0, 1, 2, user, directory, umask and limits.
+    /// A supervised child that leads a new process group and inherits 0, 1, 2, user, directory, umask and limits.
     #[must_use]
     pub const fn new(programs: &'a [CString], argv: &'a CStringList, env: &'a CStringList, mask: SignalSet) -> Self {
         Self {
@@ -193,15 +193,15 @@ impl<'a> SpawnPlan<'a> {
     }
 }
 
-/// What a child does between fork and exec, as far as it can fail.
+/// A step of the child between fork and exec that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Step {
-    /// dup3(2) of what becomes stdin, stdout and stderr.
+    /// dup3(2) of stdin, stdout and stderr.
     Stdio = 1,
     /// setrlimit(2).
     Limits,
-    /// It is to become another user, and we are not root.
+    /// The change to another user is not possible, since rsup is not root.
     NotRoot,
     /// setgroups(2).
     Groups,
@@ -213,7 +213,7 @@ pub enum Step {
     Directory,
     /// execve(2).
     Execute,
-    /// close_range(2), which gives it a table of descriptors of its own: tried again without that.
+    /// close_range(2), which gives the child its own table of descriptors. The spawn is repeated without this step.
     Unshare,
 }
 
@@ -231,10 +231,10 @@ impl Step {
     ];
 }
 
-/// Why a child did not come to execute its program.
+/// Why a child could not execute its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What failed.
+    /// The step that failed.
     pub step: Step,
     /// errno.
     pub errno: i32,
@@ -245,7 +245,7 @@ pub struct Failure {
     uid: u32,
 }
 
-/// Supervisor's words (census §4.5/7), without its `couldn't`.
+/// Supervisor's message (supervisor-behaviour.md §4.5, step 7) without its `couldn't`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe(&self.argv0))
@@ -253,7 +253,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// As `Display`, with the path of the file, and with the [hint](Failure::hint).
+    /// Like `Display`, but with the path of the file and the [hint](Failure::hint).
     #[must_use]
     pub fn reason(&self) -> String {
         self.describe(&self.program) + &self.hint()
@@ -273,7 +273,7 @@ impl Failure {
         }
     }
 
-    /// What probably caused the errno: empty, or in parentheses after a space.
+    /// The probable cause of the error, in parentheses after a space; empty: unknown.
     #[must_use]
     pub fn hint(&self) -> String {
         let interpreter = || interpreter_of(&self.program);
@@ -294,7 +294,8 @@ impl Failure {
 
 const LOADER: &str = "ELF loader";
 
-/// What executes this file, where it is there: `interpreter /bin/x` of a script with `#!`, else the loader.
+/// The program that the kernel needs to execute this file, if the file exists: `interpreter /bin/x` for a script with `#!`, else the
+/// loader.
 fn interpreter_of(program: &CStr) -> Option<String> {
     let path = std::ffi::OsStr::from_bytes(program.to_bytes());
     std::fs::metadata(path).ok()?.is_file().then_some(())?;
@@ -307,17 +308,20 @@ fn interpreter_of(program: &CStr) -> Option<String> {
     Some(format!("interpreter {}", String::from_utf8_lossy(name)))
 }
 
-/// A child that has been made.
+/// A child that was created.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its number.
+    /// The child's process id.
     pub pid: Pid,
-    /// Why it does not execute its program, but exits with 127 at once. An emulator that does not share memory between the two
-    /// (qemu-user) hides this.
+    /// Why the child exits with 127 instead of executing its program. Always `None` under an emulator in which the child does not share
+    /// memory with rsup (qemu-user).
     pub failure: Option<Failure>,
 }
 
-/// Starts the child; returns once it has executed its program or failed to. Fails as clone(2) does.
+/// Starts the child. Returns when the child has executed its program or has failed to.
+///
+/// # Errors
+/// The errors of clone(2).
 pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
     let argv = plan.argv.pointers();
     let mut env = plan.env.pointers();
@@ -327,8 +331,8 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
         script.extend([c"/bin/sh".as_ptr(), ptr::null()].map(Cell::new));
         script.extend(argv.iter().skip(1).copied().map(Cell::new));
     }
-    // A child of another user makes the kernel clear "dumpable" of the memory that we share with it, and then
-    // /proc/1/cwd and /proc/1/environ are closed even to our own user.
+    // When the child changes its user, the kernel clears "dumpable" of the shared memory. Then even processes of rsup's own user may not
+    // read /proc/1/cwd and /proc/1/environ.
     let dumpable = plan.credentials.is_some().then(prctl::get_dumpable);
     let report = Report::default();
     let stdio = plan.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
@@ -336,7 +340,7 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
     let before = change_mask(libc::SIG_SETMASK, SignalSet::ALL)?;
     let child = ChildTask { plan, stdio, argv: &argv, env: &env, script: &script, keep: None, report: &report };
     let result = clone_from_low(&mut arena, &child).unwrap_or_else(|| clone(&mut arena, &child));
-    // These cannot fail with valid arguments, and a child is there: its number must not be lost.
+    // These calls cannot fail with valid arguments. The child's process id must be returned in any case.
     let _ = change_mask(libc::SIG_SETMASK, before);
     if let Some(Ok(true)) = dumpable {
         let _ = prctl::set_dumpable(true);
@@ -344,7 +348,8 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
     Ok(Spawned { pid: result?, failure: report.failure(plan) })
 }
 
-/// Makes the child with a cut copy of a large table of descriptors; `None`: that is not worth it or not possible.
+/// Creates the child with a copy of only the low part of a large table of descriptors; `None`: the table is small, or the kernel does
+/// not support it.
 fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::Result<Pid>> {
     if !child.plan.close_others {
         return None;
@@ -354,13 +359,13 @@ fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::R
     arena.take_back();
     match started {
         Ok(pid) if child.report.step() == Some(Step::Unshare) => {
-            // SAFETY: our own child, which has done nothing but exit; its status is not asked for.
+            // SAFETY: a child of this process that only exits; the null pointer means that its status is not returned.
             unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
             child.report.clear();
             arena.give_up();
             None
         }
-        // An emulator that does not know it.
+        // An emulator that does not support CLONE_FILES here.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             arena.give_up();
             None
@@ -369,41 +374,41 @@ fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::R
     }
 }
 
-/// clone(2) of a child that does what `child` says; returns when it has executed its program or ended.
+/// clone(2) of a child that runs `child`. Returns when it has executed its program or ended.
 fn clone(arena: &mut SpawnArena, child: &ChildTask<'_>) -> io::Result<Pid> {
     let top = arena.stack_top()?;
     let files = if child.keep.is_some() { libc::CLONE_FILES } else { 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | files;
-    // SAFETY: the child runs `run_child` on a stack that is its own (`arena` is ours until it has left it: CLONE_VFORK returns
-    // after exec or exit), with a `ChildTask` that lives until then. It only makes system calls and writes only what is atomic or a `Cell`
-    // of ours, which we do not touch meanwhile; it leaves a shared table of descriptors before it changes any; the caller has
-    // blocked all signals, so no handler runs in it.
+    // SAFETY: the child runs `run_child` on its own stack, with a `ChildTask` that lives until the child has left both: CLONE_VFORK
+    // returns after exec or exit, and `arena` is borrowed until then. The child makes only system calls, and writes only to atomics and
+    // `Cell`s that this process does not use in the meantime. It leaves a shared table of descriptors before it changes one. The caller
+    // has blocked all signals, so no handler runs in the child.
     let pid = unsafe { libc::clone(run_child, top, flags, ptr::from_ref(child).cast_mut().cast()) };
     if pid > 0 { Ok(pid) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What the child reads.
+/// The input of the child.
 #[derive(Clone, Copy)]
 struct ChildTask<'a> {
     plan: &'a SpawnPlan<'a>,
-    /// Where what becomes 0, 1, 2 is now; -1: as it is.
+    /// The descriptors that become 0, 1 and 2; -1: inherited.
     stdio: [RawFd; 3],
     argv: &'a [*const c_char],
     env: &'a [*const c_char],
-    /// argv of /bin/sh for a script without `#!`, whose second word is filled in by the child; empty: it fails.
+    /// The argv of /bin/sh for a script without `#!`; the child fills in the second word. Empty: such a script fails.
     script: &'a [Cell<*const c_char>],
-    /// The table of descriptors is shared, and what is below this number is to become the child's own copy.
+    /// `Some`: the table of descriptors is shared, and the child copies the part below this number.
     keep: Option<RawFd>,
     report: &'a Report,
 }
 
-/// Written by the child when something fails, read by us when it has ended: the memory is shared.
+/// The failure of the child, written by it and read by this process: the memory is shared.
 #[derive(Default)]
 struct Report {
-    /// A [`Step`]; 0: all went well.
+    /// A [`Step`]; 0: no step has failed.
     step: AtomicI32,
     errno: AtomicI32,
-    /// Which of the plan's programs.
+    /// Index in the plan's programs.
     program: AtomicUsize,
 }
 
@@ -434,7 +439,7 @@ impl Report {
     }
 }
 
-/// A system call; the error is its number.
+/// A direct system call; the error is its errno.
 macro_rules! system_call {
     ($number:expr $(, $argument:expr)* $(,)?) => {
         match libc::syscall($number $(, $argument)*) {
@@ -444,15 +449,15 @@ macro_rules! system_call {
     };
 }
 
-/// The child's whole life before its program. From here on: system calls only.
+/// The main function of the child. From here on, only system calls.
 extern "C" fn run_child(data: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passed a pointer to a `ChildTask`, which outlives us.
+    // SAFETY: `spawn` passed a pointer to a `ChildTask`, which lives until the child has executed its program or ended.
     let child = unsafe { &*data.cast::<ChildTask<'_>>() };
     let done = child.prepare().and_then(|()| child.execute());
     if let Err((step, errno)) = done {
         child.report.set(step, errno);
     }
-    // SAFETY: ends this process without running anything of libc's.
+    // SAFETY: ends the child without running code of libc.
     unsafe { libc::syscall(libc::SYS_exit_group, 127) };
     127
 }
@@ -462,24 +467,24 @@ impl ChildTask<'_> {
         let plan = self.plan;
         let at = |step| move |errno| (step, errno);
         if let Some(keep) = self.keep {
-            // SAFETY: closes nothing of ours: the flag makes a copy first, and only its upper part is left out.
+            // SAFETY: with this flag, the kernel copies the table first and closes only in the copy.
             unsafe { system_call!(libc::SYS_close_range, keep, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) }
                 .map_err(at(Step::Unshare))?;
         }
         if plan.own_group {
-            // SAFETY: no memory is involved. It can fail for a session leader only, which a new child is not.
+            // SAFETY: no memory is involved. It fails only for a session leader, which a new child is not.
             let _ = unsafe { system_call!(libc::SYS_setpgid, 0, 0) };
         }
         self.place_stdio().map_err(at(Step::Stdio))?;
         for (resource, limit) in plan.limits {
             let wanted = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
             let none = ptr::null_mut::<libc::rlimit64>();
-            // SAFETY: the pointer is to a live rlimit64; the old value is not asked for.
+            // SAFETY: the pointer is to a live rlimit64; the null pointer means that the old value is not returned.
             unsafe { system_call!(libc::SYS_prlimit64, 0, *resource as c_long, &raw const wanted, none) }
                 .map_err(at(Step::Limits))?;
         }
         if plan.close_others {
-            // SAFETY: only marks; nothing is closed before exec. An old kernel's refusal is passed over: ours are marked anyway.
+            // SAFETY: only marks descriptors; they are closed at exec. The error of an old kernel is ignored: rsup's own are marked.
             let _ = unsafe { system_call!(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         }
         if let Some(credentials) = &plan.credentials {
@@ -499,7 +504,7 @@ impl ChildTask<'_> {
         Ok(())
     }
 
-    /// dup2 to 0, 1, 2. A source below 3 is first moved out of the way of what will take its place.
+    /// Moves descriptors to 0, 1 and 2. A source below 3 is first duplicated to a higher number, so that it is not overwritten.
     fn place_stdio(&self) -> Result<(), i32> {
         let mut sources = self.stdio;
         for (target, source) in (0..).zip(&mut sources) {
@@ -521,7 +526,7 @@ impl ChildTask<'_> {
         Ok(())
     }
 
-    /// Executes the first program that can be executed, as execvp(3) does; returns only when none can.
+    /// Executes the first program that can be executed, as execvp(3) does. Returns only if none can.
     fn execute(&self) -> Result<(), (Step, i32)> {
         signals::ignore(self.plan.ignored);
         // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
@@ -548,14 +553,14 @@ impl ChildTask<'_> {
         Err((Step::Execute, error))
     }
 
-    /// execve(2) of a program; returns only when it fails, why.
+    /// execve(2) of a program. Returns only if it fails; the errno.
     fn execute_file(&self, program: &CStr) -> i32 {
         let env = self.env.as_ptr();
         // SAFETY: argv and env are arrays of NUL-terminated strings that end with a null pointer.
         let error = unsafe { system_call!(libc::SYS_execve, program.as_ptr(), self.argv.as_ptr(), env) }.err();
         if let (Some(libc::ENOEXEC), Some(name)) = (error, self.script.get(1)) {
             name.set(program.as_ptr());
-            // SAFETY: as above; a `Cell` has the layout of what is in it.
+            // SAFETY: as above; a `Cell` has the layout of its content.
             let _ = unsafe { system_call!(libc::SYS_execve, c"/bin/sh".as_ptr(), self.script.as_ptr(), env) };
         }
         error.unwrap_or(0)

@@ -1,4 +1,4 @@
-//! The controlling terminal, and the process group that it sends its keys to.
+//! The controlling terminal, and the process groups of its session.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use nix::unistd::{getpgid, getpgrp, getpid, getppid, getsid, isatty, setpgid, tc
 use super::signals::{self, SignalSet};
 use super::{Pid, reap};
 
-/// Whether our session has a controlling terminal, wherever stdin, stdout and stderr lead.
+/// Whether the session of rsup has a controlling terminal, even if stdin, stdout and stderr are redirected.
 #[must_use]
 pub fn has_controlling_terminal() -> bool {
     // tcgetpgrp(3) fails for any terminal but the controlling one.
@@ -24,12 +24,12 @@ pub fn has_controlling_terminal() -> bool {
     match open("/dev/tty", flags, Mode::empty()) {
         Ok(fd) if isatty(&fd).unwrap_or(false) => true,
         Err(Errno::ENXIO) => false,
-        // There is no such device here: field 7 is the terminal's number (proc(5)).
+        // The device does not exist. Field 7 is the number of the terminal (proc(5)).
         _ => stat_field("self", 7).is_some_and(|number: i32| number != 0),
     }
 }
 
-/// A field of /proc/PID/stat, counted from 1 as in proc(5), for those after the name.
+/// A field of /proc/PID/stat after the name, counted from 1 as in proc(5).
 fn stat_field(pid: &str, field: usize) -> Option<i32> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -37,7 +37,7 @@ fn stat_field(pid: &str, field: usize) -> Option<i32> {
     fields.split(' ').nth(field.checked_sub(3)?)?.parse().ok()
 }
 
-/// Our own process group; 0 where its leader is outside our PID namespace.
+/// The process group of rsup; 0 if the group's leader is outside this PID namespace.
 #[must_use]
 pub fn own_group() -> Pid {
     getpgrp().as_raw()
@@ -49,17 +49,17 @@ pub fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }
 
-/// Whether we lead our session, so that the kernel sends us SIGHUP when the terminal is gone.
+/// Whether rsup leads its session, so that the kernel sends it SIGHUP when the terminal closes.
 #[must_use]
 pub fn leads_session() -> bool {
     getsid(None) == Ok(getpid())
 }
 
-/// More processes than this do not stand between us and a shell.
+/// The most ancestors to check for a shell.
 const ANCESTORS: usize = 64;
 
-/// Whether a process of our session above us is in another group, as a shell with job control is: it continues our group when
-/// the terminal has stopped it. Without one our group is orphaned, and the kernel lets the terminal stop nothing in it.
+/// Whether an ancestor in the same session is in another process group, like a shell with job control. Such a shell continues the group
+/// of rsup after the terminal has stopped it. Without one, the group is orphaned, and the kernel does not let the terminal stop it.
 #[must_use]
 pub fn is_under_job_control() -> bool {
     let Ok(session) = getsid(None) else { return false };
@@ -80,37 +80,37 @@ pub fn is_under_job_control() -> bool {
     false
 }
 
-/// Moves us into a new process group of our session. Fails for a session's leader.
+/// Moves rsup into a new process group of its session. Fails if rsup leads the session.
 pub fn leave_group() -> io::Result<()> {
     let own = nix::unistd::Pid::from_raw(0);
     if getpid() != getpgrp() {
         return Ok(setpgid(own, own)?);
     }
-    // A group's leader cannot found another: its number is taken. So a child founds it, we join it, and the child ends.
+    // A group's leader cannot create another group, whose id would be the same. So a child creates it, rsup joins it, and the child ends.
     let founder = Idler::start()?;
     let group = nix::unistd::Pid::from_raw(founder.0);
     setpgid(group, group).and_then(|()| setpgid(own, group))?;
     Ok(())
 }
 
-/// Moves us into the group `group` of our session.
+/// Moves rsup into the process group `group` of its session.
 pub fn join_group(group: Pid) -> io::Result<()> {
     Ok(setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(group))?)
 }
 
-/// A child that does nothing, with all signals blocked, until it is dropped. It starts in our process group. A signal to the whole group
-/// stays pending in it; a signal to us alone does not.
+/// A child that does nothing, with all signals blocked, until it is dropped. It starts in the process group of rsup. So a signal to the
+/// whole group is pending in the child, and a signal to rsup alone is not.
 #[derive(Debug)]
 pub struct Idler(Pid);
 
 impl Idler {
-    /// Starts it. The caller must block all signals.
+    /// Starts the child. The caller must block all signals.
     pub fn start() -> io::Result<Self> {
-        // SAFETY: one thread runs; the child makes system calls only, so it does not matter what state it has copied.
+        // SAFETY: one thread runs; the child makes only system calls, so the state of the copied memory does not matter.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                // SAFETY: no memory is involved. It must not outlive us, whatever ends us.
+                // SAFETY: no memory is involved. The child ends with its parent, however that ends.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 loop {
                     // SAFETY: no memory is involved.
@@ -121,7 +121,7 @@ impl Idler {
         }
     }
 
-    /// What was sent to it, or to its whole group; nothing where /proc is not mounted.
+    /// The signals that were sent to the child or its whole group; empty if /proc is not mounted.
     #[must_use]
     pub fn pending(&self) -> SignalSet {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();

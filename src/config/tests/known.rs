@@ -1,4 +1,4 @@
-//! Fixed inputs with the answers of Python 3 and Supervisor 4.3.0, so that these rules are tested without a Python too.
+//! Tests with fixed inputs and the results of Python 3 and Supervisor 4.3.0, so they run without Python.
 
 use super::super::dialect::Sections;
 use super::super::expand::{KnownNames, NameValue, expand};
@@ -158,8 +158,8 @@ fn formats_that_are_probably_mistakes_have_a_warning() {
             "the blank in '%(process_num) d' is taken for a flag; write '%(process_num)s '",
         ),
     ] {
-        let (shown, told) = expanded(format, None).unwrap();
-        assert_eq!((&*shown, told.as_deref()), (text, Some(warning)), "{format}");
+        let (shown, warned) = expanded(format, None).unwrap();
+        assert_eq!((&*shown, warned.as_deref()), (text, Some(warning)), "{format}");
     }
     let two = expanded("%(process_num) d%(neg) d", None).unwrap().1.unwrap();
     assert_eq!(two.matches("; the blank in").count(), 1, "{two}");
@@ -206,7 +206,7 @@ fn sections_and_keys_are_read_as_by_python() {
     let key = |name: &str, value: &str, line| (name.to_owned(), value.to_owned(), line);
     assert_eq!(keys("[a]\nKey = v 1\nother:w=x\n"), [key("key", "v 1", 2), key("other", "w=x", 3)]);
     assert_eq!(keys("[a]\nk=1\n  2\n\n\t3 ; gone\nl=4"), [key("k", "1\n2\n\n3", 2), key("l", "4", 6)]);
-    // Blank lines at the end of a value are no part of it; a comment line is no blank line.
+    // Blank lines at the end of a value are not part of it; a comment line is not a blank line.
     assert_eq!(keys("[a]\nk=1\n\n# x\n 2\n\n\n"), [key("k", "1\n\n2", 2)]);
     assert_eq!(keys("[a]\nk=1;2#3 #4\n"), [key("k", "1;2#3", 2)]);
     assert_eq!(keys("; c\n  # d\n[a]\nk=x ;y\n"), [key("k", "x", 4)]);
@@ -256,7 +256,7 @@ fn the_last_value_of_a_key_wins_and_default_belongs_to_all() {
 }
 
 #[test]
-fn lines_without_meaning_are_errors_with_their_number() {
+fn invalid_lines_are_errors_with_their_line_number() {
     let messages = |text| sections(text).1;
     assert_eq!(messages("[a]\nk=1\nnothing\n"), [(3, "neither key=value nor [section]: 'nothing'".to_owned())]);
     assert_eq!(messages("[a]\n=1\n"), [(2, "neither key=value nor [section]: '=1'".to_owned())]);
@@ -322,7 +322,7 @@ fn numbers_sizes_modes_and_codes_are_read_as_by_python() {
 }
 
 #[test]
-fn words_stand_for_values_as_in_supervisor() {
+fn words_are_parsed_as_in_supervisor() {
     for text in ["yes", "TRUE", "On", "1"] {
         assert_eq!((values::boolean(text), values::auto_restart(text)), (Ok(true), Ok(AutoRestart::Always)), "{text}");
     }

@@ -1,8 +1,8 @@
-//! Time zones: what TZ, TZDIR and /etc/localtime mean, as tzset(3) and tzfile(5) say and as glibc does it.
+//! Time zones: interprets TZ, TZDIR and /etc/localtime by tzset(3) and tzfile(5), in the same way as glibc.
 //!
-//! musl's localtime_r, which a static binary would use, reads the string first, gives summer time without a rule the whole
-//! year, and does not know TZDIR. Here a zone file comes first. Of a string that is wrong, the part before the mistake
-//! counts, as with glibc. Differs from glibc: the file `posixrules`, which newer systems do not have, is not read.
+//! A static binary would use musl's localtime_r. That interprets TZ as a POSIX string before it tries a zone file, applies summer time
+//! without a rule to the whole year, and ignores TZDIR. Here a zone file comes first. As in glibc, the part of a POSIX string before
+//! the first mistake counts. Differs from glibc: the file `posixrules`, which newer systems do not have, is not read.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -14,7 +14,7 @@ use std::path::Path;
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
 const MINUTE: i64 = 60;
-/// A zone file has some kilobytes; more than this is not read.
+/// Bytes after this size are not read. A zone file has a few kilobytes.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// A time zone: how far local time is from UTC at each moment. The default is UTC.
@@ -22,11 +22,11 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 pub struct Zone {
     /// Seconds east of UTC before the first transition.
     before: i64,
-    /// The moments from which on another offset holds, ascending, each with that offset.
+    /// The times at which the offset changes, ascending, each with the new offset.
     transitions: Vec<(i64, i64)>,
-    /// What holds after the last transition, if that is more than its offset.
+    /// The rules after the last transition; `None`: its offset stays.
     rules: Option<Rules>,
-    /// The moments of leap seconds, ascending, each with the sum up to there; only the zones below `right/` have them.
+    /// The times of leap seconds, ascending, each with the sum so far. Only the zones in `right/` have them.
     leaps: Vec<(i64, i64)>,
 }
 
@@ -39,7 +39,7 @@ pub struct Offset {
     pub leap: u8,
 }
 
-/// A POSIX TZ string: an offset each for standard and daylight saving time, and the days of the year when one ends.
+/// A POSIX TZ string: the offsets of standard time and daylight saving time, and when daylight saving time starts and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Rules {
     standard: i64,
@@ -65,10 +65,10 @@ enum Day {
     Weekday { month: usize, week: i64, day: i64 },
 }
 
-/// When summer time begins and ends if the string does not say so: the rule of the United States.
+/// The default start and end of daylight saving time: the rule of the United States.
 const DEFAULT_START: Day = Day::Weekday { month: 3, week: 2, day: 0 };
 const DEFAULT_END: Day = Day::Weekday { month: 11, week: 1, day: 0 };
-/// The time of a change if the string does not say so: 2 o'clock.
+/// The default time of day of a change: 2 o'clock.
 const DEFAULT_HOUR: i64 = 2;
 
 impl Default for Change {
@@ -78,7 +78,7 @@ impl Default for Change {
 }
 
 impl Zone {
-    /// The zone of these values of TZ and TZDIR. Reads the zone file; what cannot be read or understood is UTC.
+    /// The zone for these values of TZ and TZDIR. Reads the zone file; a file or string that is not valid gives UTC.
     #[must_use]
     pub fn of(tz: Option<&OsStr>, tzdir: Option<&OsStr>) -> Self {
         let Some(tz) = tz else { return Self::from_path(Path::new("/etc/localtime")).unwrap_or_default() };
@@ -88,12 +88,12 @@ impl Zone {
             return Self::default();
         }
         let folder = tzdir.filter(|folder| !folder.is_empty()).unwrap_or(OsStr::new("/usr/share/zoneinfo"));
-        // `join` takes an absolute name as it is.
+        // `join` ignores the directory if the name is absolute.
         let path = Path::new(folder).join(OsStr::from_bytes(name));
         Self::from_path(&path).unwrap_or_else(|| Self { rules: Some(Rules::parse(name)), ..Self::default() })
     }
 
-    /// Reads a zone file; opening it never waits, whatever it is.
+    /// Reads a zone file. Never blocks, whatever kind of file it is.
     fn from_path(path: &Path) -> Option<Self> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
         if !file.metadata().ok()?.is_file() {
@@ -104,7 +104,7 @@ impl Zone {
         Self::parse(&bytes)
     }
 
-    /// The zone of a file's bytes (RFC 9636); `None`: they are no such file.
+    /// Parses a zone file (RFC 9636); `None`: it is not one.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
@@ -116,12 +116,12 @@ impl Zone {
         let mut zone = Header::take(&mut rest)?.zone(&mut rest, 8)?;
         let footer = rest.strip_prefix(b"\n").and_then(|rest| rest.strip_suffix(b"\n"));
         zone.rules = footer.filter(|text| !text.is_empty()).map(Rules::parse);
-        // As glibc: without a transition the rules of a file are not looked at.
+        // Like glibc: if a file has no transitions, its rules are ignored.
         zone.rules = zone.rules.filter(|_| !zone.transitions.is_empty());
         Some(zone)
     }
 
-    /// How local time differs from UTC at `secs`, in seconds since 1970, which is a moment in `year` (of UTC).
+    /// The difference between local time and UTC at `secs`, in seconds since 1970, which is in `year` (of UTC).
     #[must_use]
     pub fn at(&self, secs: i64, year: i64) -> Offset {
         let past = self.transitions.partition_point(|&(from, _)| from <= secs);
@@ -138,7 +138,7 @@ impl Zone {
     }
 }
 
-/// What the header of one half of a zone file says: its version, and how many of each there are.
+/// The header of one half of a zone file: its version, and the number of entries in each table.
 struct Header {
     version: u8,
     universal: usize,
@@ -158,7 +158,7 @@ impl Header {
         Some(Self { version: *head.first()?, universal, standard, leaps, transitions, types, letters })
     }
 
-    /// The length of what follows, where a time has `width` bytes.
+    /// The length of the tables after the header; a time has `width` bytes.
     fn body_bytes(&self, width: usize) -> usize {
         let per_transition = self.transitions.saturating_mul(width.saturating_add(1));
         let per_leap = self.leaps.saturating_mul(width.saturating_add(4));
@@ -185,14 +185,14 @@ impl Header {
     }
 }
 
-/// The first `count` bytes of `rest`, which is then without them.
+/// Takes the first `count` bytes from `rest`.
 fn take<'b>(rest: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
     let (head, tail) = rest.split_at_checked(count)?;
     *rest = tail;
     Some(head)
 }
 
-/// A signed number of 4 or 8 bytes, the most significant first.
+/// A signed big-endian number of 4 or 8 bytes.
 fn number(bytes: &[u8]) -> Option<i64> {
     match bytes.len() {
         4 => Some(i32::from_be_bytes(bytes.try_into().ok()?).into()),
@@ -201,7 +201,7 @@ fn number(bytes: &[u8]) -> Option<i64> {
 }
 
 impl Rules {
-    /// Reads a POSIX TZ string, such as `CET-1CEST,M3.5.0,M10.5.0/3`. Of a wrong one, the part before the mistake counts.
+    /// Parses a POSIX TZ string, such as `CET-1CEST,M3.5.0,M10.5.0/3`, up to the first mistake.
     fn parse(text: &[u8]) -> Self {
         let mut rules = Self::default();
         let mut rest = text;
@@ -214,7 +214,7 @@ impl Rules {
         if rest.is_empty() {
             return rules;
         }
-        // A rule without a name for daylight saving time: glibc takes UTC for that.
+        // Daylight saving time without a name: glibc uses UTC for it.
         rules.daylight = match name(&mut rest) {
             Some(()) => offset(&mut rest).unwrap_or(standard.saturating_add(HOUR)),
             None => 0,
@@ -225,7 +225,7 @@ impl Rules {
         rules
     }
 
-    /// The offset at `secs`, a moment in `year` (of UTC).
+    /// The offset at `secs`, which is in `year` (of UTC).
     fn at(&self, secs: i64, year: i64) -> i64 {
         let starts = self.starts.in_year(year).saturating_sub(self.standard);
         let ends = self.ends.in_year(year).saturating_sub(self.daylight);
@@ -235,7 +235,7 @@ impl Rules {
 }
 
 impl Change {
-    /// The moment in `year`, in seconds since 1970, if local time were UTC.
+    /// The time of the change in `year`, in seconds since 1970, as if local time were UTC.
     fn in_year(&self, year: i64) -> i64 {
         let is_leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
         let day = match self.day {
@@ -263,7 +263,7 @@ fn new_year(year: i64) -> i64 {
     past.saturating_mul(365).saturating_add(leap_days).saturating_sub(719_162)
 }
 
-/// The name of a time: three letters or more, or in angle brackets letters, digits and signs.
+/// Parses the name of a time: at least three letters, or letters, digits and signs in angle brackets.
 fn name(rest: &mut &[u8]) -> Option<()> {
     let letters = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     if letters >= 3 {
@@ -275,7 +275,7 @@ fn name(rest: &mut &[u8]) -> Option<()> {
     Some(())
 }
 
-/// `[+-]hh[:mm[:ss]]`, which is west of UTC; seconds east of it.
+/// Parses `[+-]hh[:mm[:ss]]`, which counts west of UTC. Returns seconds east of UTC.
 fn offset(rest: &mut &[u8]) -> Option<i64> {
     let is_east = eat(rest, b'-');
     if !is_east {
@@ -286,7 +286,7 @@ fn offset(rest: &mut &[u8]) -> Option<i64> {
     Some(if is_east { west } else { west.saturating_neg() })
 }
 
-/// `[,]DAY[/TIME]`, where the end of the string means `default`; `None` at a mistake, before which `change` is filled in.
+/// Parses `[,]DAY[/TIME]`, with `default` at the end of the string. `None` at a mistake; the part before it is stored in `change`.
 fn change(rest: &mut &[u8], default: Day, change: &mut Change) -> Option<()> {
     eat(rest, b',');
     change.day = day(rest, default)?;
@@ -305,7 +305,7 @@ fn change(rest: &mut &[u8], default: Day, change: &mut Change) -> Option<()> {
     Some(())
 }
 
-/// `Jn`, `n` or `Mm.w.d`; at the end of the string, `default`.
+/// Parses `Jn`, `n` or `Mm.w.d`, with `default` at the end of the string.
 fn day(rest: &mut &[u8], default: Day) -> Option<Day> {
     if rest.is_empty() {
         return Some(default);
@@ -326,7 +326,7 @@ fn after_dot(rest: &mut &[u8]) -> Option<i64> {
     if eat(rest, b'.') { digits(rest) } else { None }
 }
 
-/// `hh[:mm[:ss]]`.
+/// Parses `hh[:mm[:ss]]`.
 fn clock_time(rest: &mut &[u8]) -> Option<[i64; 3]> {
     let mut fields = [digits(rest)?, 0, 0];
     for field in fields.iter_mut().skip(1) {

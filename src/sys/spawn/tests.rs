@@ -1,4 +1,4 @@
-//! Real children, each waited for by its own pid: tests share one process.
+//! Tests with real children. Each test waits for its own pid, since tests share one process.
 
 use super::*;
 use crate::sys::fds::pipe_from_child;
@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, FromRawFd};
 
-/// Waits for the child's end without reaping it.
+/// Waits until the child has ended, without reaping it.
 fn until_ended(pid: Pid) -> Exit {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::time::Instant::now() < deadline {
@@ -19,7 +19,7 @@ fn until_ended(pid: Pid) -> Exit {
     panic!("child {pid} did not end");
 }
 
-/// Everything up to the end of file; waits, since another test's child may hold the other end until its exec.
+/// Reads up to the end of file. Blocks, since another test's child may have the other end open until its exec.
 fn read_all(fd: std::os::fd::OwnedFd) -> String {
     nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
     let mut text = String::new();
@@ -27,7 +27,7 @@ fn read_all(fd: std::os::fd::OwnedFd) -> String {
     text
 }
 
-/// Runs a plan with stdout and stderr on one pipe; everything that it wrote, and its end.
+/// Runs a plan with stdout and stderr on one pipe; returns the output of the child and how it ended.
 fn run(change: impl FnOnce(&mut SpawnPlan<'_>), program: &CStr, argv: &[&str]) -> (String, Exit) {
     let (argv, env) = (CStringList::of(argv).unwrap(), CStringList::of(["PATH=/bin:/usr/bin", "A=b"]).unwrap());
     let pipe = pipe_from_child().unwrap();
@@ -51,14 +51,14 @@ fn sh(change: impl FnOnce(&mut SpawnPlan<'_>), script: &str) -> (String, Exit) {
 }
 
 #[test]
-fn arguments_and_environment_arrive() {
+fn the_child_gets_arguments_and_environment() {
     let (text, exit) = run(|_| (), c"/bin/sh", &["sh", "-c", "echo $0 $1 $A; exit 3", "x", "y z"]);
     assert_eq!((text.as_str(), exit), ("x y z b\n", Exit::Code(3)));
     assert_eq!(exit.to_string(), "exit status 3");
 }
 
 #[test]
-fn ends_by_signal_are_reported() {
+fn a_child_that_a_signal_ended_is_reported_with_the_signal() {
     for (signal, words) in
         [(9, "terminated by SIGKILL"), (15, "terminated by SIGTERM"), (40, "terminated by signal 40")]
     {
@@ -70,7 +70,7 @@ fn ends_by_signal_are_reported() {
 }
 
 #[test]
-fn the_child_is_in_a_group_of_its_own_and_in_our_session() {
+fn the_child_leads_a_process_group_in_the_session_of_rsup() {
     let (text, _) = sh(|_| (), "echo $$; cut -d' ' -f5,6 /proc/$$/stat");
     let numbers: Vec<i32> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
     assert_eq!(numbers[0], numbers[1]);
@@ -96,7 +96,7 @@ fn directory_umask_limits_and_mask_are_set() {
 }
 
 #[test]
-fn the_mask_is_the_one_asked_for() {
+fn the_child_has_the_signal_mask_of_the_plan() {
     let mask = SignalSet::EMPTY.with(libc::SIGUSR1).with(34);
     let (text, _) = run(|plan| plan.mask = mask, c"/bin/grep", &["grep", "SigBlk", "/proc/self/status"]);
     assert_eq!(text, "SigBlk:\t0000000200000200\n");
@@ -104,7 +104,7 @@ fn the_mask_is_the_one_asked_for() {
 }
 
 #[test]
-fn what_lacks_close_on_exec_is_closed_on_request() {
+fn descriptors_without_close_on_exec_are_closed_on_request() {
     let leak = nix::fcntl::open("/dev/null", nix::fcntl::OFlag::O_RDONLY, nix::sys::stat::Mode::empty()).unwrap();
     let script = format!("[ -e /proc/$$/fd/{} ] && echo open || echo closed", leak.as_raw_fd());
     assert_eq!(sh(|_| (), &script).0, "closed\n");
@@ -112,8 +112,7 @@ fn what_lacks_close_on_exec_is_closed_on_request() {
 }
 
 #[test]
-fn stdio_may_cross_over() {
-    // The test's own 0, 1 and 2 are somebody else's, so a child of ours crosses its own over: here by the numbers alone.
+fn stdio_may_be_swapped() {
     let (a, b) = (pipe_from_child().unwrap(), pipe_from_child().unwrap());
     let script = "echo to-one; echo to-two >&2";
     let programs = [c"/bin/sh".to_owned()];
@@ -134,7 +133,7 @@ fn stdio_may_cross_over() {
         let (first, second): (&[u8], &[u8]) = (b"to-one\n", b"to-two\n");
         assert_eq!(texts, if crossed { (second, first) } else { (first, second) });
     }
-    // The three that we have ourselves, turned round; the answer comes over one that is left open on purpose.
+    // The test's own 0, 1 and 2 in another order. The child answers on a descriptor that is left open deliberately.
     // SAFETY: 0, 1 and 2 are open in any Rust program.
     let own = |number| unsafe { BorrowedFd::borrow_raw(number) };
     let answer = pipe_from_child().unwrap();
@@ -156,12 +155,12 @@ fn stdio_may_cross_over() {
     assert_eq!(seen, format!("{}\n{}\n{}\n", ours(2), ours(0), ours(1)));
 }
 
-/// With high descriptors the child gets the low part of the table only: nothing of ours may be closed, and nothing stay open.
+/// With high descriptors the child gets only the low part of the table. No descriptor of rsup may be closed or stay open in the child.
 #[test]
 fn high_descriptors_make_a_small_table_for_the_child() {
     let high = |fd: &std::os::fd::OwnedFd| {
         let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(400)).unwrap();
-        // SAFETY: just made; nobody else has it.
+        // SAFETY: the descriptor is new; nothing else owns it.
         unsafe { std::os::fd::OwnedFd::from_raw_fd(number) }
     };
     for _ in 0..20 {
@@ -176,7 +175,7 @@ fn high_descriptors_make_a_small_table_for_the_child() {
         let pid = spawn(&plan).unwrap().pid;
         drop((child_in, child_out));
         assert_eq!(nix::unistd::write(&input.ours, b"through\n").unwrap(), 8);
-        // Both ends are seen: `cat` ends when we close, and so does our reading.
+        // Both pipes must end: `cat` ends when its input is closed, and the output ends with the child.
         drop(input.ours);
         assert_eq!(read_all(output.ours), "through\n0\n1\n2\n");
         assert_eq!(until_ended(pid), Exit::Code(0));
@@ -184,7 +183,7 @@ fn high_descriptors_make_a_small_table_for_the_child() {
     }
 }
 
-/// An executable file in a folder of the test's own.
+/// Creates an executable file.
 fn file(folder: &std::path::Path, name: &str, text: &str) -> CString {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
@@ -216,7 +215,7 @@ fn every_failure_is_reported_with_its_step_and_reason() {
 }
 
 #[test]
-fn supervisors_words_have_the_first_argument() {
+fn supervisors_message_has_the_first_argument() {
     let (argv, env, programs) =
         (CStringList::of(["./x"]).unwrap(), CStringList::default(), [c"/nonexistent/x".to_owned()]);
     let started = spawn(&SpawnPlan::new(&programs, &argv, &env, SignalSet::EMPTY)).unwrap();
@@ -249,14 +248,14 @@ fn the_first_program_that_can_be_executed_is() {
     let ran = (None, Exit::Code(5), "a b\n".to_owned());
     assert_eq!(attempt(&[missing.clone(), gone.clone(), bad.clone(), plain.clone()]), ran);
     assert_eq!(attempt(&[plain, gone.clone()]), ran);
-    // EACCES is remembered; any other errno than these ends the search.
+    // EACCES has precedence over ENOENT.
     let failed = |file: &CString, errno| (Some((file.clone(), errno)), Exit::Code(127), String::new());
     assert_eq!(attempt(&[gone.clone(), missing]), failed(&gone, libc::ENOENT));
     assert_eq!(attempt(&[gone, bad.clone()]), failed(&bad, libc::EACCES));
 }
 
 #[test]
-fn a_variable_has_the_childs_number() {
+fn a_variable_has_the_childs_process_id() {
     let (argv, env) =
         (CStringList::of(["sh", "-c", "echo $$ $LISTEN_PID"]).unwrap(), CStringList::of(["A=b"]).unwrap());
     let programs = [c"/bin/sh".to_owned()];
@@ -290,7 +289,7 @@ fn signals_are_ignored_on_request() {
 }
 
 #[test]
-fn users_change_and_we_stay_dumpable() {
+fn the_child_changes_its_user_and_rsup_stays_dumpable() {
     let root = nix::unistd::getuid().is_root();
     const GROUPS: &[u32] = &[65533, 12345];
     let become_nobody = |plan: &mut SpawnPlan<'_>| {
@@ -304,7 +303,7 @@ fn users_change_and_we_stay_dumpable() {
         assert_eq!(exit, Exit::Code(127));
     }
     assert!(prctl::get_dumpable().unwrap());
-    // Our own number changes nothing, not even the groups.
+    // The same user changes nothing, not even the groups.
     let own = nix::unistd::getuid().as_raw();
     let keep = |plan: &mut SpawnPlan<'_>| plan.credentials = Some(Credentials { uid: own, gid: 1, groups: &[] });
     let (text, _) = sh(keep, "id -u; id -g");
@@ -312,7 +311,7 @@ fn users_change_and_we_stay_dumpable() {
 }
 
 #[test]
-fn words_hold_what_was_put_in() {
+fn a_list_contains_the_strings_that_were_added() {
     let mut words = CStringList::of(["", "a b"]).unwrap();
     words.push(&[b"A", b"=", b"x"]).unwrap();
     assert!(words.push(&[b"A", b"=", b"x\0y"]).is_err());
