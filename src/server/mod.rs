@@ -230,7 +230,7 @@ impl Server {
         self.close_oldest(n)
     }
 
-    /// Stops accepting clients at this endpoint for a moment. Its socket would stay ready meanwhile and make the loop spin.
+    /// Stops accepting clients at this endpoint for a moment. Otherwise its socket would stay ready and make the loop spin.
     fn pause(&mut self, n: u32, errno: Errno, now: Now) {
         let token = self.tokens[0] | u64::from(n);
         let Some(endpoint) = usize::try_from(n).ok().and_then(|n| self.endpoints.get_mut(n)) else { return };
