@@ -25,12 +25,6 @@ impl Mono {
     pub fn since(self, earlier: Mono) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
-
-    /// Whole milliseconds since boot.
-    #[must_use]
-    pub fn as_ms(self) -> u64 {
-        Duration::from_nanos(self.0).as_millis().try_into().unwrap_or(u64::MAX)
-    }
 }
 
 /// The wall clock: seconds since 1970 (UTC) and nanoseconds below 1,000,000,000. It may step in either direction.
@@ -61,6 +55,5 @@ mod tests {
         assert_eq!(Mono(u64::MAX).after_ms(1), Mono(u64::MAX));
         assert_eq!(Mono(5).after(Duration::MAX), Mono(u64::MAX));
         assert_eq!(Mono(5).since(Mono(9)), Duration::ZERO);
-        assert_eq!(Mono(2_999_999).as_ms(), 2);
     }
 }

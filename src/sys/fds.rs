@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit};
 
 /// The descriptors of 0, 1 and 2 that [`occupy_standard`] found closed, one bit each.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
@@ -142,13 +142,6 @@ pub fn nofile() -> io::Result<Limit> {
 pub fn nproc() -> io::Result<Limit> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
     Ok(Limit { soft, hard })
-}
-
-/// Raises the soft limit on descriptors to the hard one; returns the limit before, for the children.
-pub fn raise_nofile() -> io::Result<Limit> {
-    let before = nofile()?;
-    setrlimit(Resource::RLIMIT_NOFILE, before.hard, before.hard)?;
-    Ok(before)
 }
 
 #[cfg(test)]

@@ -60,18 +60,6 @@ impl CStringList {
         Ok(())
     }
 
-    /// The number of strings.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Whether the list is empty.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
     /// The strings without their NUL.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().filter_map(|&start| self.bytes.get(start..)?.split(|&byte| byte == 0).next())
