@@ -184,7 +184,7 @@ impl<'a> SpawnPlan<'a> {
 /// A step of the child between fork and exec that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Step {
+pub enum SpawnStep {
     /// dup3(2) of stdin, stdout and stderr.
     Stdio = 1,
     /// setrlimit(2).
@@ -205,7 +205,7 @@ pub enum Step {
     Unshare,
 }
 
-impl Step {
+impl SpawnStep {
     const ALL: [Self; 9] = [
         Self::Stdio,
         Self::Limits,
@@ -223,7 +223,7 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The step that failed.
-    pub step: Step,
+    pub step: SpawnStep,
     /// errno.
     pub errno: i32,
     /// The file that could not be executed.
@@ -250,14 +250,14 @@ impl Failure {
     fn describe(&self, program: &CStr) -> String {
         let (uid, errno, program) = (self.uid, errno::ErrnoName(self.errno), program.to_string_lossy());
         match self.step {
-            Step::Stdio | Step::Unshare => format!("set up stdin, stdout and stderr of {program}: {errno}"),
-            Step::Limits => format!("set the limits of {program}: {errno}"),
-            Step::NotRoot => format!("setuid to {uid}: Can't drop privilege as nonroot user"),
-            Step::Groups => format!("setuid to {uid}: Could not set groups of effective user"),
-            Step::Gid => format!("setuid to {uid}: Could not set group id of effective user"),
-            Step::Uid => format!("setuid to {uid}: {errno}"),
-            Step::Directory => format!("chdir to {}: {errno}", self.directory.to_string_lossy()),
-            Step::Execute => format!("exec {program}: {errno}"),
+            SpawnStep::Stdio | SpawnStep::Unshare => format!("set up stdin, stdout and stderr of {program}: {errno}"),
+            SpawnStep::Limits => format!("set the limits of {program}: {errno}"),
+            SpawnStep::NotRoot => format!("setuid to {uid}: Can't drop privilege as nonroot user"),
+            SpawnStep::Groups => format!("setuid to {uid}: Could not set groups of effective user"),
+            SpawnStep::Gid => format!("setuid to {uid}: Could not set group id of effective user"),
+            SpawnStep::Uid => format!("setuid to {uid}: {errno}"),
+            SpawnStep::Directory => format!("chdir to {}: {errno}", self.directory.to_string_lossy()),
+            SpawnStep::Execute => format!("exec {program}: {errno}"),
         }
     }
 
@@ -266,15 +266,15 @@ impl Failure {
     pub fn hint(&self) -> String {
         let interpreter = || interpreter_of(&self.program);
         match (self.step, self.errno) {
-            (Step::Groups | Step::Gid, errno) => format!(" ({})", errno::ErrnoName(errno)),
-            (Step::Execute, libc::ENOENT) => {
+            (SpawnStep::Groups | SpawnStep::Gid, errno) => format!(" ({})", errno::ErrnoName(errno)),
+            (SpawnStep::Execute, libc::ENOENT) => {
                 interpreter().map_or_else(String::new, |it| format!(" (its {it} is missing)"))
             }
-            (Step::Execute, libc::EACCES) => match interpreter() {
+            (SpawnStep::Execute, libc::EACCES) => match interpreter() {
                 Some(it) if it != LOADER => format!(" (it, or its {it}, may not be executed)"),
                 _ => String::new(),
             },
-            (Step::Execute, libc::ENOEXEC) => " (neither a program for this machine nor a script with #!)".into(),
+            (SpawnStep::Execute, libc::ENOEXEC) => " (neither a program for this machine nor a script with #!)".into(),
             _ => String::new(),
         }
     }
@@ -346,7 +346,7 @@ fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::R
     let started = clone(arena, &ChildTask { stdio, keep: Some(keep), ..*child });
     arena.take_back();
     match started {
-        Ok(pid) if child.report.step() == Some(Step::Unshare) => {
+        Ok(pid) if child.report.step() == Some(SpawnStep::Unshare) => {
             // SAFETY: a child of this process that only exits; the null pointer means that its status is not returned.
             unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
             child.report.clear();
@@ -393,7 +393,7 @@ struct ChildTask<'a> {
 /// The failure of the child, written by it and read by this process: the memory is shared.
 #[derive(Default)]
 struct Report {
-    /// A [`Step`]; 0: no step has failed.
+    /// A [`SpawnStep`]; 0: no step has failed.
     step: AtomicI32,
     errno: AtomicI32,
     /// Index in the plan's programs.
@@ -401,7 +401,7 @@ struct Report {
 }
 
 impl Report {
-    fn set(&self, step: Step, errno: i32) {
+    fn set(&self, step: SpawnStep, errno: i32) {
         self.step.store(step as i32, Ordering::Relaxed);
         self.errno.store(errno, Ordering::Relaxed);
     }
@@ -410,9 +410,9 @@ impl Report {
         self.step.store(0, Ordering::Relaxed);
     }
 
-    fn step(&self) -> Option<Step> {
+    fn step(&self) -> Option<SpawnStep> {
         let number = self.step.load(Ordering::Relaxed);
-        Step::ALL.into_iter().find(|&step| step as i32 == number)
+        SpawnStep::ALL.into_iter().find(|&step| step as i32 == number)
     }
 
     fn failure(&self, plan: &SpawnPlan<'_>) -> Option<Failure> {
@@ -451,25 +451,25 @@ extern "C" fn run_child(data: *mut c_void) -> c_int {
 }
 
 impl ChildTask<'_> {
-    fn prepare(&self) -> Result<(), (Step, i32)> {
+    fn prepare(&self) -> Result<(), (SpawnStep, i32)> {
         let plan = self.plan;
         let at = |step| move |errno| (step, errno);
         if let Some(keep) = self.keep {
             // SAFETY: with this flag, the kernel copies the table first and closes only in the copy.
             unsafe { system_call!(libc::SYS_close_range, keep, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) }
-                .map_err(at(Step::Unshare))?;
+                .map_err(at(SpawnStep::Unshare))?;
         }
         if plan.own_group {
             // SAFETY: no memory is involved. It fails only for a session leader, which a new child is not.
             let _ = unsafe { system_call!(libc::SYS_setpgid, 0, 0) };
         }
-        self.place_stdio().map_err(at(Step::Stdio))?;
+        self.place_stdio().map_err(at(SpawnStep::Stdio))?;
         for (resource, limit) in plan.limits {
             let wanted = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
             let none = ptr::null_mut::<libc::rlimit64>();
             // SAFETY: the pointer is to a live rlimit64; the null pointer means that the old value is not returned.
             unsafe { system_call!(libc::SYS_prlimit64, 0, *resource as c_long, &raw const wanted, none) }
-                .map_err(at(Step::Limits))?;
+                .map_err(at(SpawnStep::Limits))?;
         }
         if plan.close_others {
             // SAFETY: only marks descriptors; they are closed at exec. The error of an old kernel is ignored: rsup's own are marked.
@@ -480,7 +480,7 @@ impl ChildTask<'_> {
         }
         if let Some(directory) = plan.directory {
             // SAFETY: a NUL-terminated string.
-            unsafe { system_call!(libc::SYS_chdir, directory.as_ptr()) }.map_err(at(Step::Directory))?;
+            unsafe { system_call!(libc::SYS_chdir, directory.as_ptr()) }.map_err(at(SpawnStep::Directory))?;
         }
         if let Some(umask) = plan.umask {
             // SAFETY: no memory is involved; it cannot fail.
@@ -515,7 +515,7 @@ impl ChildTask<'_> {
     }
 
     /// Executes the first program that can be executed, as execvp(3) does. Returns only if none can.
-    fn execute(&self) -> Result<(), (Step, i32)> {
+    fn execute(&self) -> Result<(), (SpawnStep, i32)> {
         signals::ignore(self.plan.ignored);
         // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.
         let _ = unsafe {
@@ -538,7 +538,7 @@ impl ChildTask<'_> {
         }
         let (at, error) = denied.or(first).unwrap_or((0, libc::ENOENT));
         self.report.program.store(at, Ordering::Relaxed);
-        Err((Step::Execute, error))
+        Err((SpawnStep::Execute, error))
     }
 
     /// execve(2) of a program. Returns only if it fails; the errno.
@@ -556,7 +556,7 @@ impl ChildTask<'_> {
 }
 
 /// setgroups, setgid, setuid.
-fn become_user(to: &Credentials<'_>) -> Result<(), (Step, i32)> {
+fn become_user(to: &Credentials<'_>) -> Result<(), (SpawnStep, i32)> {
     // SAFETY: no memory is involved but the group list, whose length is given.
     unsafe {
         let current = system_call!(libc::SYS_getuid).unwrap_or(0);
@@ -564,11 +564,12 @@ fn become_user(to: &Credentials<'_>) -> Result<(), (Step, i32)> {
             return Ok(());
         }
         if current != 0 {
-            return Err((Step::NotRoot, libc::EPERM));
+            return Err((SpawnStep::NotRoot, libc::EPERM));
         }
-        system_call!(libc::SYS_setgroups, to.groups.len(), to.groups.as_ptr()).map_err(|why| (Step::Groups, why))?;
-        system_call!(libc::SYS_setgid, to.gid).map_err(|why| (Step::Gid, why))?;
-        system_call!(libc::SYS_setuid, to.uid).map_err(|why| (Step::Uid, why))?;
+        system_call!(libc::SYS_setgroups, to.groups.len(), to.groups.as_ptr())
+            .map_err(|why| (SpawnStep::Groups, why))?;
+        system_call!(libc::SYS_setgid, to.gid).map_err(|why| (SpawnStep::Gid, why))?;
+        system_call!(libc::SYS_setuid, to.uid).map_err(|why| (SpawnStep::Uid, why))?;
     }
     Ok(())
 }

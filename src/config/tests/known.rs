@@ -179,12 +179,12 @@ fn a_text_that_is_expanded_twice_keeps_its_percent_signs_and_the_names_of_the_pr
 }
 
 /// Name, value, line.
-type Key = (String, String, u32);
+type ReadKey = (String, String, u32);
 /// Line, text.
 type Message = (u32, String);
 
 /// The sections of a text: name, then keys with their values and lines; and all messages, each with its line.
-fn sections(text: &str) -> (Vec<(String, Vec<Key>)>, Vec<Message>) {
+fn sections(text: &str) -> (Vec<(String, Vec<ReadKey>)>, Vec<Message>) {
     let (mut sections, mut problems) = (Sections::default(), Vec::new());
     sections.merge("f".into(), text.as_bytes(), &mut problems);
     let keys = |section: &super::super::dialect::Section| {
@@ -194,7 +194,7 @@ fn sections(text: &str) -> (Vec<(String, Vec<Key>)>, Vec<Message>) {
     (list, problems.into_iter().map(|problem| (problem.line, problem.message)).collect())
 }
 
-fn keys(text: &str) -> Vec<Key> {
+fn keys(text: &str) -> Vec<ReadKey> {
     let (mut list, problems) = sections(text);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(list.len(), 1);
