@@ -1,7 +1,7 @@
 //! Event listeners: turns state changes and output into events, and carries out what [`crate::events`] decides.
 
 use super::Daemon;
-use super::pipes::{Heard, What};
+use super::pipes::{ChildOutput, OutputKind};
 use super::token::ChildId;
 use crate::config::model::{GroupConfig, GroupKind, LogLevel};
 use crate::config::options::STDOUT_HANDLER;
@@ -60,7 +60,7 @@ impl Daemon {
     /// Hands what programs have written to listeners and to the debug log.
     pub(super) fn handle_output(&mut self) {
         let observed = self.children.observed();
-        let (all, warnings) = (std::mem::take(&mut observed.heard), std::mem::take(&mut observed.warnings));
+        let (all, warnings) = (std::mem::take(&mut observed.outputs), std::mem::take(&mut observed.warnings));
         for output in all {
             self.handle_one(&output);
         }
@@ -69,16 +69,16 @@ impl Daemon {
         }
     }
 
-    fn handle_one(&mut self, Heard { id, pid, channel, what, bytes }: &Heard) {
+    fn handle_one(&mut self, ChildOutput { id, pid, channel, kind, bytes }: &ChildOutput) {
         let Some(process) = self.supervision.process(*id) else { return };
         let (name, group) = (process.config.name.clone(), process.group.name.clone());
         let channel_name = channel.name();
         if self.children.observed().copying {
             // Census §6.2; a listener's words are shown as Python shows bytes.
-            let line = match what {
-                What::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),
-                What::Protocol => format!("{} {channel_name} output:\n{}", repr(&name), python_bytes(bytes)),
-                What::Communication => format!("{} {channel_name} emitted a comm event", repr(&name)),
+            let line = match kind {
+                OutputKind::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),
+                OutputKind::Protocol => format!("{} {channel_name} output:\n{}", repr(&name), python_bytes(bytes)),
+                OutputKind::Communication => format!("{} {channel_name} emitted a comm event", repr(&name)),
             };
             self.log(LogLevel::Debug, &line);
         }
@@ -88,13 +88,13 @@ impl Daemon {
             "channel" => channel_name.into(),
             _ => pid.to_string(),
         };
-        let event = match (what, channel) {
-            (What::Protocol, _) => return self.events.receive(*id, bytes),
-            (What::Output { has_events: false }, _) => return,
-            (What::Output { .. }, Channel::Stdout) => "PROCESS_LOG_STDOUT",
-            (What::Output { .. }, Channel::Stderr) => "PROCESS_LOG_STDERR",
-            (What::Communication, Channel::Stdout) => "PROCESS_COMMUNICATION_STDOUT",
-            (What::Communication, Channel::Stderr) => "PROCESS_COMMUNICATION_STDERR",
+        let event = match (kind, channel) {
+            (OutputKind::Protocol, _) => return self.events.receive(*id, bytes),
+            (OutputKind::Output { has_events: false }, _) => return,
+            (OutputKind::Output { .. }, Channel::Stdout) => "PROCESS_LOG_STDOUT",
+            (OutputKind::Output { .. }, Channel::Stderr) => "PROCESS_LOG_STDERR",
+            (OutputKind::Communication, Channel::Stdout) => "PROCESS_COMMUNICATION_STDOUT",
+            (OutputKind::Communication, Channel::Stderr) => "PROCESS_COMMUNICATION_STDERR",
         };
         self.events.notify(event, &value, bytes);
     }

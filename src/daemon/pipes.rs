@@ -41,7 +41,7 @@ pub struct Io<'a> {
 
 /// A part of a program's output that others than the logs need.
 #[derive(Debug)]
-pub struct Heard {
+pub struct ChildOutput {
     /// The process.
     pub id: ProcId,
     /// The child that wrote it.
@@ -49,14 +49,14 @@ pub struct Heard {
     /// stdout or stderr.
     pub channel: Channel,
     /// What it is.
-    pub what: What,
+    pub kind: OutputKind,
     /// As in the log; a listener's words as they came.
     pub bytes: Vec<u8>,
 }
 
 /// What a part of the output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum OutputKind {
     /// What goes to the log, or is being captured; for a PROCESS_LOG event, if so set.
     Output {
         /// It is set so.
@@ -74,7 +74,7 @@ pub struct Observed {
     /// All output is wanted for the main log too (its level is debug).
     pub copying: bool,
     /// What was read since this was last emptied, as far as others than the logs need it.
-    pub heard: Vec<Heard>,
+    pub outputs: Vec<ChildOutput>,
     /// Warnings for the main log.
     pub warnings: Vec<String>,
 }
@@ -172,7 +172,7 @@ impl Reader {
         let mut pieces = Vec::new();
         if self.is_protocol {
             self.log.write(bytes, sinks, now);
-            pieces.push((What::Protocol, bytes.to_vec()));
+            pieces.push((OutputKind::Protocol, bytes.to_vec()));
         } else if let Some(capture) = &mut self.capture {
             for piece in capture.cut(bytes) {
                 let text = if piece.is_inside {
@@ -183,19 +183,19 @@ impl Reader {
                     self.log.write(&piece.text, sinks, now).to_vec()
                 };
                 if is_wanted(&text) {
-                    pieces.push((What::Output { has_events }, text));
+                    pieces.push((OutputKind::Output { has_events }, text));
                 }
                 if piece.is_last {
-                    pieces.push((What::Communication, capture.take()));
+                    pieces.push((OutputKind::Communication, capture.take()));
                 }
             }
         } else {
             let text = self.log.write(bytes, sinks, now);
             if is_wanted(text) {
-                pieces.push((What::Output { has_events }, text.to_vec()));
+                pieces.push((OutputKind::Output { has_events }, text.to_vec()));
             }
         }
-        observed.heard.extend(pieces.into_iter().map(|(what, bytes)| Heard { id, pid, channel, what, bytes }));
+        observed.outputs.extend(pieces.into_iter().map(|(kind, bytes)| ChildOutput { id, pid, channel, kind, bytes }));
     }
 
     /// Reads once, if its sink has room.
