@@ -2,7 +2,7 @@
 //!
 //! One `waitpid(-1)` loop is the only waiter; for `sweep` see [`super::groups`].
 
-use super::environment::Surroundings;
+use super::environment::ChildDefaults;
 use super::fcgi::Sockets;
 use super::groups::Groups;
 use super::pipes::{Io, Observed, Pipes, Reader, ReaderOf, Stdin};
@@ -93,13 +93,13 @@ impl Children {
         &self,
         process: &Process,
         (program, words): &(CString, Vec<OsString>),
-        around: &Surroundings,
+        defaults: &ChildDefaults,
     ) -> Result<Started, String> {
         let config = &*process.config;
         let name = &config.name;
         let argv = CStringList::of(words.iter().map(|word| word.as_bytes()))
             .map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
-        let env = around.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
+        let env = defaults.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
         let socket = self.sockets.of(&process.group);
@@ -125,8 +125,8 @@ impl Children {
                 gid: groups.primary,
                 groups: &groups.all,
             }),
-            limits: &around.limits,
-            ..SpawnPlan::new(std::slice::from_ref(program), &argv, &env, around.mask)
+            limits: &defaults.limits,
+            ..SpawnPlan::new(std::slice::from_ref(program), &argv, &env, defaults.mask)
         };
         let Spawned { pid, failure } = spawn(&plan).map_err(|error| match error.raw_os_error() {
             Some(libc::EAGAIN) => format!("Too many processes in process table to spawn '{name}'"),
@@ -358,21 +358,21 @@ fn new_child(
 }
 
 /// Whether a start could succeed, as far as the file is concerned (census §7.5: NO_FILE, NOT_EXECUTABLE).
-pub fn probe(config: &ProcessConfig, around: &Surroundings) -> Result<(), Fault> {
+pub fn probe(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(), Fault> {
     use crate::sys::program::FindError;
     let words = words_of(config).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
     let name = words.first().map(OsString::as_os_str).unwrap_or_default();
-    find_program(name, around.path_of(config).as_deref()).map(drop).map_err(|error| {
+    find_program(name, defaults.path_of(config).as_deref()).map(drop).map_err(|error| {
         let code = if matches!(error, FindError::Missing(_)) { FaultCode::NoFile } else { FaultCode::NotExecutable };
         Fault::new(code, error.to_string())
     })
 }
 
 /// The file to execute and the words of the command; the error is Supervisor's.
-pub fn resolve(config: &ProcessConfig, around: &Surroundings) -> Result<(CString, Vec<OsString>), String> {
+pub fn resolve(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(CString, Vec<OsString>), String> {
     let words = words_of(config)?;
     let name = words.first().map(OsString::as_os_str).unwrap_or_default();
-    let program = find_program(name, around.path_of(config).as_deref()).map_err(|error| error.to_string())?;
+    let program = find_program(name, defaults.path_of(config).as_deref()).map_err(|error| error.to_string())?;
     Ok((program, words))
 }
 

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// What is the same for all children.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct ChildDefaults {
     /// Our own environment.
     pub environment: Vec<(OsString, OsString)>,
     /// SUPERVISOR_SERVER_URL of those that leave it to us.
@@ -26,7 +26,7 @@ pub struct Surroundings {
     pub mask: SignalSet,
 }
 
-impl Surroundings {
+impl ChildDefaults {
     /// The environment of one process: ours, SUPERVISOR_*, `[supervisord]`'s, its own; the later wins (census §4.5).
     pub fn environment_of(&self, process: &Process) -> io::Result<CStringList> {
         let config = &process.config;

@@ -34,7 +34,7 @@ use crate::sys::{Pid, clock, errno, memory};
 use crate::text;
 use crate::time::{Mono, Now};
 use children::Children;
-use environment::Surroundings;
+use environment::ChildDefaults;
 use forks::ForkQueue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -107,7 +107,7 @@ struct Daemon {
     supervision: Supervision,
     children: Children,
     events: Events,
-    around: Surroundings,
+    defaults: ChildDefaults,
     /// Always there, but while it acts on us.
     server: Option<Server>,
     /// What the server's sockets were made from; `None`: not started yet.
@@ -262,7 +262,7 @@ impl Daemon {
             }
             Effect::Probe(item, id) => {
                 let process = self.supervision.process(id)?;
-                Some(Input::Probed(item, children::probe(&process.config, &self.around)))
+                Some(Input::Probed(item, children::probe(&process.config, &self.defaults)))
             }
             Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
             Effect::ReleaseGroup(pgid) => {
@@ -348,10 +348,10 @@ impl Daemon {
     fn spawn_with_logs(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
         // First of all: a command that is not there makes no logs.
-        let command = children::resolve(&process.config, &self.around)?;
+        let command = children::resolve(&process.config, &self.defaults)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
-        let started = self.children.start(process, &command, &self.around);
+        let started = self.children.start(process, &command, &self.defaults);
         let inputs = started.map(|mut started| {
             let failed = started.failure.take().map(|why| Input::NotExecuted(id, why));
             let inputs = [Input::Spawned(id, started.pid)].into_iter().chain(failed).collect();

@@ -1,6 +1,6 @@
 //! From the command line to the first turn of the loop, and the last words after it.
 
-use super::environment::{Surroundings, automatic_server_url};
+use super::environment::{ChildDefaults, automatic_server_url};
 use super::token::Token;
 use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, CommandLine, Options};
@@ -194,7 +194,7 @@ impl Daemon {
         let mut sinks = Sinks::new();
         let _ = fds::close_on_exec_from_3();
         let poll = new_poll(&signals)?;
-        let around = Surroundings {
+        let defaults = ChildDefaults {
             environment: machine::environment(),
             server_url: None,
             limits,
@@ -205,7 +205,7 @@ impl Daemon {
             supervision: Supervision::new(Config::default()),
             children: super::Children::default(),
             events: super::Events::default(),
-            around,
+            defaults,
             server: None,
             serving: None,
             poll: std::rc::Rc::new(poll),
@@ -257,12 +257,12 @@ impl Daemon {
             Ok(()) => {}
         }
         let (server, said) = self.open_server(&mut config)?;
-        self.around.server_url = automatic_server_url(&config);
+        self.defaults.server_url = automatic_server_url(&config);
         for (level, line) in said {
             self.log(level, &line);
         }
-        if self.around.server_url.is_none() {
-            self.around.server_url = server.as_ref().and_then(Server::default_url);
+        if self.defaults.server_url.is_none() {
+            self.defaults.server_url = server.as_ref().and_then(Server::default_url);
         }
         self.server = server;
         self.clean_auto_logs(&config);
