@@ -5,7 +5,7 @@
 use super::environment::ChildDefaults;
 use super::fcgi::Sockets;
 use super::groups::Groups;
-use super::pipes::{Io, Observed, Pipes, Reader, ReaderOf, Stdin};
+use super::pipes::{PipeIo, Observed, Pipes, PipeReader, PipeOrigin, StdinPipe};
 use super::token::{ChildId, Token};
 use crate::config::model::{ChannelConfig, ProcessConfig};
 use crate::config::values::{repr, split_command};
@@ -36,15 +36,15 @@ const STDIN_LIMIT: usize = 1024 * 1024;
 #[derive(Debug)]
 struct Child {
     sweep: bool,
-    stdin: Option<Stdin>,
-    stdout: Option<Reader>,
-    stderr: Option<Reader>,
+    stdin: Option<StdinPipe>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     /// What it shares with its FastCGI group, held for as long as it lives.
     _socket: Option<Rc<OwnedFd>>,
 }
 
 impl Child {
-    fn readers_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
+    fn readers_mut(&mut self) -> impl Iterator<Item = &mut PipeReader> {
         [self.stdout.as_mut(), self.stderr.as_mut()].into_iter().flatten()
     }
 }
@@ -162,7 +162,7 @@ impl Children {
     }
 
     /// Another configuration comes into use: children of the earlier one that could not be ended are orphans from now on.
-    pub fn forget_processes(&mut self, io: &mut Io<'_>) {
+    pub fn forget_processes(&mut self, io: &mut PipeIo<'_>) {
         for (_, child) in std::mem::take(&mut self.by_id) {
             let Child { stdout, stderr, .. } = *child;
             for reader in [stdout, stderr].into_iter().flatten() {
@@ -198,7 +198,7 @@ impl Children {
     }
 
     /// A child has ended: reads what it has left in its pipes. They are closed, or orphaned.
-    pub fn finish_child(&mut self, pid: Pid, io: &mut Io<'_>) {
+    pub fn finish_child(&mut self, pid: Pid, io: &mut PipeIo<'_>) {
         let Some(child) = self.by_pid.remove(&pid).and_then(|id| self.by_id.remove(&id)) else { return };
         let Child { stdout, stderr, sweep, .. } = *child;
         self.sweepers = self.sweepers.saturating_sub(usize::from(sweep));
@@ -208,7 +208,7 @@ impl Children {
     }
 
     /// A pipe is ready.
-    pub fn read(&mut self, token: Token, io: &mut Io<'_>) {
+    pub fn read(&mut self, token: Token, io: &mut PipeIo<'_>) {
         match token {
             Token::Orphaned(number) => self.pipes.read_orphaned(number, io),
             _ => {
@@ -220,7 +220,7 @@ impl Children {
     }
 
     /// The sink for which this pipe waited has room again.
-    pub fn resume(&mut self, token: Token, io: &mut Io<'_>) {
+    pub fn resume(&mut self, token: Token, io: &mut PipeIo<'_>) {
         match token {
             Token::Orphaned(number) => self.pipes.resume_orphaned(number, io.poll, io.now),
             _ => {
@@ -261,7 +261,7 @@ impl Children {
     }
 
     /// The end: reads what is in orphaned pipes.
-    pub fn drain_orphaned(&mut self, io: &mut Io<'_>) {
+    pub fn drain_orphaned(&mut self, io: &mut PipeIo<'_>) {
         self.pipes.drain_orphaned(io);
     }
 
@@ -308,13 +308,13 @@ impl Children {
 
     /// The logs of all children, and of what they have left behind, for reopening.
     pub fn logs_mut(&mut self) -> impl Iterator<Item = &mut ChildLog> {
-        let children = self.by_id.values_mut().flat_map(|child| child.readers_mut()).map(Reader::log_mut);
+        let children = self.by_id.values_mut().flat_map(|child| child.readers_mut()).map(PipeReader::log_mut);
         children.chain(self.pipes.logs_mut())
     }
 
     /// The logs of one running child.
     pub fn logs_of(&mut self, id: ChildId) -> impl Iterator<Item = &mut ChildLog> {
-        self.by_id.get_mut(&id).into_iter().flat_map(|child| child.readers_mut()).map(Reader::log_mut)
+        self.by_id.get_mut(&id).into_iter().flat_map(|child| child.readers_mut()).map(PipeReader::log_mut)
     }
 
     /// Whether each child is in both tables.
@@ -336,7 +336,7 @@ fn new_child(
         let (fd, log) = fd.zip(log)?;
         let is_protocol = channel == Channel::Stdout && process.is_listener();
         let capture = (config.capture_maxbytes > 0 && !is_protocol).then_some(config.capture_maxbytes);
-        let of = ReaderOf {
+        let of = PipeOrigin {
             id,
             name: &name,
             pid,
@@ -345,12 +345,12 @@ fn new_child(
             is_protocol,
             has_events: config.events_enabled && !is_protocol,
         };
-        Some(Reader::new(fd, log, of))
+        Some(PipeReader::new(fd, log, of))
     };
     let config = &process.config;
     Child {
         sweep: config.sweep,
-        stdin: stdin.map(|fd| Stdin::new(fd, id)),
+        stdin: stdin.map(|fd| StdinPipe::new(fd, id)),
         stdout: reader(stdout, stdout_log, Channel::Stdout, &config.stdout),
         stderr: reader(stderr, stderr_log, Channel::Stderr, &config.stderr),
         _socket: socket,
@@ -391,7 +391,7 @@ fn open_pipes(config: &ProcessConfig, has_socket: bool) -> io::Result<[Option<Pi
     Ok([if has_socket { None } else { Some(pipe_to_child()?) }, Some(pipe_from_child()?), stderr])
 }
 
-fn reader_slot(by_id: &mut BTreeMap<ChildId, Box<Child>>, token: Token) -> Option<&mut Option<Reader>> {
+fn reader_slot(by_id: &mut BTreeMap<ChildId, Box<Child>>, token: Token) -> Option<&mut Option<PipeReader>> {
     match token {
         Token::Stdout(id) => Some(&mut by_id.get_mut(&id)?.stdout),
         Token::Stderr(id) => Some(&mut by_id.get_mut(&id)?.stderr),

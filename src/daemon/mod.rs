@@ -54,7 +54,7 @@ mod supervisor_signals {
 /// What the children's pipes need of the daemon, borrowed field by field.
 macro_rules! io {
     ($daemon:expr) => {
-        $crate::daemon::pipes::Io { sinks: &mut $daemon.sinks, poll: &$daemon.poll, now: $daemon.now }
+        $crate::daemon::pipes::PipeIo { sinks: &mut $daemon.sinks, poll: &$daemon.poll, now: $daemon.now }
     };
 }
 use io;

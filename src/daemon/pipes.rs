@@ -30,7 +30,7 @@ const ORPHANED_PER_NAME: usize = 8;
 const RETRY_MS: u64 = 1000;
 
 /// What reading and writing need.
-pub struct Io<'a> {
+pub struct PipeIo<'a> {
     /// Where output goes.
     pub sinks: &'a mut Sinks,
     /// What watches the pipes.
@@ -81,7 +81,7 @@ pub struct Observed {
 
 /// Whether the poll watches a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watch {
+enum WatchState {
     /// It does.
     On,
     /// Its sink takes no more for now: the program blocks when the pipe is full.
@@ -92,7 +92,7 @@ enum Watch {
 
 /// The reading end of a child's pipe, and where its bytes go.
 #[derive(Debug)]
-pub struct Reader {
+pub struct PipeReader {
     fd: OwnedFd,
     log: ChildLog,
     token: Token,
@@ -108,13 +108,13 @@ pub struct Reader {
     is_protocol: bool,
     /// PROCESS_LOG events are wanted.
     has_events: bool,
-    watch: Watch,
+    watch: WatchState,
     /// Failed reads in a row.
     failures: u32,
 }
 
 /// What one read came to.
-enum Read {
+enum ReadOutcome {
     Data,
     /// There is nothing to read, and another process has the other end.
     Empty,
@@ -125,8 +125,8 @@ enum Read {
     Failed(Errno),
 }
 
-/// What a child's pipe is made into a [`Reader`] with.
-pub struct ReaderOf<'a> {
+/// What a child's pipe is made into a [`PipeReader`] with.
+pub struct PipeOrigin<'a> {
     /// Whose it is.
     pub id: ChildId,
     /// `name` or `group:name`.
@@ -143,21 +143,21 @@ pub struct ReaderOf<'a> {
     pub has_events: bool,
 }
 
-impl Reader {
+impl PipeReader {
     /// Its log, for `clear` and reopening.
     pub fn log_mut(&mut self) -> &mut ChildLog {
         &mut self.log
     }
 
     /// Takes over a pipe; it is not watched yet.
-    pub fn new(fd: OwnedFd, log: ChildLog, of: ReaderOf<'_>) -> Self {
-        let ReaderOf { id, name, pid, channel, capture, is_protocol, has_events } = of;
+    pub fn new(fd: OwnedFd, log: ChildLog, of: PipeOrigin<'_>) -> Self {
+        let PipeOrigin { id, name, pid, channel, capture, is_protocol, has_events } = of;
         let token = match channel {
             Channel::Stdout => Token::Stdout(id),
             Channel::Stderr => Token::Stderr(id),
         };
         let (id, name) = (Some(id.process), Rc::clone(name));
-        let (watch, failures) = (Watch::Retry, 0);
+        let (watch, failures) = (WatchState::Retry, 0);
         Self { fd, log, token, id, name, pid, channel, capture, is_protocol, has_events, watch, failures }
     }
 
@@ -199,24 +199,24 @@ impl Reader {
     }
 
     /// Reads once, if its sink has room.
-    fn read(&mut self, buffer: &mut [u8], observed: &mut Observed, io: &mut Io<'_>) -> Read {
+    fn read(&mut self, buffer: &mut [u8], observed: &mut Observed, io: &mut PipeIo<'_>) -> ReadOutcome {
         if let Flow::Blocked(stream) = self.log.flow(io.sinks) {
-            return Read::Blocked(stream);
+            return ReadOutcome::Blocked(stream);
         }
         match nix::unistd::read(&self.fd, buffer) {
-            Ok(0) => Read::End,
+            Ok(0) => ReadOutcome::End,
             Ok(count) => {
                 self.failures = 0;
                 self.take(buffer.get(..count).unwrap_or_default(), observed, io.sinks, io.now);
-                Read::Data
+                ReadOutcome::Data
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Read::Empty,
-            Err(why) => Read::Failed(why),
+            Err(Errno::EAGAIN | Errno::EINTR) => ReadOutcome::Empty,
+            Err(why) => ReadOutcome::Failed(why),
         }
     }
 
     /// At the end of the pipe.
-    fn close(&mut self, observed: &mut Observed, io: &mut Io<'_>) {
+    fn close(&mut self, observed: &mut Observed, io: &mut PipeIo<'_>) {
         if let Some(mut capture) = self.capture.take() {
             let rest = capture.finish();
             self.take(&rest, observed, io.sinks, io.now);
@@ -227,17 +227,17 @@ impl Reader {
     }
 
     /// Stops reading until the sink has room. The watch ends: a pipe without a writer would be ready again and again.
-    fn park(&mut self, stream: SinkId, io: &mut Io<'_>) {
+    fn park(&mut self, stream: SinkId, io: &mut PipeIo<'_>) {
         self.unwatch(io.poll);
-        self.watch = Watch::Parked;
+        self.watch = WatchState::Parked;
         io.sinks.park(stream, self.token.encode());
     }
 
     fn unwatch(&mut self, poll: &Poll) {
-        if self.watch == Watch::On {
+        if self.watch == WatchState::On {
             let _ = poll.remove(&self.fd);
         }
-        self.watch = Watch::Retry;
+        self.watch = WatchState::Retry;
     }
 
     fn warning(&self, what: &str, why: &str) -> String {
@@ -247,7 +247,7 @@ impl Reader {
 
 /// The writing end of a child's stdin.
 #[derive(Debug)]
-pub struct Stdin {
+pub struct StdinPipe {
     fd: OwnedFd,
     queue: VecDeque<u8>,
     token: Token,
@@ -255,7 +255,7 @@ pub struct Stdin {
     is_unwatched: bool,
 }
 
-impl Stdin {
+impl StdinPipe {
     /// Takes over a pipe, with nothing queued.
     pub fn new(fd: OwnedFd, id: ChildId) -> Self {
         Self { fd, queue: VecDeque::new(), token: Token::Stdin(id), is_unwatched: false }
@@ -304,7 +304,7 @@ impl Stdin {
 pub struct Pipes {
     buffer: Box<[u8]>,
     /// Pipes of dead children, by number: the oldest first.
-    orphaned: BTreeMap<u32, Box<Reader>>,
+    orphaned: BTreeMap<u32, Box<PipeReader>>,
     next_number: u32,
     /// So many orphaned pipes are kept in all.
     pub max_orphaned: usize,
@@ -329,9 +329,9 @@ impl Default for Pipes {
 
 impl Pipes {
     /// Begins to watch a pipe.
-    pub fn watch(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
+    pub fn watch(&mut self, reader: &mut PipeReader, poll: &Poll, now: Now) {
         match poll.add(&reader.fd, reader.token.encode(), Interest::Read) {
-            Ok(()) => reader.watch = Watch::On,
+            Ok(()) => reader.watch = WatchState::On,
             Err(why) => {
                 reader.failures = reader.failures.saturating_add(1);
                 self.retry_later(reader, "watch", &errno::name(&why), poll, now);
@@ -340,7 +340,7 @@ impl Pipes {
     }
 
     /// It is not watched for a second; a warning at the first time.
-    fn retry_later(&mut self, reader: &mut Reader, what: &str, why: &str, poll: &Poll, now: Now) {
+    fn retry_later(&mut self, reader: &mut PipeReader, what: &str, why: &str, poll: &Poll, now: Now) {
         if reader.failures <= 2 {
             self.observed.warnings.push(reader.warning(what, why));
             reader.failures = 3;
@@ -360,19 +360,19 @@ impl Pipes {
     }
 
     /// Tries again to watch a pipe.
-    pub fn retry(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
-        if reader.watch == Watch::Retry {
+    pub fn retry(&mut self, reader: &mut PipeReader, poll: &Poll, now: Now) {
+        if reader.watch == WatchState::Retry {
             self.watch(reader, poll, now);
         }
     }
 
     /// Tries again to write to a child's stdin; `None`: it is closed.
-    pub fn retry_stdin(&mut self, stdin: &mut Stdin, poll: &Poll, now: Now) -> Option<()> {
+    pub fn retry_stdin(&mut self, stdin: &mut StdinPipe, poll: &Poll, now: Now) -> Option<()> {
         if stdin.is_unwatched { self.flush_stdin(stdin, poll, now) } else { Some(()) }
     }
 
     /// Writes what a child's stdin takes; `None`: it is closed.
-    pub fn flush_stdin(&mut self, stdin: &mut Stdin, poll: &Poll, now: Now) -> Option<()> {
+    pub fn flush_stdin(&mut self, stdin: &mut StdinPipe, poll: &Poll, now: Now) -> Option<()> {
         stdin.flush(poll)?;
         if stdin.is_unwatched {
             self.retry_at.get_or_insert(now.mono.after_ms(RETRY_MS));
@@ -381,13 +381,13 @@ impl Pipes {
     }
 
     /// Reads once from a pipe that is ready and hands the bytes on. Afterwards the pipe is there, or has ended and is closed.
-    pub fn read(&mut self, slot: &mut Option<Reader>, io: &mut Io<'_>) {
+    pub fn read(&mut self, slot: &mut Option<PipeReader>, io: &mut PipeIo<'_>) {
         let Some(reader) = slot else { return };
         match reader.read(&mut self.buffer, &mut self.observed, io) {
-            Read::Data | Read::Empty => {}
-            Read::Blocked(stream) => reader.park(stream, io),
-            Read::Failed(why) => self.failed(reader, why, io),
-            Read::End => {
+            ReadOutcome::Data | ReadOutcome::Empty => {}
+            ReadOutcome::Blocked(stream) => reader.park(stream, io),
+            ReadOutcome::Failed(why) => self.failed(reader, why, io),
+            ReadOutcome::End => {
                 reader.close(&mut self.observed, io);
                 *slot = None;
             }
@@ -395,7 +395,7 @@ impl Pipes {
     }
 
     /// One failure may pass: it is read again at once.
-    fn failed(&mut self, reader: &mut Reader, why: Errno, io: &Io<'_>) {
+    fn failed(&mut self, reader: &mut PipeReader, why: Errno, io: &PipeIo<'_>) {
         reader.failures = reader.failures.saturating_add(1);
         if reader.failures > 1 {
             self.retry_later(reader, "read", &errno::ErrnoName(why as i32).to_string(), io.poll, io.now);
@@ -403,22 +403,22 @@ impl Pipes {
     }
 
     /// The sink for which this pipe waited has room again.
-    pub fn resume(&mut self, reader: &mut Reader, poll: &Poll, now: Now) {
-        if reader.watch == Watch::Parked {
+    pub fn resume(&mut self, reader: &mut PipeReader, poll: &Poll, now: Now) {
+        if reader.watch == WatchState::Parked {
             self.watch(reader, poll, now);
         }
     }
 
     /// Reads what a dead child has left in its pipe. It is closed, or orphaned where other processes hold its other end.
-    pub fn outlive(&mut self, mut reader: Reader, io: &mut Io<'_>) {
+    pub fn outlive(&mut self, mut reader: PipeReader, io: &mut PipeIo<'_>) {
         let mut blocked = None;
         for _ in 0..DRAIN_READS {
             match reader.read(&mut self.buffer, &mut self.observed, io) {
-                Read::Data => {}
-                Read::Failed(why) => self.failed(&mut reader, why, io),
-                Read::End => return reader.close(&mut self.observed, io),
-                Read::Empty => break,
-                Read::Blocked(stream) => {
+                ReadOutcome::Data => {}
+                ReadOutcome::Failed(why) => self.failed(&mut reader, why, io),
+                ReadOutcome::End => return reader.close(&mut self.observed, io),
+                ReadOutcome::Empty => break,
+                ReadOutcome::Blocked(stream) => {
                     blocked = Some(stream);
                     break;
                 }
@@ -441,8 +441,8 @@ impl Pipes {
     }
 
     /// Closes the oldest orphaned pipe where there are too many, of this program or in all.
-    fn make_room(&mut self, of: &Reader, io: &mut Io<'_>) {
-        let is_same = |reader: &Reader| (&reader.name, reader.channel) == (&of.name, of.channel);
+    fn make_room(&mut self, of: &PipeReader, io: &mut PipeIo<'_>) {
+        let is_same = |reader: &PipeReader| (&reader.name, reader.channel) == (&of.name, of.channel);
         let same = || self.orphaned.iter().filter(|(_, reader)| is_same(reader));
         let number = if same().count() >= ORPHANED_PER_NAME {
             same().next()
@@ -466,7 +466,7 @@ impl Pipes {
     }
 
     /// An orphaned pipe is ready.
-    pub fn read_orphaned(&mut self, number: u32, io: &mut Io<'_>) {
+    pub fn read_orphaned(&mut self, number: u32, io: &mut PipeIo<'_>) {
         let mut slot = self.orphaned.remove(&number).map(|reader| *reader);
         self.read(&mut slot, io);
         if let Some(reader) = slot {
@@ -499,10 +499,10 @@ impl Pipes {
     }
 
     /// The end: reads what is in orphaned pipes.
-    pub fn drain_orphaned(&mut self, io: &mut Io<'_>) {
+    pub fn drain_orphaned(&mut self, io: &mut PipeIo<'_>) {
         for (_, mut reader) in std::mem::take(&mut self.orphaned) {
             for _ in 0..DRAIN_READS {
-                if !matches!(reader.read(&mut self.buffer, &mut self.observed, io), Read::Data) {
+                if !matches!(reader.read(&mut self.buffer, &mut self.observed, io), ReadOutcome::Data) {
                     break;
                 }
             }
