@@ -3,8 +3,8 @@
 //! One `waitpid(-1)` loop is the only waiter; for `sweep` see [`super::groups`].
 
 use super::environment::ChildDefaults;
-use super::fcgi::Sockets;
-use super::groups::Groups;
+use super::fcgi::FastCgiSockets;
+use super::groups::ProcessGroups;
 use super::pipes::{PipeIo, Observed, Pipes, PipeReader, PipeOrigin, StdinPipe};
 use super::token::{ChildId, Token};
 use crate::config::model::{ChannelConfig, ProcessConfig};
@@ -51,7 +51,7 @@ impl Child {
 
 /// A child that has just been started.
 #[derive(Debug)]
-pub struct Started {
+pub struct StartedChild {
     /// Its number.
     pub pid: Pid,
     /// Our ends of the pipes to its stdin, and from its stdout and stderr.
@@ -66,12 +66,12 @@ pub struct Started {
 pub struct Children {
     by_pid: BTreeMap<Pid, ChildId>,
     by_id: BTreeMap<ChildId, Box<Child>>,
-    groups: Groups,
+    groups: ProcessGroups,
     /// How many live children have `sweep`.
     sweepers: usize,
     pipes: Pipes,
     /// The sockets that FastCGI programs share.
-    pub sockets: Sockets,
+    pub sockets: FastCgiSockets,
 }
 
 /// A process that has ended.
@@ -94,7 +94,7 @@ impl Children {
         process: &Process,
         (program, words): &(CString, Vec<OsString>),
         defaults: &ChildDefaults,
-    ) -> Result<Started, String> {
+    ) -> Result<StartedChild, String> {
         let config = &*process.config;
         let name = &config.name;
         let argv = CStringList::of(words.iter().map(|word| word.as_bytes()))
@@ -138,7 +138,7 @@ impl Children {
             let _ = nix::unistd::write(stderr, text.as_bytes().get(..libc::PIPE_BUF).unwrap_or(text.as_bytes()));
         }
         let failure = failure.map(|failure| format!("couldn't {}", failure.reason()));
-        Ok(Started { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, failure })
+        Ok(StartedChild { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, failure })
     }
 
     /// Adds a child that has just been started, and watches its pipes.
@@ -146,7 +146,7 @@ impl Children {
         &mut self,
         id: ChildId,
         process: &Process,
-        started: Started,
+        started: StartedChild,
         logs: [Option<ChildLog>; 2],
         poll: &Poll,
         now: Now,
@@ -193,7 +193,7 @@ impl Children {
     }
 
     /// The process groups of dead leaders.
-    pub fn groups(&mut self) -> &mut Groups {
+    pub fn groups(&mut self) -> &mut ProcessGroups {
         &mut self.groups
     }
 
@@ -327,7 +327,7 @@ impl Children {
 fn new_child(
     id: ChildId,
     process: &Process,
-    Started { pid, ends: [stdin, stdout, stderr], socket, .. }: Started,
+    StartedChild { pid, ends: [stdin, stdout, stderr], socket, .. }: StartedChild,
     [stdout_log, stderr_log]: [Option<ChildLog>; 2],
 ) -> Child {
     let (group, name) = (&*process.group.name, &*process.config.name);

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 /// Every open socket, by group.
 #[derive(Debug, Default)]
-pub struct Sockets(BTreeMap<String, (Rc<OwnedFd>, String)>);
+pub struct FastCgiSockets(BTreeMap<String, (Rc<OwnedFd>, String)>);
 
-impl Sockets {
+impl FastCgiSockets {
     /// Makes the socket of a group that is to have one and has none; what to log.
     ///
     /// # Errors

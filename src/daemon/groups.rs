@@ -10,16 +10,16 @@ use std::path::PathBuf;
 
 /// The dead leaders that are not reaped yet, and what /proc last showed.
 #[derive(Debug, Default)]
-pub struct Groups {
+pub struct ProcessGroups {
     /// Dead leaders that are not reaped yet, because others live in their group.
     held: BTreeSet<Pid>,
     /// While one is held: zombies that /proc has shown and that are not taken yet.
     found: Vec<Pid>,
     /// What /proc showed in this turn of the loop: one look has to do for all that end together.
-    stats: Option<Vec<Stat>>,
+    stats: Option<Vec<ProcessStat>>,
 }
 
-impl Groups {
+impl ProcessGroups {
     /// Whether a dead leader is held.
     pub fn holds_any(&self) -> bool {
         !self.held.is_empty()
@@ -69,7 +69,7 @@ impl Groups {
 
     fn is_alive(&mut self, leader: Pid) -> bool {
         // A look from before its death may lack what it forked since.
-        let was_dead = |all: &Vec<Stat>| all.iter().any(|stat| stat.pid == leader && stat.is_dead);
+        let was_dead = |all: &Vec<ProcessStat>| all.iter().any(|stat| stat.pid == leader && stat.is_dead);
         let stats = self.stats.take().filter(was_dead).unwrap_or_else(|| stats().collect());
         self.stats.insert(stats).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
     }
@@ -96,14 +96,14 @@ impl Groups {
 
 /// What /proc/PID/stat says of a process (proc(5)).
 #[derive(Debug)]
-struct Stat {
+struct ProcessStat {
     pid: Pid,
     is_dead: bool,
     ppid: Pid,
     pgrp: Pid,
 }
 
-fn stats() -> impl Iterator<Item = Stat> {
+fn stats() -> impl Iterator<Item = ProcessStat> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let pid: Pid = entry.file_name().to_str()?.parse().ok()?;
@@ -113,11 +113,11 @@ fn stats() -> impl Iterator<Item = Stat> {
 }
 
 /// `pid (name) state ppid pgrp …`; the name may hold blanks and parentheses.
-fn parse_stat(pid: Pid, line: &[u8]) -> Option<Stat> {
+fn parse_stat(pid: Pid, line: &[u8]) -> Option<ProcessStat> {
     let rest = line.get(memchr::memrchr(b')', line)?.checked_add(2)?..)?;
     let mut fields = std::str::from_utf8(rest).ok()?.split(' ');
     let is_dead = matches!(fields.next()?, "Z" | "X");
-    Some(Stat { pid, is_dead, ppid: fields.next()?.parse().ok()?, pgrp: fields.next()?.parse().ok()? })
+    Some(ProcessStat { pid, is_dead, ppid: fields.next()?.parse().ok()?, pgrp: fields.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
