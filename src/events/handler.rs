@@ -14,7 +14,7 @@ pub enum ResultHandler {
 
 /// A program's output, to be printed with its names before each line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub struct LabelledOutput {
     /// The program's name.
     pub process: String,
     /// `stdout` or `stderr`.
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
     Processed,
     Rejected,
     /// It is processed, and this is to be printed.
-    Print(Output),
+    Print(LabelledOutput),
     /// The handler cannot read it: the listener gets no more events.
     Failed,
 }
@@ -59,7 +59,7 @@ impl ResultHandler {
 
 /// `processname:web groupname:web pid:7 channel:stdout`, a newline, and the output. As in Python, each word has exactly one
 /// colon, and of two words with one key the last counts.
-fn output(result: &[u8]) -> Option<Output> {
+fn output(result: &[u8]) -> Option<LabelledOutput> {
     let (line, rest) = result.split_at_checked(memchr(b'\n', result)?)?;
     let (mut process, mut channel) = (None, None);
     for word in std::str::from_utf8(line).ok()?.split_whitespace() {
@@ -70,7 +70,7 @@ fn output(result: &[u8]) -> Option<Output> {
             _ => {}
         }
     }
-    Some(Output { process: process?, channel: channel?, bytes: rest.get(1..)?.to_vec() })
+    Some(LabelledOutput { process: process?, channel: channel?, bytes: rest.get(1..)?.to_vec() })
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_result_with_both_names_is_printed() {
         let print = |result: &[u8]| match ResultHandler::Stdout.judge(result) {
-            Verdict::Print(Output { process, channel, bytes }) => (process, channel, bytes),
+            Verdict::Print(LabelledOutput { process, channel, bytes }) => (process, channel, bytes),
             other => panic!("{other:?}"),
         };
         let named = |bytes: &[u8]| ("web".to_owned(), "stderr".to_owned(), bytes.to_vec());

@@ -5,7 +5,7 @@
 //!       └────── anything else ───┴─────── no such line ───────┴──► UNKNOWN, until it is started again
 //! ```
 
-use super::handler::{Output, ResultHandler, Verdict};
+use super::handler::{LabelledOutput, ResultHandler, Verdict};
 
 /// What a listener is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub(super) enum ProtocolEvent {
     /// Its result is not.
     Rejected,
     /// Its result is good, and this is to be printed.
-    Output(Output),
+    Output(LabelledOutput),
     /// The result handler cannot read its result.
     Unreadable,
     /// This line should have been a result's first.
@@ -254,7 +254,7 @@ mod tests {
             listener.sent(payload);
             listener.receive(format!("RESULT {length}\n{payload}READY\n").as_bytes(), &mut found);
             let bytes = "ä€😀\n".as_bytes().to_vec();
-            let output = Output { process: "x".into(), channel: "stdout".into(), bytes };
+            let output = LabelledOutput { process: "x".into(), channel: "stdout".into(), bytes };
             assert_eq!(found[1], ProtocolEvent::Output(output), "{length}");
             assert_eq!(listener.state, State::Ready);
         }

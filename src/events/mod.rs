@@ -15,6 +15,6 @@ mod pools;
 mod types;
 
 pub use capture::{Capture, Piece};
-pub use handler::{Output, ResultHandler};
+pub use handler::{LabelledOutput, ResultHandler};
 pub use pools::{Events, ListenerAction};
 pub use types::{TYPES, Type, names, python_bytes, text_of};

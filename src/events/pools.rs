@@ -1,6 +1,6 @@
 //! Pools of listeners: subscriptions, buffers and serial numbers; decides which listener gets which event, and when.
 
-use super::handler::{Output, ResultHandler};
+use super::handler::{LabelledOutput, ResultHandler};
 use super::listener::{Listener, ProtocolEvent, State};
 use super::types::{Type, text_of};
 use crate::time::{Mono, Now, Wall};
@@ -17,7 +17,7 @@ pub enum ListenerAction {
     /// Write this to the stdin of a listener, whatever its length; if that is closed, say so by [`Events::refused`].
     Send(Id, Vec<u8>),
     /// Print this on stdout.
-    Print(Output),
+    Print(LabelledOutput),
     /// A line for the log, at level debug.
     Debug(String),
     /// At level warn.
