@@ -9,7 +9,7 @@ use super::handler::{LabelledOutput, ResultHandler, Verdict};
 
 /// What a listener is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
+pub(super) enum ListenerState {
     /// It has not written READY yet.
     Acknowledged,
     /// It waits for an event.
@@ -20,13 +20,13 @@ pub(super) enum State {
     Unknown,
 }
 
-impl State {
+impl ListenerState {
     pub(super) fn name(self) -> &'static str {
         match self {
-            State::Acknowledged => "ACKNOWLEDGED",
-            State::Ready => "READY",
-            State::Busy => "BUSY",
-            State::Unknown => "UNKNOWN",
+            ListenerState::Acknowledged => "ACKNOWLEDGED",
+            ListenerState::Ready => "READY",
+            ListenerState::Busy => "BUSY",
+            ListenerState::Unknown => "UNKNOWN",
         }
     }
 }
@@ -45,13 +45,13 @@ pub(super) enum ProtocolEvent {
     /// This line should have been a result's first.
     BadResultLine(Vec<u8>),
     /// Its state changed.
-    StateChanged(State, State),
+    StateChanged(ListenerState, ListenerState),
 }
 
 /// A listener's state, and output that is not complete yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
-    pub(super) state: State,
+    pub(super) state: ListenerState,
     /// An unfinished READY, an unfinished line, or of a result's body as much as decides whether it is OK.
     pending: Vec<u8>,
     /// How much of a result's body is still to come.
@@ -82,12 +82,12 @@ impl Default for Listener {
 
 impl Listener {
     pub(super) fn new(handler: ResultHandler) -> Self {
-        Self { state: State::Acknowledged, pending: Vec::new(), missing: None, handler, echo: None }
+        Self { state: ListenerState::Acknowledged, pending: Vec::new(), missing: None, handler, echo: None }
     }
 
     /// An event with this payload is on its way to it.
     pub(super) fn sent(&mut self, payload: &str) {
-        self.state = State::Busy;
+        self.state = ListenerState::Busy;
         let (characters, bytes) = (payload.chars().count() as u64, payload.len() as u64);
         self.echo = Some(Echo { characters, bytes }).filter(|_| self.handler == ResultHandler::Stdout);
     }
@@ -102,16 +102,16 @@ impl Listener {
     pub(super) fn receive(&mut self, mut bytes: &[u8], found: &mut Vec<ProtocolEvent>) {
         while !bytes.is_empty() {
             bytes = match (self.state, self.missing) {
-                (State::Unknown, _) => return,
-                (State::Ready, _) => return self.go(State::Unknown, found),
-                (State::Acknowledged, _) => self.take_ready(bytes, found),
-                (State::Busy, None) => self.take_line(bytes, found),
-                (State::Busy, Some(missing)) => self.take_body(missing, bytes, found),
+                (ListenerState::Unknown, _) => return,
+                (ListenerState::Ready, _) => return self.go(ListenerState::Unknown, found),
+                (ListenerState::Acknowledged, _) => self.take_ready(bytes, found),
+                (ListenerState::Busy, None) => self.take_line(bytes, found),
+                (ListenerState::Busy, Some(missing)) => self.take_body(missing, bytes, found),
             };
         }
     }
 
-    fn go(&mut self, to: State, found: &mut Vec<ProtocolEvent>) {
+    fn go(&mut self, to: ListenerState, found: &mut Vec<ProtocolEvent>) {
         found.push(ProtocolEvent::StateChanged(self.state, to));
         *self = Self { state: to, ..Self::new(self.handler) };
     }
@@ -122,7 +122,7 @@ impl Listener {
         self.pending.extend_from_slice(head);
         if self.pending.len() == READY.len() {
             let is_ready = self.pending == READY;
-            self.go(if is_ready { State::Ready } else { State::Unknown }, found);
+            self.go(if is_ready { ListenerState::Ready } else { ListenerState::Unknown }, found);
         }
         rest
     }
@@ -145,7 +145,7 @@ impl Listener {
             }
             _ => {
                 found.push(ProtocolEvent::BadResultLine(std::mem::take(&mut self.pending)));
-                self.go(State::Unknown, found);
+                self.go(ListenerState::Unknown, found);
             }
         }
         rest.get(1..).unwrap_or_default()
@@ -166,10 +166,10 @@ impl Listener {
 
     fn decide(&mut self, found: &mut Vec<ProtocolEvent>) {
         let (word, state) = match self.handler.judge(&self.pending) {
-            Verdict::Processed => (ProtocolEvent::Processed, State::Acknowledged),
-            Verdict::Rejected => (ProtocolEvent::Rejected, State::Acknowledged),
-            Verdict::Print(output) => (ProtocolEvent::Output(output), State::Acknowledged),
-            Verdict::Failed => (ProtocolEvent::Unreadable, State::Unknown),
+            Verdict::Processed => (ProtocolEvent::Processed, ListenerState::Acknowledged),
+            Verdict::Rejected => (ProtocolEvent::Rejected, ListenerState::Acknowledged),
+            Verdict::Print(output) => (ProtocolEvent::Output(output), ListenerState::Acknowledged),
+            Verdict::Failed => (ProtocolEvent::Unreadable, ListenerState::Unknown),
         };
         found.push(word);
         self.go(state, found);
@@ -196,7 +196,7 @@ mod tests {
         for piece in pieces {
             if *piece != EVENT {
                 listener.receive(piece, &mut found);
-            } else if listener.state == State::Ready {
+            } else if listener.state == ListenerState::Ready {
                 listener.sent("");
             }
         }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_protocol_goes_round() {
-        use State::*;
+        use ListenerState::*;
         let (listener, found) = tell(&[b"READY\n", EVENT, b"RESULT 2\nOKREADY\n", EVENT, b"RESULT 4\nFAIL"]);
         assert_eq!(listener, Listener::default());
         let round = |end: ProtocolEvent| {
@@ -217,30 +217,30 @@ mod tests {
     #[test]
     fn what_the_census_says_of_odd_words() {
         let state = |pieces: &[&[u8]]| tell(pieces).0.state;
-        assert_eq!(state(&[b"READ"]), State::Acknowledged);
-        assert_eq!(state(&[b"hello\n"]), State::Unknown);
-        assert_eq!(state(&[b"READY\nREADY\n"]), State::Unknown, "READY while READY breaks the protocol");
-        assert_eq!(state(&[b"READY\n", EVENT, b"anything 2\n"]), State::Unknown);
+        assert_eq!(state(&[b"READ"]), ListenerState::Acknowledged);
+        assert_eq!(state(&[b"hello\n"]), ListenerState::Unknown);
+        assert_eq!(state(&[b"READY\nREADY\n"]), ListenerState::Unknown, "READY while READY breaks the protocol");
+        assert_eq!(state(&[b"READY\n", EVENT, b"anything 2\n"]), ListenerState::Unknown);
         // The first seven bytes are not looked at; a length may have blanks.
-        assert_eq!(state(&[b"READY\n", EVENT, b"ANYTHIN 2 \nOK"]), State::Acknowledged);
+        assert_eq!(state(&[b"READY\n", EVENT, b"ANYTHIN 2 \nOK"]), ListenerState::Acknowledged);
         // A result without a body is decided at once.
         assert_eq!(tell(&[b"READY\n", EVENT, b"RESULT 0\n"]).1[1], ProtocolEvent::Rejected);
         for line in ["RESULT x", "RESULT ", "", "RESULT -1", "RESULT 99999999999999999999"] {
             let (_, found) = tell(&[b"READY\n", EVENT, line.as_bytes(), b"\nREADY\n"]);
             assert_eq!(found[1], ProtocolEvent::BadResultLine(line.into()), "{line}");
-            assert_eq!(found[2], ProtocolEvent::StateChanged(State::Busy, State::Unknown));
+            assert_eq!(found[2], ProtocolEvent::StateChanged(ListenerState::Busy, ListenerState::Unknown));
             assert_eq!(found.len(), 3);
         }
         // A line may be long.
         let long = [b"RESULT ", &*vec![b' '; 60_000], b"2\nOK"].concat();
-        assert_eq!(state(&[b"READY\n", EVENT, &long]), State::Acknowledged);
+        assert_eq!(state(&[b"READY\n", EVENT, &long]), ListenerState::Acknowledged);
         // A line that is too long is so in one piece as well.
         let endless = [&*vec![b' '; LINE_MAX_BYTES + 1], b"2\nOK"].concat();
         let (head, tail) = endless.split_at(100);
         assert_eq!(tell(&[b"READY\n", EVENT, &endless]), tell(&[b"READY\n", EVENT, head, tail]));
-        assert_eq!(state(&[b"READY\n", EVENT, &endless]), State::Unknown);
+        assert_eq!(state(&[b"READY\n", EVENT, &endless]), ListenerState::Unknown);
         let padded = [b"RESULT 2", &*vec![b' '; LINE_MAX_BYTES], b"\nOK"].concat();
-        assert_eq!(state(&[b"READY\n", EVENT, &padded]), State::Unknown, "even if its beginning is a length");
+        assert_eq!(state(&[b"READY\n", EVENT, &padded]), ListenerState::Unknown, "even if its beginning is a length");
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
             let bytes = "ä€😀\n".as_bytes().to_vec();
             let output = LabelledOutput { process: "x".into(), channel: "stdout".into(), bytes };
             assert_eq!(found[1], ProtocolEvent::Output(output), "{length}");
-            assert_eq!(listener.state, State::Ready);
+            assert_eq!(listener.state, ListenerState::Ready);
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
         listener.receive(READY, &mut found);
         listener.sent("x");
         listener.receive(b"RESULT 2\nOK", &mut found);
-        assert_eq!(found[1..], [ProtocolEvent::Unreadable, ProtocolEvent::StateChanged(State::Busy, State::Unknown)]);
+        assert_eq!(found[1..], [ProtocolEvent::Unreadable, ProtocolEvent::StateChanged(ListenerState::Busy, ListenerState::Unknown)]);
     }
 
     /// All that can be reached with a small alphabet: nothing is forgotten, nothing grows.
@@ -286,15 +286,15 @@ mod tests {
                 let (mut next, mut found) = (listener.clone(), Vec::new());
                 if word != EVENT {
                     next.receive(word, &mut found);
-                } else if next.state == State::Ready {
+                } else if next.state == ListenerState::Ready {
                     next.sent("");
                 }
                 let results = found.iter().filter(|found| !matches!(found, ProtocolEvent::StateChanged(..))).count();
                 let left_busy =
-                    found.iter().filter(|found| matches!(found, ProtocolEvent::StateChanged(State::Busy, _))).count();
+                    found.iter().filter(|found| matches!(found, ProtocolEvent::StateChanged(ListenerState::Busy, _))).count();
                 assert_eq!(results, left_busy, "each event has one result: {listener:?} {word:?}");
-                assert!(next.state == State::Busy || next.missing.is_none());
-                assert!(next.state == State::Acknowledged || next.state == State::Busy || next.pending.is_empty());
+                assert!(next.state == ListenerState::Busy || next.missing.is_none());
+                assert!(next.state == ListenerState::Acknowledged || next.state == ListenerState::Busy || next.pending.is_empty());
                 changes.extend(found.iter().filter_map(|found| match found {
                     ProtocolEvent::StateChanged(from, to) => Some((*from, *to)),
                     _ => None,
@@ -302,7 +302,7 @@ mod tests {
                 todo.push(next);
             }
         }
-        use State::*;
+        use ListenerState::*;
         let expected =
             [(Acknowledged, Ready), (Acknowledged, Unknown), (Ready, Unknown), (Busy, Acknowledged), (Busy, Unknown)];
         assert_eq!(changes, BTreeSet::from(expected));
@@ -318,7 +318,7 @@ mod tests {
             cuts in prop::collection::vec(0_usize..60, 0..6),
         ) {
             let (mut whole, mut cut) = (Listener::default(), Listener::default());
-            for state in [State::Acknowledged, State::Busy] {
+            for state in [ListenerState::Acknowledged, ListenerState::Busy] {
                 (whole.state, cut.state) = (state, state);
                 let (mut found, mut said_cut) = (Vec::new(), Vec::new());
                 whole.receive(&bytes, &mut found);

@@ -1,8 +1,8 @@
 //! Pools of listeners: subscriptions, buffers and serial numbers; decides which listener gets which event, and when.
 
 use super::handler::{LabelledOutput, ResultHandler};
-use super::listener::{Listener, ProtocolEvent, State};
-use super::types::{Type, text_of};
+use super::listener::{Listener, ProtocolEvent, ListenerState};
+use super::types::{EventType, text_of};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -36,7 +36,7 @@ pub struct Events {
     pools: Vec<Pool>,
     actions: VecDeque<ListenerAction>,
     /// For each TICK type with a subscriber: its period in seconds, and the last one sent.
-    ticks: Vec<(&'static Type, i64, i64)>,
+    ticks: Vec<(&'static EventType, i64, i64)>,
     now: Now,
 }
 
@@ -80,7 +80,7 @@ struct QueuedEvent {
 
 #[derive(Debug)]
 struct Event {
-    kind: &'static Type,
+    kind: &'static EventType,
     serial: u64,
     payload: String,
 }
@@ -149,7 +149,7 @@ impl Events {
     fn update_ticks(&mut self) {
         let before = std::mem::take(&mut self.ticks);
         for (name, period) in TICKS {
-            let Some(kind) = Type::named(name).filter(|kind| self.has_subscriber(kind)) else { continue };
+            let Some(kind) = EventType::named(name).filter(|kind| self.has_subscriber(kind)) else { continue };
             let last = before.iter().find(|(_, of, _)| *of == period);
             self.ticks.push((kind, period, last.map_or_else(|| slice(self.now.wall, period), |(_, _, last)| *last)));
         }
@@ -166,19 +166,19 @@ impl Events {
     pub fn has_undelivered(&self) -> bool {
         self.pools.iter().any(|pool| {
             pool.members.iter().filter(|member| member.is_running).any(|member| {
-                let may_ask = !member.has_closed_stdin && member.listener.state != State::Unknown;
+                let may_ask = !member.has_closed_stdin && member.listener.state != ListenerState::Unknown;
                 member.event.is_some() || (may_ask && !pool.buffer.is_empty())
             })
         })
     }
 
-    fn has_subscriber(&self, kind: &Type) -> bool {
+    fn has_subscriber(&self, kind: &EventType) -> bool {
         self.pools.iter().any(|pool| pool.subscribes_to(kind))
     }
 
     /// Buffers an event of the type `name` in each pool that subscribes to it. `value` gives the fields of its payload.
     pub fn notify(&mut self, name: &str, value: &dyn Fn(&str) -> String, data: &[u8]) {
-        let Some(kind) = Type::named(name).filter(|kind| self.has_subscriber(kind)) else { return };
+        let Some(kind) = EventType::named(name).filter(|kind| self.has_subscriber(kind)) else { return };
         let event = Rc::new(Event { kind, serial: self.serial, payload: kind.payload(value, data) });
         self.serial = self.serial.wrapping_add(1);
         for pool in self.pools.iter_mut().filter(|pool| pool.subscribes_to(kind)) {
@@ -228,7 +228,7 @@ impl Events {
     pub fn refused(&mut self, id: Id) {
         self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };
-            (member.listener.state, member.has_closed_stdin) = (State::Ready, true);
+            (member.listener.state, member.has_closed_stdin) = (ListenerState::Ready, true);
             let Some(event) = member.event.take() else { return };
             actions.push_back(ListenerAction::Debug(format!(
                 "epipe occurred while sending event {} to listener {}, listener state unchanged",
@@ -279,7 +279,7 @@ fn slice(wall: Wall, period: i64) -> i64 {
 }
 
 impl Pool {
-    fn subscribes_to(&self, kind: &Type) -> bool {
+    fn subscribes_to(&self, kind: &EventType) -> bool {
         // Differs from Supervisor: of overlapping types (TICK,TICK_5) each event comes once.
         self.types.iter().any(|name| kind.is_below(name))
     }
@@ -312,7 +312,7 @@ impl Pool {
     fn dispatch(&mut self, identifier: &str, now: Mono, actions: &mut VecDeque<ListenerAction>) {
         while now >= self.hold_until && !self.buffer.is_empty() {
             let ready = |member: &&mut Member| {
-                member.is_running && !member.has_closed_stdin && member.listener.state == State::Ready
+                member.is_running && !member.has_closed_stdin && member.listener.state == ListenerState::Ready
             };
             let Some(member) = self.members.iter_mut().find(ready) else { return };
             let Some(sent) = self.buffer.pop_front() else { return };
@@ -362,7 +362,7 @@ impl Pool {
                 }
                 ProtocolEvent::StateChanged(from, to) => {
                     actions.push_back(ListenerAction::Debug(format!("{name}: {} -> {}", from.name(), to.name())));
-                    if to == State::Unknown {
+                    if to == ListenerState::Unknown {
                         actions.push_back(ListenerAction::Warn(format!(
                             "{name}: has entered the UNKNOWN state and will no longer receive events, this usually \
                              indicates the process violated the eventlistener protocol"

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// One type of event.
 #[derive(Debug)]
-pub struct Type {
+pub struct EventType {
     /// As in `events=` and in the header. `A_B` is below `A`, and all are below `EVENT`.
     pub name: &'static str,
     /// The `key:value` pairs of the payload's first line; `None`: the type only stands for those below it.
@@ -16,16 +16,16 @@ pub struct Type {
     pub help: &'static str,
 }
 
-const fn row(name: &'static str, fields: &'static [&'static str], help: &'static str) -> Type {
-    Type { name, fields: Some(fields), has_data: false, help }
+const fn row(name: &'static str, fields: &'static [&'static str], help: &'static str) -> EventType {
+    EventType { name, fields: Some(fields), has_data: false, help }
 }
 
-const fn above(name: &'static str, help: &'static str) -> Type {
-    Type { name, fields: None, has_data: false, help }
+const fn above(name: &'static str, help: &'static str) -> EventType {
+    EventType { name, fields: None, has_data: false, help }
 }
 
-const fn with_data(row: Type) -> Type {
-    Type { has_data: true, ..row }
+const fn with_data(row: EventType) -> EventType {
+    EventType { has_data: true, ..row }
 }
 
 const TRIES: &[&str] = &["processname", "groupname", "from_state", "tries"];
@@ -37,7 +37,7 @@ const SPEECH: &[&str] = &["processname", "groupname", "pid"];
 
 /// Every type.
 #[rustfmt::skip]
-pub const TYPES: [Type; 27] = [
+pub const EVENT_TYPES: [EventType; 27] = [
     above("EVENT", "anything"),
     above("PROCESS_STATE", "a process changed its state"),
     row("PROCESS_STATE_STOPPED", PID, "it was stopped by request"),
@@ -70,14 +70,14 @@ pub const TYPES: [Type; 27] = [
 /// What `events=` may name.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
-    TYPES.iter().map(|row| row.name).collect()
+    EVENT_TYPES.iter().map(|row| row.name).collect()
 }
 
-impl Type {
+impl EventType {
     /// The type of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<&'static Type> {
-        TYPES.iter().find(|row| row.name == name)
+    pub fn named(name: &str) -> Option<&'static EventType> {
+        EVENT_TYPES.iter().find(|row| row.name == name)
     }
 
     /// Whether a subscription to `name` includes it.
@@ -135,12 +135,12 @@ mod tests {
 
     #[test]
     fn who_subscribes_to_a_type_hears_all_below_it_and_nothing_else() {
-        let below = |name: &str| TYPES.iter().filter(|row| row.is_below(name)).count();
+        let below = |name: &str| EVENT_TYPES.iter().filter(|row| row.is_below(name)).count();
         assert_eq!(below("EVENT"), 27);
         assert_eq!(["PROCESS_STATE", "PROCESS_LOG", "PROCESS_GROUP", "TICK", "TICK_5"].map(below), [9, 3, 3, 4, 1]);
-        assert!(!Type::named("TICK_5").unwrap().is_below("TICK_60"));
+        assert!(!EventType::named("TICK_5").unwrap().is_below("TICK_60"));
         // Only what is no leaf has no payload of its own.
-        for row in &TYPES {
+        for row in &EVENT_TYPES {
             let has_children = below(row.name) > 1;
             assert_eq!(row.fields.is_none(), has_children, "{}", row.name);
         }
@@ -156,7 +156,7 @@ mod tests {
             "processname" => "cat".into(),
             _ => "g".to_owned(),
         };
-        let payload = |name: &str, data: &[u8]| Type::named(name).unwrap().payload(&value, data);
+        let payload = |name: &str, data: &[u8]| EventType::named(name).unwrap().payload(&value, data);
         assert_eq!(
             payload("PROCESS_STATE_EXITED", b""),
             "processname:cat groupname:g from_state:RUNNING expected:0 pid:42"

@@ -311,7 +311,7 @@ proptest! {
             prop_assert_eq!(told, done + busy + pool.buffer.len() + pool.discarded as usize);
             prop_assert!(pool.buffer.len() <= size as usize);
             for member in &pool.members {
-                prop_assert_eq!(member.event.is_some(), member.listener.state == State::Busy);
+                prop_assert_eq!(member.event.is_some(), member.listener.state == ListenerState::Busy);
             }
         }
     }
