@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The daemon's number of a process.
-type Id = u32;
+type ListenerId = u32;
 
 /// What the daemon has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenerAction {
     /// Write this to the stdin of a listener, whatever its length; if that is closed, say so by [`Events::refused`].
-    Send(Id, Vec<u8>),
+    Send(ListenerId, Vec<u8>),
     /// Print this on stdout.
     Print(LabelledOutput),
     /// A line for the log, at level debug.
@@ -61,7 +61,7 @@ struct Pool {
 /// One process of a pool.
 #[derive(Debug)]
 struct Member {
-    id: Id,
+    id: ListenerId,
     name: String,
     is_running: bool,
     /// It gets no more events.
@@ -74,12 +74,12 @@ struct Member {
 /// An event in a pool.
 #[derive(Debug, Clone)]
 struct QueuedEvent {
-    event: Rc<Event>,
+    event: Rc<PublishedEvent>,
     poolserial: u64,
 }
 
 #[derive(Debug)]
-struct Event {
+struct PublishedEvent {
     kind: &'static EventType,
     serial: u64,
     payload: String,
@@ -109,7 +109,7 @@ impl Events {
         types: &[String],
         buffer_size: u32,
         handler: ResultHandler,
-        members: Vec<(Id, String)>,
+        members: Vec<(ListenerId, String)>,
     ) {
         let member = |(id, name)| Member {
             id,
@@ -179,7 +179,7 @@ impl Events {
     /// Buffers an event of the type `name` in each pool that subscribes to it. `value` gives the fields of its payload.
     pub fn notify(&mut self, name: &str, value: &dyn Fn(&str) -> String, data: &[u8]) {
         let Some(kind) = EventType::named(name).filter(|kind| self.has_subscriber(kind)) else { return };
-        let event = Rc::new(Event { kind, serial: self.serial, payload: kind.payload(value, data) });
+        let event = Rc::new(PublishedEvent { kind, serial: self.serial, payload: kind.payload(value, data) });
         self.serial = self.serial.wrapping_add(1);
         for pool in self.pools.iter_mut().filter(|pool| pool.subscribes_to(kind)) {
             let poolserial = pool.serial;
@@ -195,7 +195,7 @@ impl Events {
         self.actions.pop_front()
     }
 
-    fn with_member(&mut self, id: Id, act: impl FnOnce(&mut Pool, usize, &mut VecDeque<ListenerAction>)) {
+    fn with_member(&mut self, id: ListenerId, act: impl FnOnce(&mut Pool, usize, &mut VecDeque<ListenerAction>)) {
         for pool in &mut self.pools {
             if let Some(place) = pool.members.iter().position(|member| member.id == id) {
                 act(pool, place, &mut self.actions);
@@ -205,7 +205,7 @@ impl Events {
     }
 
     /// A listener has entered or left RUNNING.
-    pub fn set_running(&mut self, id: Id, is_running: bool) {
+    pub fn set_running(&mut self, id: ListenerId, is_running: bool) {
         self.with_member(id, |pool, place, _| {
             if let Some(member) = pool.members.get_mut(place) {
                 member.is_running = is_running;
@@ -214,7 +214,7 @@ impl Events {
     }
 
     /// A listener's process has ended or starts again: its protocol state is reset, and its event returns to the buffer.
-    pub fn restarted(&mut self, id: Id) {
+    pub fn restarted(&mut self, id: ListenerId) {
         self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };
             (member.listener, member.has_closed_stdin) = (Listener::new(pool.handler), false);
@@ -225,7 +225,7 @@ impl Events {
     }
 
     /// A listener has closed its stdin: the event that was sent to it returns to the buffer.
-    pub fn refused(&mut self, id: Id) {
+    pub fn refused(&mut self, id: ListenerId) {
         self.with_member(id, |pool, place, actions| {
             let Some(member) = pool.members.get_mut(place) else { return };
             (member.listener.state, member.has_closed_stdin) = (ListenerState::Ready, true);
@@ -239,7 +239,7 @@ impl Events {
     }
 
     /// A listener has written this to its stdout.
-    pub fn receive(&mut self, id: Id, bytes: &[u8]) {
+    pub fn receive(&mut self, id: ListenerId, bytes: &[u8]) {
         let now = self.now.mono;
         self.with_member(id, |pool, place, actions| pool.receive(place, bytes, now, actions));
     }
@@ -316,7 +316,7 @@ impl Pool {
             };
             let Some(member) = self.members.iter_mut().find(ready) else { return };
             let Some(sent) = self.buffer.pop_front() else { return };
-            let Event { kind, serial, payload } = &*sent.event;
+            let PublishedEvent { kind, serial, payload } = &*sent.event;
             // Supervisor's length is in characters, and its listeners read text.
             let envelope = format!(
                 "ver:3.0 server:{identifier} serial:{serial} pool:{} poolserial:{} eventname:{} len:{}\n{payload}",

@@ -11,7 +11,7 @@ struct Rig {
 /// What each listener was sent, and the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
-    sent: Vec<(Id, String)>,
+    sent: Vec<(ListenerId, String)>,
     log: Vec<String>,
 }
 
@@ -28,14 +28,14 @@ impl Rig {
     }
 
     /// A pool of the processes `ids`, named `l<id>`.
-    fn pool(mut self, name: &str, types: &[&str], buffer_size: u32, ids: &[Id]) -> Rig {
+    fn pool(mut self, name: &str, types: &[&str], buffer_size: u32, ids: &[ListenerId]) -> Rig {
         let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
         let members = ids.iter().map(|id| (*id, format!("l{id}"))).collect();
         self.events.add_pool(name, &types, buffer_size, ResultHandler::Default, members);
         self
     }
 
-    fn ready(&mut self, id: Id) -> Outcome {
+    fn ready(&mut self, id: ListenerId) -> Outcome {
         self.events.set_running(id, true);
         self.events.receive(id, READY);
         self.outcome()
@@ -46,7 +46,7 @@ impl Rig {
         self.outcome()
     }
 
-    fn receive(&mut self, id: Id, words: &[u8]) -> Outcome {
+    fn receive(&mut self, id: ListenerId, words: &[u8]) -> Outcome {
         self.events.receive(id, words);
         self.outcome()
     }
@@ -76,7 +76,7 @@ impl Rig {
 }
 
 /// The data of what was sent to whom.
-fn data(outcome: &Outcome) -> Vec<(Id, &str)> {
+fn data(outcome: &Outcome) -> Vec<(ListenerId, &str)> {
     outcome.sent.iter().map(|(id, text)| (*id, text.rsplit('\n').next().unwrap())).collect()
 }
 
