@@ -4,7 +4,7 @@
 //! bytes, and the errors at the end.
 #![allow(clippy::unwrap_used)]
 
-use rsup::logs::{ChildLog, Errno, Flow, Format, Limits, Sinks, Spec};
+use rsup::logs::{ChildLog, Errno, Flow, LineFormat, Limits, Sinks, LogSpec};
 use rsup::sys::clock;
 use rsup::sys::poll::{Interest, Poll};
 use std::path::Path;
@@ -12,12 +12,12 @@ use std::path::Path;
 fn main() -> Result<(), Errno> {
     let args: Vec<String> = std::env::args().collect();
     let number = |at: usize| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(0);
-    let spec = Spec {
+    let spec = LogSpec {
         path: args.get(1).map(Path::new),
         syslog: None,
         limits: Limits { maxbytes: number(2), backups: number(3), private: false },
         strip_ansi: false,
-        format: if args.get(4).is_some_and(|format| format == "prefix") { Format::Prefix } else { Format::Raw },
+        format: if args.get(4).is_some_and(|format| format == "prefix") { LineFormat::Prefix } else { LineFormat::Raw },
         label: "logpipe stdin",
     };
     let mut sinks = Sinks::new();

@@ -5,7 +5,7 @@ use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, LogFormat, LogLevel, LogPlace, ProcessConfig};
 use crate::logs::tail::LogSource;
-use crate::logs::{ChildLog, Format, Limits, Spec, auto};
+use crate::logs::{ChildLog, LineFormat, Limits, LogSpec, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
@@ -215,14 +215,14 @@ impl Daemon {
                 private: channel.logfile == LogPlace::Auto,
             };
             let format = match channel.format {
-                LogFormat::Raw => Format::Raw,
-                LogFormat::Prefix => Format::Prefix,
+                LogFormat::Raw => LineFormat::Raw,
+                LogFormat::Prefix => LineFormat::Prefix,
             };
             // What a listener says to us is not for syslog.
             let has_syslog = channel.syslog && !(is_listener && which == Channel::Stdout);
             let ident = text::shown(&config.name);
             let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*ident));
-            let spec = Spec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
+            let spec = LogSpec { path: path.as_deref(), syslog, limits, strip_ansi, format, label: &label };
             ChildLog::open(&spec, sinks).map_err(|errno| {
                 let name = errno::ErrnoName(errno as i32);
                 format!("unknown error making dispatchers for '{}': {name}", config.name)

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum LineFormat {
     /// As the program writes them.
     #[default]
     Raw,
@@ -22,7 +22,7 @@ pub enum Format {
 
 /// What the configuration says about a channel.
 #[derive(Debug, Clone, Copy)]
-pub struct Spec<'a> {
+pub struct LogSpec<'a> {
     /// The file, or `/dev/stdout` and the like; `None`: discarded.
     pub path: Option<&'a Path>,
     /// syslog's socket and the program's name, for a copy that goes there.
@@ -32,7 +32,7 @@ pub struct Spec<'a> {
     /// Remove terminal escapes.
     pub strip_ansi: bool,
     /// How lines look.
-    pub format: Format,
+    pub format: LineFormat,
     /// For the prefix: program and stream, as in `web stdout`.
     pub label: &'a str,
 }
@@ -60,14 +60,14 @@ pub struct ChildLog {
 
 impl ChildLog {
     /// Opens the log; the error is for `unknown error making dispatchers for '<program>': <name of errno>`.
-    pub fn open(spec: &Spec<'_>, sinks: &mut Sinks) -> Result<Self, Errno> {
+    pub fn open(spec: &LogSpec<'_>, sinks: &mut Sinks) -> Result<Self, Errno> {
         let sink = match spec.path {
             Some(path) => sinks.open(path, spec.limits)?,
             None => None,
         };
         let framing = match spec.format {
-            Format::Prefix if sink.is_some() => Framing::text(Framing::Prefix, format!(" {} | ", spec.label)),
-            Format::Label if sink.is_some() => Framing::text(Framing::Label, format!("{} | ", spec.label)),
+            LineFormat::Prefix if sink.is_some() => Framing::text(Framing::Prefix, format!(" {} | ", spec.label)),
+            LineFormat::Label if sink.is_some() => Framing::text(Framing::Label, format!("{} | ", spec.label)),
             _ => Framing::Raw,
         };
         let mut log = Self { sink, syslog: None, ansi: spec.strip_ansi.then(Ansi::default), framing };

@@ -1,6 +1,6 @@
 //! The output of many programs on stdout, each line with its program's name before it.
 
-use super::child::{ChildLog, Format, Spec};
+use super::child::{ChildLog, LineFormat, LogSpec};
 use super::file::Limits;
 use super::sinks::Sinks;
 use crate::time::Now;
@@ -28,12 +28,12 @@ impl LabelledStdout {
         if self.writers.len() >= MAX_LABELS {
             self.close(sinks, now);
         }
-        let spec = Spec {
+        let spec = LogSpec {
             path: Some(Path::new("/dev/stdout")),
             syslog: None,
             limits: Limits::default(),
             strip_ansi: false,
-            format: Format::Label,
+            format: LineFormat::Label,
             label,
         };
         let mut writer = ChildLog::open(&spec, sinks)?;

@@ -25,7 +25,7 @@ mod sinks;
 mod stamp;
 mod stream;
 
-pub use child::{ChildLog, Flow, Format, Spec};
+pub use child::{ChildLog, Flow, LineFormat, LogSpec};
 pub use file::Limits;
 pub use journal::{Journal, Level};
 pub use labelled::LabelledStdout;

@@ -1,6 +1,6 @@
 //! Lines, holds, back-pressure and the journal, over real files and FIFOs, with time as the test wants it.
 
-use super::super::{ChildLog, Flow, Format, Journal, Level, Spec};
+use super::super::{ChildLog, Flow, LineFormat, Journal, Level, LogSpec};
 use super::*;
 use crate::time::Wall;
 use nix::fcntl::{OFlag, open};
@@ -37,14 +37,14 @@ impl Rig {
     }
 
     fn log(&mut self, name: &str) -> ChildLog {
-        self.log_as(name, Format::Raw, "")
+        self.log_as(name, LineFormat::Raw, "")
     }
 
-    fn log_as(&mut self, name: &str, format: Format, label: &str) -> ChildLog {
+    fn log_as(&mut self, name: &str, format: LineFormat, label: &str) -> ChildLog {
         let path = self.path(name);
         let limits = Limits::default();
         ChildLog::open(
-            &Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format, label },
+            &LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format, label },
             &mut self.sinks,
         )
         .unwrap()
@@ -120,7 +120,7 @@ proptest! {
         prefix in any::<bool>(),
     ) {
         let mut rig = Rig::new();
-        let format = if prefix { Format::Prefix } else { Format::Raw };
+        let format = if prefix { LineFormat::Prefix } else { LineFormat::Raw };
         let mut logs: Vec<ChildLog> = (0..writers).map(|who| rig.log_as("f", format, &format!("p{who}"))).collect();
         let text = |who: usize| -> Vec<String> {
             lines.iter().enumerate().map(|(nth, length)| format!("{who} {nth} {}", "x".repeat(*length))).collect()
@@ -158,7 +158,7 @@ proptest! {
         let strip = |name: &str, chunks: Vec<Vec<u8>>| {
             let mut rig = Rig::new();
             let path = rig.path(name);
-            let spec = Spec { path: Some(&path), syslog: None, limits: Limits::default(), strip_ansi: true, format: Format::Raw, label: "" };
+            let spec = LogSpec { path: Some(&path), syslog: None, limits: Limits::default(), strip_ansi: true, format: LineFormat::Raw, label: "" };
             let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
             for chunk in chunks {
                 log.write(&chunk, &mut rig.sinks, rig.now);
@@ -231,7 +231,7 @@ fn the_last_line_needs_no_newline() {
 #[test]
 fn the_prefix_comes_once_a_line_and_again_after_an_interruption() {
     let mut rig = Rig::new();
-    let mut log = rig.log_as("f", Format::Prefix, "web stdout");
+    let mut log = rig.log_as("f", LineFormat::Prefix, "web stdout");
     let time = rig.stamp();
     rig.write(&mut log, "a\nb");
     rig.write(&mut log, "c\n\nd");
@@ -239,7 +239,7 @@ fn the_prefix_comes_once_a_line_and_again_after_an_interruption() {
         rig.text("f"),
         format!("{time} web stdout | a\n{time} web stdout | bc\n{time} web stdout | \n{time} web stdout | d")
     );
-    let mut other = rig.log_as("f", Format::Prefix, "db stderr");
+    let mut other = rig.log_as("f", LineFormat::Prefix, "db stderr");
     rig.write(&mut other, "x\n");
     rig.write(&mut log, "e\n");
     assert!(rig.text("f").ends_with(&format!(" | d\n{time} db stderr | x\n{time} web stdout | e\n")));
@@ -254,12 +254,12 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
     let limits = |maxbytes| Limits { maxbytes, backups: 2, private: false };
     let open = |rig: &mut Rig, name, maxbytes| {
         let path = rig.path(name);
-        let spec = Spec {
+        let spec = LogSpec {
             path: Some(&path),
             syslog: None,
             limits: limits(maxbytes),
             strip_ansi: false,
-            format: Format::Raw,
+            format: LineFormat::Raw,
             label: "",
         };
         ChildLog::open(&spec, &mut rig.sinks).unwrap()
@@ -289,12 +289,12 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
 fn no_path_and_dev_null_discard() {
     let mut rig = Rig::new();
     for path in [None, Some(Path::new("/dev/null"))] {
-        let spec = Spec {
+        let spec = LogSpec {
             path,
             syslog: None,
             limits: Limits::default(),
             strip_ansi: true,
-            format: Format::Prefix,
+            format: LineFormat::Prefix,
             label: "x",
         };
         let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
@@ -311,12 +311,12 @@ fn no_path_and_dev_null_discard() {
 fn a_file_that_cannot_be_opened_is_an_errno() {
     let mut rig = Rig::new();
     let path = rig.path("no/such/folder");
-    let spec = Spec {
+    let spec = LogSpec {
         path: Some(&path),
         syslog: None,
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     let why = ChildLog::open(&spec, &mut rig.sinks).unwrap_err();
@@ -518,7 +518,7 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
     fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 10, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     for _ in 0..10 {
         rig.write(&mut log, "12345678");
@@ -549,7 +549,7 @@ const RETRY_MS: u64 = 1_000;
 fn limited(rig: &mut Rig, name: &str, maxbytes: i64, backups: i64) -> ChildLog {
     let path = rig.path(name);
     let limits = Limits { maxbytes, backups, private: false };
-    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     ChildLog::open(&spec, &mut rig.sinks).unwrap()
 }
 
@@ -626,7 +626,7 @@ fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 4, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "first");
     fs::remove_file(&path).unwrap();
@@ -639,7 +639,7 @@ fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = Limits { maxbytes: 10, backups: 1, private: false };
-    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "123456");
     fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
@@ -656,7 +656,7 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let path = rig.path("f");
     let limits = Limits { maxbytes: 1, backups: 1, private: true };
-    let spec = Spec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: Format::Raw, label: "" };
+    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "rotate");
     assert_eq!((mode(&path), mode(&rig.path("f.1"))), (0o600, 0o600));
@@ -679,12 +679,12 @@ fn what_is_under_dev_is_emptied_but_stays() {
     let inode = fs::metadata(&path).unwrap().ino();
     let mut rig = Rig::new();
     rig.sinks.clear_path(&path, false).unwrap();
-    let spec = Spec {
+    let spec = LogSpec {
         path: Some(&path),
         syslog: None,
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
@@ -700,12 +700,12 @@ fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
     let mut rig = Rig::new();
     let first = nix::pty::openpty(None, None).unwrap();
     let path = name(&first);
-    let spec = Spec {
+    let spec = LogSpec {
         path: Some(&path),
         syslog: None,
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
@@ -725,12 +725,12 @@ fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
 fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     let mut rig = Rig::new();
     let open = |rig: &Rig| rig.sinks.sinks.iter().flatten().count() + rig.sinks.closed.len();
-    let full = Spec {
+    let full = LogSpec {
         path: Some(Path::new("/dev/full")),
         syslog: None,
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     for _ in 0..3 {
@@ -789,12 +789,12 @@ fn syslog_gets_a_message_for_each_line_of_each_writer() {
     let path = rig.path("log");
     let syslog = syslog_at(&path);
     rig.sinks.set_ident("me");
-    let spec = Spec {
+    let spec = LogSpec {
         path: None,
         syslog: Some((&path, "web")),
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
@@ -817,12 +817,12 @@ fn syslog_gets_a_message_for_each_line_of_each_writer() {
 fn a_syslog_that_is_full_holds_back_its_writers_and_one_that_is_gone_nobody() {
     let mut rig = Rig::new();
     let path = rig.path("log");
-    let spec = Spec {
+    let spec = LogSpec {
         path: None,
         syslog: Some((&path, "web")),
         limits: Limits::default(),
         strip_ansi: false,
-        format: Format::Raw,
+        format: LineFormat::Raw,
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
