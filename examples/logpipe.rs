@@ -4,7 +4,7 @@
 //! bytes, and the errors at the end.
 #![allow(clippy::unwrap_used)]
 
-use rsup::logs::{ChildLog, Errno, Flow, LineFormat, Limits, Sinks, LogSpec};
+use rsup::logs::{ChildLog, Errno, Flow, LineFormat, RotationLimits, Sinks, LogSpec};
 use rsup::sys::clock;
 use rsup::sys::poll::{Interest, Poll};
 use std::path::Path;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Errno> {
     let spec = LogSpec {
         path: args.get(1).map(Path::new),
         syslog: None,
-        limits: Limits { maxbytes: number(2), backups: number(3), private: false },
+        limits: RotationLimits { maxbytes: number(2), backups: number(3), private: false },
         strip_ansi: false,
         format: if args.get(4).is_some_and(|format| format == "prefix") { LineFormat::Prefix } else { LineFormat::Raw },
         label: "logpipe stdin",

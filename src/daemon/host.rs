@@ -5,7 +5,7 @@ use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, LogFormat, LogLevel, LogPlace, ProcessConfig};
 use crate::logs::tail::LogSource;
-use crate::logs::{ChildLog, LineFormat, Limits, LogSpec, auto};
+use crate::logs::{ChildLog, LineFormat, RotationLimits, LogSpec, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
@@ -209,7 +209,7 @@ impl Daemon {
         let sinks = &mut self.sinks;
         let mut open = |channel: &ChannelConfig, which: Channel, path: &Option<PathBuf>| {
             let label = format!("{} {}", text::shown(&config.name), which.name());
-            let limits = Limits {
+            let limits = RotationLimits {
                 maxbytes: channel.maxbytes,
                 backups: channel.backups,
                 private: channel.logfile == LogPlace::Auto,

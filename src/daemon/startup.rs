@@ -6,7 +6,7 @@ use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, CommandLine, Options};
 use crate::config::model::{Config, ExitCodeFrom, LogLevel, LogPlace, MainLog, ServerConfig, User};
 use crate::config::{self, Loaded, Severity};
-use crate::logs::{Journal, Limits, Sinks, auto};
+use crate::logs::{Journal, RotationLimits, Sinks, auto};
 use crate::machine::{self, Real};
 use crate::rpc::SUPERVISOR_VERSION;
 use crate::stdout;
@@ -351,7 +351,7 @@ impl Daemon {
             None => (self.settings.as_supervisord && !self.settings.is_pid1).then_some(default),
         };
         let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
-        let limits = Limits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
+        let limits = RotationLimits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
         let opened = match server.logfile {
             Some(MainLog::Syslog) => self.journal.set_syslog(Path::new(SYSLOG), &mut self.sinks, self.now),
             _ => self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now),

@@ -1,7 +1,7 @@
 //! One channel (stdout or stderr) of one program: what is done to its bytes on their way to a sink.
 
 use super::ansi::Ansi;
-use super::file::Limits;
+use super::file::RotationLimits;
 use super::framing::Framing;
 use super::sinks::{SinkId, Sinks, Writer};
 use crate::time::Now;
@@ -28,7 +28,7 @@ pub struct LogSpec<'a> {
     /// syslog's socket and the program's name, for a copy that goes there.
     pub syslog: Option<(&'a Path, &'a str)>,
     /// When a file is rotated; means nothing for what cannot seek.
-    pub limits: Limits,
+    pub limits: RotationLimits,
     /// Remove terminal escapes.
     pub strip_ansi: bool,
     /// How lines look.

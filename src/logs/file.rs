@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// When a file is rotated and how it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
+pub struct RotationLimits {
     /// Rotate when a write has made the file at least so long, in bytes; 0 or negative: never.
     pub maxbytes: i64,
     /// How many rotated files are kept; 0 or negative: the file is emptied instead.
@@ -30,7 +30,7 @@ pub(super) struct LogFile {
     pub(super) fd: OwnedFd,
     pub(super) path: Box<Path>,
     pub(super) inode: Inode,
-    limits: Limits,
+    limits: RotationLimits,
     /// Bytes in the file as far as we know; other programs may write to it or truncate it.
     length: u64,
     /// The kernel is asked for the length when a write comes at this time or later.
@@ -79,7 +79,7 @@ fn mode(private: bool) -> Mode {
 
 impl LogFile {
     /// Takes over `fd`, which `open_append` gave for `path` and which is a regular file described by `stat`.
-    pub(super) fn new(fd: OwnedFd, path: &Path, stat: &FileStat, limits: Limits) -> Self {
+    pub(super) fn new(fd: OwnedFd, path: &Path, stat: &FileStat, limits: RotationLimits) -> Self {
         Self {
             fd,
             path: path.into(),
@@ -94,7 +94,7 @@ impl LogFile {
     }
 
     /// Another channel shares this file: the smaller limit counts.
-    pub(super) fn join(&mut self, limits: Limits) {
+    pub(super) fn join(&mut self, limits: RotationLimits) {
         if threshold(limits) < threshold(self.limits) {
             self.limits = limits;
         }
@@ -205,7 +205,7 @@ impl LogFile {
     }
 }
 
-fn threshold(limits: Limits) -> u64 {
+fn threshold(limits: RotationLimits) -> u64 {
     u64::try_from(limits.maxbytes).ok().filter(|&bytes| bytes > 0).unwrap_or(u64::MAX)
 }
 

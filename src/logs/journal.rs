@@ -1,6 +1,6 @@
 //! rsup's own log in Supervisor's format (census 6.1): `YYYY-MM-DD HH:MM:SS,mmm LEVL message`.
 
-use super::file::Limits;
+use super::file::RotationLimits;
 use super::sinks::{SinkId, Sinks, Writer};
 use super::tail::LogSource;
 use crate::time::Now;
@@ -45,7 +45,7 @@ impl Journal {
     }
 
     /// Sends lines to `path` (a file, or `/dev/stdout` and the like) instead of the file that it had; `None`: none.
-    pub fn set_file(&mut self, path: Option<&Path>, limits: Limits, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+    pub fn set_file(&mut self, path: Option<&Path>, limits: RotationLimits, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
         Self::replace(&mut self.file, path, limits, sinks, now)
     }
 
@@ -60,13 +60,13 @@ impl Journal {
 
     /// Whether lines go to stdout too. Differs from Supervisor: where both are the same thing, each line comes once.
     pub fn set_echo(&mut self, on: bool, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
-        Self::replace(&mut self.echo, on.then_some(Path::new("/dev/stdout")), Limits::default(), sinks, now)
+        Self::replace(&mut self.echo, on.then_some(Path::new("/dev/stdout")), RotationLimits::default(), sinks, now)
     }
 
     fn replace(
         target: &mut Option<(SinkId, Writer)>,
         path: Option<&Path>,
-        limits: Limits,
+        limits: RotationLimits,
         sinks: &mut Sinks,
         now: Now,
     ) -> Result<(), Errno> {

@@ -1,7 +1,7 @@
 //! The output of many programs on stdout, each line with its program's name before it.
 
 use super::child::{ChildLog, LineFormat, LogSpec};
-use super::file::Limits;
+use super::file::RotationLimits;
 use super::sinks::Sinks;
 use crate::time::Now;
 use nix::errno::Errno;
@@ -31,7 +31,7 @@ impl LabelledStdout {
         let spec = LogSpec {
             path: Some(Path::new("/dev/stdout")),
             syslog: None,
-            limits: Limits::default(),
+            limits: RotationLimits::default(),
             strip_ansi: false,
             format: LineFormat::Label,
             label,

@@ -26,7 +26,7 @@ mod stamp;
 mod stream;
 
 pub use child::{ChildLog, Flow, LineFormat, LogSpec};
-pub use file::Limits;
+pub use file::RotationLimits;
 pub use journal::{Journal, Level};
 pub use labelled::LabelledStdout;
 pub use nix::errno::Errno;

@@ -6,7 +6,7 @@
 //! line starts on a line of its own.
 
 use super::SinkError;
-use super::file::{self, Inode, Limits, LogFile};
+use super::file::{self, Inode, RotationLimits, LogFile};
 use super::framing::{Context, Framing};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
@@ -63,7 +63,7 @@ pub struct Sinks {
 
 #[derive(Debug)]
 struct Sink {
-    to: To,
+    to: Destination,
     /// As it stands in `inodes`.
     inode: Inode,
     writers: u32,
@@ -72,7 +72,7 @@ struct Sink {
 }
 
 #[derive(Debug)]
-enum To {
+enum Destination {
     File(LogFile),
     Stream(Box<Stream>),
 }
@@ -226,7 +226,7 @@ impl Sinks {
     }
 
     /// Opens `path`, or joins the writers that have it open; `None` for /dev/null.
-    pub(super) fn open(&mut self, path: &Path, limits: Limits) -> Result<Option<(SinkId, Writer)>, Errno> {
+    pub(super) fn open(&mut self, path: &Path, limits: RotationLimits) -> Result<Option<(SinkId, Writer)>, Errno> {
         let inherited = stream::inherited_fd(path);
         let fd = match inherited {
             Some(number) => self.inherited.duplicate(number)?,
@@ -240,14 +240,14 @@ impl Sinks {
             return Ok(Some((at, self.join(at, limits))));
         }
         let to = if inherited.is_none() && stream::is_regular(&stat) {
-            To::File(LogFile::new(fd, path, &stat, limits))
+            Destination::File(LogFile::new(fd, path, &stat, limits))
         } else {
             let name = match inherited {
                 Some(1) => "stdout".to_owned(),
                 Some(2) => "stderr".to_owned(),
                 _ => format!("'{}'", path.display()),
             };
-            To::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
+            Destination::Stream(Box::new(Stream::new(fd, name, &stat, inherited.is_some())))
         };
         self.add(to).map(Some)
     }
@@ -255,24 +255,24 @@ impl Sinks {
     /// Opens syslog, or joins the writers that have it open. Its socket need not exist yet.
     pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(SinkId, Writer), Errno> {
         if let Some(at) = self.syslog.filter(|&at| self.is_syslog(at)) {
-            return Ok((at, self.join(at, Limits::default())));
+            return Ok((at, self.join(at, RotationLimits::default())));
         }
-        let opened = self.add(To::Stream(Box::new(Stream::syslog(path)?)))?;
+        let opened = self.add(Destination::Stream(Box::new(Stream::syslog(path)?)))?;
         self.syslog = Some(opened.0);
         Ok(opened)
     }
 
-    fn join(&mut self, at: SinkId, limits: Limits) -> Writer {
+    fn join(&mut self, at: SinkId, limits: RotationLimits) -> Writer {
         if let Some(sink) = self.sink_mut(at) {
             sink.writers = sink.writers.saturating_add(1);
-            if let To::File(file) = &mut sink.to {
+            if let Destination::File(file) = &mut sink.to {
                 file.join(limits);
             }
         }
         self.new_writer()
     }
 
-    fn add(&mut self, to: To) -> Result<(SinkId, Writer), Errno> {
+    fn add(&mut self, to: Destination) -> Result<(SinkId, Writer), Errno> {
         // FIFOs that somebody has read by now.
         for at in self.streams.clone() {
             self.close_unused(at);
@@ -284,7 +284,7 @@ impl Sinks {
                 SinkId(u32::try_from(self.sinks.len().saturating_sub(1)).map_err(|_| Errno::EMFILE)?)
             }
         };
-        if matches!(to, To::Stream(_)) {
+        if matches!(to, Destination::Stream(_)) {
             self.streams.push(at);
         }
         let inode = to.inode();
@@ -315,7 +315,7 @@ impl Sinks {
         }
         self.streams.retain(|&stream| stream != at);
         self.free.push(at);
-        self.closed.extend(matches!(sink.to, To::Stream(_)).then_some(sink));
+        self.closed.extend(matches!(sink.to, Destination::Stream(_)).then_some(sink));
     }
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
@@ -380,16 +380,16 @@ impl Sinks {
 
     pub(super) fn path(&self, at: SinkId) -> Option<&Path> {
         match &self.sink(at)?.to {
-            To::File(file) => Some(&file.path),
-            To::Stream(_) => None,
+            Destination::File(file) => Some(&file.path),
+            Destination::Stream(_) => None,
         }
     }
 
     /// Where what is written to a sink can be read, if it leads to a regular file.
     pub(super) fn source(&self, at: SinkId) -> Option<LogSource> {
         match &self.sink(at)?.to {
-            To::File(file) => Some(LogSource::File(file.path.to_path_buf())),
-            To::Stream(stream) => stream.source(),
+            Destination::File(file) => Some(LogSource::File(file.path.to_path_buf())),
+            Destination::Stream(stream) => stream.source(),
         }
     }
 
@@ -424,22 +424,22 @@ impl Sinks {
 
     fn stream(&self, at: SinkId) -> Option<&Stream> {
         match &self.sink(at)?.to {
-            To::Stream(stream) => Some(stream),
-            To::File(_) => None,
+            Destination::Stream(stream) => Some(stream),
+            Destination::File(_) => None,
         }
     }
 
     fn stream_mut(&mut self, at: SinkId) -> Option<&mut Stream> {
         match &mut self.sink_mut(at)?.to {
-            To::Stream(stream) => Some(stream),
-            To::File(_) => None,
+            Destination::Stream(stream) => Some(stream),
+            Destination::File(_) => None,
         }
     }
 
     fn file_mut(&mut self, at: SinkId) -> Option<&mut LogFile> {
         match &mut self.sink_mut(at)?.to {
-            To::File(file) => Some(file),
-            To::Stream(_) => None,
+            Destination::File(file) => Some(file),
+            Destination::Stream(_) => None,
         }
     }
 
@@ -498,7 +498,7 @@ impl Sinks {
     }
 }
 
-impl To {
+impl Destination {
     fn write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
         match self {
             Self::File(file) => file.write(bytes, now, errors),

@@ -42,7 +42,7 @@ impl Rig {
 
     fn log_as(&mut self, name: &str, format: LineFormat, label: &str) -> ChildLog {
         let path = self.path(name);
-        let limits = Limits::default();
+        let limits = RotationLimits::default();
         ChildLog::open(
             &LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format, label },
             &mut self.sinks,
@@ -158,7 +158,7 @@ proptest! {
         let strip = |name: &str, chunks: Vec<Vec<u8>>| {
             let mut rig = Rig::new();
             let path = rig.path(name);
-            let spec = LogSpec { path: Some(&path), syslog: None, limits: Limits::default(), strip_ansi: true, format: LineFormat::Raw, label: "" };
+            let spec = LogSpec { path: Some(&path), syslog: None, limits: RotationLimits::default(), strip_ansi: true, format: LineFormat::Raw, label: "" };
             let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
             for chunk in chunks {
                 log.write(&chunk, &mut rig.sinks, rig.now);
@@ -251,7 +251,7 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
     let mut rig = Rig::new();
     fs::write(rig.path("f"), "").unwrap();
     std::os::unix::fs::symlink("f", rig.path("link")).unwrap();
-    let limits = |maxbytes| Limits { maxbytes, backups: 2, private: false };
+    let limits = |maxbytes| RotationLimits { maxbytes, backups: 2, private: false };
     let open = |rig: &mut Rig, name, maxbytes| {
         let path = rig.path(name);
         let spec = LogSpec {
@@ -292,7 +292,7 @@ fn no_path_and_dev_null_discard() {
         let spec = LogSpec {
             path,
             syslog: None,
-            limits: Limits::default(),
+            limits: RotationLimits::default(),
             strip_ansi: true,
             format: LineFormat::Prefix,
             label: "x",
@@ -314,7 +314,7 @@ fn a_file_that_cannot_be_opened_is_an_errno() {
     let spec = LogSpec {
         path: Some(&path),
         syslog: None,
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
@@ -414,7 +414,7 @@ fn the_journal_has_supervisors_form_and_levels() {
     let mut rig = Rig::new();
     let mut journal = Journal::new(Level::Info);
     let path = rig.path("j");
-    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
     for level in [Level::Critical, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace, Level::Blather] {
         journal.log(level, format_args!("m{}", 1), &mut rig.sinks, rig.now);
     }
@@ -438,7 +438,7 @@ fn a_journal_and_a_program_share_a_file_in_whole_lines() {
     let mut log = rig.log("j");
     let mut journal = Journal::new(Level::Info);
     let path = rig.path("j");
-    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
     rig.write(&mut log, "hal");
     journal.log(Level::Info, format_args!("whole"), &mut rig.sinks, rig.now);
     rig.write(&mut log, "f\n");
@@ -451,7 +451,7 @@ fn lines_of_the_journal_that_find_no_room_are_counted_and_said() {
     let reader = rig.fifo("slow");
     let mut journal = Journal::new(Level::Info);
     let path = rig.path("slow");
-    journal.set_file(Some(&path), Limits::default(), &mut rig.sinks, rig.now).unwrap();
+    journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
     let count = 300_000 / 100;
     for nth in 0..count {
         journal.log(Level::Info, format_args!("{nth:0100}"), &mut rig.sinks, rig.now);
@@ -517,7 +517,7 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
     let mut rig = Rig::new();
     fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
     let path = rig.path("f");
-    let limits = Limits { maxbytes: 10, backups: 1, private: false };
+    let limits = RotationLimits { maxbytes: 10, backups: 1, private: false };
     let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     for _ in 0..10 {
@@ -548,7 +548,7 @@ const RETRY_MS: u64 = 1_000;
 
 fn limited(rig: &mut Rig, name: &str, maxbytes: i64, backups: i64) -> ChildLog {
     let path = rig.path(name);
-    let limits = Limits { maxbytes, backups, private: false };
+    let limits = RotationLimits { maxbytes, backups, private: false };
     let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     ChildLog::open(&spec, &mut rig.sinks).unwrap()
 }
@@ -625,7 +625,7 @@ fn a_log_that_cannot_be_cleared_or_rotated_stays_where_it_is() {
 fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
     let mut rig = Rig::new();
     let path = rig.path("f");
-    let limits = Limits { maxbytes: 4, backups: 1, private: false };
+    let limits = RotationLimits { maxbytes: 4, backups: 1, private: false };
     let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "first");
@@ -638,7 +638,7 @@ fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
 fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");
-    let limits = Limits { maxbytes: 10, backups: 1, private: false };
+    let limits = RotationLimits { maxbytes: 10, backups: 1, private: false };
     let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "123456");
@@ -655,7 +655,7 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     let mut rig = Rig::new();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let path = rig.path("f");
-    let limits = Limits { maxbytes: 1, backups: 1, private: true };
+    let limits = RotationLimits { maxbytes: 1, backups: 1, private: true };
     let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "rotate");
@@ -682,7 +682,7 @@ fn what_is_under_dev_is_emptied_but_stays() {
     let spec = LogSpec {
         path: Some(&path),
         syslog: None,
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
@@ -703,7 +703,7 @@ fn a_terminal_of_the_same_name_is_another_once_the_first_has_hung_up() {
     let spec = LogSpec {
         path: Some(&path),
         syslog: None,
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
@@ -728,7 +728,7 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     let full = LogSpec {
         path: Some(Path::new("/dev/full")),
         syslog: None,
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
@@ -792,7 +792,7 @@ fn syslog_gets_a_message_for_each_line_of_each_writer() {
     let spec = LogSpec {
         path: None,
         syslog: Some((&path, "web")),
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
@@ -820,7 +820,7 @@ fn a_syslog_that_is_full_holds_back_its_writers_and_one_that_is_gone_nobody() {
     let spec = LogSpec {
         path: None,
         syslog: Some((&path, "web")),
-        limits: Limits::default(),
+        limits: RotationLimits::default(),
         strip_ansi: false,
         format: LineFormat::Raw,
         label: "",
