@@ -245,7 +245,7 @@ fn read(path: &Path, offset: i64, length: i64) -> Result<String, tail::ReadError
     tail::read(path, offset, length).map(whole)
 }
 
-fn whole(mut part: tail::Part) -> String {
+fn whole(mut part: tail::LogPart) -> String {
     std::iter::repeat_with(|| part.next(8).unwrap()).take_while(|piece| !piece.is_empty()).collect()
 }
 

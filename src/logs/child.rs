@@ -3,7 +3,7 @@
 use super::ansi::Ansi;
 use super::file::RotationLimits;
 use super::framing::Framing;
-use super::sinks::{SinkId, Sinks, Writer};
+use super::sinks::{SinkId, Sinks, WriterId};
 use crate::time::Now;
 use nix::errno::Errno;
 use std::path::Path;
@@ -51,9 +51,9 @@ pub enum Flow {
 #[must_use]
 pub struct ChildLog {
     /// `None`: discarded, or closed.
-    sink: Option<(SinkId, Writer)>,
+    sink: Option<(SinkId, WriterId)>,
     /// syslog, and what its messages begin with.
-    syslog: Option<Box<(SinkId, Writer, Framing)>>,
+    syslog: Option<Box<(SinkId, WriterId, Framing)>>,
     ansi: Option<Ansi>,
     framing: Framing,
 }

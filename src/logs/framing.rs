@@ -20,7 +20,7 @@ pub(super) enum Framing {
 }
 
 /// What a frame may say besides the line.
-pub(super) struct Context<'a> {
+pub(super) struct FrameContext<'a> {
     pub(super) stamp: &'a mut Stamp,
     pub(super) now: Wall,
     /// The name by which syslog knows us; empty: `rsup`.
@@ -34,7 +34,7 @@ impl Framing {
     }
 
     /// Appends `bytes` to `out`, line by line. If `goes_on`, the first one continues a line that has its frame already.
-    pub(super) fn frame(&self, mut bytes: &[u8], mut goes_on: bool, context: &mut Context<'_>, out: &mut Vec<u8>) {
+    pub(super) fn frame(&self, mut bytes: &[u8], mut goes_on: bool, context: &mut FrameContext<'_>, out: &mut Vec<u8>) {
         let begin = self.begin(context);
         while !bytes.is_empty() {
             let end = memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline.saturating_add(1));
@@ -52,7 +52,7 @@ impl Framing {
     }
 
     /// What comes before each line.
-    fn begin(&self, context: &mut Context<'_>) -> Vec<u8> {
+    fn begin(&self, context: &mut FrameContext<'_>) -> Vec<u8> {
         match self {
             Self::Raw => Vec::new(),
             Self::Label(text) => text.to_vec(),

@@ -1,7 +1,7 @@
 //! rsup's own log in Supervisor's format (census 6.1): `YYYY-MM-DD HH:MM:SS,mmm LEVL message`.
 
 use super::file::RotationLimits;
-use super::sinks::{SinkId, Sinks, Writer};
+use super::sinks::{SinkId, Sinks, WriterId};
 use super::tail::LogSource;
 use crate::time::Now;
 use nix::errno::Errno;
@@ -32,8 +32,8 @@ pub enum Level {
 #[derive(Debug)]
 pub struct Journal {
     level: Level,
-    file: Option<(SinkId, Writer)>,
-    echo: Option<(SinkId, Writer)>,
+    file: Option<(SinkId, WriterId)>,
+    echo: Option<(SinkId, WriterId)>,
     line: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Journal {
     }
 
     fn replace(
-        target: &mut Option<(SinkId, Writer)>,
+        target: &mut Option<(SinkId, WriterId)>,
         path: Option<&Path>,
         limits: RotationLimits,
         sinks: &mut Sinks,

@@ -7,7 +7,7 @@
 
 use super::SinkError;
 use super::file::{self, Inode, RotationLimits, LogFile};
-use super::framing::{Context, Framing};
+use super::framing::{FrameContext, Framing};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
 use super::tail::LogSource;
@@ -28,7 +28,7 @@ pub struct SinkId(pub u32);
 
 /// The number of a writer: a `ChildLog` or the journal. A number is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Writer(u64);
+pub(super) struct WriterId(u64);
 
 /// Every open log file and stream.
 #[derive(Debug, Default)]
@@ -44,9 +44,9 @@ pub struct Sinks {
     /// Streams without a writer, open until the poll no longer watches their descriptors.
     closed: Vec<Sink>,
     /// Held parts of lines, by writer.
-    parts: BTreeMap<Writer, Part>,
+    parts: BTreeMap<WriterId, HeldPart>,
     /// When to write them, earliest first. An entry whose part was written meanwhile means nothing.
-    due: VecDeque<(Mono, Writer)>,
+    due: VecDeque<(Mono, WriterId)>,
     /// syslog, while it has a writer.
     syslog: Option<SinkId>,
     /// The name before our messages in syslog; empty: `rsup`.
@@ -68,7 +68,7 @@ struct Sink {
     inode: Inode,
     writers: u32,
     /// The writer of the last byte, if that was not a newline.
-    mid_line: Option<Writer>,
+    mid_line: Option<WriterId>,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ enum Destination {
 
 /// A part of a line, held for a writer.
 #[derive(Debug)]
-struct Part {
+struct HeldPart {
     at: SinkId,
     framing: Framing,
     bytes: Vec<u8>,
@@ -220,13 +220,13 @@ impl Sinks {
 
     // What ChildLog and Journal use.
 
-    pub(super) fn new_writer(&mut self) -> Writer {
+    pub(super) fn new_writer(&mut self) -> WriterId {
         self.writers = self.writers.wrapping_add(1);
-        Writer(self.writers)
+        WriterId(self.writers)
     }
 
     /// Opens `path`, or joins the writers that have it open; `None` for /dev/null.
-    pub(super) fn open(&mut self, path: &Path, limits: RotationLimits) -> Result<Option<(SinkId, Writer)>, Errno> {
+    pub(super) fn open(&mut self, path: &Path, limits: RotationLimits) -> Result<Option<(SinkId, WriterId)>, Errno> {
         let inherited = stream::inherited_fd(path);
         let fd = match inherited {
             Some(number) => self.inherited.duplicate(number)?,
@@ -253,7 +253,7 @@ impl Sinks {
     }
 
     /// Opens syslog, or joins the writers that have it open. Its socket need not exist yet.
-    pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(SinkId, Writer), Errno> {
+    pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(SinkId, WriterId), Errno> {
         if let Some(at) = self.syslog.filter(|&at| self.is_syslog(at)) {
             return Ok((at, self.join(at, RotationLimits::default())));
         }
@@ -262,7 +262,7 @@ impl Sinks {
         Ok(opened)
     }
 
-    fn join(&mut self, at: SinkId, limits: RotationLimits) -> Writer {
+    fn join(&mut self, at: SinkId, limits: RotationLimits) -> WriterId {
         if let Some(sink) = self.sink_mut(at) {
             sink.writers = sink.writers.saturating_add(1);
             if let Destination::File(file) = &mut sink.to {
@@ -272,7 +272,7 @@ impl Sinks {
         self.new_writer()
     }
 
-    fn add(&mut self, to: Destination) -> Result<(SinkId, Writer), Errno> {
+    fn add(&mut self, to: Destination) -> Result<(SinkId, WriterId), Errno> {
         // FIFOs that somebody has read by now.
         for at in self.streams.clone() {
             self.close_unused(at);
@@ -296,7 +296,7 @@ impl Sinks {
     }
 
     /// Removes a writer: its part of a line is written, and a sink without another writer is closed.
-    pub(super) fn close(&mut self, at: SinkId, writer: Writer, now: Now) {
+    pub(super) fn close(&mut self, at: SinkId, writer: WriterId, now: Now) {
         self.write_part(writer, now);
         if let Some(sink) = self.sink_mut(at) {
             sink.writers = sink.writers.saturating_sub(1);
@@ -319,7 +319,7 @@ impl Sinks {
     }
 
     /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
-    pub(super) fn write(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
+    pub(super) fn write(&mut self, at: SinkId, writer: WriterId, framing: &Framing, bytes: &[u8], now: Now) {
         let shared = self.sink(at).is_some_and(|sink| sink.writers > 1) || self.is_syslog(at);
         if !shared && !self.parts.contains_key(&writer) {
             return self.emit(at, writer, framing, bytes, now);
@@ -353,7 +353,7 @@ impl Sinks {
     }
 
     /// Writes a line of the journal; a stream that has no room for it counts it instead.
-    pub(super) fn journal(&mut self, at: SinkId, writer: Writer, line: &[u8], now: Now) {
+    pub(super) fn journal(&mut self, at: SinkId, writer: WriterId, line: &[u8], now: Now) {
         // There, each line begins as a message does.
         let framing = if self.is_syslog(at) { Framing::Syslog(Rc::from([])) } else { Framing::Raw };
         if !self.is_lost(at, b"") {
@@ -445,11 +445,11 @@ impl Sinks {
 
     // Lines.
 
-    fn hold(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
+    fn hold(&mut self, at: SinkId, writer: WriterId, framing: &Framing, bytes: &[u8], now: Now) {
         let due = now.mono.after_ms(HOLD_MS);
         let part = self.parts.entry(writer).or_insert_with(|| {
             self.due.push_back((due, writer));
-            Part { at, framing: framing.clone(), bytes: Vec::new(), due: Some(due) }
+            HeldPart { at, framing: framing.clone(), bytes: Vec::new(), due: Some(due) }
         });
         part.bytes.extend_from_slice(bytes);
         if part.bytes.len() >= HOLD_BYTES {
@@ -458,7 +458,7 @@ impl Sinks {
     }
 
     /// Writes a writer's part of a line, unless its stream is full: then it waits for room.
-    fn release_part(&mut self, writer: Writer, now: Now) {
+    fn release_part(&mut self, writer: WriterId, now: Now) {
         if self.parts.get(&writer).is_some_and(|part| self.is_full(part.at)) {
             self.parts.entry(writer).and_modify(|part| part.due = None);
         } else {
@@ -466,27 +466,27 @@ impl Sinks {
         }
     }
 
-    fn write_part(&mut self, writer: Writer, now: Now) {
+    fn write_part(&mut self, writer: WriterId, now: Now) {
         if let Some(part) = self.parts.remove(&writer) {
             self.emit(part.at, writer, &part.framing, &part.bytes, now);
         }
     }
 
     /// Frames each line and writes.
-    fn emit(&mut self, at: SinkId, writer: Writer, framing: &Framing, bytes: &[u8], now: Now) {
+    fn emit(&mut self, at: SinkId, writer: WriterId, framing: &Framing, bytes: &[u8], now: Now) {
         if *framing == Framing::Raw {
             return self.put(at, writer, bytes, now.mono);
         }
         let goes_on = self.sink(at).is_some_and(|sink| sink.mid_line == Some(writer));
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        let mut context = Context { stamp: &mut self.stamp, now: now.wall, ident: &self.ident };
+        let mut context = FrameContext { stamp: &mut self.stamp, now: now.wall, ident: &self.ident };
         framing.frame(bytes, goes_on, &mut context, &mut lines);
         self.put(at, writer, &lines, now.mono);
         self.lines = lines;
     }
 
-    fn put(&mut self, at: SinkId, writer: Writer, bytes: &[u8], now: Mono) {
+    fn put(&mut self, at: SinkId, writer: WriterId, bytes: &[u8], now: Mono) {
         let Some(Some(sink)) = self.sinks.get_mut(at.0 as usize) else { return };
         let Some(&last) = bytes.last() else { return };
         let open = (last != b'\n').then_some(writer);

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Stream {
     fd: OwnedFd,
-    how: How,
+    how: StreamMethod,
     /// For messages: `stdout`, or the path.
     name: Box<str>,
     pub(super) inode: Inode,
@@ -42,7 +42,7 @@ pub(super) struct Stream {
 }
 
 #[derive(Debug)]
-enum How {
+enum StreamMethod {
     /// A regular file: it never blocks, and an error may pass.
     File,
     /// As its kind of descriptor needs it.
@@ -103,9 +103,9 @@ impl Stream {
     pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, inherited: bool) -> Self {
         let own = if inherited { own_description(&fd, stat) } else { None };
         let how = if is_regular(stat) {
-            How::File
+            StreamMethod::File
         } else {
-            How::Descriptor(WriteMethod::of(stat, inherited && own.is_none()))
+            StreamMethod::Descriptor(WriteMethod::of(stat, inherited && own.is_none()))
         };
         let own_or_given = own.unwrap_or(fd);
         Self {
@@ -129,18 +129,18 @@ impl Stream {
             socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
         let stat = fstat(&fd)?;
         let stream = Self::new(fd, path.display().to_string(), &stat, false);
-        Ok(Self { how: How::Syslog(UnixAddr::new(path)?), loses_reader_for_good: false, ..stream })
+        Ok(Self { how: StreamMethod::Syslog(UnixAddr::new(path)?), loses_reader_for_good: false, ..stream })
     }
 
     /// Where it can be read, if it is a regular file: through our own descriptor, since an inherited one's name may mean
     /// another file by now (in the background, 1 is /dev/null).
     pub(super) fn source(&self) -> Option<LogSource> {
-        let is_file = matches!(self.how, How::File);
+        let is_file = matches!(self.how, StreamMethod::File);
         is_file.then(|| LogSource::File(format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()))
     }
 
     pub(super) fn is_syslog(&self) -> bool {
-        matches!(self.how, How::Syslog(_))
+        matches!(self.how, StreamMethod::Syslog(_))
     }
 
     /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
@@ -202,9 +202,9 @@ impl Stream {
 
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match &self.how {
-            How::File => write(&self.fd, bytes),
-            How::Descriptor(method) => method.write(self.fd.as_fd(), bytes),
-            How::Syslog(address) => {
+            StreamMethod::File => write(&self.fd, bytes),
+            StreamMethod::Descriptor(method) => method.write(self.fd.as_fd(), bytes),
+            StreamMethod::Syslog(address) => {
                 let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline.saturating_add(1));
                 let line = bytes.get(..end).unwrap_or(bytes);
                 let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -42,7 +42,7 @@ impl LogSource {
     }
 
     /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
-    pub fn read(&self, offset: i64, length: i64) -> Result<Part, ReadError> {
+    pub fn read(&self, offset: i64, length: i64) -> Result<LogPart, ReadError> {
         match self {
             Self::File(path) => read(path, offset, length),
         }
@@ -61,7 +61,7 @@ impl LogSource {
 #[derive(Debug)]
 pub struct TailAnswer {
     /// The text; `None`: it is empty.
-    pub part: Option<Part>,
+    pub part: Option<LogPart>,
     /// The offset to ask from next: the size of the file.
     pub offset: i64,
     /// The file has more than was asked for.
@@ -74,14 +74,14 @@ const MOST: u64 = 64 * 1024 * 1024;
 
 /// A part of a log, read piece by piece.
 #[derive(Debug)]
-pub struct Part {
+pub struct LogPart {
     file: File,
     at: u64,
     left: u64,
     is_begun: bool,
 }
 
-impl Part {
+impl LogPart {
     /// The text of the next `most` bytes (at least 8); empty at the end. A character that is incomplete at the start or the end of the
     /// part is dropped; one across the end of a piece comes with the next piece. Other bytes that are not UTF-8 become U+FFFD.
     // Differs from Supervisor, which answers HTTP 500 for a slice that ends within a character.
@@ -99,7 +99,7 @@ impl Part {
 }
 
 /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
-pub fn read(path: &Path, offset: i64, length: i64) -> Result<Part, ReadError> {
+pub fn read(path: &Path, offset: i64, length: i64) -> Result<LogPart, ReadError> {
     let (file, size) = open_log(path)?;
     if length < 0 || offset < 0 && length != 0 {
         return Err(ReadError::BadArguments);
@@ -110,7 +110,7 @@ pub fn read(path: &Path, offset: i64, length: i64) -> Result<Part, ReadError> {
     let wanted = if length == 0 { there } else { there.min(length.unsigned_abs()) };
     let end = start.saturating_add(wanted);
     let left = wanted.min(MOST);
-    Ok(Part { file, at: end.saturating_sub(left), left, is_begun: false })
+    Ok(LogPart { file, at: end.saturating_sub(left), left, is_begun: false })
 }
 
 /// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
@@ -127,7 +127,7 @@ pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
     let empty = !overflow && offset > size.saturating_sub(1);
     let left = if empty { 0 } else { length.max(0).min(size).unsigned_abs().min(MOST) };
     let at = size.unsigned_abs().saturating_sub(left);
-    TailAnswer { part: Some(Part { file, at, left, is_begun: false }), offset: size, overflow }
+    TailAnswer { part: Some(LogPart { file, at, left, is_begun: false }), offset: size, overflow }
 }
 
 /// Opens a regular file only: reading from a FIFO or a terminal would wait, and take away what is not ours.

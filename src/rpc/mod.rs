@@ -11,7 +11,7 @@ pub use info::description;
 pub use methods::SUPERVISOR_VERSION;
 
 use crate::config::model::{LogLevel, ProcessConfig};
-use crate::logs::tail::{LogSource, Part};
+use crate::logs::tail::{LogSource, LogPart};
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
@@ -106,7 +106,7 @@ pub enum RequestProgress {
 /// A string of the answer that is read from a log, piece by piece. The answer ends within this string.
 #[derive(Debug)]
 struct LogText {
-    part: Part,
+    part: LogPart,
     /// The XML that follows the string's text.
     end: String,
 }

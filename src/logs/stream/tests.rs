@@ -36,7 +36,7 @@ fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
 const NOW: Mono = Mono(0);
 
 /// What `Stream` chooses by itself, or a way that it is forced to.
-type Force = Option<fn() -> How>;
+type Force = Option<fn() -> StreamMethod>;
 
 fn stream(ours: &OwnedFd, force: Force) -> Stream {
     let stat = fstat(ours).unwrap();
@@ -48,18 +48,18 @@ fn stream(ours: &OwnedFd, force: Force) -> Stream {
     stream
 }
 
-fn through_a_pipe() -> How {
+fn through_a_pipe() -> StreamMethod {
     let (out, into) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
-    How::Descriptor(WriteMethod::Splice(out, into))
+    StreamMethod::Descriptor(WriteMethod::Splice(out, into))
 }
 
 const WAYS: [(&str, &str, Force); 7] = [
     ("pipe", "Write", None),
     ("pipe", "Splice", Some(through_a_pipe)),
-    ("pipe", "Pipe", Some(|| How::Descriptor(WriteMethod::Pipe))),
+    ("pipe", "Pipe", Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))),
     ("terminal", "Write", None),
-    ("terminal", "Terminal", Some(|| How::Descriptor(WriteMethod::Terminal))),
-    ("raw terminal", "Terminal", Some(|| How::Descriptor(WriteMethod::Terminal))),
+    ("terminal", "Terminal", Some(|| StreamMethod::Descriptor(WriteMethod::Terminal))),
+    ("raw terminal", "Terminal", Some(|| StreamMethod::Descriptor(WriteMethod::Terminal))),
     ("socket", "Socket", None),
 ];
 
@@ -178,7 +178,7 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
 
 #[test]
 fn a_pipe_that_is_full_before_is_full_for_each_way() {
-    for force in [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(WriteMethod::Pipe))] {
+    for force in [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))] {
         let (reader, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
         for _ in 0..16 {
             write(&ours, &[b'.'; 4_096]).unwrap();
@@ -200,7 +200,7 @@ fn a_pipe_that_is_full_before_is_full_for_each_way() {
 fn a_fifos_reader_may_be_replaced_by_another() {
     let folder = tempfile::tempdir().unwrap();
     for (nth, force) in
-        [None, Some(through_a_pipe as fn() -> How), Some(|| How::Descriptor(WriteMethod::Pipe))].into_iter().enumerate()
+        [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))].into_iter().enumerate()
     {
         let path = folder.path().join(nth.to_string());
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
@@ -235,7 +235,7 @@ fn a_fifos_reader_may_be_replaced_by_another() {
 #[test]
 fn a_pty_master_is_not_opened_again() {
     let pty = openpty(None, None).unwrap();
-    assert!(matches!(stream(&pty.master, None).how, How::Descriptor(WriteMethod::Terminal)));
+    assert!(matches!(stream(&pty.master, None).how, StreamMethod::Descriptor(WriteMethod::Terminal)));
 }
 
 #[test]
