@@ -5,11 +5,10 @@
 use super::environment::ChildDefaults;
 use super::fcgi::FastCgiSockets;
 use super::groups::ProcessGroups;
-use super::pipes::{PipeIo, Observed, Pipes, PipeReader, PipeOrigin, StdinPipe};
+use super::pipes::{PipeIo, PipeReader, Pipes, StdinPipe};
 use super::token::{ChildId, Token};
-use crate::config::model::{ChannelConfig, ProcessConfig};
+use crate::config::model::ProcessConfig;
 use crate::config::values::{repr, split_command};
-use crate::events::Capture;
 use crate::logs::ChildLog;
 use crate::machine;
 use crate::posix::Exit;
@@ -17,11 +16,11 @@ use crate::rpc::Channel;
 use crate::supervision::{Fault, FaultCode, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
-use crate::sys::program::find_program;
+use crate::sys::program::{FindError, find_program};
 use crate::sys::spawn::{CStringList, Credentials, SpawnPlan, Spawned, spawn};
 use crate::sys::{Pid, errno, reap};
 use crate::text;
-use crate::time::{Mono, Now};
+use crate::time::Now;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -66,10 +65,12 @@ pub struct StartedChild {
 pub struct Children {
     by_pid: BTreeMap<Pid, ChildId>,
     by_id: BTreeMap<ChildId, Box<Child>>,
-    groups: ProcessGroups,
+    /// The process groups of dead leaders.
+    pub groups: ProcessGroups,
     /// How many live children have `sweep`.
     sweepers: usize,
-    pipes: Pipes,
+    /// What reads and writes the pipes.
+    pub pipes: Pipes,
     /// The sockets that FastCGI programs share.
     pub sockets: FastCgiSockets,
 }
@@ -151,11 +152,21 @@ impl Children {
         poll: &Poll,
         now: Now,
     ) {
-        let pid = started.pid;
-        let mut child = new_child(id, process, started, logs);
-        for reader in child.readers_mut() {
-            self.pipes.watch(reader, poll, now);
-        }
+        let StartedChild { pid, ends: [stdin, stdout, stderr], socket, .. } = started;
+        let [stdout_log, stderr_log] = logs;
+        let mut reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, channel| {
+            let (fd, log) = fd.zip(log)?;
+            let mut reader = PipeReader::new(fd, log, id, process, pid, channel);
+            self.pipes.watch(&mut reader, poll, now);
+            Some(reader)
+        };
+        let child = Child {
+            sweep: process.config.sweep,
+            stdin: stdin.map(|fd| StdinPipe::new(fd, id)),
+            stdout: reader(stdout, stdout_log, Channel::Stdout),
+            stderr: reader(stderr, stderr_log, Channel::Stderr),
+            _socket: socket,
+        };
         self.sweepers = self.sweepers.saturating_add(usize::from(child.sweep));
         self.by_pid.insert(pid, id);
         self.by_id.insert(id, Box::new(child));
@@ -192,11 +203,6 @@ impl Children {
         Some(Death { pid, exit, id, remains })
     }
 
-    /// The process groups of dead leaders.
-    pub fn groups(&mut self) -> &mut ProcessGroups {
-        &mut self.groups
-    }
-
     /// A child has ended: reads what it has left in its pipes. They are closed, or orphaned.
     pub fn finish_child(&mut self, pid: Pid, io: &mut PipeIo<'_>) {
         let Some(child) = self.by_pid.remove(&pid).and_then(|id| self.by_id.remove(&id)) else { return };
@@ -209,31 +215,20 @@ impl Children {
 
     /// A pipe is ready.
     pub fn read(&mut self, token: Token, io: &mut PipeIo<'_>) {
-        match token {
-            Token::Orphaned(number) => self.pipes.read_orphaned(number, io),
-            _ => {
-                if let Some(slot) = reader_slot(&mut self.by_id, token) {
-                    self.pipes.read(slot, io);
-                }
-            }
+        if let Token::Orphaned(number) = token {
+            self.pipes.read_orphaned(number, io);
+        } else if let Some(slot) = reader_slot(&mut self.by_id, token) {
+            self.pipes.read(slot, io);
         }
     }
 
     /// The sink for which this pipe waited has room again.
     pub fn resume(&mut self, token: Token, io: &mut PipeIo<'_>) {
-        match token {
-            Token::Orphaned(number) => self.pipes.resume_orphaned(number, io.poll, io.now),
-            _ => {
-                if let Some(reader) = reader_slot(&mut self.by_id, token).and_then(Option::as_mut) {
-                    self.pipes.resume(reader, io.poll, io.now);
-                }
-            }
+        if let Token::Orphaned(number) = token {
+            self.pipes.resume_orphaned(number, io.poll, io.now);
+        } else if let Some(reader) = reader_slot(&mut self.by_id, token).and_then(Option::as_mut) {
+            self.pipes.resume(reader, io.poll, io.now);
         }
-    }
-
-    /// When [`Children::retry`] is wanted.
-    pub fn next_deadline(&self) -> Option<Mono> {
-        self.pipes.next_deadline()
     }
 
     /// Tries again what could not be watched, read or written.
@@ -245,8 +240,8 @@ impl Children {
             for reader in child.readers_mut() {
                 self.pipes.retry(reader, poll, now);
             }
-            if let Some(stdin) = &mut child.stdin
-                && self.pipes.retry_stdin(stdin, poll, now).is_none()
+            if let Some(stdin) = child.stdin.as_mut().filter(|stdin| stdin.is_unwatched)
+                && self.pipes.flush_stdin(stdin, poll, now).is_none()
             {
                 child.stdin = None;
             }
@@ -258,21 +253,6 @@ impl Children {
     pub fn reading(&self) -> impl Iterator<Item = Token> {
         let children = self.by_id.keys().flat_map(|&id| [Token::Stdout(id), Token::Stderr(id)]);
         children.chain(self.pipes.orphaned())
-    }
-
-    /// The end: reads what is in orphaned pipes.
-    pub fn drain_orphaned(&mut self, io: &mut PipeIo<'_>) {
-        self.pipes.drain_orphaned(io);
-    }
-
-    /// What others than the logs are to know.
-    pub fn observed(&mut self) -> &mut Observed {
-        &mut self.pipes.observed
-    }
-
-    /// How many orphaned pipes are kept at most.
-    pub fn set_max_orphaned(&mut self, max: usize) {
-        self.pipes.max_orphaned = max;
     }
 
     /// Queues bytes for a child's stdin, if there is room, and writes what it takes now.
@@ -323,56 +303,15 @@ impl Children {
     }
 }
 
-/// A child that has just been spawned, with our ends of its pipes.
-fn new_child(
-    id: ChildId,
-    process: &Process,
-    StartedChild { pid, ends: [stdin, stdout, stderr], socket, .. }: StartedChild,
-    [stdout_log, stderr_log]: [Option<ChildLog>; 2],
-) -> Child {
-    let (group, name) = (&*process.group.name, &*process.config.name);
-    let name: Rc<str> = if group == name { name.into() } else { format!("{group}:{name}").into() };
-    let reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, channel, config: &ChannelConfig| {
-        let (fd, log) = fd.zip(log)?;
-        let is_protocol = channel == Channel::Stdout && process.is_listener();
-        let capture = (config.capture_maxbytes > 0 && !is_protocol).then_some(config.capture_maxbytes);
-        let of = PipeOrigin {
-            id,
-            name: &name,
-            pid,
-            channel,
-            capture: capture.map(|bytes| Box::new(Capture::new(bytes))),
-            is_protocol,
-            has_events: config.events_enabled && !is_protocol,
-        };
-        Some(PipeReader::new(fd, log, of))
-    };
-    let config = &process.config;
-    Child {
-        sweep: config.sweep,
-        stdin: stdin.map(|fd| StdinPipe::new(fd, id)),
-        stdout: reader(stdout, stdout_log, Channel::Stdout, &config.stdout),
-        stderr: reader(stderr, stderr_log, Channel::Stderr, &config.stderr),
-        _socket: socket,
-    }
-}
-
-/// Whether a start could succeed, as far as the file is concerned (census §7.5: NO_FILE, NOT_EXECUTABLE).
-pub fn probe(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(), Fault> {
-    use crate::sys::program::FindError;
+/// Finds the file to execute, and splits the command into words. The fault is NO_FILE or NOT_EXECUTABLE
+/// (supervisor-behaviour.md §7.5), with Supervisor's message.
+pub fn find_command(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(CString, Vec<OsString>), Fault> {
     let words = words_of(config).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
     let name = words.first().map(OsString::as_os_str).unwrap_or_default();
-    find_program(name, defaults.path_of(config).as_deref()).map(drop).map_err(|error| {
+    let program = find_program(name, defaults.path_of(config).as_deref()).map_err(|error| {
         let code = if matches!(error, FindError::Missing(_)) { FaultCode::NoFile } else { FaultCode::NotExecutable };
         Fault::new(code, error.to_string())
-    })
-}
-
-/// The file to execute and the words of the command; the error is Supervisor's.
-pub fn resolve(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(CString, Vec<OsString>), String> {
-    let words = words_of(config)?;
-    let name = words.first().map(OsString::as_os_str).unwrap_or_default();
-    let program = find_program(name, defaults.path_of(config).as_deref()).map_err(|error| error.to_string())?;
+    })?;
     Ok((program, words))
 }
 

@@ -59,7 +59,7 @@ impl Daemon {
 
     /// Hands what programs have written to listeners and to the debug log.
     pub(super) fn handle_output(&mut self) {
-        let observed = self.children.observed();
+        let observed = &mut self.children.pipes.observed;
         let (all, warnings) = (std::mem::take(&mut observed.outputs), std::mem::take(&mut observed.warnings));
         for output in all {
             self.handle_one(&output);
@@ -73,7 +73,7 @@ impl Daemon {
         let Some(process) = self.supervision.process(*id) else { return };
         let (name, group) = (process.config.name.clone(), process.group.name.clone());
         let channel_name = channel.name();
-        if self.children.observed().copying {
+        if self.children.pipes.observed.copying {
             // Census §6.2; a listener's words are shown as Python shows bytes.
             let line = match kind {
                 OutputKind::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),

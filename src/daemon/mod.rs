@@ -175,7 +175,7 @@ impl Daemon {
 
     /// Acts on the deadlines that have passed.
     fn on_time(&mut self) {
-        self.children.groups().expire();
+        self.children.groups.expire();
         // A process that has died before its time was over must not be taken for one that has lived through it.
         if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
             self.reap_all();
@@ -193,7 +193,7 @@ impl Daemon {
         let events = self.events.next_deadline(self.now);
         let forks = (!self.forks.is_empty()).then_some(self.now.mono);
         let (core, sinks) = (self.supervision.next_deadline(), self.sinks.next_deadline());
-        let retries = [self.children.next_deadline(), self.failing.retry_at];
+        let retries = [self.children.pipes.next_deadline(), self.failing.retry_at];
         [core, sinks, clients, events, forks].into_iter().chain(retries).flatten().min()
     }
 
@@ -254,64 +254,38 @@ impl Daemon {
         }
     }
 
+    /// Carries out one effect. Returns its outcome, if it has one now.
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Spawn(id) => {
-                self.forks.push(id);
-                None
-            }
             Effect::Probe(item, id) => {
                 let process = self.supervision.process(id)?;
-                Some(Input::Probed(item, children::probe(&process.config, &self.defaults)))
+                let found = children::find_command(&process.config, &self.defaults);
+                return Some(Input::Probed(item, found.map(drop)));
             }
-            Effect::Signal { id, pid, signal, group, purpose } => Some(self.signal(id, pid, signal, group, purpose)),
-            Effect::ReleaseGroup(pgid) => {
-                self.children.groups().release(pgid);
-                None
+            Effect::Signal { id, pid, signal, group, purpose } => {
+                return Some(self.signal(id, pid, signal, group, purpose));
             }
             Effect::CheckGroup(id, pgid) => {
-                self.children.groups().release_if_empty(pgid).then_some(Input::GroupEmpty(id))
+                return self.children.groups.release_if_empty(pgid).then_some(Input::GroupEmpty(id));
             }
-            Effect::Log(level, line) => {
-                self.log(level, &line);
-                None
-            }
+            Effect::Spawn(id) => self.forks.push(id),
+            Effect::ReleaseGroup(pgid) => self.children.groups.release(pgid),
+            Effect::Log(level, line) => self.log(level, &line),
             Effect::Reply(ticket, reply) => {
                 self.with_server(move |server, daemon| server.reply(ticket, reply, daemon));
-                None
             }
-            Effect::StateChanged(id, change) => {
-                self.notify_process_state(id, change);
-                None
-            }
-            Effect::SupervisorStateChanged(state) => {
-                self.notify_supervisor_state(state);
-                None
-            }
+            Effect::StateChanged(id, change) => self.notify_process_state(id, change),
+            Effect::SupervisorStateChanged(state) => self.notify_supervisor_state(state),
             Effect::ProcessesAdded(ids) => {
                 self.make_auto_logs(&ids);
                 self.try_sockets(&ids);
-                None
             }
-            Effect::GroupAdded(group) => {
-                self.notify_group(&group, true);
-                None
-            }
-            Effect::GroupRemoved(group) => {
-                self.notify_group(&group, false);
-                None
-            }
-            Effect::ProcessesRemoved(ids) => {
-                for id in ids {
-                    self.auto_logs.remove(&id);
-                }
-                None
-            }
-            Effect::Finished(finish) => {
-                self.finish = Some(finish);
-                None
-            }
+            Effect::GroupAdded(group) => self.notify_group_added(&group),
+            Effect::GroupRemoved(group) => self.notify_group_removed(&group),
+            Effect::ProcessesRemoved(ids) => ids.iter().for_each(|id| drop(self.auto_logs.remove(id))),
+            Effect::Finished(finish) => self.finish = Some(finish),
         }
+        None
     }
 
     /// Forks from the queue: some in each turn of the loop, so that a start of a thousand programs holds up neither
@@ -348,7 +322,7 @@ impl Daemon {
     fn spawn_with_logs(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
         // First of all: a command that is not there makes no logs.
-        let command = children::resolve(&process.config, &self.defaults)?;
+        let command = children::find_command(&process.config, &self.defaults).map_err(|fault| fault.extra)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
         let started = self.children.start(process, &command, &self.defaults);
@@ -392,7 +366,7 @@ impl Daemon {
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
         // The group may have emptied since it was last looked at: then its number is not ours any more.
-        if matches!(purpose, Purpose::Sweep { .. }) && self.children.groups().release_if_empty(pid) {
+        if matches!(purpose, Purpose::Sweep { .. }) && self.children.groups.release_if_empty(pid) {
             return Input::GroupEmpty(id);
         }
         let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
@@ -489,7 +463,7 @@ impl Daemon {
 
     /// Reaps everything that has ended, each death settled before the next is looked at.
     fn reap_all(&mut self) {
-        self.children.groups().expire();
+        self.children.groups.expire();
         while let Some(death) = self.children.next_death() {
             let Some(id) = death.id else {
                 self.orphans.count = self.orphans.count.saturating_add(1);
@@ -574,7 +548,7 @@ impl Daemon {
 
     /// The last output, as far as its readers take it.
     fn finish_sinks(&mut self) {
-        self.children.drain_orphaned(&mut io!(self));
+        self.children.pipes.drain_orphaned(&mut io!(self));
         let until = clock::mono().after(LAST_OUTPUT);
         let troubles = self.sinks.finish(until);
         for trouble in troubles {

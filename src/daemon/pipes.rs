@@ -7,14 +7,13 @@ use super::token::{ChildId, Token};
 use crate::events::Capture;
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
 use crate::rpc::Channel;
-use crate::supervision::ProcId;
+use crate::supervision::{ProcId, Process};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::{Pid, errno};
 use crate::time::{Mono, Now};
 use nix::errno::Errno;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 /// How much one read takes: as much as a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -99,7 +98,7 @@ pub struct PipeReader {
     /// Whose it is; `None`: of an earlier configuration, so that its bytes go to its log only.
     id: Option<ProcId>,
     /// For messages, and to count the orphaned pipes of one program: `name` or `group:name`.
-    name: Rc<str>,
+    name: Box<str>,
     pid: Pid,
     channel: Channel,
     /// Looks for what is between tokens.
@@ -125,24 +124,6 @@ enum ReadOutcome {
     Failed(Errno),
 }
 
-/// What a child's pipe is made into a [`PipeReader`] with.
-pub struct PipeOrigin<'a> {
-    /// Whose it is.
-    pub id: ChildId,
-    /// `name` or `group:name`.
-    pub name: &'a Rc<str>,
-    /// The child.
-    pub pid: Pid,
-    /// What the child writes there.
-    pub channel: Channel,
-    /// Looks for what is between tokens.
-    pub capture: Option<Box<Capture>>,
-    /// Its bytes are an event listener's words.
-    pub is_protocol: bool,
-    /// PROCESS_LOG events are wanted.
-    pub has_events: bool,
-}
-
 impl PipeReader {
     /// Its log, for `clear` and reopening.
     pub fn log_mut(&mut self) -> &mut ChildLog {
@@ -150,15 +131,27 @@ impl PipeReader {
     }
 
     /// Takes over a pipe; it is not watched yet.
-    pub fn new(fd: OwnedFd, log: ChildLog, of: PipeOrigin<'_>) -> Self {
-        let PipeOrigin { id, name, pid, channel, capture, is_protocol, has_events } = of;
-        let token = match channel {
-            Channel::Stdout => Token::Stdout(id),
-            Channel::Stderr => Token::Stderr(id),
+    pub fn new(fd: OwnedFd, log: ChildLog, id: ChildId, process: &Process, pid: Pid, channel: Channel) -> Self {
+        let (token, config) = match channel {
+            Channel::Stdout => (Token::Stdout(id), &process.config.stdout),
+            Channel::Stderr => (Token::Stderr(id), &process.config.stderr),
         };
-        let (id, name) = (Some(id.process), Rc::clone(name));
-        let (watch, failures) = (WatchState::Retry, 0);
-        Self { fd, log, token, id, name, pid, channel, capture, is_protocol, has_events, watch, failures }
+        let is_protocol = channel == Channel::Stdout && process.is_listener();
+        let captures = config.capture_maxbytes > 0 && !is_protocol;
+        Self {
+            fd,
+            log,
+            token,
+            id: Some(id.process),
+            name: process.namespec().into(),
+            pid,
+            channel,
+            capture: captures.then(|| Box::new(Capture::new(config.capture_maxbytes))),
+            is_protocol,
+            has_events: config.events_enabled && !is_protocol,
+            watch: WatchState::Retry,
+            failures: 0,
+        }
     }
 
     /// Hands what was read to the log, and to what else needs it.
@@ -168,34 +161,32 @@ impl PipeReader {
             self.log.write(bytes, sinks, now);
             return;
         };
-        let is_wanted = |text: &[u8]| (observed.copying || has_events) && !text.is_empty();
-        let mut pieces = Vec::new();
+        let is_wanted = observed.copying || has_events;
+        let mut pass_on = |kind: OutputKind, bytes: &[u8]| {
+            if !matches!(kind, OutputKind::Output { .. }) || is_wanted && !bytes.is_empty() {
+                observed.outputs.push(ChildOutput { id, pid, channel, kind, bytes: bytes.to_vec() });
+            }
+        };
+        let output = OutputKind::Output { has_events };
         if self.is_protocol {
             self.log.write(bytes, sinks, now);
-            pieces.push((OutputKind::Protocol, bytes.to_vec()));
+            pass_on(OutputKind::Protocol, bytes);
         } else if let Some(capture) = &mut self.capture {
             for piece in capture.cut(bytes) {
-                let text = if piece.is_inside {
+                if piece.is_inside {
                     let text = self.log.strip(&piece.text);
                     capture.keep(&text);
-                    text
+                    pass_on(output, &text);
                 } else {
-                    self.log.write(&piece.text, sinks, now).to_vec()
-                };
-                if is_wanted(&text) {
-                    pieces.push((OutputKind::Output { has_events }, text));
+                    pass_on(output, self.log.write(&piece.text, sinks, now));
                 }
                 if piece.is_last {
-                    pieces.push((OutputKind::Communication, capture.take()));
+                    pass_on(OutputKind::Communication, &capture.take());
                 }
             }
         } else {
-            let text = self.log.write(bytes, sinks, now);
-            if is_wanted(text) {
-                pieces.push((OutputKind::Output { has_events }, text.to_vec()));
-            }
+            pass_on(output, self.log.write(bytes, sinks, now));
         }
-        observed.outputs.extend(pieces.into_iter().map(|(kind, bytes)| ChildOutput { id, pid, channel, kind, bytes }));
     }
 
     /// Reads once, if its sink has room.
@@ -252,7 +243,7 @@ pub struct StdinPipe {
     queue: VecDeque<u8>,
     token: Token,
     /// It takes no more and is not watched for room: it is tried again later.
-    is_unwatched: bool,
+    pub is_unwatched: bool,
 }
 
 impl StdinPipe {
@@ -364,11 +355,6 @@ impl Pipes {
         if reader.watch == WatchState::Retry {
             self.watch(reader, poll, now);
         }
-    }
-
-    /// Tries again to write to a child's stdin; `None`: it is closed.
-    pub fn retry_stdin(&mut self, stdin: &mut StdinPipe, poll: &Poll, now: Now) -> Option<()> {
-        if stdin.is_unwatched { self.flush_stdin(stdin, poll, now) } else { Some(()) }
     }
 
     /// Writes what a child's stdin takes; `None`: it is closed.

@@ -229,9 +229,8 @@ impl Daemon {
             now,
         };
         // The rest is for clients, and for the pipes of running programs.
-        daemon
-            .children
-            .set_max_orphaned(fds::nofile().map_or(256, |limit| usize::try_from(limit.soft / 4).unwrap_or(256)));
+        let max_orphaned = fds::nofile().ok().and_then(|limit| usize::try_from(limit.soft / 4).ok());
+        daemon.children.pipes.max_orphaned = max_orphaned.unwrap_or(256);
         daemon.begin(loaded, lines)?;
         Ok(daemon)
     }
@@ -241,7 +240,7 @@ impl Daemon {
         let Loaded { mut config, problems } = loaded;
         self.now = clock::now();
         self.journal.set_level(super::journal_level(config.server.loglevel));
-        self.children.observed().copying = self.journal.keeps(super::Level::Debug);
+        self.children.pipes.observed.copying = self.journal.keeps(super::Level::Debug);
         let is_first = self.serving.is_none();
         let journal = self.open_journal(&config);
         for problem in problems {
