@@ -4,7 +4,7 @@
 //! bytes, and the errors at the end.
 #![allow(clippy::unwrap_used)]
 
-use rsup::logs::{ChildLog, Errno, Flow, LineFormat, RotationLimits, Sinks, LogSpec};
+use rsup::logs::{ChildLog, Errno, Flow, LineFormat, LogSpec, RotationLimits, Sinks};
 use rsup::sys::clock;
 use rsup::sys::poll::{Interest, Poll};
 use std::path::Path;

@@ -5,7 +5,7 @@
 
 mod harness;
 
-use rsup::logs::{ChildLog, LineFormat, RotationLimits, Sinks, LogSpec, auto, tail};
+use rsup::logs::{ChildLog, LineFormat, LogSpec, RotationLimits, Sinks, auto, tail};
 use rsup::sys::clock::{self, zone::Zone};
 use rsup::time::Now;
 use std::collections::BTreeMap;
@@ -82,7 +82,8 @@ fn ours(folder: &Path, case: &Case) {
     let path = folder.join("log");
     let mut sinks = Sinks::new();
     let limits = RotationLimits { maxbytes: case.maxbytes, backups: case.backups, private: false };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut sinks).unwrap();
     for (number, step) in case.steps.iter().enumerate() {
         match step {
@@ -280,7 +281,8 @@ fn escapes_that_supervisor_knows_are_stripped_as_it_does() {
         let path = folder.path().join(nth.to_string());
         let mut sinks = Sinks::new();
         let limits = RotationLimits::default();
-        let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: true, format: LineFormat::Raw, label: "" };
+        let spec =
+            LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: true, format: LineFormat::Raw, label: "" };
         let mut log = ChildLog::open(&spec, &mut sinks).unwrap();
         log.write(text, &mut sinks, Now::default());
         log.close(&mut sinks, Now::default());

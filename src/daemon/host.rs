@@ -5,7 +5,7 @@ use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, LogFormat, LogLevel, LogPlace, ProcessConfig};
 use crate::logs::tail::LogSource;
-use crate::logs::{ChildLog, LineFormat, RotationLimits, LogSpec, auto};
+use crate::logs::{ChildLog, LineFormat, LogSpec, RotationLimits, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::server::Server;
@@ -118,7 +118,7 @@ impl Daemon {
         };
         match place {
             LogPlace::None => None,
-            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel_index(channel))?.as_deref(),
+            LogPlace::Auto => self.auto_logs.get(&id)?.get(channel as usize)?.as_deref(),
             LogPlace::File(path) => Some(path),
         }
     }
@@ -229,23 +229,16 @@ impl Daemon {
             })
         };
         let [out_path, err_path] = &paths;
-        let stdout = open(&config.stdout, Channel::Stdout, out_path)?;
+        let mut stdout = open(&config.stdout, Channel::Stdout, out_path)?;
         if config.redirect_stderr {
             return Ok([Some(stdout), None]);
         }
-        let stderr = open(&config.stderr, Channel::Stderr, err_path);
-        if stderr.is_err() {
-            let mut stdout = stdout;
-            stdout.close(&mut self.sinks, self.now);
-            return stderr.map(|_| [None, None]);
+        match open(&config.stderr, Channel::Stderr, err_path) {
+            Ok(stderr) => Ok([Some(stdout), Some(stderr)]),
+            Err(why) => {
+                stdout.close(&mut self.sinks, self.now);
+                Err(why)
+            }
         }
-        Ok([Some(stdout), stderr.ok()])
-    }
-}
-
-fn channel_index(channel: Channel) -> usize {
-    match channel {
-        Channel::Stdout => 0,
-        Channel::Stderr => 1,
     }
 }

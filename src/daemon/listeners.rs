@@ -7,24 +7,27 @@ use crate::config::model::{GroupConfig, GroupKind, LogLevel};
 use crate::config::options::STDOUT_HANDLER;
 use crate::config::values::repr;
 use crate::events::{ListenerAction, ResultHandler, python_bytes, text_of};
-use crate::rpc::Channel;
 use crate::supervision::process::State;
 use crate::supervision::{ProcId, StateChange, SupervisorState};
 use crate::sys::errno;
 
 impl Daemon {
-    /// Reports that a group was added or removed; a group of listeners is a pool.
-    pub(super) fn notify_group(&mut self, group: &GroupConfig, is_added: bool) {
-        if let (GroupKind::Listeners(pool), true) = (&group.kind, is_added) {
+    /// Reports that a group was added. A group of listeners is a pool.
+    pub(super) fn notify_group_added(&mut self, group: &GroupConfig) {
+        if let GroupKind::Listeners(pool) = &group.kind {
             let names = group.processes.iter().map(|process| process.name.clone());
             let members = names.filter_map(|name| Some((self.supervision.find(&group.name, &name)?, name))).collect();
-            let handler = result_handler(&pool.result_handler);
+            let handler =
+                if pool.result_handler == STDOUT_HANDLER { ResultHandler::Stdout } else { ResultHandler::Default };
             self.events.add_pool(&group.name, &pool.events, pool.buffer_size, handler, members);
-        } else if !is_added {
-            self.events.remove_pool(&group.name);
         }
-        let name = if is_added { "PROCESS_GROUP_ADDED" } else { "PROCESS_GROUP_REMOVED" };
-        self.events.notify(name, &|_| group.name.clone(), b"");
+        self.events.notify("PROCESS_GROUP_ADDED", &|_| group.name.clone(), b"");
+    }
+
+    /// Reports that a group was removed.
+    pub(super) fn notify_group_removed(&mut self, group: &GroupConfig) {
+        self.events.remove_pool(&group.name);
+        self.events.notify("PROCESS_GROUP_REMOVED", &|_| group.name.clone(), b"");
     }
 
     /// Reports the supervisor's new state.
@@ -88,15 +91,13 @@ impl Daemon {
             "channel" => channel_name.into(),
             _ => pid.to_string(),
         };
-        let event = match (kind, channel) {
-            (OutputKind::Protocol, _) => return self.events.receive(*id, bytes),
-            (OutputKind::Output { has_events: false }, _) => return,
-            (OutputKind::Output { .. }, Channel::Stdout) => "PROCESS_LOG_STDOUT",
-            (OutputKind::Output { .. }, Channel::Stderr) => "PROCESS_LOG_STDERR",
-            (OutputKind::Communication, Channel::Stdout) => "PROCESS_COMMUNICATION_STDOUT",
-            (OutputKind::Communication, Channel::Stderr) => "PROCESS_COMMUNICATION_STDERR",
+        let event = match kind {
+            OutputKind::Protocol => return self.events.receive(*id, bytes),
+            OutputKind::Output { has_events: false } => return,
+            OutputKind::Output { .. } => "PROCESS_LOG",
+            OutputKind::Communication => "PROCESS_COMMUNICATION",
         };
-        self.events.notify(event, &value, bytes);
+        self.events.notify(&format!("{event}_{}", channel_name.to_uppercase()), &value, bytes);
     }
 
     /// Carries out what the pools have decided.
@@ -110,13 +111,10 @@ impl Daemon {
                 }
                 ListenerAction::Print(output) => {
                     let label = format!("{} {}", output.process, output.channel);
-                    let printed = self.labelled.write(&label, &output.bytes, &mut self.sinks, self.now);
-                    if let Err(errno) = printed {
+                    if let Err(errno) = self.labelled.write(&label, &output.bytes, &mut self.sinks, self.now) {
                         let name = errno::ErrnoName(errno as i32);
-                        self.log(
-                            LogLevel::Warn,
-                            &format!("cannot print output of '{}' on stdout: {name}", output.process),
-                        );
+                        let line = format!("cannot print output of '{}' on stdout: {name}", output.process);
+                        self.log(LogLevel::Warn, &line);
                     }
                 }
                 ListenerAction::Debug(line) => self.log(LogLevel::Debug, &line),
@@ -125,8 +123,4 @@ impl Daemon {
             }
         }
     }
-}
-
-fn result_handler(name: &str) -> ResultHandler {
-    if name == STDOUT_HANDLER { ResultHandler::Stdout } else { ResultHandler::Default }
 }

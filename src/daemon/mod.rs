@@ -29,7 +29,7 @@ use crate::posix::SignalName;
 use crate::server::Server;
 use crate::supervision::{AfterShutdown, Effect, Input, ProcId, Purpose, SignalResult, Supervision, SupervisorState};
 use crate::sys::poll::{Interest, Poll, Ready, pause};
-use crate::sys::signals::{self, Signals};
+use crate::sys::signals::{self, SignalSet, Signals};
 use crate::sys::{Pid, clock, errno, memory};
 use crate::text;
 use crate::time::{Mono, Now};
@@ -39,17 +39,7 @@ use forks::ForkQueue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
-use supervisor_signals::{HUP, INT, QUIT, TERM, USR2};
 use token::{ChildId, Role, Token};
-
-/// The signals that mean something to a supervisor (census §5).
-mod supervisor_signals {
-    pub(super) const HUP: i32 = libc::SIGHUP;
-    pub(super) const INT: i32 = libc::SIGINT;
-    pub(super) const QUIT: i32 = libc::SIGQUIT;
-    pub(super) const TERM: i32 = libc::SIGTERM;
-    pub(super) const USR2: i32 = libc::SIGUSR2;
-}
 
 /// What the children's pipes need of the daemon, borrowed field by field.
 macro_rules! io {
@@ -412,29 +402,23 @@ impl Daemon {
 
     /// Takes all pending signals: the dead first, then TERM before the others, each kind once.
     fn take_signals(&mut self) {
-        let mut pending = 0_u64;
-        let mut is_any = false;
-        for received in self.signals.pending() {
-            is_any = true;
-            pending |= 1_u64.checked_shl(received.signo.unsigned_abs()).unwrap_or(0);
-        }
-        let has = |signal: i32| pending >> signal & 1 == 1;
+        let pending = self.signals.pending().fold(SignalSet::EMPTY, |set, received| set.with(received.signo));
         self.reap_all();
-        if !is_any {
+        if pending == SignalSet::EMPTY {
             return self.signals_failed();
         }
-        for signal in [TERM, INT, QUIT] {
-            if has(signal) {
-                let name = SignalName(signal);
-                self.log(LogLevel::Warn, &format!("received {name} indicating exit request"));
-                self.supervision.handle(Input::Terminate(format!("received {name}")), self.now);
-                self.settle();
-            }
+        for signal in
+            [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].into_iter().filter(|signal| pending.contains(*signal))
+        {
+            let name = SignalName(signal);
+            self.log(LogLevel::Warn, &format!("received {name} indicating exit request"));
+            self.supervision.handle(Input::Terminate(format!("received {name}")), self.now);
+            self.settle();
         }
-        if has(HUP) {
+        if pending.contains(libc::SIGHUP) {
             self.reload_on_signal();
         }
-        if has(USR2) {
+        if pending.contains(libc::SIGUSR2) {
             self.log(LogLevel::Info, "received SIGUSR2 indicating log reopen request");
             self.reopen_logs();
         }

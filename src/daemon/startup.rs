@@ -350,7 +350,8 @@ impl Daemon {
             None => (self.settings.as_supervisord && !self.settings.is_pid1).then_some(default),
         };
         let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
-        let limits = RotationLimits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
+        let limits =
+            RotationLimits { maxbytes: server.logfile_maxbytes, backups: server.logfile_backups, private: false };
         let opened = match server.logfile {
             Some(MainLog::Syslog) => self.journal.set_syslog(Path::new(SYSLOG), &mut self.sinks, self.now),
             _ => self.journal.set_file(path.as_deref(), limits, &mut self.sinks, self.now),

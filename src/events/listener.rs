@@ -267,7 +267,10 @@ mod tests {
         listener.receive(READY, &mut found);
         listener.sent("x");
         listener.receive(b"RESULT 2\nOK", &mut found);
-        assert_eq!(found[1..], [ProtocolEvent::Unreadable, ProtocolEvent::StateChanged(ListenerState::Busy, ListenerState::Unknown)]);
+        assert_eq!(
+            found[1..],
+            [ProtocolEvent::Unreadable, ProtocolEvent::StateChanged(ListenerState::Busy, ListenerState::Unknown)]
+        );
     }
 
     /// All that can be reached with a small alphabet: nothing is forgotten, nothing grows.
@@ -290,11 +293,17 @@ mod tests {
                     next.sent("");
                 }
                 let results = found.iter().filter(|found| !matches!(found, ProtocolEvent::StateChanged(..))).count();
-                let left_busy =
-                    found.iter().filter(|found| matches!(found, ProtocolEvent::StateChanged(ListenerState::Busy, _))).count();
+                let left_busy = found
+                    .iter()
+                    .filter(|found| matches!(found, ProtocolEvent::StateChanged(ListenerState::Busy, _)))
+                    .count();
                 assert_eq!(results, left_busy, "each event has one result: {listener:?} {word:?}");
                 assert!(next.state == ListenerState::Busy || next.missing.is_none());
-                assert!(next.state == ListenerState::Acknowledged || next.state == ListenerState::Busy || next.pending.is_empty());
+                assert!(
+                    next.state == ListenerState::Acknowledged
+                        || next.state == ListenerState::Busy
+                        || next.pending.is_empty()
+                );
                 changes.extend(found.iter().filter_map(|found| match found {
                     ProtocolEvent::StateChanged(from, to) => Some((*from, *to)),
                     _ => None,

@@ -1,7 +1,7 @@
 //! Pools of listeners: subscriptions, buffers and serial numbers; decides which listener gets which event, and when.
 
 use super::handler::{LabelledOutput, ResultHandler};
-use super::listener::{Listener, ProtocolEvent, ListenerState};
+use super::listener::{Listener, ListenerState, ProtocolEvent};
 use super::types::{EventType, text_of};
 use crate::time::{Mono, Now, Wall};
 use std::collections::VecDeque;

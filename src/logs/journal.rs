@@ -45,7 +45,13 @@ impl Journal {
     }
 
     /// Sends lines to `path` (a file, or `/dev/stdout` and the like) instead of the file that it had; `None`: none.
-    pub fn set_file(&mut self, path: Option<&Path>, limits: RotationLimits, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
+    pub fn set_file(
+        &mut self,
+        path: Option<&Path>,
+        limits: RotationLimits,
+        sinks: &mut Sinks,
+        now: Now,
+    ) -> Result<(), Errno> {
         Self::replace(&mut self.file, path, limits, sinks, now)
     }
 

@@ -6,7 +6,7 @@
 //! line starts on a line of its own.
 
 use super::SinkError;
-use super::file::{self, Inode, RotationLimits, LogFile};
+use super::file::{self, Inode, LogFile, RotationLimits};
 use super::framing::{FrameContext, Framing};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};

@@ -11,7 +11,7 @@ pub use info::description;
 pub use methods::SUPERVISOR_VERSION;
 
 use crate::config::model::{LogLevel, ProcessConfig};
-use crate::logs::tail::{LogSource, LogPart};
+use crate::logs::tail::{LogPart, LogSource};
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};

@@ -1,6 +1,6 @@
 //! Lines, holds, back-pressure and the journal, over real files and FIFOs, with time as the test wants it.
 
-use super::super::{ChildLog, Flow, LineFormat, Journal, Level, LogSpec};
+use super::super::{ChildLog, Flow, Journal, Level, LineFormat, LogSpec};
 use super::*;
 use crate::time::Wall;
 use nix::fcntl::{OFlag, open};
@@ -518,7 +518,8 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
     fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
     let path = rig.path("f");
     let limits = RotationLimits { maxbytes: 10, backups: 1, private: false };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     for _ in 0..10 {
         rig.write(&mut log, "12345678");
@@ -549,7 +550,8 @@ const RETRY_MS: u64 = 1_000;
 fn limited(rig: &mut Rig, name: &str, maxbytes: i64, backups: i64) -> ChildLog {
     let path = rig.path(name);
     let limits = RotationLimits { maxbytes, backups, private: false };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     ChildLog::open(&spec, &mut rig.sinks).unwrap()
 }
 
@@ -626,7 +628,8 @@ fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = RotationLimits { maxbytes: 4, backups: 1, private: false };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "first");
     fs::remove_file(&path).unwrap();
@@ -639,7 +642,8 @@ fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = RotationLimits { maxbytes: 10, backups: 1, private: false };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "123456");
     fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
@@ -656,7 +660,8 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let path = rig.path("f");
     let limits = RotationLimits { maxbytes: 1, backups: 1, private: true };
-    let spec = LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
+    let spec =
+        LogSpec { path: Some(&path), syslog: None, limits, strip_ansi: false, format: LineFormat::Raw, label: "" };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
     rig.write(&mut log, "rotate");
     assert_eq!((mode(&path), mode(&rig.path("f.1"))), (0o600, 0o600));

@@ -178,7 +178,9 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
 
 #[test]
 fn a_pipe_that_is_full_before_is_full_for_each_way() {
-    for force in [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))] {
+    for force in
+        [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))]
+    {
         let (reader, ours) = pipe2(OFlag::O_CLOEXEC).unwrap();
         for _ in 0..16 {
             write(&ours, &[b'.'; 4_096]).unwrap();
@@ -200,7 +202,9 @@ fn a_pipe_that_is_full_before_is_full_for_each_way() {
 fn a_fifos_reader_may_be_replaced_by_another() {
     let folder = tempfile::tempdir().unwrap();
     for (nth, force) in
-        [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))].into_iter().enumerate()
+        [None, Some(through_a_pipe as fn() -> StreamMethod), Some(|| StreamMethod::Descriptor(WriteMethod::Pipe))]
+            .into_iter()
+            .enumerate()
     {
         let path = folder.path().join(nth.to_string());
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
