@@ -16,7 +16,7 @@
 //! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, text, time, wire |
 //! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, time, wire |
 //! | `events` (pure) | event types, capture mode, listeners and their pools | time |
-//! | `logs` | destinations of log bytes, rotation, rsup's own log | sys, text, time |
+//! | `logs` | destinations of log bytes, rotation, rsup's own log | config::model, sys, text, time |
 //! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, text |
 //! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys, text |
 //! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, text, wire::json, wire::xmlrpc |

@@ -131,6 +131,22 @@ pub enum LogLevel {
     Blather,
 }
 
+impl LogLevel {
+    /// The code of the level in the log.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Critical => "CRIT",
+            Self::Error => "ERRO",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+            Self::Debug => "DEBG",
+            Self::Trace => "TRAC",
+            Self::Blather => "BLAT",
+        }
+    }
+}
+
 /// A group and its processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {

@@ -24,7 +24,7 @@ pub use startup::{main, print_version};
 use crate::config::Loaded;
 use crate::config::model::{HttpServerConfig, LogLevel};
 use crate::events::Events;
-use crate::logs::{Journal, LabelledStdout, Level, SinkId, Sinks};
+use crate::logs::{Journal, LabelledStdout, SinkId, Sinks};
 use crate::posix::SignalName;
 use crate::server::Server;
 use crate::supervision::{AfterShutdown, Effect, Input, ProcId, Purpose, SignalResult, Supervision, SupervisorState};
@@ -518,7 +518,7 @@ impl Daemon {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        self.journal.log(journal_level(level), format_args!("{}", text::shown(line)), &mut self.sinks, self.now);
+        self.journal.log(level, format_args!("{}", text::shown(line)), &mut self.sinks, self.now);
     }
 
     fn end(&mut self, finish: AfterShutdown) -> Ended {
@@ -543,17 +543,5 @@ impl Daemon {
 
     fn is_running(&self) -> bool {
         self.supervision.state() == SupervisorState::Running
-    }
-}
-
-fn journal_level(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Critical => Level::Critical,
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-        LogLevel::Blather => Level::Blather,
     }
 }

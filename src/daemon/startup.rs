@@ -212,7 +212,7 @@ impl Daemon {
             signals,
             sinks,
             labelled: crate::logs::LabelledStdout::default(),
-            journal: Journal::new(super::journal_level(loaded.config.server.loglevel)),
+            journal: Journal::new(loaded.config.server.loglevel),
             watched: std::collections::BTreeSet::new(),
             orphans: super::Orphans::default(),
             settings,
@@ -239,8 +239,8 @@ impl Daemon {
     fn begin(&mut self, loaded: Loaded, lines: Said) -> Result<(), String> {
         let Loaded { mut config, problems } = loaded;
         self.now = clock::now();
-        self.journal.set_level(super::journal_level(config.server.loglevel));
-        self.children.pipes.observed.copying = self.journal.keeps(super::Level::Debug);
+        self.journal.set_level(config.server.loglevel);
+        self.children.pipes.observed.copying = self.journal.keeps(LogLevel::Debug);
         let is_first = self.serving.is_none();
         let journal = self.open_journal(&config);
         for problem in problems {

@@ -3,35 +3,17 @@
 use super::file::RotationLimits;
 use super::sinks::{SinkId, Sinks, WriterId};
 use super::tail::LogSource;
+use crate::config::model::LogLevel;
 use crate::time::Now;
 use nix::errno::Errno;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-/// How much a line matters, the most first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// `CRIT`
-    Critical,
-    /// `ERRO`
-    Error,
-    /// `WARN`
-    Warn,
-    /// `INFO`
-    Info,
-    /// `DEBG`
-    Debug,
-    /// `TRAC`
-    Trace,
-    /// `BLAT`
-    Blather,
-}
-
 /// rsup's own log.
 #[derive(Debug)]
 pub struct Journal {
-    level: Level,
+    level: LogLevel,
     file: Option<(SinkId, WriterId)>,
     echo: Option<(SinkId, WriterId)>,
     line: Vec<u8>,
@@ -40,7 +22,7 @@ pub struct Journal {
 impl Journal {
     /// A journal that goes nowhere yet and would hold what is at least as urgent as `level`.
     #[must_use]
-    pub fn new(level: Level) -> Self {
+    pub fn new(level: LogLevel) -> Self {
         Self { level, file: None, echo: None, line: Vec::new() }
     }
 
@@ -87,18 +69,18 @@ impl Journal {
     }
 
     /// Changes what is logged.
-    pub fn set_level(&mut self, level: Level) {
+    pub fn set_level(&mut self, level: LogLevel) {
         self.level = level;
     }
 
     /// Whether lines of `level` are kept.
     #[must_use]
-    pub fn keeps(&self, level: Level) -> bool {
+    pub fn keeps(&self, level: LogLevel) -> bool {
         level <= self.level
     }
 
     /// Logs a line (or more: a newline inside starts one without a time, as in Supervisor).
-    pub fn log(&mut self, level: Level, message: fmt::Arguments<'_>, sinks: &mut Sinks, now: Now) {
+    pub fn log(&mut self, level: LogLevel, message: fmt::Arguments<'_>, sinks: &mut Sinks, now: Now) {
         if !self.keeps(level) {
             return;
         }
@@ -142,21 +124,5 @@ impl Journal {
     /// Removes the file and makes an empty one.
     pub fn clear(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.file.map_or(Ok(()), |(at, _)| sinks.clear(at))
-    }
-}
-
-impl Level {
-    /// As it stands in the log.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Critical => "CRIT",
-            Self::Error => "ERRO",
-            Self::Warn => "WARN",
-            Self::Info => "INFO",
-            Self::Debug => "DEBG",
-            Self::Trace => "TRAC",
-            Self::Blather => "BLAT",
-        }
     }
 }

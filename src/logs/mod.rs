@@ -27,7 +27,7 @@ mod stream;
 
 pub use child::{ChildLog, Flow, LineFormat, LogSpec};
 pub use file::RotationLimits;
-pub use journal::{Journal, Level};
+pub use journal::Journal;
 pub use labelled::LabelledStdout;
 pub use nix::errno::Errno;
 pub use sinks::{SinkId, Sinks};

@@ -1,7 +1,8 @@
 //! Lines, holds, back-pressure and the journal, over real files and FIFOs, with time as the test wants it.
 
-use super::super::{ChildLog, Flow, Journal, Level, LineFormat, LogSpec};
+use super::super::{ChildLog, Flow, Journal, LineFormat, LogSpec};
 use super::*;
+use crate::config::model::LogLevel;
 use crate::time::Wall;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -412,23 +413,23 @@ fn the_end_waits_for_a_reader_that_reads() {
 #[test]
 fn the_journal_has_supervisors_form_and_levels() {
     let mut rig = Rig::new();
-    let mut journal = Journal::new(Level::Info);
+    let mut journal = Journal::new(LogLevel::Info);
     let path = rig.path("j");
     journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
-    for level in [Level::Critical, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace, Level::Blather] {
+    for level in [LogLevel::Critical, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace, LogLevel::Blather] {
         journal.log(level, format_args!("m{}", 1), &mut rig.sinks, rig.now);
     }
     let time = rig.stamp();
     assert_eq!(rig.text("j"), format!("{time} CRIT m1\n{time} ERRO m1\n{time} WARN m1\n{time} INFO m1\n"));
-    journal.set_level(Level::Blather);
+    journal.set_level(LogLevel::Blather);
     journal.clear(&mut rig.sinks).unwrap();
-    for level in [Level::Debug, Level::Trace, Level::Blather] {
+    for level in [LogLevel::Debug, LogLevel::Trace, LogLevel::Blather] {
         journal.log(level, format_args!("two\nlines"), &mut rig.sinks, rig.now);
     }
     assert_eq!(rig.text("j"), format!("{time} DEBG two\nlines\n{time} TRAC two\nlines\n{time} BLAT two\nlines\n"));
     fs::rename(&path, rig.path("moved")).unwrap();
     journal.reopen(&mut rig.sinks).unwrap();
-    journal.log(Level::Info, format_args!("new"), &mut rig.sinks, rig.now);
+    journal.log(LogLevel::Info, format_args!("new"), &mut rig.sinks, rig.now);
     assert_eq!(rig.text("j"), format!("{time} INFO new\n"));
 }
 
@@ -436,11 +437,11 @@ fn the_journal_has_supervisors_form_and_levels() {
 fn a_journal_and_a_program_share_a_file_in_whole_lines() {
     let mut rig = Rig::new();
     let mut log = rig.log("j");
-    let mut journal = Journal::new(Level::Info);
+    let mut journal = Journal::new(LogLevel::Info);
     let path = rig.path("j");
     journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
     rig.write(&mut log, "hal");
-    journal.log(Level::Info, format_args!("whole"), &mut rig.sinks, rig.now);
+    journal.log(LogLevel::Info, format_args!("whole"), &mut rig.sinks, rig.now);
     rig.write(&mut log, "f\n");
     assert_eq!(rig.text("j"), format!("{} INFO whole\nhalf\n", rig.stamp()));
 }
@@ -449,15 +450,15 @@ fn a_journal_and_a_program_share_a_file_in_whole_lines() {
 fn lines_of_the_journal_that_find_no_room_are_counted_and_said() {
     let mut rig = Rig::new();
     let reader = rig.fifo("slow");
-    let mut journal = Journal::new(Level::Info);
+    let mut journal = Journal::new(LogLevel::Info);
     let path = rig.path("slow");
     journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
     let count = 300_000 / 100;
     for nth in 0..count {
-        journal.log(Level::Info, format_args!("{nth:0100}"), &mut rig.sinks, rig.now);
+        journal.log(LogLevel::Info, format_args!("{nth:0100}"), &mut rig.sinks, rig.now);
     }
     let (got, _) = serve(&mut rig, &reader);
-    journal.log(Level::Info, format_args!("after"), &mut rig.sinks, rig.now);
+    journal.log(LogLevel::Info, format_args!("after"), &mut rig.sinks, rig.now);
     let text = String::from_utf8(got).unwrap() + &String::from_utf8(drain(&reader)).unwrap();
     let kept = text.lines().filter(|line| line.contains(" INFO 0000")).count();
     let said = format!("{} WARN {} lines of this log were lost: nobody read them in time", rig.stamp(), count - kept);
@@ -803,10 +804,10 @@ fn syslog_gets_a_message_for_each_line_of_each_writer() {
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
-    let mut journal = Journal::new(Level::Info);
+    let mut journal = Journal::new(LogLevel::Info);
     journal.set_syslog(&path, &mut rig.sinks, rig.now).unwrap();
     rig.write(&mut log, "one\ntwo\npa");
-    journal.log(Level::Info, format_args!("a\nb"), &mut rig.sinks, rig.now);
+    journal.log(LogLevel::Info, format_args!("a\nb"), &mut rig.sinks, rig.now);
     rig.write(&mut log, "rt\n\n");
     let line = format!("me: {} INFO a", rig.stamp());
     assert_eq!(messages(&syslog), ["me: web one", "me: web two", &line, "me: b", "me: web part", "me: web "]);
