@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::Problem;
+use crate::text;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -40,6 +41,25 @@ pub struct Config {
     pub rpc_interfaces: Vec<(String, String)>,
     /// `[rpcinterface:twiddler]`: the whitelist of methods; empty: all methods; `None`: twiddler is not served.
     pub twiddler: Option<Vec<String>>,
+}
+
+impl Config {
+    /// The value of `serverurl=AUTO`: the first Unix server, else the first TCP server (supervisor-behaviour.md §3.3).
+    #[must_use]
+    pub fn automatic_server_url(&self) -> Option<String> {
+        let unix = self.http.iter().find_map(|server| match &server.address {
+            SocketAddress::Unix(path) => Some(format!("unix://{}", text::of_os(path))),
+            SocketAddress::Tcp(..) => None,
+        });
+        let tcp = || {
+            self.http.iter().find_map(|server| match &server.address {
+                SocketAddress::Tcp(host, port) if host.is_empty() => Some(format!("http://localhost:{port}")),
+                SocketAddress::Tcp(host, port) => Some(format!("http://{host}:{port}")),
+                SocketAddress::Unix(_) => None,
+            })
+        };
+        unix.or_else(tcp)
+    }
 }
 
 with_defaults! {

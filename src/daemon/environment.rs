@@ -1,6 +1,6 @@
 //! What every child gets from us: environment, limits, signal mask.
 
-use crate::config::model::{Config, ProcessConfig, ServerUrl, SocketAddress};
+use crate::config::model::{ProcessConfig, ServerUrl};
 use crate::supervision::Process;
 use crate::sys::fds::Limit;
 use crate::sys::signals::SignalSet;
@@ -60,20 +60,4 @@ impl ChildDefaults {
         let ours = || self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
         given.map(|(_, value)| text::to_os(value).into()).or_else(|| ours().map(Cow::Borrowed))
     }
-}
-
-/// What `serverurl=AUTO` means: the first Unix server, else the first TCP server (census §3.3).
-pub fn automatic_server_url(config: &Config) -> Option<String> {
-    let unix = config.http.iter().find_map(|server| match &server.address {
-        SocketAddress::Unix(path) => Some(format!("unix://{}", text::of_os(path))),
-        SocketAddress::Tcp(..) => None,
-    });
-    let tcp = || {
-        config.http.iter().find_map(|server| match &server.address {
-            SocketAddress::Tcp(host, port) if host.is_empty() => Some(format!("http://localhost:{port}")),
-            SocketAddress::Tcp(host, port) => Some(format!("http://{host}:{port}")),
-            SocketAddress::Unix(_) => None,
-        })
-    };
-    unix.or_else(tcp)
 }

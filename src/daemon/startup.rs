@@ -1,6 +1,6 @@
 //! From the command line to the first turn of the loop, and the last words after it.
 
-use super::environment::{ChildDefaults, automatic_server_url};
+use super::environment::ChildDefaults;
 use super::token::Token;
 use super::{Daemon, Ended, Server, io};
 use crate::config::command_line::{self, CommandLine, Options};
@@ -256,7 +256,7 @@ impl Daemon {
             Ok(()) => {}
         }
         let (server, said) = self.open_server(&mut config)?;
-        self.defaults.server_url = automatic_server_url(&config);
+        self.defaults.server_url = config.automatic_server_url();
         for (level, line) in said {
             self.log(level, &line);
         }
