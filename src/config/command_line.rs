@@ -45,10 +45,22 @@ pub fn flags() -> impl Iterator<Item = (Flag, &'static str)> {
     OTHERS.into_iter().chain(options::SERVER.iter().filter_map(of_row))
 }
 
-/// The options for `-h`, one on each line.
+const USAGE: &str = "\
+usage: rsup [OPTIONS]                    run the programs of a supervisord.conf
+       rsup -- COMMAND [ARG...]          run one program as tini does
+       rsup check [-c FILE] [--dump]     look for mistakes in a configuration
+       rsup sample-config [--all]        print a configuration that runs in any image
+       rsup ctl COMMAND [ARG...]         control a running supervisor (also called rsupctl)
+       rsup health                       exit 0 when all that should run runs
+       rsup pidproxy PIDFILE COMMAND...  forward signals to the process of a pid file (also called pidproxy)
+
+options:
+";
+
+/// The text for `-h`: the commands, then the options, one on each line.
 #[must_use]
 pub fn usage() -> String {
-    let mut out = String::new();
+    let mut out = USAGE.to_owned();
     for (flag, help) in flags().filter(|(flag, _)| !flag.long.is_empty()) {
         let short = flag.short.map_or_else(|| "    ".into(), |letter| format!("-{letter}, "));
         let long = format!("{}{}", flag.long, if flag.takes_argument { " VALUE" } else { "" });

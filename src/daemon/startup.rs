@@ -90,18 +90,6 @@ pub(super) const SYSLOG: &str = "/dev/log";
 /// Lines for the log.
 type Said = Vec<(LogLevel, String)>;
 
-const USAGE: &str = "\
-usage: rsup [OPTIONS]                    run the programs of a supervisord.conf
-       rsup -- COMMAND [ARG...]          run one program as tini does
-       rsup check [-c FILE] [--dump]     look for mistakes in a configuration
-       rsup sample-config [--all]        print a configuration that runs in any image
-       rsup ctl COMMAND [ARG...]         control a running supervisor (also called rsupctl)
-       rsup health                       exit 0 when all that should run runs
-       rsup pidproxy PIDFILE COMMAND...  forward signals to the process of a pid file (also called pidproxy)
-
-options:
-";
-
 /// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
 pub fn main(name: &str, args: &[OsString]) -> u8 {
     // From here on no signal is lost, and none can end us but KILL.
@@ -113,7 +101,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Ok(CommandLine::Run(options)) => options,
         Ok(CommandLine::Help) => {
             act_as_client(&signals);
-            return stdout::print(name, &format!("{USAGE}{}", command_line::usage()), 0);
+            return stdout::print(name, &command_line::usage(), 0);
         }
         Ok(CommandLine::Version) => {
             act_as_client(&signals);

@@ -416,7 +416,15 @@ fn the_journal_has_supervisors_form_and_levels() {
     let mut journal = Journal::new(LogLevel::Info);
     let path = rig.path("j");
     journal.set_file(Some(&path), RotationLimits::default(), &mut rig.sinks, rig.now).unwrap();
-    for level in [LogLevel::Critical, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace, LogLevel::Blather] {
+    for level in [
+        LogLevel::Critical,
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+        LogLevel::Blather,
+    ] {
         journal.log(level, format_args!("m{}", 1), &mut rig.sinks, rig.now);
     }
     let time = rig.stamp();
