@@ -2,7 +2,7 @@
 
 use super::environment::ChildDefaults;
 use super::token::Token;
-use super::{Daemon, Ended, Server, io};
+use super::{Children, Daemon, Ended, Events, Server, io};
 use crate::config::command_line::{self, CommandLine, Options};
 use crate::config::model::{Config, ExitCodeFrom, LogLevel, LogPlace, MainLog, ServerConfig, User};
 use crate::config::{self, Loaded, Severity};
@@ -56,8 +56,12 @@ impl Settings {
 
     /// Whether it goes to the background: PID 1 never does, and under its own name rsup does only where the file says so.
     fn daemonizes(&self, config: &Config) -> bool {
-        let unless_said = !self.as_supervisord;
-        !self.is_pid1 && !config.server.nodaemon.unwrap_or(unless_said)
+        !self.is_pid1 && !config.server.nodaemon.unwrap_or(!self.as_supervisord)
+    }
+
+    /// A file that Supervisor makes in its current directory if the configuration names none.
+    fn default_file(&self, name: &str) -> Option<PathBuf> {
+        (self.as_supervisord && !self.is_pid1).then(|| name.into())
     }
 
     /// Reads the configuration; the error has every problem, one a line.
@@ -191,8 +195,8 @@ impl Daemon {
         sinks.set_ident(&Path::new(&settings.name).file_name().unwrap_or_default().to_string_lossy());
         let mut daemon = Daemon {
             supervision: Supervision::new(Config::default()),
-            children: super::Children::default(),
-            events: super::Events::default(),
+            children: Children::default(),
+            events: Events::default(),
             defaults,
             server: None,
             serving: None,
@@ -331,11 +335,10 @@ impl Daemon {
     /// `supervisord` only.
     fn open_journal(&mut self, config: &Config) -> Result<(), String> {
         let server = &config.server;
-        let default = PathBuf::from("supervisord.log");
         let path = match &server.logfile {
             Some(MainLog::File(path)) => Some(path.clone()),
             Some(MainLog::Syslog) => Some(PathBuf::from(SYSLOG)),
-            None => (self.settings.as_supervisord && !self.settings.is_pid1).then_some(default),
+            None => self.settings.default_file("supervisord.log"),
         };
         let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
         let limits =
@@ -376,8 +379,8 @@ impl Daemon {
     }
 
     fn write_pidfile(&mut self, config: &Config) {
-        let default = || (self.settings.as_supervisord && !self.settings.is_pid1).then(|| "supervisord.pid".into());
-        let Some(path) = config.server.pidfile.clone().or_else(default) else { return };
+        let path = config.server.pidfile.clone().or_else(|| self.settings.default_file("supervisord.pid"));
+        let Some(path) = path else { return };
         if fs::write(&path, format!("{}\n", std::process::id())).is_err() {
             return self.log(LogLevel::Critical, &format!("could not write pidfile {}", path.display()));
         }
@@ -395,27 +398,20 @@ impl Daemon {
 
     /// What the file asks for and cannot have here, a line each.
     fn say_what_has_no_effect(&mut self, config: &Config) {
-        let mut lines = Vec::new();
         if config.server.nodaemon == Some(false) && self.settings.is_pid1 {
-            let why = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
-            lines.push(why.to_owned());
+            let line = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
+            self.log(LogLevel::Warn, line);
         }
         let sweeps = config.groups.iter().flat_map(|group| &group.processes).any(|process| process.sweep);
         if sweeps && !Path::new("/proc/self/stat").exists() {
-            lines.push("sweep=true has no effect: /proc is not mounted".into());
-        }
-        for line in lines {
-            self.log(LogLevel::Warn, &line);
+            self.log(LogLevel::Warn, "sweep=true has no effect: /proc is not mounted");
         }
     }
 
     /// Where no program logs to the container's stdout, a line says where the output is.
     fn say_where_output_goes(&mut self, config: &Config) {
         let processes = || config.groups.iter().flat_map(|group| &group.processes);
-        let to_container = |place: &LogPlace| match place {
-            LogPlace::File(path) => path.starts_with("/dev") || path.starts_with("/proc"),
-            LogPlace::None | LogPlace::Auto => false,
-        };
+        let to_container = |place: &LogPlace| matches!(place, LogPlace::File(path) if path.starts_with("/dev") || path.starts_with("/proc"));
         let any = processes().any(|p| to_container(&p.stdout.logfile) || to_container(&p.stderr.logfile));
         if !self.settings.is_pid1 || any || processes().next().is_none() {
             return;
