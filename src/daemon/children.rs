@@ -1,6 +1,6 @@
-//! The table of children: from a process's options to a pid with its pipes, and to its end.
+//! The table of children: starts a child from the options of its process, holds its pipes, and reaps it.
 //!
-//! One `waitpid(-1)` loop is the only waiter; for `sweep` see [`super::groups`].
+//! The loop reaps only here. For `sweep` see [`super::groups`].
 
 use super::environment::ChildDefaults;
 use super::fcgi::FastCgiSockets;
@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-/// What may wait for a program that does not read its stdin.
+/// How many bytes may be queued for a program that does not read its stdin.
 const STDIN_LIMIT: usize = 1024 * 1024;
 
 /// A running child.
@@ -38,7 +38,7 @@ struct Child {
     stdin: Option<StdinPipe>,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
-    /// What it shares with its FastCGI group, held for as long as it lives.
+    /// The socket of its FastCGI group. It stays open as long as a child holds it.
     _socket: Option<Rc<OwnedFd>>,
 }
 
@@ -48,15 +48,15 @@ impl Child {
     }
 }
 
-/// A child that has just been started.
+/// A child that has been started and is not in the table yet.
 #[derive(Debug)]
 pub struct StartedChild {
-    /// Its number.
+    /// Its pid.
     pub pid: Pid,
     /// Our ends of the pipes to its stdin, and from its stdout and stderr.
     ends: [Option<OwnedFd>; 3],
     socket: Option<Rc<OwnedFd>>,
-    /// Why it does not execute its program, but exits with 127.
+    /// Why it could not execute its program; it exits with 127.
     pub failure: Option<String>,
 }
 
@@ -78,18 +78,18 @@ pub struct Children {
 /// A process that has ended.
 #[derive(Debug)]
 pub struct Death {
-    /// Its number.
+    /// Its pid.
     pub pid: Pid,
-    /// How.
+    /// How it ended.
     pub exit: Exit,
-    /// Which child it was; `None`: an orphan.
+    /// The child; `None` for an orphan.
     pub id: Option<ChildId>,
-    /// Others live in its process group (looked at with `sweep` only); it is not reaped yet.
+    /// Other members of its process group live, so it is not reaped yet. Determined only with `sweep`.
     pub remains: bool,
 }
 
 impl Children {
-    /// Starts a child, which is then to be [added](Children::insert); the error is what Supervisor would say (census §4.5).
+    /// Starts a child. Pass it to [`Children::insert`]. The error is Supervisor's message (supervisor-behaviour.md §4.5).
     pub fn start(
         &self,
         process: &Process,
@@ -108,7 +108,7 @@ impl Children {
             Some(libc::EMFILE) => format!("too many open files to spawn '{name}'"),
             _ => format!("unknown error making pipes for '{name}': {}", errno::name(&error)),
         })?;
-        // Looked up at each spawn, as by Supervisor: a user's groups may have changed since the configuration was read.
+        // Looked up at each spawn, as Supervisor does: the groups may have changed since the configuration was read.
         let other = config.user.as_deref().filter(|user| user.uid != nix::unistd::getuid().as_raw());
         let groups = other.map(machine::groups_of).transpose();
         let groups = groups.map_err(|why| format!("cannot look up the groups of the user of '{name}': {why}"))?;
@@ -134,7 +134,7 @@ impl Children {
             _ => format!("unknown error during fork for '{name}': {}", errno::name(&error)),
         })?;
         if let (Some(failure), Some(stderr)) = (&failure, plan.stdio.last().copied().flatten()) {
-            // Supervisor's child writes this itself. Its pipe is empty, and has room for so much at least.
+            // Supervisor's child writes this itself. The pipe is empty, so it has room for PIPE_BUF bytes.
             let text = format!("supervisor: couldn't {failure}\nsupervisor: child process was not spawned\n");
             let _ = nix::unistd::write(stderr, text.as_bytes().get(..libc::PIPE_BUF).unwrap_or(text.as_bytes()));
         }
@@ -142,7 +142,7 @@ impl Children {
         Ok(StartedChild { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, failure })
     }
 
-    /// Adds a child that has just been started, and watches its pipes.
+    /// Adds a started child, and watches its pipes.
     pub fn insert(
         &mut self,
         id: ChildId,
@@ -172,7 +172,7 @@ impl Children {
         self.by_id.insert(id, Box::new(child));
     }
 
-    /// Another configuration comes into use: children of the earlier one that could not be ended are orphans from now on.
+    /// Treats all children as orphans: they belong to an earlier configuration and could not be stopped.
     pub fn forget_processes(&mut self, io: &mut PipeIo<'_>) {
         for (_, child) in std::mem::take(&mut self.by_id) {
             let Child { stdout, stderr, .. } = *child;
@@ -186,8 +186,8 @@ impl Children {
         self.sweepers = 0;
     }
 
-    /// The next process that has ended, its own or adopted. Call it until there is none: no zombie outlives a turn but
-    /// those that are held.
+    /// The next process that has ended, a child or an adopted orphan. Call it until it returns `None`, so that no zombie but the
+    /// held ones outlives a turn.
     pub fn next_death(&mut self) -> Option<Death> {
         if self.sweepers == 0 && !self.groups.holds_any() {
             let (pid, exit) = reap::reap_any()?;
@@ -203,7 +203,7 @@ impl Children {
         Some(Death { pid, exit, id, remains })
     }
 
-    /// A child has ended: reads what it has left in its pipes. They are closed, or orphaned.
+    /// A child has ended: reads the rest of its pipes. Each is then closed, or orphaned.
     pub fn finish_child(&mut self, pid: Pid, io: &mut PipeIo<'_>) {
         let Some(child) = self.by_pid.remove(&pid).and_then(|id| self.by_id.remove(&id)) else { return };
         let Child { stdout, stderr, sweep, .. } = *child;
@@ -231,7 +231,7 @@ impl Children {
         }
     }
 
-    /// Tries again what could not be watched, read or written.
+    /// Retries the pipes that could not be watched, read or written.
     pub fn retry(&mut self, poll: &Poll, now: Now) {
         if !self.pipes.begin_retry(now) {
             return;
@@ -255,7 +255,7 @@ impl Children {
         children.chain(self.pipes.orphaned())
     }
 
-    /// Queues bytes for a child's stdin, if there is room, and writes what it takes now.
+    /// Queues bytes for a child's stdin if there is room, and writes as many as it takes now.
     pub fn write_stdin(&mut self, id: ChildId, bytes: &[u8], poll: &Poll, now: Now) -> Result<(), Fault> {
         let stdin = self.by_id.get(&id).and_then(|child| child.stdin.as_ref());
         if stdin.is_some_and(|stdin| stdin.queued().saturating_add(bytes.len()) > STDIN_LIMIT) {
@@ -264,7 +264,7 @@ impl Children {
         self.send(id, bytes, poll, now)
     }
 
-    /// The same, however long it is: for an event, of which a listener has one at a time.
+    /// Like `write_stdin`, but without a limit: for an event, since a listener has only one at a time.
     pub fn send(&mut self, id: ChildId, bytes: &[u8], poll: &Poll, now: Now) -> Result<(), Fault> {
         let closed = || Fault::new(FaultCode::NoFile, "");
         let stdin = self.by_id.get_mut(&id).and_then(|child| child.stdin.as_mut()).ok_or_else(closed)?;
@@ -276,7 +276,7 @@ impl Children {
         Ok(())
     }
 
-    /// Writes what a child's stdin takes; `None`: it is closed.
+    /// Writes as many queued bytes as a child's stdin takes; `None` if it is closed.
     pub fn flush_stdin(&mut self, id: ChildId, poll: &Poll, now: Now) -> Option<()> {
         let child = self.by_id.get_mut(&id)?;
         let flushed = self.pipes.flush_stdin(child.stdin.as_mut()?, poll, now);
@@ -286,13 +286,13 @@ impl Children {
         flushed
     }
 
-    /// The logs of all children, and of what they have left behind, for reopening.
+    /// The logs of all children and of orphaned pipes, for reopening.
     pub fn logs_mut(&mut self) -> impl Iterator<Item = &mut ChildLog> {
         let children = self.by_id.values_mut().flat_map(|child| child.readers_mut()).map(PipeReader::log_mut);
         children.chain(self.pipes.logs_mut())
     }
 
-    /// The logs of one running child.
+    /// The logs of one child.
     pub fn logs_of(&mut self, id: ChildId) -> impl Iterator<Item = &mut ChildLog> {
         self.by_id.get_mut(&id).into_iter().flat_map(|child| child.readers_mut()).map(PipeReader::log_mut)
     }
@@ -324,7 +324,7 @@ fn words_of(config: &ProcessConfig) -> Result<Vec<OsString>, String> {
     Ok(words.iter().map(|word| text::to_os(word)).collect())
 }
 
-/// Pipes for 0, 1 and 2; where a socket is 0, none for that.
+/// Pipes for descriptors 0, 1 and 2. None for 0 if that is a socket, and none for 2 if it is the stdout pipe.
 fn open_pipes(config: &ProcessConfig, has_socket: bool) -> io::Result<[Option<Pipe>; 3]> {
     let stderr = if config.redirect_stderr { None } else { Some(pipe_from_child()?) };
     Ok([if has_socket { None } else { Some(pipe_to_child()?) }, Some(pipe_from_child()?), stderr])

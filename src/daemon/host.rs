@@ -189,7 +189,7 @@ impl Daemon {
                 self.auto_logs.insert(id, [stdout, stderr]);
             }
         }
-        if let Some(errno) = refused.filter(|_| !std::mem::replace(&mut self.said_no_auto_logs, true)) {
+        if let Some(errno) = refused.filter(|_| !std::mem::replace(&mut self.reported_no_auto_logs, true)) {
             let folder = startup::auto_log_dir(self.supervision.server());
             let line = format!(
                 "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",

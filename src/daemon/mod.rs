@@ -1,11 +1,11 @@
-//! The shell around `supervision`: the loop. It waits, reads what happened, lets the core decide, and carries out its effects.
+//! The event loop. It waits, passes inputs to `supervision`, and carries out the effects that `supervision` decides.
 //!
 //! ```text
-//! turn:  deadlines that have passed (before them, where the core has one, the dead) → settle: effects out, their outcomes in,
-//!        until none is left → forks, for 5 ms → parts of lines that were held long enough, warnings, orphans
-//!        → clients' deadlines → wait for readiness until the next deadline; no tick → serve in this order:
-//!        signals (and with them every death) → listening sockets → clients → children's pipes: stdout, stderr, stdin, orphaned
-//!        → streams with room again; settle after each; forks after signals and after each client
+//! one turn:  reap, if a deadline of the core has passed → act on deadlines → settle: carry out effects, pass their outcomes back,
+//!            until there are none → fork, for 5 ms → write held parts of lines, log errors of sinks and orphans
+//!            → deadlines of clients → wait for readiness or the next deadline (there is no tick) → serve in this order:
+//!            signals (and with them every death) → listening sockets → clients → pipes of children: stdout, stderr, stdin, orphaned
+//!            → streams that have room again. Settle after each; fork after signals and after each client
 //! ```
 
 mod children;
@@ -41,7 +41,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use token::{ChildId, Role, Token};
 
-/// What the children's pipes need of the daemon, borrowed field by field.
+/// The fields of the daemon that the pipes of children need, borrowed one by one.
 macro_rules! io {
     ($daemon:expr) => {
         $crate::daemon::pipes::PipeIo { sinks: &mut $daemon.sinks, poll: &$daemon.poll, now: $daemon.now }
@@ -49,27 +49,27 @@ macro_rules! io {
 }
 use io;
 
-/// How often orphans are mentioned at the most.
+/// Orphans are logged at most this often.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
-/// When signals or a stream that could not be watched are tried again.
+/// After this time, signals or a stream that could not be watched are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How long to wait where waiting for events fails, in milliseconds.
+/// The length of a wait when epoll_wait(2) fails, in milliseconds.
 const POLL_FAILED_MS: u16 = 100;
 
-/// At the end, output that a reader may still take is waited for so long.
+/// At the end, rsup waits this long for readers to take the last output.
 const LAST_OUTPUT: Duration = Duration::from_millis(50);
 
 /// How the loop ended.
 enum Ended {
-    /// Start again with this configuration.
+    /// Restart with this configuration.
     Reload(Box<Loaded>),
     /// End the process.
     Exit(u8, String),
 }
 
-/// Orphans reaped and not yet mentioned.
+/// Orphans that were reaped and are not logged yet.
 #[derive(Debug, Default)]
 struct Orphans {
     count: u64,
@@ -77,63 +77,63 @@ struct Orphans {
     quiet_until: Mono,
 }
 
-/// What failed when it was last tried, and is logged.
+/// Operations whose last attempt failed. Each failure is logged once.
 #[derive(Debug, Default)]
 struct Failing {
     /// Allocations.
     memory: bool,
     /// Waiting for events.
     poll: bool,
-    /// Watching or reading the signals: they are not watched.
+    /// Watching or reading the signals. They are not watched while this is set.
     signals: bool,
-    /// Watching a stream with something queued.
+    /// Watching a stream that has bytes queued.
     stream: bool,
-    /// When what could not be watched is tried again.
+    /// When signals and streams that could not be watched are tried again.
     retry_at: Option<Mono>,
 }
 
-/// Everything that runs.
+/// The state of a running supervisor.
 struct Daemon {
     supervision: Supervision,
     children: Children,
     events: Events,
     defaults: ChildDefaults,
-    /// Always there, but while it acts on us.
+    /// `None` while it acts on the daemon ([`Daemon::with_server`]), or if no socket could be opened.
     server: Option<Server>,
-    /// What the server's sockets were made from; `None`: not started yet.
+    /// The server sections in use; `None` before the first configuration.
     serving: Option<Vec<HttpServerConfig>>,
     poll: Rc<Poll>,
     signals: Signals,
     sinks: Sinks,
     journal: Journal,
-    /// What `result_handler=supervisor_stdout:event_handler` prints.
+    /// The output that `result_handler=supervisor_stdout:event_handler` prints.
     labelled: LabelledStdout,
-    /// Streams that are watched for room, by number.
+    /// Streams that are watched for room: sink number and descriptor.
     watched: BTreeSet<(u32, i32)>,
     orphans: Orphans,
     settings: startup::Settings,
     /// AUTO logs, by process: stdout's, stderr's.
     auto_logs: BTreeMap<ProcId, [Option<std::path::PathBuf>; 2]>,
-    /// It was said that AUTO logs cannot be made.
-    said_no_auto_logs: bool,
-    /// The pid file that we wrote.
+    /// It was logged that AUTO logs cannot be made.
+    reported_no_auto_logs: bool,
+    /// The pid file that this process wrote.
     pidfile: Option<std::path::PathBuf>,
-    /// What a reload under way begins with.
+    /// The configuration that a restart in progress will use.
     next_config: Option<Box<Loaded>>,
     finish: Option<AfterShutdown>,
     forks: ForkQueue,
-    /// Calls of the server that came while it was acting on us.
+    /// Calls of the server that wait until the present one returns.
     server_calls: VecDeque<host::ServerCall>,
-    /// The server acts on us: `server` is empty meanwhile.
+    /// The server acts on the daemon, so `server` is `None`.
     is_server_busy: bool,
     failing: Failing,
-    /// What goes to the background, until it has gone there.
+    /// Set until the process has gone to the background.
     foreground: Option<crate::sys::background::Foreground>,
     now: Now,
 }
 
 impl Daemon {
-    /// Runs until all is over.
+    /// Runs until the supervisor ends or restarts.
     fn run(&mut self) -> Ended {
         self.begin_turn();
         self.supervision.handle(Input::Booted, self.now);
@@ -166,7 +166,7 @@ impl Daemon {
     /// Acts on the deadlines that have passed.
     fn on_time(&mut self) {
         self.children.groups.expire();
-        // A process that has died before its time was over must not be taken for one that has lived through it.
+        // A process that died before its deadline must not count as one that survived it.
         if self.supervision.next_deadline().is_some_and(|at| at <= self.now.mono) {
             self.reap_all();
         }
@@ -187,8 +187,8 @@ impl Daemon {
         [core, sinks, clients, events, forks].into_iter().chain(retries).flatten().min()
     }
 
-    /// Waits for what is ready next, in the order of service. Should epoll_wait(2) itself fail, signals and pipes are looked at
-    /// ten times a second.
+    /// Waits until a descriptor is ready or a deadline has come, and sorts the ready ones in the order of service. If epoll_wait(2)
+    /// fails, signals and pipes are polled ten times a second.
     fn wait(&mut self, ready: &mut Vec<Ready>) {
         let deadline = self.next_deadline();
         ready.clear();
@@ -200,7 +200,7 @@ impl Daemon {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing.poll, true) {
-                    let line = format!("cannot wait for events: {error}; clients are not served until that passes");
+                    let line = format!("cannot wait for events: {error}; clients are not served until waiting works again");
                     self.log(LogLevel::Critical, &line);
                 }
                 let is_signalled = self.signals.wait(Some(POLL_FAILED_MS)).unwrap_or_else(|_| {
@@ -215,20 +215,20 @@ impl Daemon {
         ready.sort_unstable_by_key(|ready| ready.token);
     }
 
-    /// What must hold at the end of each turn.
+    /// Checks what must hold at the end of each turn.
     fn check_turn(&self) {
-        debug_assert!(self.children.is_consistent(), "a child is in one of the two tables only");
-        debug_assert!(self.server_calls.is_empty(), "a call of the server was left undone");
+        debug_assert!(self.children.is_consistent(), "a child is in only one of the two tables");
+        debug_assert!(self.server_calls.is_empty(), "a call of the server was not carried out");
         debug_assert!(self.finish.is_none(), "the end was not noticed");
         let queued: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
-        debug_assert!(self.watched.is_subset(&queued), "a stream is watched that has nothing queued");
+        debug_assert!(self.watched.is_subset(&queued), "a stream is watched but has nothing queued");
         debug_assert!(
             self.failing.retry_at.is_some() || !self.failing.signals && self.watched == queued,
             "a descriptor is not watched, and no retry is due"
         );
     }
 
-    /// Carries out effects and feeds their outcomes back until all is quiet.
+    /// Carries out effects and passes their outcomes back as inputs, until there are none.
     fn settle(&mut self) {
         loop {
             while let Some(effect) = self.supervision.next_effect() {
@@ -278,15 +278,15 @@ impl Daemon {
         None
     }
 
-    /// Forks from the queue: some in each turn of the loop, so that a start of a thousand programs holds up neither
-    /// signals nor clients.
+    /// Forks from the queue while this turn has time for it, so that the start of a thousand programs delays neither signals
+    /// nor clients.
     fn fork_some(&mut self) {
         while let Some(id) = self.forks.next(self.now.mono) {
             if !self.supervision.wants_fork(id) {
                 continue;
             }
             let spawned = self.try_spawn(id);
-            // A fork takes its time, and lives are measured from here.
+            // A fork takes time, and the uptime of the child is measured from here.
             self.now = clock::now();
             match spawned {
                 Err(why) => self.supervision.handle(Input::SpawnFailed(id, why), self.now),
@@ -297,7 +297,7 @@ impl Daemon {
         self.close_sockets();
     }
 
-    /// Starts a process; the inputs for the core that come of it.
+    /// Starts a process. Returns the inputs for the core that report the outcome.
     fn try_spawn(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
         let group = Rc::clone(&process.group);
@@ -311,7 +311,7 @@ impl Daemon {
 
     fn spawn_with_logs(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
         let process = self.supervision.process(id).ok_or("no such process")?;
-        // First of all: a command that is not there makes no logs.
+        // Before the logs: a command that does not exist creates no log files.
         let command = children::find_command(&process.config, &self.defaults).map_err(|fault| fault.extra)?;
         let mut logs = self.open_logs(id)?;
         let process = self.supervision.process(id).ok_or("no such process")?;
@@ -330,21 +330,21 @@ impl Daemon {
         inputs
     }
 
-    /// Shows early that the sockets of these processes' groups can be made (census §10).
+    /// Opens the FastCGI sockets of these processes' groups once, so that an error is logged early (supervisor-behaviour.md §10).
     fn try_sockets(&mut self, ids: &[ProcId]) {
         for &id in ids {
             let Some(group) = self.supervision.process(id).map(|process| Rc::clone(&process.group)) else { continue };
             match self.children.sockets.open(&group) {
                 Ok(None) => {}
                 Ok(Some(line)) => self.log(LogLevel::Info, &line),
-                // Differs from Supervisor: it ends, with exit code 1. Here its programs cannot start.
+                // Differs from Supervisor, which exits with 1. Here only the group's programs cannot start.
                 Err(why) => self.log(LogLevel::Error, &why),
             }
         }
         self.close_sockets();
     }
 
-    /// Closes what no process has; not while one is about to be forked, which may be the next to have it.
+    /// Closes the FastCGI sockets that no process has. Waits for queued forks, because a new child may need the socket.
     fn close_sockets(&mut self) {
         if !self.forks.is_empty() {
             return;
@@ -355,12 +355,12 @@ impl Daemon {
     }
 
     fn signal(&mut self, id: ProcId, pid: Pid, signal: i32, group: bool, purpose: Purpose) -> Input {
-        // The group may have emptied since it was last looked at: then its number is not ours any more.
+        // The group may have become empty since the last check. Its number may then belong to another group.
         if matches!(purpose, Purpose::Sweep { .. }) && self.children.groups.release_if_empty(pid) {
             return Input::GroupEmpty(id);
         }
         let mut sent = if group { signals::send_group(pid, signal) } else { signals::send(pid, signal) };
-        // A program may have left its group (an interactive shell does): it must end all the same.
+        // A program may have left its group, as an interactive shell does. The signal must reach it too.
         if group && (sent.is_err() || signal == libc::SIGKILL) {
             let itself = signals::send(pid, signal);
             sent = sent.or(itself);
@@ -373,8 +373,8 @@ impl Daemon {
         Input::Signalled(id, purpose, result)
     }
 
-    /// A pipe's news may be of one that was closed a moment ago and that a child on its way through exec still has: its
-    /// successor is then tried for nothing.
+    /// Serves one ready descriptor. The event may belong to a pipe that was just closed but that a child before its exec still
+    /// has; the read or write of its successor then finds nothing to do.
     fn serve(&mut self, ready: Ready) {
         let Some(token) = Token::decode(ready.token) else { return };
         match token {
@@ -394,13 +394,13 @@ impl Daemon {
             Token::Connection(n) => self.with_server(move |server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();
-        // What has died, or what a client asks for, need not wait for the pipes.
+        // Restarts and requests of clients need not wait for the pipes.
         if matches!(token, Token::Signals | Token::Connection(_)) {
             self.fork_some();
         }
     }
 
-    /// Takes all pending signals: the dead first, then TERM before the others, each kind once.
+    /// Takes all pending signals: deaths first, then TERM before the others, each signal once.
     fn take_signals(&mut self) {
         let pending = self.signals.pending().fold(SignalSet::EMPTY, |set, received| set.with(received.signo));
         self.reap_all();
@@ -424,7 +424,7 @@ impl Daemon {
         }
     }
 
-    /// Signals are there, but cannot be read: they are not watched for a while.
+    /// Signals are pending but cannot be read: stops watching them for a while.
     fn signals_failed(&mut self) {
         let _ = self.poll.remove(self.signals.fd());
         if !std::mem::replace(&mut self.failing.signals, true) {
@@ -445,7 +445,7 @@ impl Daemon {
         self.failing.retry_at.get_or_insert(self.now.mono.after(RETRY_AFTER));
     }
 
-    /// Reaps everything that has ended, each death settled before the next is looked at.
+    /// Reaps every process that has ended, and settles after each.
     fn reap_all(&mut self) {
         self.children.groups.expire();
         while let Some(death) = self.children.next_death() {
@@ -469,17 +469,17 @@ impl Daemon {
         }
     }
 
-    /// Says what has piled up: troubles with sinks, orphans.
+    /// Logs errors of sinks, a shortage of memory, and orphans.
     fn report(&mut self) {
-        for trouble in self.sinks.take_errors() {
-            self.log(LogLevel::Warn, &trouble.to_string());
+        for error in self.sinks.take_errors() {
+            self.log(LogLevel::Warn, &error.to_string());
         }
         let is_short = memory::has_failed();
         if is_short && !std::mem::replace(&mut self.failing.memory, is_short) {
             self.log(LogLevel::Critical, "memory is short: allocations fail, and wait until there is memory again");
         }
         self.failing.memory = is_short;
-        // One line for many, and no timer for it: the next wake-up after a second of silence brings it.
+        // One line for many, without a timer: it is written at the first wake-up at least a second after the last line.
         if self.orphans.count > 0 && self.now.mono >= self.orphans.quiet_until {
             let Orphans { count, last, .. } = std::mem::take(&mut self.orphans);
             self.orphans.quiet_until = self.now.mono.after(ORPHANS_EVERY);
@@ -488,7 +488,7 @@ impl Daemon {
         }
     }
 
-    /// Watches the streams that have something queued for room, and no others.
+    /// Watches for room exactly the streams that have bytes queued.
     fn watch_streams(&mut self) {
         let wanted: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
         for (_, fd) in self.watched.difference(&wanted) {
@@ -530,13 +530,12 @@ impl Daemon {
         }
     }
 
-    /// The last output, as far as its readers take it.
+    /// Writes the last output, as far as its readers take it.
     fn finish_sinks(&mut self) {
         self.children.pipes.drain_orphaned(&mut io!(self));
         let until = clock::mono().after(LAST_OUTPUT);
-        let troubles = self.sinks.finish(until);
-        for trouble in troubles {
-            self.log(LogLevel::Warn, &trouble.to_string());
+        for error in self.sinks.finish(until) {
+            self.log(LogLevel::Warn, &error.to_string());
         }
         let _ = self.sinks.finish(clock::mono());
     }

@@ -1,7 +1,7 @@
-//! Pipes to and from children: what is read goes to the logs, what is queued goes to a child's stdin.
+//! The pipes of children: reads output into the logs, and writes queued bytes to stdin.
 //!
-//! A pipe outlives its child as long as another process holds its other end: it is *orphaned* then, and read on, so that what a
-//! program has left in the background is not ended by SIGPIPE. A pipe that cannot be watched or read is tried again each second.
+//! A pipe outlives its child as long as another process holds its other end. It is then *orphaned*, and rsup goes on reading it, so
+//! that a process left in the background does not get SIGPIPE. A pipe that cannot be watched or read is tried again every second.
 
 use super::token::{ChildId, Token};
 use crate::events::Capture;
@@ -15,30 +15,30 @@ use nix::errno::Errno;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 
-/// How much one read takes: as much as a pipe holds.
+/// The most bytes of one read: the capacity of a pipe.
 const READ_BYTES: usize = 64 * 1024;
 
-/// So many reads empty the largest pipe that an ordinary user can make (1 MiB); what a surviving grandchild goes on
-/// writing has no end.
+/// The most reads at the end of a child. They empty the largest pipe that an ordinary user can make (1 MiB); a surviving grandchild
+/// may go on writing for ever.
 const DRAIN_READS: usize = 17;
 
-/// So many orphaned pipes of one name and channel are kept.
+/// The most orphaned pipes of one process name and channel.
 const ORPHANED_PER_NAME: usize = 8;
 
-/// When a pipe that could not be watched or read is tried again, in milliseconds.
+/// After this time, in milliseconds, a pipe that could not be watched or read is tried again.
 const RETRY_MS: u64 = 1000;
 
-/// What reading and writing need.
+/// Borrowed parts of the daemon that reading and writing need.
 pub struct PipeIo<'a> {
     /// Where output goes.
     pub sinks: &'a mut Sinks,
-    /// What watches the pipes.
+    /// Watches the pipes.
     pub poll: &'a Poll,
     /// Now.
     pub now: Now,
 }
 
-/// A part of a program's output that others than the logs need.
+/// A part of a program's output, for events, listeners and the main log.
 #[derive(Debug)]
 pub struct ChildOutput {
     /// The process.
@@ -47,32 +47,32 @@ pub struct ChildOutput {
     pub pid: Pid,
     /// stdout or stderr.
     pub channel: Channel,
-    /// What it is.
+    /// Where it belongs.
     pub kind: OutputKind,
-    /// As in the log; a listener's words as they came.
+    /// The bytes as in the log; of a listener's protocol, the bytes as read.
     pub bytes: Vec<u8>,
 }
 
-/// What a part of the output is.
+/// Where a part of the output belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {
-    /// What goes to the log, or is being captured; for a PROCESS_LOG event, if so set.
+    /// It goes to the log, or is being captured.
     Output {
-        /// It is set so.
+        /// It also becomes a PROCESS_LOG event.
         has_events: bool,
     },
-    /// All that stood between two tokens.
+    /// The whole text between two capture tokens.
     Communication,
-    /// An event listener's words.
+    /// The protocol of an event listener.
     Protocol,
 }
 
-/// What others than the logs are to know.
+/// Output and warnings that the daemon takes after reading.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// All output is wanted for the main log too (its level is debug).
+    /// Copy all output to the main log too, because its level is debug.
     pub copying: bool,
-    /// What was read since this was last emptied, as far as others than the logs need it.
+    /// Output read since the daemon last took it.
     pub outputs: Vec<ChildOutput>,
     /// Warnings for the main log.
     pub warnings: Vec<String>,
@@ -81,11 +81,11 @@ pub struct Observed {
 /// Whether the poll watches a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WatchState {
-    /// It does.
+    /// Yes.
     On,
-    /// Its sink takes no more for now: the program blocks when the pipe is full.
+    /// No: its sink has no room. The program blocks when the pipe is full.
     Parked,
-    /// It could not be watched or read: it is tried again later.
+    /// No: it could not be watched or read, and is tried again later.
     Retry,
 }
 
@@ -95,27 +95,27 @@ pub struct PipeReader {
     fd: OwnedFd,
     log: ChildLog,
     token: Token,
-    /// Whose it is; `None`: of an earlier configuration, so that its bytes go to its log only.
+    /// The process; `None` if it is of an earlier configuration, so that its output goes only to the log.
     id: Option<ProcId>,
     /// For messages, and to count the orphaned pipes of one program: `name` or `group:name`.
     name: Box<str>,
     pid: Pid,
     channel: Channel,
-    /// Looks for what is between tokens.
+    /// Finds the text between capture tokens.
     capture: Option<Box<Capture>>,
-    /// Its bytes are an event listener's words.
+    /// It carries the protocol of an event listener.
     is_protocol: bool,
-    /// PROCESS_LOG events are wanted.
+    /// Its output becomes PROCESS_LOG events.
     has_events: bool,
     watch: WatchState,
     /// Failed reads in a row.
     failures: u32,
 }
 
-/// What one read came to.
+/// The outcome of one read.
 enum ReadOutcome {
     Data,
-    /// There is nothing to read, and another process has the other end.
+    /// The pipe is empty, and another process has the other end.
     Empty,
     /// No process has the other end.
     End,
@@ -154,7 +154,7 @@ impl PipeReader {
         }
     }
 
-    /// Hands what was read to the log, and to what else needs it.
+    /// Writes bytes that were read to the log, and passes them on as far as the daemon needs them.
     fn take(&mut self, bytes: &[u8], observed: &mut Observed, sinks: &mut Sinks, now: Now) {
         let Self { id, pid, channel, has_events, .. } = *self;
         let Some(id) = id else {
@@ -206,18 +206,18 @@ impl PipeReader {
         }
     }
 
-    /// At the end of the pipe.
+    /// Writes the rest at the end of the pipe.
     fn close(&mut self, observed: &mut Observed, io: &mut PipeIo<'_>) {
         if let Some(mut capture) = self.capture.take() {
             let rest = capture.finish();
             self.take(&rest, observed, io.sinks, io.now);
         }
         self.log.close(io.sinks, io.now);
-        // Before it is closed: as long as another copy of the descriptor is there, its readiness would be reported again and again.
+        // Before it is closed: while a copy of the descriptor exists, its readiness would be reported again and again.
         self.unwatch(io.poll);
     }
 
-    /// Stops reading until the sink has room. The watch ends: a pipe without a writer would be ready again and again.
+    /// Stops reading until the sink has room. Stops watching too, because a pipe without a writer is always ready.
     fn park(&mut self, stream: SinkId, io: &mut PipeIo<'_>) {
         self.unwatch(io.poll);
         self.watch = WatchState::Parked;
@@ -242,7 +242,7 @@ pub struct StdinPipe {
     fd: OwnedFd,
     queue: VecDeque<u8>,
     token: Token,
-    /// It takes no more and is not watched for room: it is tried again later.
+    /// It is full and could not be watched for room, so it is tried again later.
     pub is_unwatched: bool,
 }
 
@@ -252,7 +252,7 @@ impl StdinPipe {
         Self { fd, queue: VecDeque::new(), token: Token::Stdin(id), is_unwatched: false }
     }
 
-    /// How many bytes wait.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
@@ -262,7 +262,7 @@ impl StdinPipe {
         self.queue.extend(bytes);
     }
 
-    /// Writes what it takes; `None`: it is closed.
+    /// Writes as many queued bytes as it takes; `None` if it is closed.
     pub fn flush(&mut self, poll: &Poll) -> Option<()> {
         while !self.queue.is_empty() {
             match nix::unistd::write(&self.fd, self.queue.as_slices().0) {
@@ -270,7 +270,7 @@ impl StdinPipe {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EPIPE) => return None,
                 Err(Errno::EAGAIN) => {
-                    // Added once, modified never: it is removed as soon as the queue is empty.
+                    // Added once, never modified: it is removed as soon as the queue is empty.
                     let added = poll.add(&self.fd, self.token.encode(), Interest::Write);
                     self.is_unwatched = added.is_err_and(|why| why.raw_os_error() != Some(libc::EEXIST));
                     return Some(());
@@ -290,18 +290,18 @@ impl StdinPipe {
     }
 }
 
-/// What reads pipes, and the orphaned ones.
+/// Reads the pipes of children, and owns the orphaned ones.
 #[derive(Debug)]
 pub struct Pipes {
     buffer: Box<[u8]>,
-    /// Pipes of dead children, by number: the oldest first.
+    /// Pipes of dead children by number, the oldest first.
     orphaned: BTreeMap<u32, Box<PipeReader>>,
     next_number: u32,
-    /// So many orphaned pipes are kept in all.
+    /// The most orphaned pipes in all.
     pub max_orphaned: usize,
-    /// When what could not be watched or read is tried again.
+    /// When pipes that could not be watched or read are tried again.
     retry_at: Option<Mono>,
-    /// What others than the logs are to know.
+    /// Output and warnings that the daemon takes after reading.
     pub observed: Observed,
 }
 
@@ -330,7 +330,7 @@ impl Pipes {
         }
     }
 
-    /// It is not watched for a second; a warning at the first time.
+    /// Stops watching a pipe for a second. Warns the first time.
     fn retry_later(&mut self, reader: &mut PipeReader, what: &str, why: &str, poll: &Poll, now: Now) {
         if reader.failures <= 2 {
             self.observed.warnings.push(reader.warning(what, why));
@@ -340,24 +340,24 @@ impl Pipes {
         self.retry_at.get_or_insert(now.mono.after_ms(RETRY_MS));
     }
 
-    /// When [`Pipes::retry`] is wanted.
+    /// When to retry pipes: see [`Pipes::begin_retry`].
     pub fn next_deadline(&self) -> Option<Mono> {
         self.retry_at
     }
 
-    /// Whether it is time to try again what could not be watched or read.
+    /// Whether it is time to retry pipes. If so, call the functions `retry…`.
     pub fn begin_retry(&mut self, now: Now) -> bool {
         self.retry_at.take_if(|at| *at <= now.mono).is_some()
     }
 
-    /// Tries again to watch a pipe.
+    /// Watches a pipe that could not be watched or read before.
     pub fn retry(&mut self, reader: &mut PipeReader, poll: &Poll, now: Now) {
         if reader.watch == WatchState::Retry {
             self.watch(reader, poll, now);
         }
     }
 
-    /// Writes what a child's stdin takes; `None`: it is closed.
+    /// Writes as many queued bytes as a child's stdin takes; `None` if it is closed.
     pub fn flush_stdin(&mut self, stdin: &mut StdinPipe, poll: &Poll, now: Now) -> Option<()> {
         stdin.flush(poll)?;
         if stdin.is_unwatched {
@@ -366,7 +366,7 @@ impl Pipes {
         Some(())
     }
 
-    /// Reads once from a pipe that is ready and hands the bytes on. Afterwards the pipe is there, or has ended and is closed.
+    /// Reads once from a ready pipe. Empties `slot` if the pipe has ended.
     pub fn read(&mut self, slot: &mut Option<PipeReader>, io: &mut PipeIo<'_>) {
         let Some(reader) = slot else { return };
         match reader.read(&mut self.buffer, &mut self.observed, io) {
@@ -380,7 +380,7 @@ impl Pipes {
         }
     }
 
-    /// One failure may pass: it is read again at once.
+    /// After a first failure the pipe is read again at once, after more only every second.
     fn failed(&mut self, reader: &mut PipeReader, why: Errno, io: &PipeIo<'_>) {
         reader.failures = reader.failures.saturating_add(1);
         if reader.failures > 1 {
@@ -395,7 +395,7 @@ impl Pipes {
         }
     }
 
-    /// Reads what a dead child has left in its pipe. It is closed, or orphaned where other processes hold its other end.
+    /// Reads the rest of a dead child's pipe. Closes it, or keeps it as orphaned if another process holds its other end.
     pub fn outlive(&mut self, mut reader: PipeReader, io: &mut PipeIo<'_>) {
         let mut blocked = None;
         for _ in 0..DRAIN_READS {
@@ -410,7 +410,7 @@ impl Pipes {
                 }
             }
         }
-        // The words of a listener that has ended are not its successor's.
+        // The output of a listener that has ended is not part of its successor's protocol.
         reader.is_protocol = false;
         self.make_room(&reader, io);
         let number = self.next_number;
@@ -426,7 +426,7 @@ impl Pipes {
         self.orphaned.insert(number, Box::new(reader));
     }
 
-    /// Closes the oldest orphaned pipe where there are too many, of this program or in all.
+    /// Closes the oldest orphaned pipe if there are too many of this program or in all.
     fn make_room(&mut self, of: &PipeReader, io: &mut PipeIo<'_>) {
         let is_same = |reader: &PipeReader| (&reader.name, reader.channel) == (&of.name, of.channel);
         let same = || self.orphaned.iter().filter(|(_, reader)| is_same(reader));
@@ -468,7 +468,7 @@ impl Pipes {
         }
     }
 
-    /// Tries again to watch orphaned pipes.
+    /// Retries orphaned pipes.
     pub fn retry_orphaned(&mut self, poll: &Poll, now: Now) {
         let mut orphaned = std::mem::take(&mut self.orphaned);
         for reader in orphaned.values_mut() {
@@ -477,14 +477,14 @@ impl Pipes {
         self.orphaned = orphaned;
     }
 
-    /// Another configuration comes into use: what orphaned pipes bring goes to their logs only.
+    /// From now on, the output of orphaned pipes goes only to their logs: their processes belong to an earlier configuration.
     pub fn forget_processes(&mut self) {
         for reader in self.orphaned.values_mut() {
             reader.id = None;
         }
     }
 
-    /// The end: reads what is in orphaned pipes.
+    /// Reads the rest of all orphaned pipes and closes them, when rsup ends.
     pub fn drain_orphaned(&mut self, io: &mut PipeIo<'_>) {
         for (_, mut reader) in std::mem::take(&mut self.orphaned) {
             for _ in 0..DRAIN_READS {

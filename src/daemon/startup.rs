@@ -209,7 +209,7 @@ impl Daemon {
             orphans: super::Orphans::default(),
             settings,
             auto_logs: std::collections::BTreeMap::new(),
-            said_no_auto_logs: false,
+            reported_no_auto_logs: false,
             pidfile: None,
             next_config: None,
             finish: None,
@@ -258,7 +258,7 @@ impl Daemon {
         self.server = server;
         self.clean_auto_logs(&config);
         self.auto_logs.clear();
-        self.said_no_auto_logs = false;
+        self.reported_no_auto_logs = false;
         self.children.forget_processes(&mut io!(self));
         self.go_to_background(&config);
         self.labelled.close(&mut self.sinks, self.now);
