@@ -1,4 +1,4 @@
-//! What every child gets from us: environment, limits, signal mask.
+//! The environment, limits and signal mask that every child gets.
 
 use crate::config::model::{ProcessConfig, ServerUrl};
 use crate::supervision::Process;
@@ -13,21 +13,22 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// What is the same for all children.
+/// Defaults that all children share.
 #[derive(Debug)]
 pub struct ChildDefaults {
-    /// Our own environment.
+    /// rsup's own environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// SUPERVISOR_SERVER_URL of those that leave it to us.
+    /// SUPERVISOR_SERVER_URL of processes with `serverurl=AUTO`.
     pub server_url: Option<String>,
-    /// Limits that we changed for ourselves, as children are to have them.
+    /// The limits of children that differ from rsup's own.
     pub limits: Vec<(Resource, Limit)>,
-    /// The signal mask that we were started with.
+    /// The signal mask with which rsup was started.
     pub mask: SignalSet,
 }
 
 impl ChildDefaults {
-    /// The environment of one process: ours, SUPERVISOR_*, `[supervisord]`'s, its own; the later wins (census §4.5).
+    /// The environment of one process: rsup's own, SUPERVISOR_*, that of `[supervisord]`, its own. Later ones win
+    /// (supervisor-behaviour.md §4.5).
     pub fn environment_of(&self, process: &Process) -> io::Result<CStringList> {
         let config = &process.config;
         let ours = self.environment.iter();
@@ -54,7 +55,7 @@ impl ChildDefaults {
         Ok(words)
     }
 
-    /// Where the command is looked for: the PATH of its own or `[supervisord]`'s environment=, else ours.
+    /// The PATH in which the command is searched: from `environment=` of the program or of `[supervisord]`, else rsup's own.
     pub fn path_of<'a>(&'a self, config: &'a ProcessConfig) -> Option<Cow<'a, OsStr>> {
         let given = config.variables().rev().find(|(name, _)| name == "PATH");
         let ours = || self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());

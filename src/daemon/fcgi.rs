@@ -1,4 +1,4 @@
-//! The sockets of `[fcgi-program:x]`: one a group, there as long as one of its processes lives (census §10).
+//! The sockets of `[fcgi-program:x]`: one for each group, open as long as a process of the group lives (supervisor-behaviour.md §10).
 
 use crate::config::model::{FastCgiConfig, GroupConfig, GroupKind, SocketAddress};
 use crate::sys::errno;
@@ -12,10 +12,10 @@ use std::rc::Rc;
 pub struct FastCgiSockets(BTreeMap<String, (Rc<OwnedFd>, String)>);
 
 impl FastCgiSockets {
-    /// Makes the socket of a group that is to have one and has none; what to log.
+    /// Opens the socket of a FastCGI group if it is not open. Returns the line to log.
     ///
     /// # Errors
-    /// It cannot be made: why, for the log and for clients.
+    /// The socket cannot be made. The text is for the log and for clients.
     pub fn open(&mut self, group: &GroupConfig) -> Result<Option<String>, String> {
         let GroupKind::FastCgi(config) = &group.kind else { return Ok(None) };
         if self.0.contains_key(&group.name) {
@@ -34,25 +34,27 @@ impl FastCgiSockets {
             };
             format!("Could not create FastCGI socket {url}: {why}")
         })?;
-        let said = format!("Creating socket {url}");
+        let line = format!("Creating socket {url}");
         self.0.insert(group.name.clone(), (Rc::new(socket), url));
-        Ok(Some(said))
+        Ok(Some(line))
     }
 
-    /// The socket of a group, for one of its processes; to be kept until that has ended.
+    /// The socket of a group, for one of its processes to keep until it has ended.
     pub fn of(&self, group: &GroupConfig) -> Option<Rc<OwnedFd>> {
         self.0.get(&group.name).map(|(socket, _)| Rc::clone(socket))
     }
 
-    /// Closes what no process has any more; what to log. The file of a Unix socket stays, as under Supervisor.
+    /// Closes the sockets that no process has. Returns the lines to log. The file of a Unix socket stays, as under Supervisor.
     pub fn close_unused(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut lines = Vec::new();
         self.0.retain(|_, (socket, url)| {
             let used = Rc::strong_count(socket) > 1;
-            said.extend((!used).then(|| format!("Closing socket {url}")));
+            if !used {
+                lines.push(format!("Closing socket {url}"));
+            }
             used
         });
-        said
+        lines
     }
 }
 

@@ -1,4 +1,4 @@
-//! The queue of forks: each fork suspends us until the exec, so each turn of the loop has a limited time for them.
+//! The queue of forks. Each fork suspends rsup until the child's exec, so the time for forks in one turn of the loop is limited.
 
 use crate::supervision::ProcId;
 use crate::time::Mono;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The time for forks in one turn of the loop.
 const TIME_PER_TURN: Duration = Duration::from_millis(5);
 
-/// The processes that are to be forked, in order. Some may not want it any more when their turn comes.
+/// Processes to fork, in order. A fork may no longer be needed when its turn comes.
 #[derive(Debug, Default)]
 pub struct ForkQueue {
     queue: VecDeque<ProcId>,
@@ -16,7 +16,7 @@ pub struct ForkQueue {
 }
 
 impl ForkQueue {
-    /// A turn of the loop begins: there is time for forks again.
+    /// Grants the time for forks of a new turn of the loop.
     pub fn begin_turn(&mut self, now: Mono) {
         self.until = now.after(TIME_PER_TURN);
     }

@@ -1,21 +1,21 @@
-//! Which children have ended, and whether others live in their process groups.
+//! Dead leaders of process groups that still have members (`sweep`).
 //!
-//! Where a program has `sweep`, a dead leader is looked at before it is reaped: as long as others live in its process group it
-//! stays a zombie (it is *held*), so that the group's number cannot be given to another process.
+//! With `sweep`, a dead leader is examined before it is reaped. As long as other members of its process group live, it is *held*: it
+//! stays a zombie, so that the number of the group cannot be given to another process.
 
 use crate::posix::Exit;
 use crate::sys::{Pid, reap};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// The dead leaders that are not reaped yet, and what /proc last showed.
+/// Dead leaders that are not reaped yet, and the last scan of /proc.
 #[derive(Debug, Default)]
 pub struct ProcessGroups {
-    /// Dead leaders that are not reaped yet, because others live in their group.
+    /// Dead leaders that are not reaped yet, because other members of their group live.
     held: BTreeSet<Pid>,
-    /// While one is held: zombies that /proc has shown and that are not taken yet.
+    /// While a leader is held: zombies found in /proc that `next_zombie` has not returned yet.
     found: Vec<Pid>,
-    /// What /proc showed in this turn of the loop: one look has to do for all that end together.
+    /// The scan of /proc in this turn of the loop. One scan serves all processes that end together.
     stats: Option<Vec<ProcessStat>>,
 }
 
@@ -25,19 +25,19 @@ impl ProcessGroups {
         !self.held.is_empty()
     }
 
-    /// Forgets all held leaders: they stay zombies until they are found as orphans.
+    /// Forgets all held leaders. They stay zombies until they are reaped as orphans.
     pub fn clear(&mut self) {
         self.held.clear();
         self.found.clear();
     }
 
-    /// Time has passed: what /proc showed is old. To be called before deaths or groups are looked at.
+    /// Drops the scan of /proc because it is old. Call it before checking for deaths or groups.
     pub fn expire(&mut self) {
         self.stats = None;
     }
 
-    /// The next zombie that is not held, not reaped. The kernel shows the same one again and again, so with one held they are
-    /// found in /proc: all with one look. A later death brings a SIGCHLD, and so the next look.
+    /// The next zombie that is not held; it is not reaped. waitid(2) would return a held zombie again and again, so while one is held,
+    /// one scan of /proc finds all. A later death raises SIGCHLD, which starts the next scan.
     pub fn next_zombie(&mut self) -> Option<(Pid, Exit)> {
         if self.held.is_empty() {
             self.found.clear();
@@ -58,7 +58,7 @@ impl ProcessGroups {
         None
     }
 
-    /// Whether others live in the group of this dead leader, as /proc tells; if so the leader is held.
+    /// Holds a dead leader if /proc has living members of its group. Returns whether it does.
     pub fn hold_if_alive(&mut self, leader: Pid) -> bool {
         let alive = self.is_alive(leader);
         if alive {
@@ -68,13 +68,13 @@ impl ProcessGroups {
     }
 
     fn is_alive(&mut self, leader: Pid) -> bool {
-        // A look from before its death may lack what it forked since.
+        // A scan from before its death may lack processes that it forked later.
         let was_dead = |all: &Vec<ProcessStat>| all.iter().any(|stat| stat.pid == leader && stat.is_dead);
         let stats = self.stats.take().filter(was_dead).unwrap_or_else(|| stats().collect());
         self.stats.insert(stats).iter().any(|stat| stat.pgrp == leader && !stat.is_dead)
     }
 
-    /// Ends the hold on a dead leader if its group is empty by now; whether it is.
+    /// Releases a dead leader if its group is empty by now. Returns whether it is.
     pub fn release_if_empty(&mut self, leader: Pid) -> bool {
         if !self.held.contains(&leader) {
             return true;
@@ -86,7 +86,7 @@ impl ProcessGroups {
         empty
     }
 
-    /// Reaps a dead leader that was held; its group's number may be given to any process from now on.
+    /// Reaps a held leader. From now on the number of its group may be given to any process.
     pub fn release(&mut self, leader: Pid) {
         if self.held.remove(&leader) {
             reap::reap(leader);
@@ -94,7 +94,7 @@ impl ProcessGroups {
     }
 }
 
-/// What /proc/PID/stat says of a process (proc(5)).
+/// Fields of /proc/PID/stat (proc(5)).
 #[derive(Debug)]
 struct ProcessStat {
     pid: Pid,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stat_line_is_read_whatever_the_name() {
+    fn a_stat_line_is_parsed_with_any_name() {
         let stat = parse_stat(7, b"7 (a) Z (b) S 1 42 42 0 -1").unwrap();
         assert_eq!((stat.ppid, stat.pgrp, stat.is_dead), (1, 42, false));
         assert!(parse_stat(7, b"7 (x) Z 1 7 7").unwrap().is_dead);

@@ -1,4 +1,4 @@
-//! What clients can have of the daemon: the [`Host`] of the RPC methods, and the log files behind the processes.
+//! Implements [`Host`] for the RPC methods, and opens, reopens and clears the logs of processes.
 
 use super::token::ChildId;
 use super::{Daemon, startup};
@@ -16,7 +16,7 @@ use crate::time::Now;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What is to be done with the server.
+/// A call on the server that waits for the present one to return.
 pub(super) type ServerCall = Box<dyn FnOnce(&mut Server, &mut Daemon)>;
 
 impl Host for Daemon {
@@ -87,7 +87,7 @@ impl Host for Daemon {
             log.clear(&mut self.sinks).map_err(failed)?;
         }
         if open == 0 {
-            // Differs from Supervisor: the logs of a stopped program are cleared too.
+            // Differs from Supervisor: this also clears the logs of a stopped program.
             for channel in [Channel::Stdout, Channel::Stderr] {
                 if let Some(path) = self.log_path(id, channel).map(Path::to_path_buf) {
                     let private = self.auto_logs.get(&id).is_some_and(|logs| logs.contains(&Some(path.clone())));
@@ -108,7 +108,7 @@ impl Host for Daemon {
 }
 
 impl Daemon {
-    /// The file that a process's output goes to, as it is configured.
+    /// The configured file for the output of a process.
     fn log_path(&self, id: ProcId, channel: Channel) -> Option<&Path> {
         let process = self.supervision.process(id)?;
         let place = match channel {
@@ -123,10 +123,10 @@ impl Daemon {
         }
     }
 
-    /// Lets the server act on us. It is taken out meanwhile: a call that comes while another is under way is carried out after it.
+    /// Takes the server out of the daemon and lets it act on the daemon. A call made meanwhile is carried out afterwards.
     pub(super) fn with_server(&mut self, call: impl FnOnce(&mut Server, &mut Daemon) + 'static) {
         let Some(mut server) = self.server.take() else {
-            // Without a server there is no client that could wait for this call.
+            // Without a server no client waits for this call.
             if self.is_server_busy {
                 self.server_calls.push_back(Box::new(call));
             }
@@ -141,7 +141,7 @@ impl Daemon {
         self.server = Some(server);
     }
 
-    /// HUP: a configuration that is good begins a restart; one that is not changes nothing.
+    /// Handles SIGHUP: restarts if the configuration can be read, and logs an error otherwise.
     pub(super) fn reload_on_signal(&mut self) {
         if !self.is_running() {
             let line = "ignored SIGHUP indicating restart request (shutdown in progress)";
@@ -149,11 +149,12 @@ impl Daemon {
         }
         self.log(LogLevel::Warn, "received SIGHUP indicating restart request");
         if let Err(why) = self.restart() {
-            // Differs from Supervisor: it ends with exit code 2, everything stopped.
+            // Differs from Supervisor, which stops everything and exits with 2.
             self.log(LogLevel::Error, &format!("not restarted, the configuration is bad:\n{why}"));
         }
     }
 
+    /// Reopens the main log and the logs of all programs.
     pub(super) fn reopen_logs(&mut self) {
         self.log(LogLevel::Info, "supervisord logreopen");
         let main = self.journal.reopen(&mut self.sinks).err().map(|errno| ("the main log".to_owned(), errno));
@@ -169,9 +170,9 @@ impl Daemon {
         }
     }
 
-    /// Names and makes the AUTO logs of new processes; where that cannot be done they have none, which is said once.
+    /// Creates the AUTO logs of new processes. A process whose log cannot be created has none; that is logged once.
     pub(super) fn make_auto_logs(&mut self, ids: &[ProcId]) {
-        let mut refused = None;
+        let mut failure = None;
         for &id in ids {
             let Some(process) = self.supervision.process(id) else { continue };
             let config = Rc::clone(&process.config);
@@ -181,7 +182,7 @@ impl Daemon {
                 if channel.logfile != LogPlace::Auto {
                     return None;
                 }
-                auto::create(&folder, &config.name, name, identifier).map_err(|errno| refused = Some(errno)).ok()
+                auto::create(&folder, &config.name, name, identifier).map_err(|errno| failure = Some(errno)).ok()
             };
             let stdout = make(&config.stdout, "stdout");
             let stderr = if config.redirect_stderr { None } else { make(&config.stderr, "stderr") };
@@ -189,7 +190,7 @@ impl Daemon {
                 self.auto_logs.insert(id, [stdout, stderr]);
             }
         }
-        if let Some(errno) = refused.filter(|_| !std::mem::replace(&mut self.reported_no_auto_logs, true)) {
+        if let Some(errno) = failure.filter(|_| !std::mem::replace(&mut self.reported_no_auto_logs, true)) {
             let folder = startup::auto_log_dir(self.supervision.server());
             let line = format!(
                 "cannot make AUTO logs in {} ({}): output of programs without a logfile of their own is discarded",
@@ -200,7 +201,7 @@ impl Daemon {
         }
     }
 
-    /// Opens the logs of a process that is about to be spawned; the error is Supervisor's.
+    /// Opens the logs of a process before its spawn. The error is Supervisor's message.
     pub(super) fn open_logs(&mut self, id: ProcId) -> Result<[Option<ChildLog>; 2], String> {
         let Some(process) = self.supervision.process(id) else { return Ok([None, None]) };
         let (config, is_listener) = (Rc::clone(&process.config), process.is_listener());
@@ -218,7 +219,7 @@ impl Daemon {
                 LogFormat::Raw => LineFormat::Raw,
                 LogFormat::Prefix => LineFormat::Prefix,
             };
-            // What a listener says to us is not for syslog.
+            // The protocol of a listener does not go to syslog.
             let has_syslog = channel.syslog && !(is_listener && which == Channel::Stdout);
             let ident = text::shown(&config.name);
             let syslog = has_syslog.then(|| (Path::new(startup::SYSLOG), &*ident));

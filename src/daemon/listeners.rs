@@ -1,4 +1,4 @@
-//! Event listeners: turns state changes and output into events, and carries out what [`crate::events`] decides.
+//! Turns state changes and output into events, and carries out the [`ListenerAction`]s of [`crate::events`].
 
 use super::Daemon;
 use super::pipes::{ChildOutput, OutputKind};
@@ -30,14 +30,14 @@ impl Daemon {
         self.events.notify("PROCESS_GROUP_REMOVED", &|_| group.name.clone(), b"");
     }
 
-    /// Reports the supervisor's new state.
+    /// Reports the new state of the supervisor.
     pub(super) fn notify_supervisor_state(&mut self, state: SupervisorState) {
         let is_up = state == SupervisorState::Running;
         let name = if is_up { "SUPERVISOR_STATE_CHANGE_RUNNING" } else { "SUPERVISOR_STATE_CHANGE_STOPPING" };
         self.events.notify(name, &|_| String::new(), b"");
     }
 
-    /// Reports a process's new state.
+    /// Reports the new state of a process.
     pub(super) fn notify_process_state(&mut self, id: ProcId, change: StateChange) {
         if self.events.is_idle() {
             return;
@@ -55,29 +55,29 @@ impl Daemon {
         self.events.set_running(id, change.to == State::Running);
     }
 
-    /// Reports a `sendRemoteCommEvent` of a client.
+    /// Reports an event that a client sent by `sendRemoteCommEvent`.
     pub(super) fn notify_remote(&mut self, kind: &str, data: &str) {
         self.events.notify("REMOTE_COMMUNICATION", &|_| kind.to_owned(), data.as_bytes());
     }
 
-    /// Hands what programs have written to listeners and to the debug log.
+    /// Passes the output of programs to listeners and to the debug log.
     pub(super) fn handle_output(&mut self) {
         let observed = &mut self.children.pipes.observed;
-        let (all, warnings) = (std::mem::take(&mut observed.outputs), std::mem::take(&mut observed.warnings));
-        for output in all {
-            self.handle_one(&output);
+        let (outputs, warnings) = (std::mem::take(&mut observed.outputs), std::mem::take(&mut observed.warnings));
+        for output in outputs {
+            self.pass_on(&output);
         }
         for line in warnings {
             self.log(LogLevel::Warn, &line);
         }
     }
 
-    fn handle_one(&mut self, ChildOutput { id, pid, channel, kind, bytes }: &ChildOutput) {
+    fn pass_on(&mut self, ChildOutput { id, pid, channel, kind, bytes }: &ChildOutput) {
         let Some(process) = self.supervision.process(*id) else { return };
         let (name, group) = (process.config.name.clone(), process.group.name.clone());
         let channel_name = channel.name();
         if self.children.pipes.observed.copying {
-            // Census §6.2; a listener's words are shown as Python shows bytes.
+            // supervisor-behaviour.md §6.2: the protocol of a listener is logged as Python prints bytes.
             let line = match kind {
                 OutputKind::Output { .. } => format!("{} {channel_name} output:\n{}", repr(&name), text_of(bytes)),
                 OutputKind::Protocol => format!("{} {channel_name} output:\n{}", repr(&name), python_bytes(bytes)),
@@ -100,7 +100,7 @@ impl Daemon {
         self.events.notify(&format!("{event}_{}", channel_name.to_uppercase()), &value, bytes);
     }
 
-    /// Carries out what the pools have decided.
+    /// Carries out the actions of the pools.
     pub(super) fn serve_listeners(&mut self) {
         while let Some(action) = self.events.next_action() {
             match action {

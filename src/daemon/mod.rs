@@ -200,7 +200,8 @@ impl Daemon {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing.poll, true) {
-                    let line = format!("cannot wait for events: {error}; clients are not served until waiting works again");
+                    let line =
+                        format!("cannot wait for events: {error}; clients are not served until waiting works again");
                     self.log(LogLevel::Critical, &line);
                 }
                 let is_signalled = self.signals.wait(Some(POLL_FAILED_MS)).unwrap_or_else(|_| {

@@ -1,4 +1,4 @@
-//! From the command line to the first turn of the loop, and the last words after it.
+//! Starts the supervisor, from the command line to the first turn of the loop, and ends it with its exit code.
 
 use super::environment::ChildDefaults;
 use super::token::Token;
@@ -23,20 +23,20 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the command line and the machine have settled, for this and every later configuration.
+/// Settings of the command line and the environment. They stay the same through every reload.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The name that we were called by, for messages.
+    /// The name by which rsup was called, for messages.
     pub(super) name: String,
-    /// Absolute, so that a later chdir changes nothing.
+    /// Absolute, so that a later chdir does not matter.
     pub(super) config_file: PathBuf,
-    /// Called `supervisord`: the default log and pid files are made.
+    /// Called `supervisord`, so the default log and pid files are made.
     pub(super) as_supervisord: bool,
-    /// Process number 1.
+    /// rsup is PID 1.
     pub(super) is_pid1: bool,
-    /// Options that win over the file.
+    /// Options that override the file.
     pub(super) options: Options,
-    /// Where AUTO logs are made unless `childlogdir` says otherwise; absolute, as `config_file`.
+    /// The directory of AUTO logs without `childlogdir`. Absolute, as `config_file` is.
     temporary_directory: PathBuf,
 }
 
@@ -54,7 +54,7 @@ impl Settings {
         Ok(Self { name: name.into(), config_file, as_supervisord, is_pid1, options, temporary_directory })
     }
 
-    /// Whether it goes to the background: PID 1 never does, and under its own name rsup does only where the file says so.
+    /// Whether to go to the background: never as PID 1, and under the name rsup only with `nodaemon=false`.
     fn daemonizes(&self, config: &Config) -> bool {
         !self.is_pid1 && !config.server.nodaemon.unwrap_or(!self.as_supervisord)
     }
@@ -64,7 +64,7 @@ impl Settings {
         (self.as_supervisord && !self.is_pid1).then(|| name.into())
     }
 
-    /// Reads the configuration; the error has every problem, one a line.
+    /// Reads the configuration. The error lists every mistake, one on each line.
     pub(super) fn load(&self) -> Result<Loaded, String> {
         let mut loaded = config::load(&self.config_file, &Real);
         let mut errors: Vec<String> = loaded.errors().map(ToString::to_string).collect();
@@ -73,8 +73,8 @@ impl Settings {
         if errors.is_empty() { Ok(loaded) } else { Err(errors.join("\n")) }
     }
 
-    /// The same while programs run with the configuration `in_use`. A file that can be read once only is not waited for,
-    /// and one that has lost its `[supervisord]` (it was emptied, its mount is gone, a template failed) is broken.
+    /// Reads the configuration again while programs run with `in_use`. Refuses a file that is not regular, because reading it could
+    /// block, and one that has lost its `[supervisord]`, because it was probably emptied, unmounted or badly generated.
     pub(super) fn reload(&self, in_use: &Config) -> Result<Loaded, String> {
         let file = self.config_file.display();
         if fs::metadata(&self.config_file).is_ok_and(|found| !found.is_file()) {
@@ -88,15 +88,15 @@ impl Settings {
     }
 }
 
-/// Where syslog listens.
+/// The socket of syslog.
 pub(super) const SYSLOG: &str = "/dev/log";
 
-/// Lines for the log.
-type Said = Vec<(LogLevel, String)>;
+/// Lines to log.
+type LogLines = Vec<(LogLevel, String)>;
 
-/// Runs as a supervisor until all is over; the exit code. `args` are those after the program's name.
+/// Runs as a supervisor until it ends. Returns the exit code. `args` are the arguments without the program's name.
 pub fn main(name: &str, args: &[OsString]) -> u8 {
-    // From here on no signal is lost, and none can end us but KILL.
+    // From here on no signal is lost, and only SIGKILL can end rsup.
     let signals = match Signals::take_over(Ignored::Reset) {
         Ok(signals) => signals,
         Err(error) => return fail(name, &format!("cannot take over signals: {error}")),
@@ -118,7 +118,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
         Ok((loaded, settings)) => (settings, loaded),
         Err(why) => return fail(name, &why),
     };
-    // So early that all that is made from here on is the daemon's own; the parent waits for what comes of it.
+    // Early, so that the daemon itself makes everything that follows. The parent waits for its outcome.
     let foreground = match settings.daemonizes(&loaded.config).then(background::split).transpose() {
         Ok(Some(Side::Parent(code))) => return code,
         Ok(Some(Side::Child(foreground))) => Some(foreground),
@@ -127,22 +127,22 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
     };
     match Daemon::start(settings, loaded, signals, foreground) {
         Ok(mut daemon) => {
-            // All that must fit is there; from here on the end would be worse than waiting for memory.
+            // Everything that must fit is allocated. From here on, waiting for memory is better than ending.
             memory::wait_for_memory();
-            daemon.live()
+            daemon.run_configurations()
         }
         Err(why) => fail(name, &why),
     }
 }
 
-/// Nothing is supervised, we only print: a TERM ends us, even in a write to a stdout that is full.
+/// Restores the default signals for a command that only prints, so that SIGTERM ends it even while it writes to a full stdout.
 fn act_as_client(signals: &Signals) {
     ignore_broken_pipes();
     signals.unblock();
 }
 
-/// Prints our version, and that of Supervisor with which we are compatible; returns the exit code. Called `supervisord`, we print
-/// Supervisor's alone, as it does: scripts compare it.
+/// Prints rsup's version and the compatible version of Supervisor. Returns the exit code. Called `supervisord`, it prints
+/// only Supervisor's version, since scripts compare it.
 #[must_use]
 pub fn print_version(name: &str) -> u8 {
     if is_supervisord(name) {
@@ -152,12 +152,12 @@ pub fn print_version(name: &str) -> u8 {
     stdout::print(name, &format!("rsup {own} (compatible with Supervisor {SUPERVISOR_VERSION})\n"), 0)
 }
 
-/// Whether we were called by Supervisor's own name.
+/// Whether rsup was called by Supervisor's name.
 fn is_supervisord(name: &str) -> bool {
     Path::new(name).file_name().is_some_and(|name| name == "supervisord")
 }
 
-/// A usage or configuration error: two lines and exit code 2, as Supervisor (census §1.1).
+/// Reports a usage or configuration error: two lines and exit code 2, as Supervisor does (supervisor-behaviour.md §1.1).
 fn fail(name: &str, why: &str) -> u8 {
     let (name, why) = (text::shown(name), text::shown(why));
     output::to_termination_log(&why);
@@ -220,15 +220,15 @@ impl Daemon {
             foreground,
             now,
         };
-        // The rest is for clients, and for the pipes of running programs.
+        // The other descriptors are for clients and for the pipes of running programs.
         let max_orphaned = fds::nofile().ok().and_then(|limit| usize::try_from(limit.soft / 4).ok());
         daemon.children.pipes.max_orphaned = max_orphaned.unwrap_or(256);
-        daemon.begin(loaded, lines)?;
+        daemon.use_configuration(loaded, lines)?;
         Ok(daemon)
     }
 
-    /// Takes a configuration into use: at the start, and again after a restart.
-    fn begin(&mut self, loaded: Loaded, lines: Said) -> Result<(), String> {
+    /// Puts a configuration in force: at the start, and again at each reload.
+    fn use_configuration(&mut self, loaded: Loaded, lines: LogLines) -> Result<(), String> {
         let Loaded { mut config, problems } = loaded;
         self.now = clock::now();
         self.journal.set_level(config.server.loglevel);
@@ -244,12 +244,12 @@ impl Daemon {
         }
         match journal {
             Err(why) if is_first => return Err(why),
-            Err(why) => self.log(LogLevel::Critical, &format!("{why}; the log goes where it went before")),
+            Err(why) => self.log(LogLevel::Critical, &format!("{why}; the log stays where it was before")),
             Ok(()) => {}
         }
-        let (server, said) = self.open_server(&mut config)?;
+        let (server, log_lines) = self.open_server(&mut config)?;
         self.defaults.server_url = config.automatic_server_url();
-        for (level, line) in said {
+        for (level, line) in log_lines {
             self.log(level, &line);
         }
         if self.defaults.server_url.is_none() {
@@ -264,31 +264,32 @@ impl Daemon {
         self.labelled.close(&mut self.sinks, self.now);
         self.events.begin(&config.server.identifier, self.now);
         self.write_pidfile(&config);
-        self.say_what_has_no_effect(&config);
-        self.say_where_output_goes(&config);
+        self.warn_of_settings_without_effect(&config);
+        self.log_where_output_goes(&config);
         self.log(LogLevel::Info, &format!("supervisord started with pid {}", std::process::id()));
         self.supervision = Supervision::new(config);
         self.settle();
         Ok(())
     }
 
-    /// Opens the control sockets. After a reload those of before do instead, if need be: an error is for the start only.
-    fn open_server(&mut self, config: &mut Config) -> Result<(Option<Server>, Said), String> {
+    /// Opens the control sockets. If that fails at a reload, opens those of the previous configuration; at the start it is an error.
+    fn open_server(&mut self, config: &mut Config) -> Result<(Option<Server>, LogLines), String> {
         let tokens = [Token::Listener(0).encode(), Token::Connection(0).encode()];
         let open = |config: &Config| {
             let opened = Server::open(config, std::rc::Rc::clone(&self.poll), tokens);
-            opened.map(|(server, said)| (Some(server), said)).map_err(|errors| errors.join("\n"))
+            opened.map(|(server, log_lines)| (Some(server), log_lines)).map_err(|errors| errors.join("\n"))
         };
         let opened = match (open(config), self.serving.take()) {
             (Ok(opened), _) => opened,
             (Err(why), None) => return Err(why),
             (Err(why), Some(before)) => {
-                // Differs from Supervisor: it ends with exit code 2, everything stopped.
+                // Differs from Supervisor, which stops everything and exits with 2.
                 config.http = before;
-                let (server, mut said) = open(config).unwrap_or_else(|why| (None, vec![(LogLevel::Critical, why)]));
+                let (server, mut log_lines) =
+                    open(config).unwrap_or_else(|why| (None, vec![(LogLevel::Critical, why)]));
                 let line = format!("{why}; the control sockets stay as they were before the reload");
-                said.push((LogLevel::Critical, line));
-                (server, said)
+                log_lines.push((LogLevel::Critical, line));
+                (server, log_lines)
             }
         };
         self.serving = Some(config.http.clone());
@@ -299,16 +300,16 @@ impl Daemon {
         let Some(foreground) = self.foreground.take() else { return };
         let server = &config.server;
         self.log(LogLevel::Info, "daemonizing the supervisord process");
-        let said = match (foreground.detach(server.directory.as_deref(), server.umask), &server.directory) {
+        let (level, line) = match (foreground.detach(server.directory.as_deref(), server.umask), &server.directory) {
             (_, None) => return,
             (Ok(()), Some(path)) => (LogLevel::Info, format!("set current directory: {}", repr(path))),
             (Err(why), Some(path)) => (LogLevel::Critical, format!("can't chdir into {}: {why}", repr(path))),
         };
-        self.log(said.0, &said.1);
+        self.log(level, &line);
     }
 
-    /// Lives through one configuration after the other; the exit code.
-    fn live(&mut self) -> u8 {
+    /// Runs with one configuration after the other. Returns the exit code.
+    fn run_configurations(&mut self) -> u8 {
         loop {
             let ended = self.run();
             if let Some(server) = self.server.take() {
@@ -318,11 +319,11 @@ impl Daemon {
             match ended {
                 Ended::Exit(code, reason) => {
                     self.finish_sinks();
-                    self.last_words(code, &reason);
+                    self.report_end(code, &reason);
                     return code;
                 }
                 Ended::Reload(loaded) => {
-                    if let Err(why) = self.begin(*loaded, Vec::new()) {
+                    if let Err(why) = self.use_configuration(*loaded, Vec::new()) {
                         self.finish_sinks();
                         return fail(&self.settings.name, &why);
                     }
@@ -331,8 +332,7 @@ impl Daemon {
         }
     }
 
-    /// In the foreground the log goes to stdout, and to a file too where one is named; the default file is made for
-    /// `supervisord` only.
+    /// Opens the main log. In the foreground it goes to stdout too. Only `supervisord` has a default log file.
     fn open_journal(&mut self, config: &Config) -> Result<(), String> {
         let server = &config.server;
         let path = match &server.logfile {
@@ -353,8 +353,8 @@ impl Daemon {
             if !self.journal.is_open() {
                 return Err(line);
             }
-            // A reload: the log of before is better than an end.
-            self.log(LogLevel::Error, &format!("{line}; the log of before the reload stays in use"));
+            // At a reload: keep the previous log.
+            self.log(LogLevel::Error, &format!("{line}; the log from before the reload stays in use"));
         }
         let is_background = self.settings.daemonizes(config);
         let echo = self.journal.set_echo(!server.silent && !is_background, &mut self.sinks, self.now);
@@ -384,22 +384,22 @@ impl Daemon {
         if fs::write(&path, format!("{}\n", std::process::id())).is_err() {
             return self.log(LogLevel::Critical, &format!("could not write pidfile {}", path.display()));
         }
-        // Absolute: a later chdir must not make us miss it.
+        // Absolute, so that it is found after a chdir.
         self.pidfile = Some(std::path::absolute(&path).unwrap_or(path));
     }
 
     fn remove_pidfile(&mut self) {
         let Some(path) = self.pidfile.take() else { return };
-        // Another supervisor's is not ours to remove.
+        // Leave the pid file of another supervisor.
         if fs::read(&path).is_ok_and(|text| text == format!("{}\n", std::process::id()).as_bytes()) {
             let _ = fs::remove_file(&path);
         }
     }
 
-    /// What the file asks for and cannot have here, a line each.
-    fn say_what_has_no_effect(&mut self, config: &Config) {
+    /// Warns of each setting that has no effect here.
+    fn warn_of_settings_without_effect(&mut self, config: &Config) {
         if config.server.nodaemon == Some(false) && self.settings.is_pid1 {
-            let line = "nodaemon=false: process number 1 stays in the foreground, or the container would end";
+            let line = "nodaemon=false has no effect: PID 1 stays in the foreground, or the container would end";
             self.log(LogLevel::Warn, line);
         }
         let sweeps = config.groups.iter().flat_map(|group| &group.processes).any(|process| process.sweep);
@@ -408,8 +408,8 @@ impl Daemon {
         }
     }
 
-    /// Where no program logs to the container's stdout, a line says where the output is.
-    fn say_where_output_goes(&mut self, config: &Config) {
+    /// Logs where the output of programs is, if rsup is PID 1 and no program logs to the container's stdout.
+    fn log_where_output_goes(&mut self, config: &Config) {
         let processes = || config.groups.iter().flat_map(|group| &group.processes);
         let to_container = |place: &LogPlace| matches!(place, LogPlace::File(path) if path.starts_with("/dev") || path.starts_with("/proc"));
         let any = processes().any(|p| to_container(&p.stdout.logfile) || to_container(&p.stderr.logfile));
@@ -424,11 +424,11 @@ impl Daemon {
         self.log(LogLevel::Info, &line);
     }
 
-    /// Gives the reason of the end: in the termination message where there can be one, and as the last line on stderr.
-    fn last_words(&self, code: u8, reason: &str) {
+    /// Reports why rsup ends: in Kubernetes' termination message if there is one, and as the last line on stderr.
+    fn report_end(&self, code: u8, reason: &str) {
         let line = format!("rsup: {reason}; exit code {code}");
         output::to_termination_log(&line);
-        // Supervisor itself says nothing, and has no other exit code than 0.
+        // Supervisor itself reports nothing, and always exits with 0.
         let server = self.supervision.server();
         let contract = server.exit_when_all_done || server.exit_code_from != ExitCodeFrom::Zero;
         if self.settings.is_pid1 || !self.settings.as_supervisord || code != 0 || contract {
@@ -437,17 +437,17 @@ impl Daemon {
     }
 }
 
-/// A path in Python's quotes.
+/// A path in quotes, as Python's `repr` prints it.
 fn repr(path: &Path) -> String {
     config::values::repr(&text::of_os(path))
 }
 
-/// Where AUTO logs are made: `childlogdir`, else the temporary directory.
+/// The directory of AUTO logs: `childlogdir`, else the temporary directory.
 pub(super) fn auto_log_dir(server: &ServerConfig) -> PathBuf {
     server.childlogdir.clone().unwrap_or_else(std::env::temp_dir)
 }
 
-/// An empty poll that watches the signals.
+/// A poll that watches only the signals.
 fn new_poll(signals: &Signals) -> Result<Poll, String> {
     let poll = Poll::new().map_err(|error| format!("cannot make a readiness set: {error}"))?;
     poll.add(signals.fd(), Token::Signals.encode(), Interest::Read)
@@ -467,14 +467,15 @@ fn drop_privileges(user: &User) -> Result<Option<(LogLevel, String)>, String> {
     setgroups(&all).map_err(|_| "Could not set groups of effective user")?;
     setgid(Gid::from_raw(groups.primary)).map_err(|_| "Could not set group id of effective user")?;
     setuid(Uid::from_raw(user.uid)).map_err(|errno| format!("Could not set user id {}: {errno}", user.uid))?;
-    // So that rsupctl of the same user finds our configuration in /proc.
+    // So that rsupctl, run by the same user, finds the configuration in /proc.
     let _ = nix::sys::prctl::set_dumpable(true);
     Ok(Some((LogLevel::Info, format!("Set uid to user {} succeeded", user.uid))))
 }
 
-/// Takes as many descriptors as we may have; children get what `minfds` and `minprocs` say (census §1.1).
-fn raise_limits(config: &Config, lines: &mut Said) -> Result<Vec<(Resource, Limit)>, String> {
-    let mut childrens = Vec::new();
+/// Raises rsup's limit of descriptors as far as allowed. Returns the limits of children by `minfds` and `minprocs`
+/// (supervisor-behaviour.md §1.1).
+fn raise_limits(config: &Config, lines: &mut LogLines) -> Result<Vec<(Resource, Limit)>, String> {
+    let mut child_limits = Vec::new();
     let minfds = config.server.minfds;
     let nofile = fds::nofile().map_err(|error| format!("cannot read the limit of descriptors: {error}"))?;
     let wanted = Limit { soft: nofile.soft.max(minfds), hard: nofile.hard.max(minfds) };
@@ -493,7 +494,7 @@ fn raise_limits(config: &Config, lines: &mut Said) -> Result<Vec<(Resource, Limi
         if nofile.soft < minfds {
             lines.push((LogLevel::Info, format!("Increased RLIMIT_NOFILE limit to {minfds}")));
         }
-        childrens.push((Resource::RLIMIT_NOFILE, wanted));
+        child_limits.push((Resource::RLIMIT_NOFILE, wanted));
     }
     let minprocs = config.server.minprocs;
     let nproc = fds::nproc().map_err(|error| format!("cannot read the limit of processes: {error}"))?;
@@ -509,5 +510,5 @@ fn raise_limits(config: &Config, lines: &mut Said) -> Result<Vec<(Resource, Limi
         }
         lines.push((LogLevel::Info, format!("Increased RLIMIT_NPROC limit to {minprocs}")));
     }
-    Ok(childrens)
+    Ok(child_limits)
 }

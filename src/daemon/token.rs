@@ -1,8 +1,8 @@
-//! What the poll's tokens mean.
+//! Tokens of the poll: which descriptor is ready.
 
 use crate::supervision::ProcId;
 
-/// What a child is to its process. A process has at most one child of each role at a time.
+/// The role of a child in its process. A process has at most one child of each role at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// The program itself.
@@ -18,7 +18,7 @@ impl Role {
 pub struct ChildId {
     /// The process that it belongs to.
     pub process: ProcId,
-    /// What it is to that process.
+    /// Its role there.
     pub role: Role,
 }
 
@@ -30,8 +30,8 @@ impl ChildId {
     }
 }
 
-/// What is ready. The order is the order of service: clients come before pipes, so that a client need not wait until all that
-/// programs have written is copied.
+/// The descriptor that is ready. Tokens are ordered as they are served: clients come before pipes, so that a client need not wait
+/// until all output is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Token {
     /// The signal descriptor.
@@ -48,13 +48,12 @@ pub enum Token {
     Stdin(ChildId),
     /// The n-th pipe that has outlived its child.
     Orphaned(u32),
-    /// The stream with this sink number, which has something queued.
+    /// The stream with this sink number, which has bytes queued.
     Stream(u32),
 }
 
 impl Token {
-    /// The number that stands for it. Tokens are ordered as their numbers are; the last 32 bits of the number are the n of a
-    /// listening socket or client.
+    /// The number of the token. Numbers have the order of tokens. The low 32 bits are the n of a listening socket or client.
     #[must_use]
     pub const fn encode(self) -> u64 {
         let (kind, role, n) = match self {
@@ -70,7 +69,7 @@ impl Token {
         kind << 40 | role << 32 | n as u64
     }
 
-    /// The token that a number stands for, if it does.
+    /// The token with this number, if there is one.
     #[must_use]
     pub fn decode(number: u64) -> Option<Self> {
         let n = u32::try_from(number & u64::from(u32::MAX)).ok()?;
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_token_comes_back_and_tokens_are_in_the_order_of_their_numbers() {
+    fn every_token_survives_encoding_and_has_the_order_of_its_number() {
         let mut all = vec![Token::Signals];
         let numbers = [0, 1, 77, u32::MAX - 1, u32::MAX];
         let children: Vec<_> =
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_mean_nothing() {
+    fn other_numbers_are_no_token() {
         for number in [1, 1 << 32, 1 << 40 | 1 << 32, 3 << 40 | 9 << 32, 8 << 40, 1 << 63, u64::MAX] {
             assert_eq!(Token::decode(number), None, "{number:#x}");
         }

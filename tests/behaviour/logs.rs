@@ -147,7 +147,7 @@ fn a_reload_that_cannot_open_the_main_log_keeps_the_old_one() {
     fs::create_dir(sandbox.dir.join("folder")).unwrap();
     sandbox.reconfigure(&format!("{RESTARTS}[supervisord]\nlogfile={{dir}}/folder\n"));
     sandbox.signal(Signal::SIGHUP);
-    sandbox.until_log("the log of before the reload stays in use", 1);
+    sandbox.until_log("the log from before the reload stays in use", 1);
     sandbox.until_log("supervisord started", 2);
     assert_eq!(sandbox.stop(), 0);
 }
