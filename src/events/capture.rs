@@ -1,39 +1,39 @@
-//! Capture mode: bytes that a program writes between two tokens go to listeners, not to its log (census §6.6).
+//! Capture mode: bytes that a program writes between two tokens go to listeners, not to its log (supervisor-behaviour.md §6.6).
 
 const BEGIN: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
 const END: &[u8] = b"<!--XSUPERVISOR:END-->";
 
-/// The scanner of one channel.
+/// Finds the tokens in the output of one channel.
 #[derive(Debug, Clone)]
 pub struct Capture {
     max_bytes: usize,
     is_inside: bool,
-    /// The end of what was read, which may be the beginning of a token.
+    /// The last bytes that were read, if they may be the start of a token.
     held: Vec<u8>,
     captured: Vec<u8>,
 }
 
-/// A part of the output, without tokens.
+/// A part of the output, without its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// May be empty.
+    /// The bytes; may be empty.
     pub text: Vec<u8>,
-    /// It is from between the tokens: `keep` it.
+    /// It was between the tokens: pass it to `keep`.
     pub is_inside: bool,
-    /// The closing token followed: `take` all that was kept.
+    /// The closing token followed: `take` the whole capture.
     pub is_last: bool,
 }
 
 impl Capture {
-    /// `max_bytes`: `…_capture_maxbytes`.
+    /// A capture with the limit `…_capture_maxbytes`.
     #[must_use]
     pub fn new(max_bytes: i64) -> Self {
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         Self { max_bytes, is_inside: false, held: Vec::new(), captured: Vec::new() }
     }
 
-    /// Cuts what was read at the tokens.
-    // Differs from Supervisor: only what may be the beginning of a token is held back, so that short lines are not late.
+    /// Splits the bytes that were read at the tokens.
+    // Differs from Supervisor: only bytes that may be the start of a token are held back, so that short lines are not late.
     pub fn cut(&mut self, bytes: &[u8]) -> Vec<Piece> {
         let mut bytes = [&std::mem::take(&mut self.held), bytes].concat();
         let mut pieces = Vec::new();
@@ -55,14 +55,15 @@ impl Capture {
         }
     }
 
-    /// At the end of the output: what was held back for a token that does not come. An unfinished capture is dropped.
-    // Differs from Supervisor: there the last 24 bytes are lost.
+    /// Call it at the end of the output. Returns the bytes that were held back; an unfinished capture is dropped.
+    // Differs from Supervisor, which loses the last 24 bytes.
     pub fn finish(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
         if self.is_inside { Vec::new() } else { held }
     }
 
-    /// Adds text from between the tokens. Supervisor's rule for too much text: the oldest bytes are dropped, as many as are added.
+    /// Adds text from between the tokens. If it becomes too long, as many of the oldest bytes are dropped as are added; that is
+    /// Supervisor's rule.
     pub fn keep(&mut self, text: &[u8]) {
         if self.captured.len().saturating_add(text.len()) > self.max_bytes {
             self.captured.drain(..text.len().min(self.captured.len()));
@@ -70,13 +71,13 @@ impl Capture {
         self.captured.extend_from_slice(text);
     }
 
-    /// Takes all kept text.
+    /// Takes the captured text.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.captured)
     }
 }
 
-/// How many bytes at the end of `bytes` are the beginning of `token`, but not all of it.
+/// The number of bytes at the end of `bytes` that are an incomplete `token`.
 fn beginning_at_end(bytes: &[u8], token: &[u8]) -> usize {
     let longest = bytes.len().min(token.len().saturating_sub(1));
     (1..=longest).rev().find(|&length| token.get(..length).is_some_and(|head| bytes.ends_with(head))).unwrap_or(0)
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What goes to the log, and each capture.
+    /// The text of the log, and each capture.
     fn run(max_bytes: i64, pieces: &[&[u8]]) -> (String, Vec<String>) {
         let mut capture = Capture::new(max_bytes);
         let (mut log, mut captured) = (Vec::new(), Vec::new());
@@ -121,7 +122,7 @@ mod tests {
         let begin: &[u8] = b"<!--XSUPERVISOR:BEGIN-->";
         let end: &[u8] = b"<!--XSUPERVISOR:END-->";
         assert_eq!(captured(&[begin, b"12345678", b"abcd", end]), "5678abcd");
-        assert_eq!(captured(&[begin, b"12345678", b"ab", end]), "12345678ab", "just as much as is allowed");
+        assert_eq!(captured(&[begin, b"12345678", b"ab", end]), "12345678ab", "exactly at the limit");
         assert_eq!(captured(&[begin, b"0123456789abcdef", end]), "0123456789abcdef", "one piece is kept whole");
     }
 

@@ -1,11 +1,11 @@
-//! What a listener's result means: Supervisor's own handler, and the one of the Python package supervisor-stdout.
+//! The handlers of listeners' results: Supervisor's own, and that of the Python package supervisor-stdout.
 
 use memchr::memchr;
 
-/// What `result_handler=` names.
+/// The value of `result_handler=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ResultHandler {
-    /// `supervisor.dispatchers:default_handler`: `OK` means processed, all else rejected.
+    /// `supervisor.dispatchers:default_handler`: `OK` means processed, anything else rejected.
     #[default]
     Default,
     /// `supervisor_stdout:event_handler`: the result is a line of `key:value` words and a program's output, which is printed.
@@ -23,14 +23,14 @@ pub struct LabelledOutput {
     pub bytes: Vec<u8>,
 }
 
-/// What a result comes to.
+/// The meaning of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Processed,
     Rejected,
-    /// It is processed, and this is to be printed.
+    /// The event is processed; print this.
     Print(LabelledOutput),
-    /// The handler cannot read it: the listener gets no more events.
+    /// The handler cannot parse the result: the listener gets no more events.
     Failed,
 }
 
@@ -39,15 +39,16 @@ const RESULT_MAX_BYTES: usize = 1024 * 1024;
 const OK: &[u8] = b"OK";
 
 impl ResultHandler {
-    /// How many bytes of a result decide what it means.
+    /// How many bytes of a result decide its meaning.
     pub(super) fn wanted_bytes(self) -> usize {
         match self {
-            // One byte more than OK has, and it is something else.
+            // One byte more than OK: enough to see that a result is longer.
             Self::Default => OK.len().saturating_add(1),
             Self::Stdout => RESULT_MAX_BYTES,
         }
     }
 
+    /// Interprets a result.
     pub(super) fn judge(self, result: &[u8]) -> Verdict {
         match self {
             Self::Default if result == OK => Verdict::Processed,
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_handler_knows_one_word() {
+    fn the_default_handler_accepts_only_ok() {
         assert_eq!(ResultHandler::Default.judge(b"OK"), Verdict::Processed);
         for result in ["", "O", "ok", "OK\n", "OKOK", "FAIL"] {
             assert_eq!(ResultHandler::Default.judge(result.as_bytes()), Verdict::Rejected, "{result:?}");
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_python_could_not_read_fails() {
+    fn a_result_that_python_could_not_parse_fails() {
         let results: [&[u8]; 8] = [
             b"",
             b"OK",

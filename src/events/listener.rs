@@ -1,26 +1,27 @@
-//! The protocol of one listener: what the bytes on its stdout mean, however they are cut (census §9.4).
+//! The protocol of one listener: parses its stdout, however the bytes are split (supervisor-behaviour.md §9.4).
 //!
 //! ```text
 //! ACKNOWLEDGED ── READY\n ──► READY ── an event is sent ──► BUSY ── RESULT 2\nOK ──► ACKNOWLEDGED
-//!       └────── anything else ───┴─────── no such line ───────┴──► UNKNOWN, until it is started again
+//!       └────── anything else ───┴────── any other line ──────┴──► UNKNOWN, until it is started again
 //! ```
 
 use super::handler::{LabelledOutput, ResultHandler, Verdict};
 
-/// What a listener is doing.
+/// The protocol state of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ListenerState {
     /// It has not written READY yet.
     Acknowledged,
     /// It waits for an event.
     Ready,
-    /// It has one.
+    /// It is processing an event.
     Busy,
     /// It broke the protocol: its output is ignored.
     Unknown,
 }
 
 impl ListenerState {
+    /// The name in the log.
     pub(super) fn name(self) -> &'static str {
         match self {
             ListenerState::Acknowledged => "ACKNOWLEDGED",
@@ -31,37 +32,37 @@ impl ListenerState {
     }
 }
 
-/// What was found in its output, in order.
+/// What the output of a listener reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ProtocolEvent {
-    /// Its result is good.
+    /// The event was processed.
     Processed,
-    /// Its result is not.
+    /// The event was rejected.
     Rejected,
-    /// Its result is good, and this is to be printed.
+    /// The event was processed; print this.
     Output(LabelledOutput),
-    /// The result handler cannot read its result.
+    /// The result handler cannot parse the result.
     Unreadable,
-    /// This line should have been a result's first.
+    /// This line is not the first line of a result.
     BadResultLine(Vec<u8>),
-    /// Its state changed.
+    /// The state changed, from and to.
     StateChanged(ListenerState, ListenerState),
 }
 
-/// A listener's state, and output that is not complete yet.
+/// The state of a listener, and its output that is incomplete so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listener {
     pub(super) state: ListenerState,
-    /// An unfinished READY, an unfinished line, or of a result's body as much as decides whether it is OK.
+    /// An incomplete READY or line, or as much of a result's body as its handler needs.
     pending: Vec<u8>,
-    /// How much of a result's body is still to come.
+    /// The number of bytes of a result's body that are still to come.
     missing: Option<u64>,
     handler: ResultHandler,
-    /// The payload of the event that it has, if its length in characters is another than in bytes.
+    /// The length of the present event's payload, for a handler that gets the payload back.
     echo: Option<Echo>,
 }
 
-/// The length of an event's payload. A listener that returns the payload as text counts characters, and more bytes come.
+/// The length of an event's payload. A listener that returns the payload as text announces characters but sends more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Echo {
     characters: u64,
@@ -71,7 +72,7 @@ struct Echo {
 const READY: &[u8] = b"READY\n";
 /// The length of `RESULT `. These bytes are not checked, as under Supervisor.
 const RESULT_BYTES: usize = 7;
-/// A line of a result is not longer than this.
+/// The longest first line of a result.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 
 impl Default for Listener {
@@ -85,25 +86,25 @@ impl Listener {
         Self { state: ListenerState::Acknowledged, pending: Vec::new(), missing: None, handler, echo: None }
     }
 
-    /// An event with this payload is on its way to it.
+    /// An event with this payload was sent to it.
     pub(super) fn sent(&mut self, payload: &str) {
         self.state = ListenerState::Busy;
         let (characters, bytes) = (payload.chars().count() as u64, payload.len() as u64);
         self.echo = Some(Echo { characters, bytes }).filter(|_| self.handler == ResultHandler::Stdout);
     }
 
-    /// How many bytes a result has that is announced with this length.
-    // Differs from Supervisor: there a listener that returns text with other letters than ASCII's breaks the protocol.
+    /// The number of bytes of a result that was announced with this length.
+    // Differs from Supervisor, where a listener that returns text with non-ASCII characters breaks the protocol.
     fn result_bytes(&self, length: u64) -> u64 {
         self.echo.filter(|echo| echo.characters == length).map_or(length, |echo| echo.bytes)
     }
 
-    /// Takes output of the listener; `found` gets what it means.
+    /// Parses output of the listener, and appends its meaning to `found`.
     pub(super) fn receive(&mut self, mut bytes: &[u8], found: &mut Vec<ProtocolEvent>) {
         while !bytes.is_empty() {
             bytes = match (self.state, self.missing) {
                 (ListenerState::Unknown, _) => return,
-                (ListenerState::Ready, _) => return self.go(ListenerState::Unknown, found),
+                (ListenerState::Ready, _) => return self.change_state(ListenerState::Unknown, found),
                 (ListenerState::Acknowledged, _) => self.take_ready(bytes, found),
                 (ListenerState::Busy, None) => self.take_line(bytes, found),
                 (ListenerState::Busy, Some(missing)) => self.take_body(missing, bytes, found),
@@ -111,7 +112,7 @@ impl Listener {
         }
     }
 
-    fn go(&mut self, to: ListenerState, found: &mut Vec<ProtocolEvent>) {
+    fn change_state(&mut self, to: ListenerState, found: &mut Vec<ProtocolEvent>) {
         found.push(ProtocolEvent::StateChanged(self.state, to));
         *self = Self { state: to, ..Self::new(self.handler) };
     }
@@ -122,7 +123,7 @@ impl Listener {
         self.pending.extend_from_slice(head);
         if self.pending.len() == READY.len() {
             let is_ready = self.pending == READY;
-            self.go(if is_ready { ListenerState::Ready } else { ListenerState::Unknown }, found);
+            self.change_state(if is_ready { ListenerState::Ready } else { ListenerState::Unknown }, found);
         }
         rest
     }
@@ -145,7 +146,7 @@ impl Listener {
             }
             _ => {
                 found.push(ProtocolEvent::BadResultLine(std::mem::take(&mut self.pending)));
-                self.go(ListenerState::Unknown, found);
+                self.change_state(ListenerState::Unknown, found);
             }
         }
         rest.get(1..).unwrap_or_default()
@@ -165,18 +166,18 @@ impl Listener {
     }
 
     fn decide(&mut self, found: &mut Vec<ProtocolEvent>) {
-        let (word, state) = match self.handler.judge(&self.pending) {
+        let (event, state) = match self.handler.judge(&self.pending) {
             Verdict::Processed => (ProtocolEvent::Processed, ListenerState::Acknowledged),
             Verdict::Rejected => (ProtocolEvent::Rejected, ListenerState::Acknowledged),
             Verdict::Print(output) => (ProtocolEvent::Output(output), ListenerState::Acknowledged),
             Verdict::Failed => (ProtocolEvent::Unreadable, ListenerState::Unknown),
         };
-        found.push(word);
-        self.go(state, found);
+        found.push(event);
+        self.change_state(state, found);
     }
 }
 
-/// A length as Python's int() reads it, as far as anybody writes it.
+/// Parses a length. Python's int() accepts more forms, but no listener writes them.
 fn length(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim();
     text.parse().ok()
@@ -190,8 +191,8 @@ mod tests {
 
     const EVENT: &[u8] = b"<event>";
 
-    /// Feeds pieces; `EVENT` stands for an event that is sent if it is READY.
-    fn tell(pieces: &[&[u8]]) -> (Listener, Vec<ProtocolEvent>) {
+    /// Feeds pieces of output; `EVENT` stands for an event that is sent if the listener is READY.
+    fn feed(pieces: &[&[u8]]) -> (Listener, Vec<ProtocolEvent>) {
         let (mut listener, mut found) = (Listener::default(), Vec::new());
         for piece in pieces {
             if *piece != EVENT {
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn the_protocol_goes_round() {
         use ListenerState::*;
-        let (listener, found) = tell(&[b"READY\n", EVENT, b"RESULT 2\nOKREADY\n", EVENT, b"RESULT 4\nFAIL"]);
+        let (listener, found) = feed(&[b"READY\n", EVENT, b"RESULT 2\nOKREADY\n", EVENT, b"RESULT 4\nFAIL"]);
         assert_eq!(listener, Listener::default());
         let round = |end: ProtocolEvent| {
             [ProtocolEvent::StateChanged(Acknowledged, Ready), end, ProtocolEvent::StateChanged(Busy, Acknowledged)]
@@ -215,18 +216,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_census_says_of_odd_words() {
+    fn malformed_output_is_treated_as_supervisor_does() {
         let state = |pieces: &[&[u8]]| tell(pieces).0.state;
         assert_eq!(state(&[b"READ"]), ListenerState::Acknowledged);
         assert_eq!(state(&[b"hello\n"]), ListenerState::Unknown);
         assert_eq!(state(&[b"READY\nREADY\n"]), ListenerState::Unknown, "READY while READY breaks the protocol");
         assert_eq!(state(&[b"READY\n", EVENT, b"anything 2\n"]), ListenerState::Unknown);
-        // The first seven bytes are not looked at; a length may have blanks.
+        // The first seven bytes are not checked; a length may have blanks.
         assert_eq!(state(&[b"READY\n", EVENT, b"ANYTHIN 2 \nOK"]), ListenerState::Acknowledged);
         // A result without a body is decided at once.
-        assert_eq!(tell(&[b"READY\n", EVENT, b"RESULT 0\n"]).1[1], ProtocolEvent::Rejected);
+        assert_eq!(feed(&[b"READY\n", EVENT, b"RESULT 0\n"]).1[1], ProtocolEvent::Rejected);
         for line in ["RESULT x", "RESULT ", "", "RESULT -1", "RESULT 99999999999999999999"] {
-            let (_, found) = tell(&[b"READY\n", EVENT, line.as_bytes(), b"\nREADY\n"]);
+            let (_, found) = feed(&[b"READY\n", EVENT, line.as_bytes(), b"\nREADY\n"]);
             assert_eq!(found[1], ProtocolEvent::BadResultLine(line.into()), "{line}");
             assert_eq!(found[2], ProtocolEvent::StateChanged(ListenerState::Busy, ListenerState::Unknown));
             assert_eq!(found.len(), 3);
@@ -234,10 +235,10 @@ mod tests {
         // A line may be long.
         let long = [b"RESULT ", &*vec![b' '; 60_000], b"2\nOK"].concat();
         assert_eq!(state(&[b"READY\n", EVENT, &long]), ListenerState::Acknowledged);
-        // A line that is too long is so in one piece as well.
+        // A line that is too long is rejected in one piece as well.
         let endless = [&*vec![b' '; LINE_MAX_BYTES + 1], b"2\nOK"].concat();
         let (head, tail) = endless.split_at(100);
-        assert_eq!(tell(&[b"READY\n", EVENT, &endless]), tell(&[b"READY\n", EVENT, head, tail]));
+        assert_eq!(feed(&[b"READY\n", EVENT, &endless]), feed(&[b"READY\n", EVENT, head, tail]));
         assert_eq!(state(&[b"READY\n", EVENT, &endless]), ListenerState::Unknown);
         let padded = [b"RESULT 2", &*vec![b' '; LINE_MAX_BYTES], b"\nOK"].concat();
         assert_eq!(state(&[b"READY\n", EVENT, &padded]), ListenerState::Unknown, "even if its beginning is a length");
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_its_handler_cannot_read_ends_the_protocol() {
+    fn a_result_that_its_handler_cannot_parse_ends_the_protocol() {
         let mut listener = Listener::new(ResultHandler::Stdout);
         let mut found = Vec::new();
         listener.receive(READY, &mut found);
@@ -273,9 +274,9 @@ mod tests {
         );
     }
 
-    /// All that can be reached with a small alphabet: nothing is forgotten, nothing grows.
+    /// Every state that a small alphabet can reach: no event is lost, and no buffer grows.
     #[test]
-    fn every_state_takes_every_word() {
+    fn every_state_accepts_every_input() {
         let words: [&[u8]; 9] =
             [b"READY\n", b"R", b"EADY\n", b"RESULT 2\n", b"RESULT 3\nNO", b"OK", b"\n", b"K", EVENT];
         let mut seen = BTreeSet::new();
@@ -329,17 +330,17 @@ mod tests {
             let (mut whole, mut cut) = (Listener::default(), Listener::default());
             for state in [ListenerState::Acknowledged, ListenerState::Busy] {
                 (whole.state, cut.state) = (state, state);
-                let (mut found, mut said_cut) = (Vec::new(), Vec::new());
+                let (mut found, mut found_cut) = (Vec::new(), Vec::new());
                 whole.receive(&bytes, &mut found);
                 let mut rest = &bytes[..];
                 for at in &cuts {
                     let (head, tail) = rest.split_at(at % (rest.len() + 1));
-                    cut.receive(head, &mut said_cut);
+                    cut.receive(head, &mut found_cut);
                     rest = tail;
                 }
-                cut.receive(rest, &mut said_cut);
+                cut.receive(rest, &mut found_cut);
                 prop_assert_eq!(&whole, &cut);
-                prop_assert_eq!(found, said_cut);
+                prop_assert_eq!(found, found_cut);
                 (whole, cut) = (Listener::default(), Listener::default());
             }
         }

@@ -1,11 +1,11 @@
-//! Events and their listeners (census §9): types and payloads, capture mode, the listener protocol, pools with buffers.
+//! Events and their listeners (supervisor-behaviour.md §9): types and payloads, capture mode, the listener protocol, pools with buffers.
 //!
 //! ```text
-//! what happened ─► types: name, payload ─► Events: a buffer for each pool ─► ListenerAction::Send, to a listener that is READY
-//! a program's output ─► Capture ─► what is between the tokens              its stdout ─► Listener: READY, RESULT …
+//! state changes ─► types: name, payload ─► Events: a buffer for each pool ─► ListenerAction::Send, to a listener that is READY
+//! a program's output ─► Capture ─► text between the tokens        a listener's stdout ─► Listener: READY, RESULT …
 //! ```
 //!
-//! Pure: no clock, no descriptor. The daemon moves the bytes and carries out the [`ListenerAction`]s.
+//! Pure: it uses no clock and no descriptor. The daemon moves the bytes and carries out the [`ListenerAction`]s.
 #![forbid(unsafe_code)]
 
 mod capture;

@@ -1,4 +1,4 @@
-//! Pools of listeners: subscriptions, buffers and serial numbers; decides which listener gets which event, and when.
+//! Pools of listeners: subscriptions, buffers and serial numbers. Decides which listener gets which event, and when.
 
 use super::handler::{LabelledOutput, ResultHandler};
 use super::listener::{Listener, ListenerState, ProtocolEvent};
@@ -11,10 +11,10 @@ use std::time::Duration;
 /// The daemon's number of a process.
 type ListenerId = u32;
 
-/// What the daemon has to do.
+/// An action for the daemon to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenerAction {
-    /// Write this to the stdin of a listener, whatever its length; if that is closed, say so by [`Events::refused`].
+    /// Write this to the stdin of a listener, however long it is. If its stdin is closed, call [`Events::refused`].
     Send(ListenerId, Vec<u8>),
     /// Print this on stdout.
     Print(LabelledOutput),
@@ -31,7 +31,7 @@ pub enum ListenerAction {
 pub struct Events {
     /// `[supervisord] identifier`, for the header.
     identifier: String,
-    /// The next event's; counts on through reloads.
+    /// The serial of the next event. It goes on counting through reloads.
     serial: u64,
     pools: Vec<Pool>,
     actions: VecDeque<ListenerAction>,
@@ -49,7 +49,7 @@ struct Pool {
     buffer: VecDeque<QueuedEvent>,
     serial: u64,
     members: Vec<Member>,
-    /// How many events were thrown away.
+    /// How many events were dropped because the buffer was full.
     discarded: u64,
     /// Results in a row that were not OK.
     rejections: u32,
@@ -64,10 +64,10 @@ struct Member {
     id: ListenerId,
     name: String,
     is_running: bool,
-    /// It gets no more events.
+    /// It has closed its stdin, so it gets no more events.
     has_closed_stdin: bool,
     listener: Listener,
-    /// The event that it has.
+    /// The event that it is processing.
     event: Option<QueuedEvent>,
 }
 
@@ -87,8 +87,8 @@ struct PublishedEvent {
 
 const TICKS: [(&str, i64); 3] = [("TICK_5", 5), ("TICK_60", 60), ("TICK_3600", 3600)];
 
-/// A pool that rejects one event after the other gets the next no sooner.
-// Differs from Supervisor: it sends the same event again and again, as fast as both can.
+/// A pool that rejects several events in a row waits this long for the next.
+// Differs from Supervisor, which sends the event again at once, in a tight loop.
 const HOLD: Duration = Duration::from_secs(1);
 
 impl Events {
@@ -145,7 +145,7 @@ impl Events {
         self.update_ticks();
     }
 
-    /// Starts the periods of newly subscribed TICK types now; the others go on.
+    /// Starts the periods of newly subscribed TICK types now. The others continue.
     fn update_ticks(&mut self) {
         let before = std::mem::take(&mut self.ticks);
         for (name, period) in TICKS {
@@ -238,7 +238,7 @@ impl Events {
         });
     }
 
-    /// A listener has written this to its stdout.
+    /// A listener has written these bytes to its stdout.
     pub fn receive(&mut self, id: ListenerId, bytes: &[u8]) {
         let now = self.now.mono;
         self.with_member(id, |pool, place, actions| pool.receive(place, bytes, now, actions));
@@ -260,7 +260,7 @@ impl Events {
         }
     }
 
-    /// When `on_time` has something to do; `None` without a TICK subscriber and a pool that is held back.
+    /// When to call `on_time`; `None` if no pool subscribes to TICK and none is held back.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let tick = |&(_, period, _): &(_, i64, _)| {
@@ -273,17 +273,18 @@ impl Events {
     }
 }
 
-/// The beginning of the period that `wall` is in, in seconds since the epoch.
+/// The start of the period that contains `wall`, in seconds since the epoch.
 fn slice(wall: Wall, period: i64) -> i64 {
     wall.secs.saturating_sub(wall.secs.checked_rem_euclid(period).unwrap_or(0))
 }
 
 impl Pool {
     fn subscribes_to(&self, kind: &EventType) -> bool {
-        // Differs from Supervisor: of overlapping types (TICK,TICK_5) each event comes once.
+        // Differs from Supervisor: with overlapping types (TICK,TICK_5) an event is sent once.
         self.types.iter().any(|name| kind.is_below(name))
     }
 
+    /// Drops the oldest event if the buffer is full.
     fn make_room(&mut self, actions: &mut VecDeque<ListenerAction>) {
         if self.buffer.len() >= self.buffer_size
             && let Some(oldest) = self.buffer.pop_front()
@@ -295,7 +296,7 @@ impl Pool {
     }
 
     /// Returns an event to the front of the buffer.
-    // Differs from Supervisor: to this pool only, not to every one with a process of the same priority.
+    // Differs from Supervisor: only to this pool, not to every pool with a process of the same priority.
     fn put_back(&mut self, event: QueuedEvent, actions: &mut VecDeque<ListenerAction>) {
         actions.push_back(ListenerAction::Debug(format!(
             "rebuffering event {} for pool {} (buf size={}, max={})",
@@ -308,7 +309,7 @@ impl Pool {
         self.buffer.push_front(event);
     }
 
-    /// Sends what it can to members that are ready, the first of them first.
+    /// Sends buffered events to ready members, the first members first.
     fn dispatch(&mut self, identifier: &str, now: Mono, actions: &mut VecDeque<ListenerAction>) {
         while now >= self.hold_until && !self.buffer.is_empty() {
             let ready = |member: &&mut Member| {
@@ -317,7 +318,7 @@ impl Pool {
             let Some(member) = self.members.iter_mut().find(ready) else { return };
             let Some(sent) = self.buffer.pop_front() else { return };
             let PublishedEvent { kind, serial, payload } = &*sent.event;
-            // Supervisor's length is in characters, and its listeners read text.
+            // The length is in characters, as Supervisor's: its listeners read text.
             let envelope = format!(
                 "ver:3.0 server:{identifier} serial:{serial} pool:{} poolserial:{} eventname:{} len:{}\n{payload}",
                 self.name,

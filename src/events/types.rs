@@ -1,4 +1,4 @@
-//! The tree of event types, one row each: name, payload, meaning. A subscription to a type includes all types below it.
+//! The tree of event types: one row for each, with name, payload and meaning. A subscription to a type includes all types below it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,13 +6,13 @@ use std::fmt::Write;
 /// One type of event.
 #[derive(Debug)]
 pub struct EventType {
-    /// As in `events=` and in the header. `A_B` is below `A`, and all are below `EVENT`.
+    /// The name in `events=` and in the header. `A_B` is below `A`, and all are below `EVENT`.
     pub name: &'static str,
-    /// The `key:value` pairs of the payload's first line; `None`: the type only stands for those below it.
+    /// The keys of the payload's first line, `key:value …`. `None`: the type has no events of its own, only types below it.
     fields: Option<&'static [&'static str]>,
-    /// A newline and data follow.
+    /// A newline and data follow the first line.
     has_data: bool,
-    /// What has happened.
+    /// The meaning of the event.
     pub help: &'static str,
 }
 
@@ -33,7 +33,7 @@ const PID: &[&str] = &["processname", "groupname", "from_state", "pid"];
 const ENDED: &[&str] = &["processname", "groupname", "from_state", "expected", "pid"];
 const PLAIN: &[&str] = &["processname", "groupname", "from_state"];
 const LOG: &[&str] = &["processname", "groupname", "pid", "channel"];
-const SPEECH: &[&str] = &["processname", "groupname", "pid"];
+const COMMUNICATION: &[&str] = &["processname", "groupname", "pid"];
 
 /// Every type.
 #[rustfmt::skip]
@@ -49,8 +49,8 @@ pub const EVENT_TYPES: [EventType; 27] = [
     row("PROCESS_STATE_RUNNING", PID, "it has stayed up for startsecs"),
     row("PROCESS_STATE_UNKNOWN", PLAIN, "it could not be signalled"),
     above("PROCESS_COMMUNICATION", "a process said something between the capture tokens"),
-    with_data(row("PROCESS_COMMUNICATION_STDOUT", SPEECH, "on its stdout")),
-    with_data(row("PROCESS_COMMUNICATION_STDERR", SPEECH, "on its stderr")),
+    with_data(row("PROCESS_COMMUNICATION_STDOUT", COMMUNICATION, "on its stdout")),
+    with_data(row("PROCESS_COMMUNICATION_STDERR", COMMUNICATION, "on its stderr")),
     above("PROCESS_LOG", "a process with …_events_enabled wrote something"),
     with_data(row("PROCESS_LOG_STDOUT", LOG, "to its stdout")),
     with_data(row("PROCESS_LOG_STDERR", LOG, "to its stderr")),
@@ -67,7 +67,7 @@ pub const EVENT_TYPES: [EventType; 27] = [
     with_data(row("PROCESS_GROUP_REMOVED", &["groupname"], "it is not in use any more")),
 ];
 
-/// What `events=` may name.
+/// The names that `events=` accepts.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     EVENT_TYPES.iter().map(|row| row.name).collect()
@@ -99,7 +99,7 @@ impl EventType {
     }
 }
 
-/// Bytes as text; what is no UTF-8 is written as Python would show it.
+/// Bytes as text. Bytes that are not UTF-8 are written as Python prints them.
 #[must_use]
 pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -108,7 +108,7 @@ pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Bytes as Python's `repr` shows them: `b'\xff\n'`.
+/// Bytes as Python's `repr` prints them: `b'\xff\n'`.
 #[must_use]
 pub fn python_bytes(bytes: &[u8]) -> String {
     let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { b'"' } else { b'\'' };
@@ -134,12 +134,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_subscribes_to_a_type_hears_all_below_it_and_nothing_else() {
+    fn a_subscription_includes_all_types_below_and_no_others() {
         let below = |name: &str| EVENT_TYPES.iter().filter(|row| row.is_below(name)).count();
         assert_eq!(below("EVENT"), 27);
         assert_eq!(["PROCESS_STATE", "PROCESS_LOG", "PROCESS_GROUP", "TICK", "TICK_5"].map(below), [9, 3, 3, 4, 1]);
         assert!(!EventType::named("TICK_5").unwrap().is_below("TICK_60"));
-        // Only what is no leaf has no payload of its own.
+        // Only types with others below them have no payload.
         for row in &EVENT_TYPES {
             let has_children = below(row.name) > 1;
             assert_eq!(row.fields.is_none(), has_children, "{}", row.name);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_supervisors() {
+    fn payloads_have_supervisors_form() {
         let value = |field: &str| match field {
             "from_state" => "RUNNING".into(),
             "expected" => "0".into(),

@@ -1,4 +1,4 @@
-//! Pools with listeners that do as they are told.
+//! Pools, with listeners whose output each test chooses.
 
 use super::*;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ struct Rig {
     now: Now,
 }
 
-/// What each listener was sent, and the log.
+/// The events sent to each listener, and the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     sent: Vec<(ListenerId, String)>,
@@ -41,13 +41,13 @@ impl Rig {
         self.outcome()
     }
 
-    fn remote(&mut self, what: &str) -> Outcome {
-        self.events.notify("REMOTE_COMMUNICATION", &|_| "t".into(), what.as_bytes());
+    fn remote(&mut self, data: &str) -> Outcome {
+        self.events.notify("REMOTE_COMMUNICATION", &|_| "t".into(), data.as_bytes());
         self.outcome()
     }
 
-    fn receive(&mut self, id: ListenerId, words: &[u8]) -> Outcome {
-        self.events.receive(id, words);
+    fn receive(&mut self, id: ListenerId, bytes: &[u8]) -> Outcome {
+        self.events.receive(id, bytes);
         self.outcome()
     }
 
@@ -75,7 +75,7 @@ impl Rig {
     }
 }
 
-/// The data of what was sent to whom.
+/// The data of each event that was sent, with its listener.
 fn data(outcome: &Outcome) -> Vec<(ListenerId, &str)> {
     outcome.sent.iter().map(|(id, text)| (*id, text.rsplit('\n').next().unwrap())).collect()
 }
@@ -100,7 +100,7 @@ fn an_event_goes_to_the_first_that_is_ready_and_running() {
 }
 
 #[test]
-fn serials_count_what_somebody_hears_and_poolserials_what_the_pool_hears() {
+fn serials_count_events_with_a_subscriber_and_poolserials_those_of_the_pool() {
     let mut rig = Rig::new().pool("a", &["REMOTE_COMMUNICATION"], 10, &[1]).pool("b", &["EVENT"], 10, &[2]);
     rig.ready(1);
     rig.ready(2);
@@ -110,9 +110,9 @@ fn serials_count_what_somebody_hears_and_poolserials_what_the_pool_hears() {
     let sent = rig.remote("x").sent;
     assert!(sent[0].1.starts_with("ver:3.0 server:sup serial:1 pool:a poolserial:0 "), "{sent:?}");
     assert!(sent[1].1.starts_with("ver:3.0 server:sup serial:1 pool:b poolserial:1 "), "{sent:?}");
-    // A reload begins new pools; the serial goes on, and what nobody hears has none.
+    // A reload makes new pools. The serial goes on counting, and an event without a subscriber has none.
     rig.events.begin("sup", rig.now);
-    rig.remote("nobody");
+    rig.remote("no subscriber");
     rig = rig.pool("c", &["EVENT"], 10, &[3]);
     rig.ready(3);
     assert!(rig.remote("é").sent[0].1.starts_with("ver:3.0 server:sup serial:2 pool:c poolserial:0 "));
@@ -126,7 +126,7 @@ fn the_length_is_in_characters_as_supervisors() {
 }
 
 #[test]
-fn what_overlapping_types_mean_comes_once() {
+fn an_event_of_overlapping_types_is_sent_once() {
     let mut rig = Rig::new().pool("p", &["EVENT", "REMOTE_COMMUNICATION"], 10, &[1, 2]);
     rig.ready(1);
     rig.ready(2);
@@ -140,7 +140,7 @@ fn a_full_buffer_drops_the_oldest_and_counts() {
     assert_eq!(rig.remote("c").log, ["pool p event buffer overflowed, discarding event 0"]);
     assert_eq!(data(&rig.ready(1)), [(1, "b")]);
     rig.remote("d");
-    // What comes back needs room too.
+    // An event that returns to the buffer needs room too.
     let log = rig.receive(1, FAIL).log;
     assert_eq!(log[0], "l1: event was rejected");
     assert_eq!(log[2], "rebuffering event 1 for pool p (buf size=2, max=2)");
@@ -151,7 +151,7 @@ fn a_full_buffer_drops_the_oldest_and_counts() {
 }
 
 #[test]
-fn the_log_tells_the_same_however_a_refusal_is_cut() {
+fn the_log_is_the_same_however_a_rejection_is_split() {
     let words = [FAIL, READY].concat();
     let busy = || {
         let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
@@ -168,7 +168,7 @@ fn the_log_tells_the_same_however_a_refusal_is_cut() {
 }
 
 #[test]
-fn what_is_rejected_again_and_again_waits_a_second() {
+fn an_event_that_is_rejected_twice_waits_a_second() {
     let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
     rig.ready(1);
     rig.remote("a");
@@ -183,7 +183,7 @@ fn what_is_rejected_again_and_again_waits_a_second() {
 }
 
 #[test]
-fn who_breaks_the_protocol_gets_nothing_until_it_is_started_again() {
+fn a_listener_that_breaks_the_protocol_gets_no_events_until_its_restart() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 10, &[1]);
     rig.ready(1);
     rig.remote("a");
@@ -196,7 +196,7 @@ fn who_breaks_the_protocol_gets_nothing_until_it_is_started_again() {
 }
 
 #[test]
-fn what_a_listener_had_when_it_died_goes_to_another() {
+fn the_event_of_a_listener_that_died_goes_to_another() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 10, &[1, 2]);
     rig.ready(1);
     rig.ready(2);
@@ -207,7 +207,7 @@ fn what_a_listener_had_when_it_died_goes_to_another() {
 }
 
 #[test]
-fn who_has_closed_his_stdin_is_passed_over() {
+fn a_listener_with_closed_stdin_is_skipped() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 10, &[1, 2]);
     rig.ready(1);
     rig.ready(2);
@@ -219,9 +219,9 @@ fn who_has_closed_his_stdin_is_passed_over() {
 }
 
 #[test]
-fn ticks_come_at_the_beginning_of_their_period_and_only_for_who_wants_them() {
+fn ticks_come_at_the_start_of_their_period_and_only_with_a_subscriber() {
     let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], 10, &[1]);
-    assert_eq!(rig.events.next_deadline(rig.now), None, "nobody is woken for nothing");
+    assert_eq!(rig.events.next_deadline(rig.now), None, "there is no deadline without a subscriber");
     rig = rig.pool("t", &["TICK_5"], 10, &[2]);
     rig.ready(2);
     // It is 1,000,003.5.
@@ -230,7 +230,7 @@ fn ticks_come_at_the_beginning_of_their_period_and_only_for_who_wants_them() {
     let header = "ver:3.0 server:sup serial:0 pool:t poolserial:0 eventname:TICK_5 len:12\n";
     assert_eq!(rig.pass(1).sent, [(2, format!("{header}when:1000005"))]);
     rig.receive(2, &[OK, READY].concat());
-    // What was missed is not made up; a clock that is set back begins a period too.
+    // Missed ticks are not sent later. A clock that is set back starts a period too.
     assert_eq!(rig.pass(17_000).sent.len(), 1);
     rig.receive(2, &[OK, READY].concat());
     rig.now.wall.secs -= 3600;
@@ -240,7 +240,7 @@ fn ticks_come_at_the_beginning_of_their_period_and_only_for_who_wants_them() {
 }
 
 #[test]
-fn a_further_pool_leaves_the_ticks_of_the_others_alone() {
+fn another_pool_does_not_change_the_ticks_of_the_others() {
     let mut rig = Rig::new().pool("t", &["TICK_5", "TICK_60"], 10, &[1]).pool("u", &["TICK"], 10, &[2]);
     rig.ready(1);
     rig.ready(2);
@@ -249,7 +249,7 @@ fn a_further_pool_leaves_the_ticks_of_the_others_alone() {
 }
 
 #[test]
-fn a_pool_that_has_missed_nothing_is_removed_without_a_word() {
+fn a_pool_without_dropped_events_is_removed_without_a_message() {
     let mut rig = Rig::new().pool("p", &["EVENT"], 1, &[1]);
     rig.remote("a");
     rig.events.remove_pool("p");
@@ -286,15 +286,15 @@ fn an_event_is_undelivered_while_a_listener_has_it_or_may_ask_for_it() {
 }
 
 proptest! {
-    /// Whatever listeners say and however they die: each event is with one listener, in the buffer, discarded or done.
+    /// Whatever listeners write and however they end, each event is with one listener, in the buffer, dropped or processed.
     #[test]
-    fn no_event_is_lost_sight_of(steps in prop::collection::vec((0_u32..6, 1_u32..4), 0..200), size in 1_u32..5) {
+    fn no_event_is_lost_without_being_counted(steps in prop::collection::vec((0_u32..6, 1_u32..4), 0..200), size in 1_u32..5) {
         let mut rig = Rig::new().pool("p", &["REMOTE_COMMUNICATION"], size, &[1, 2, 3]);
-        let (mut told, mut done) = (0, 0);
+        let (mut notified, mut done) = (0, 0);
         for (step, id) in steps {
             match step {
                 0 | 1 => {
-                    told += 1;
+                    notified += 1;
                     rig.remote("x");
                 }
                 2 => drop(rig.ready(id)),
@@ -308,7 +308,7 @@ proptest! {
             rig.pass(1000);
             let pool = &rig.events.pools[0];
             let busy = pool.members.iter().filter(|member| member.event.is_some()).count();
-            prop_assert_eq!(told, done + busy + pool.buffer.len() + pool.discarded as usize);
+            prop_assert_eq!(notified, done + busy + pool.buffer.len() + pool.discarded as usize);
             prop_assert!(pool.buffer.len() <= size as usize);
             for member in &pool.members {
                 prop_assert_eq!(member.event.is_some(), member.listener.state == ListenerState::Busy);
