@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn malformed_output_is_treated_as_supervisor_does() {
-        let state = |pieces: &[&[u8]]| tell(pieces).0.state;
+        let state = |pieces: &[&[u8]]| feed(pieces).0.state;
         assert_eq!(state(&[b"READ"]), ListenerState::Acknowledged);
         assert_eq!(state(&[b"hello\n"]), ListenerState::Unknown);
         assert_eq!(state(&[b"READY\nREADY\n"]), ListenerState::Unknown, "READY while READY breaks the protocol");
