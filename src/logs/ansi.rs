@@ -1,16 +1,16 @@
 //! `strip_ansi`: removes terminal control sequences (ECMA-48: ESC `[`, parameters, intermediates, one final byte).
 //!
-//! Supervisor (census 6.5) forgets its state between two reads, and after a final that it does not know it eats text
-//! up to one that it knows.
-// Differs from Supervisor: state is kept across reads, every final ends a sequence, and a byte that cannot be part of
-// one ends it too and stays. Other escapes (titles, character sets) stay, as there.
+//! Supervisor (supervisor-behaviour.md §6.5) forgets its state between two reads, and after an unknown final byte it removes text up to
+//! a final byte that it knows.
+// Differs from Supervisor: state is kept across reads, every final byte ends a sequence, and a byte that cannot be part of a sequence
+// ends it and is kept. Other escapes (titles, character sets) are kept, as by Supervisor.
 
-/// Where in a sequence the last chunk ended.
+/// The position in a sequence at the end of the last chunk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Ansi {
     #[default]
     Text,
-    /// An ESC that is not yet written: the next byte says what it is.
+    /// After an ESC that is not written yet: the next byte decides whether it begins a sequence.
     Escape,
     Sequence,
 }
@@ -18,7 +18,7 @@ pub(super) enum Ansi {
 const ESC: u8 = 0x1b;
 
 impl Ansi {
-    /// Appends to `out` what is text in `bytes`.
+    /// Appends the text in `bytes` to `out`.
     pub(super) fn strip(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some((&first, rest)) = bytes.split_first() {
             match self {
@@ -51,7 +51,7 @@ impl Ansi {
         }
     }
 
-    /// Appends what was kept back at the end of the stream.
+    /// Appends bytes that were held back, at the end of the stream.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(self) == Self::Escape {
             out.push(ESC);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_part_of_a_sequence_ends_it_and_stays() {
+    fn a_byte_that_cannot_be_part_of_a_sequence_ends_it_and_stays() {
         assert_eq!(strip(&["\x1b[31\nnext"]), "\nnext");
         assert_eq!(strip(&["\x1b[31\u{e4}"]), "\u{e4}");
         assert_eq!(strip(&["\x1b[3\x1b[1mx"]), "x");

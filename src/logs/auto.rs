@@ -1,4 +1,4 @@
-//! AUTO logs (census 6.4): their names, and the removal of those that an earlier run left.
+//! AUTO logs (supervisor-behaviour.md §6.4): creates them, and removes those of an earlier run.
 
 use super::errno;
 use crate::text;
@@ -22,7 +22,7 @@ pub fn create(folder: &Path, process: &str, channel: &str, identifier: &str) -> 
     }
 }
 
-/// Eight characters out of `a-z0-9_`; std's hash keys come from the kernel, and a clash only costs another try.
+/// Eight random characters of `a-z0-9_`. The keys of std's hashes come from the kernel; a collision only costs another try.
 pub(super) fn random() -> String {
     const LETTERS: &[u8; 37] = b"abcdefghijklmnopqrstuvwxyz0123456789_";
     let mut bits = RandomState::new().hash_one(0);
@@ -34,7 +34,7 @@ pub(super) fn random() -> String {
     (0..8).map(letter).collect()
 }
 
-/// Removes every AUTO log of `identifier` in `folder`, with its rotated ones; returns those that would not go.
+/// Removes every AUTO log of `identifier` in `folder`, rotated ones too. Returns those that could not be removed.
 pub fn clean(folder: &Path, identifier: &str) -> Result<Vec<PathBuf>, Errno> {
     let mut left = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| errno(&error))?.flatten() {
@@ -45,7 +45,7 @@ pub fn clean(folder: &Path, identifier: &str) -> Result<Vec<PathBuf>, Errno> {
     Ok(left)
 }
 
-/// Supervisor's `.+?---<identifier>-\S+\.log\.{0,1}\d{0,4}` at the start of a name, which leaves the end open.
+/// Whether the start of a name matches Supervisor's `.+?---<identifier>-\S+\.log\.{0,1}\d{0,4}`.
 fn is_auto(name: &str, identifier: &str) -> bool {
     let mark = format!("---{identifier}-");
     name.match_indices(&mark).any(|(at, _)| {

@@ -1,4 +1,4 @@
-//! One channel (stdout or stderr) of one program: what is done to its bytes on their way to a sink.
+//! One channel (stdout or stderr) of one program: filters and frames its bytes on their way to a sink.
 
 use super::ansi::Ansi;
 use super::file::RotationLimits;
@@ -8,10 +8,10 @@ use crate::time::Now;
 use nix::errno::Errno;
 use std::path::Path;
 
-/// How lines look.
+/// What is written before each line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LineFormat {
-    /// As the program writes them.
+    /// Nothing.
     #[default]
     Raw,
     /// `2026-11-21 10:15:42,123 web stdout | text` (Supervisor's issue 553).
@@ -20,20 +20,20 @@ pub enum LineFormat {
     Label,
 }
 
-/// What the configuration says about a channel.
+/// The settings of a channel.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSpec<'a> {
-    /// The file, or `/dev/stdout` and the like; `None`: discarded.
+    /// The file, or `/dev/stdout` and the like; `None`: output is discarded.
     pub path: Option<&'a Path>,
-    /// syslog's socket and the program's name, for a copy that goes there.
+    /// The socket of syslog and the program's name, to send a copy there.
     pub syslog: Option<(&'a Path, &'a str)>,
-    /// When a file is rotated; means nothing for what cannot seek.
+    /// When to rotate a file; ignored for streams.
     pub limits: RotationLimits,
     /// Remove terminal escapes.
     pub strip_ansi: bool,
-    /// How lines look.
+    /// What is written before each line.
     pub format: LineFormat,
-    /// For the prefix: program and stream, as in `web stdout`.
+    /// Program and channel in the prefix: `web stdout`.
     pub label: &'a str,
 }
 
@@ -42,24 +42,24 @@ pub struct LogSpec<'a> {
 pub enum Flow {
     /// Yes.
     Open,
-    /// Not before `Sinks::flush` returns the token with which it is to be parked (`Sinks::park`).
+    /// No: call `Sinks::park` with a token, and read again when `Sinks::flush` returns that token.
     Blocked(SinkId),
 }
 
-/// An open log of a channel. `close` it: a dropped one keeps its file open.
+/// The open log of a channel. Call `close`: dropping it keeps the file open.
 #[derive(Debug)]
 #[must_use]
 pub struct ChildLog {
     /// `None`: discarded, or closed.
     sink: Option<(SinkId, WriterId)>,
-    /// syslog, and what its messages begin with.
+    /// syslog, and the framing of its messages.
     syslog: Option<Box<(SinkId, WriterId, Framing)>>,
     ansi: Option<Ansi>,
     framing: Framing,
 }
 
 impl ChildLog {
-    /// Opens the log; the error is for `unknown error making dispatchers for '<program>': <name of errno>`.
+    /// Opens the log. The error belongs in `unknown error making dispatchers for '<program>': <name of errno>`.
     pub fn open(spec: &LogSpec<'_>, sinks: &mut Sinks) -> Result<Self, Errno> {
         let sink = match spec.path {
             Some(path) => sinks.open(path, spec.limits)?,
@@ -78,7 +78,7 @@ impl ChildLog {
         Ok(log)
     }
 
-    /// Whether a read from the pipe is wanted now; asked before each read, it keeps a stream's queue in its bounds.
+    /// Whether the pipe may be read now. Call it before each read: it keeps the queue of a stream within its limit.
     #[must_use]
     pub fn flow(&self, sinks: &Sinks) -> Flow {
         let syslog = self.syslog.as_deref().map(|syslog| syslog.0);
@@ -86,7 +86,7 @@ impl ChildLog {
         targets.find(|&at| sinks.is_full(at)).map_or(Flow::Open, Flow::Blocked)
     }
 
-    /// Takes what one read gave, always all of it; returns what it looks like in the log, before any prefix.
+    /// Writes all bytes of one read. Returns them as they are in the log, without a prefix.
     pub fn write<'b>(&mut self, bytes: &'b [u8], sinks: &'b mut Sinks, now: Now) -> &'b [u8] {
         let Some(ansi) = &mut self.ansi else {
             self.put(bytes, sinks, now);
@@ -109,15 +109,15 @@ impl ChildLog {
         }
     }
 
-    /// Takes bytes whose source cannot be made to wait. If a stream has no room for them, their lines are counted, and the
-    /// count is written once it has.
+    /// Writes bytes whose source cannot wait. If the stream has no room, their lines are counted instead, and the count is written
+    /// once it has room.
     pub fn write_or_count(&mut self, bytes: &[u8], sinks: &mut Sinks, now: Now) {
         if !self.sink.is_some_and(|(at, _)| sinks.is_lost(at, bytes)) {
             self.write(bytes, sinks, now);
         }
     }
 
-    /// What the bytes would look like in the log, for what is kept out of it.
+    /// The bytes as they would be in the log, for captured text.
     pub fn strip(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut stripped = Vec::new();
         match &mut self.ansi {
@@ -127,7 +127,7 @@ impl ChildLog {
         stripped
     }
 
-    /// At the end of the pipe: writes what was held back and lets the file go. What comes after is discarded.
+    /// Writes bytes that were held back and closes the log, at the end of the pipe. Later writes are discarded.
     pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
         let mut rest = Vec::new();
         if let Some(ansi) = &mut self.ansi {
@@ -140,12 +140,12 @@ impl ChildLog {
         }
     }
 
-    /// Opens a file by its name again; streams stay.
+    /// Opens a file again by its name. Leaves streams as they are.
     pub fn reopen(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.sink.map_or(Ok(()), |(at, _)| sinks.reopen(at))
     }
 
-    /// Removes a file and makes an empty one; streams stay.
+    /// Replaces a file by an empty one. Leaves streams as they are.
     pub fn clear(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.sink.map_or(Ok(()), |(at, _)| sinks.clear(at))
     }

@@ -1,4 +1,4 @@
-//! A log file: appended to, rotated by size with Supervisor's names (census 6.3), never silently losing a byte.
+//! A log file: appends, rotates by size with Supervisor's file names (supervisor-behaviour.md §6.3), and reports every lost byte.
 
 use super::outage::Outage;
 use super::{SinkError, auto, errno};
@@ -13,14 +13,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// When a file is rotated and how it is made.
+/// When a file is rotated, and how it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RotationLimits {
-    /// Rotate when a write has made the file at least so long, in bytes; 0 or negative: never.
+    /// Rotate after a write that made the file at least this long, in bytes; 0 or negative: never.
     pub maxbytes: i64,
     /// How many rotated files are kept; 0 or negative: the file is emptied instead.
     pub backups: i64,
-    /// Made with mode 0600 (AUTO logs) instead of 0666 less the umask.
+    /// Create it with mode 0600 (AUTO logs) instead of 0666 less the umask.
     pub private: bool,
 }
 
@@ -31,18 +31,18 @@ pub(super) struct LogFile {
     pub(super) path: Box<Path>,
     pub(super) inode: Inode,
     limits: RotationLimits,
-    /// Bytes in the file as far as we know; other programs may write to it or truncate it.
+    /// The last known length in bytes; other programs may write to the file or truncate it.
     length: u64,
-    /// The kernel is asked for the length when a write comes at this time or later.
+    /// A write at this time or later asks the kernel for the length.
     stale_at: Mono,
     outage: Outage,
-    /// A rotation has failed: the next is tried by a write at this time or later.
+    /// After a failed rotation: a write at this time or later tries again.
     rotate_at: Option<Mono>,
-    /// The file could not be opened again: the next write at this time or later tries it.
+    /// After a failed reopening: a write at this time or later tries again.
     reopen_at: Option<Mono>,
 }
 
-/// What makes two open descriptors the same file.
+/// Device and inode number: equal if two descriptors are of the same file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(u64, u64);
 
@@ -53,14 +53,14 @@ impl Inode {
     }
 }
 
-/// The length of a file with a limit is at most so old, in milliseconds, when a write looks whether to rotate. So another
-/// program's writes count, without a system call for each line of ours.
+/// The most that the known length may be out of date, in milliseconds, when a write decides whether to rotate. So the writes of
+/// other programs count, without a system call for each line.
 const LENGTH_MS: u64 = 10;
-/// What has failed is tried again this much later, in milliseconds, by the next write.
+/// After this time, in milliseconds, the next write tries again an operation that failed.
 const RETRY_MS: u64 = 1_000;
 
-/// Opens `path` for appending without ever waiting: a FIFO is opened for reading too, so that it needs no reader
-/// (its bytes wait for one in the pipe).
+/// Opens `path` for appending, and never waits. A FIFO is opened for reading too, so that it needs no reader: its bytes wait in the
+/// pipe.
 pub(super) fn open_append(path: &Path, private: bool) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let with = |access| open(path, access | flags, mode(private));
@@ -78,7 +78,7 @@ fn mode(private: bool) -> Mode {
 }
 
 impl LogFile {
-    /// Takes over `fd`, which `open_append` gave for `path` and which is a regular file described by `stat`.
+    /// Takes over `fd`, which is from `open_append(path)` and is of a regular file with this `stat`.
     pub(super) fn new(fd: OwnedFd, path: &Path, stat: &FileStat, limits: RotationLimits) -> Self {
         Self {
             fd,
@@ -93,20 +93,20 @@ impl LogFile {
         }
     }
 
-    /// Another channel shares this file: the smaller limit counts.
+    /// Adds the limits of another channel that shares the file: the smaller limit counts.
     pub(super) fn join(&mut self, limits: RotationLimits) {
         if threshold(limits) < threshold(self.limits) {
             self.limits = limits;
         }
     }
 
-    /// The file, as messages name it.
+    /// The name of the file in messages.
     fn name(&self) -> String {
         format!("log file '{}'", self.path.display())
     }
 
-    /// Writes all of `bytes`, then rotates if the file has become long enough. What the file does not take is lost,
-    /// counted and reported.
+    /// Writes all of `bytes`, then rotates if the file is long enough. Bytes that the file does not take are lost, counted and
+    /// reported.
     pub(super) fn write(&mut self, mut bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
         if self.reopen_at.is_some_and(|at| at <= now) {
             match self.reopen() {
@@ -143,7 +143,7 @@ impl LogFile {
         if self.length < limit && now < self.stale_at {
             return;
         }
-        // Our count may be too low (another program writes to the file) or too high (logrotate's copytruncate).
+        // The known length may be too small (another program wrote to the file) or too large (logrotate's copytruncate).
         if let Ok(stat) = fstat(&self.fd) {
             self.length = u64::try_from(stat.st_size).unwrap_or(0);
             self.stale_at = now.after_ms(LENGTH_MS);
@@ -164,7 +164,7 @@ impl LogFile {
         }
     }
 
-    /// The new file is made before the old one is renamed: an error leaves the log where it is.
+    /// Creates the new file before it renames the old one, so that an error leaves the log in place.
     fn rotate(&mut self, has_failed: bool) -> Result<(), Errno> {
         let backups = u64::try_from(self.limits.backups).unwrap_or(0);
         if backups == 0 {
@@ -176,15 +176,15 @@ impl LogFile {
         self.replace(fd)
     }
 
-    /// Opens the file by its name again (census 6.8), for when another program has moved it away. After an error the old one
-    /// stays in use, and the next write tries it again.
+    /// Opens the file again by its name (supervisor-behaviour.md §6.8), because another program may have moved it away. After an error the
+    /// old file stays in use, and the next write tries again.
     pub(super) fn reopen(&mut self) -> Result<(), Errno> {
         let reopened = open_append(&self.path, self.limits.private).and_then(|fd| self.replace(fd));
         self.reopen_at = reopened.is_err().then_some(Mono(0));
         reopened
     }
 
-    /// Replaces the file by an empty one; rotated files stay (census 6.8). After an error the old one stays.
+    /// Replaces the file by an empty one; rotated files stay (supervisor-behaviour.md §6.8). After an error the old file stays.
     pub(super) fn clear(&mut self) -> Result<(), Errno> {
         let fd = clear(&self.path, self.limits.private)?;
         self.replace(fd)
@@ -209,7 +209,7 @@ fn threshold(limits: RotationLimits) -> u64 {
     u64::try_from(limits.maxbytes).ok().filter(|&bytes| bytes > 0).unwrap_or(u64::MAX)
 }
 
-/// Puts an empty file in the place of `path`, and opens it for appending.
+/// Replaces `path` by an empty file, and opens that for appending.
 // Differs from Supervisor: a file below /dev is emptied, never removed.
 pub(super) fn clear(path: &Path, private: bool) -> Result<OwnedFd, Errno> {
     if is_below_dev(path) {
@@ -225,7 +225,7 @@ fn is_below_dev(path: &Path) -> bool {
     path.starts_with("/dev") || folder.is_some_and(|folder| folder.starts_with("/dev"))
 }
 
-/// Makes an empty file, calls `make_room`, and gives the file the name `path`: so an error at any step leaves `path` as it is.
+/// Creates an empty file, calls `make_room`, and renames the file to `path`, so that an error at any step leaves `path` as it is.
 fn put_empty(path: &Path, private: bool, make_room: impl FnOnce() -> Result<(), Errno>) -> Result<OwnedFd, Errno> {
     let new = path.with_file_name(format!(".{}.log", auto::random()));
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -245,12 +245,11 @@ fn unless_missing(result: io::Result<()>) -> Result<(), Errno> {
     }
 }
 
-/// `f.(N-1)` becomes `f.N`, …, `f.1` becomes `f.2`, `f` becomes `f.1`, each replacing what is there.
-///
-/// Differs from Supervisor: `f.1` is not removed when there is no `f` any more to take its place.
+/// Renames `f.(N-1)` to `f.N`, …, `f.1` to `f.2`, `f` to `f.1`, each replacing the file of that name.
+// Differs from Supervisor: `f.1` is not removed if there is no `f` to take its place.
 fn shift(path: &Path, backups: u64, has_failed: bool) -> Result<(), Errno> {
-    // With a huge number of backups only those that follow each other are looked for. After a failure too: the backups above
-    // the gap have been renamed already.
+    // With a huge number of backups, only those without a gap between them are renamed. After a failure too, because the backups
+    // above the gap are already renamed.
     let top = if backups <= 1_000 && !has_failed {
         backups
     } else {
@@ -273,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rotation_that_is_tried_again_does_not_push_out_the_oldest() {
+    fn a_second_attempt_to_rotate_does_not_remove_the_oldest_backup() {
         for has_failed in [false, true] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("f");
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_dev_is_known_under_every_name() {
+    fn a_file_below_dev_is_recognized_under_every_name() {
         for path in ["/dev/shm/x", "/dev/x", "/tmp/../dev/x", "//dev/x", "/proc/self/root/dev/x"] {
             assert!(is_below_dev(Path::new(path)), "{path}");
         }

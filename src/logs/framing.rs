@@ -1,4 +1,4 @@
-//! How lines look where they are written: the only place that puts anything before or after a line.
+//! Framing of lines. Only this file adds anything before or after a line.
 
 use super::stamp::Stamp;
 use crate::time::Wall;
@@ -8,22 +8,22 @@ use std::rc::Rc;
 /// How the lines of one writer are framed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Framing {
-    /// As they are.
+    /// Nothing is added.
     #[default]
     Raw,
-    /// A text before each.
+    /// A text before each line.
     Label(Rc<[u8]>),
-    /// The time and a text before each.
+    /// The time and a text before each line.
     Prefix(Rc<[u8]>),
-    /// A message of syslog(3) for each: priority, time, our name, a text.
+    /// A message of syslog(3) for each line: priority, time, rsup's name, a text.
     Syslog(Rc<[u8]>),
 }
 
-/// What a frame may say besides the line.
+/// Values that a frame may contain.
 pub(super) struct FrameContext<'a> {
     pub(super) stamp: &'a mut Stamp,
     pub(super) now: Wall,
-    /// The name by which syslog knows us; empty: `rsup`.
+    /// rsup's name in syslog; empty: `rsup`.
     pub(super) ident: &'a str,
 }
 
@@ -33,7 +33,7 @@ impl Framing {
         framing(text.into_bytes().into())
     }
 
-    /// Appends `bytes` to `out`, line by line. If `goes_on`, the first one continues a line that has its frame already.
+    /// Appends `bytes` to `out`, with each line framed. If `goes_on`, the first line continues one that already has its frame.
     pub(super) fn frame(&self, mut bytes: &[u8], mut goes_on: bool, context: &mut FrameContext<'_>, out: &mut Vec<u8>) {
         let begin = self.begin(context);
         while !bytes.is_empty() {
@@ -45,13 +45,13 @@ impl Framing {
             out.extend_from_slice(line);
             bytes = rest;
         }
-        // A part of a line is a message too, since a message cannot be added to.
+        // A part of a line is a message too, since a message cannot be extended later.
         if matches!(self, Self::Syslog(_)) && out.last().is_some_and(|&last| last != b'\n') {
             out.push(b'\n');
         }
     }
 
-    /// What comes before each line.
+    /// The bytes before each line.
     fn begin(&self, context: &mut FrameContext<'_>) -> Vec<u8> {
         match self {
             Self::Raw => Vec::new(),

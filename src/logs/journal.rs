@@ -1,4 +1,4 @@
-//! rsup's own log in Supervisor's format (census 6.1): `YYYY-MM-DD HH:MM:SS,mmm LEVL message`.
+//! rsup's own log in Supervisor's format (supervisor-behaviour.md §6.1): `YYYY-MM-DD HH:MM:SS,mmm LEVL message`.
 
 use super::file::RotationLimits;
 use super::sinks::{SinkId, Sinks, WriterId};
@@ -20,13 +20,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal that goes nowhere yet and would hold what is at least as urgent as `level`.
+    /// A journal without a destination, for lines at least as urgent as `level`.
     #[must_use]
     pub fn new(level: LogLevel) -> Self {
         Self { level, file: None, echo: None, line: Vec::new() }
     }
 
-    /// Sends lines to `path` (a file, or `/dev/stdout` and the like) instead of the file that it had; `None`: none.
+    /// Sends lines to `path` (a file, or `/dev/stdout` and the like) instead of the previous file; `None`: to no file.
     pub fn set_file(
         &mut self,
         path: Option<&Path>,
@@ -37,7 +37,7 @@ impl Journal {
         Self::replace(&mut self.file, path, limits, sinks, now)
     }
 
-    /// Sends lines to syslog, which listens on the Unix socket `path`, instead of the file that it had.
+    /// Sends lines to syslog, which listens on the Unix socket `path`, instead of the previous file.
     pub fn set_syslog(&mut self, path: &Path, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
         let new = sinks.open_syslog(path)?;
         if let Some((at, writer)) = self.file.replace(new) {
@@ -46,7 +46,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether lines go to stdout too. Differs from Supervisor: where both are the same thing, each line comes once.
+    /// Sends lines to stdout too, or no longer.
+    // Differs from Supervisor: if the file is stdout itself, each line is written once.
     pub fn set_echo(&mut self, on: bool, sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
         Self::replace(&mut self.echo, on.then_some(Path::new("/dev/stdout")), RotationLimits::default(), sinks, now)
     }
@@ -68,18 +69,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Changes what is logged.
+    /// Changes the level.
     pub fn set_level(&mut self, level: LogLevel) {
         self.level = level;
     }
 
-    /// Whether lines of `level` are kept.
+    /// Whether lines of `level` are logged.
     #[must_use]
     pub fn keeps(&self, level: LogLevel) -> bool {
         level <= self.level
     }
 
-    /// Logs a line (or more: a newline inside starts one without a time, as in Supervisor).
+    /// Logs a message. Lines after a newline inside it have no time, as by Supervisor.
     pub fn log(&mut self, level: LogLevel, message: fmt::Arguments<'_>, sinks: &mut Sinks, now: Now) {
         if !self.keeps(level) {
             return;
@@ -98,30 +99,30 @@ impl Journal {
         }
     }
 
-    /// Whether lines go anywhere but to stdout.
+    /// Whether lines go to a file or to syslog.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Where it can be read from, if it goes to a file, named or inherited.
+    /// Where to read it, if it goes to a file, by name or inherited.
     #[must_use]
     pub fn source(&self, sinks: &Sinks) -> Option<LogSource> {
         self.file.and_then(|(at, _)| sinks.source(at))
     }
 
-    /// Whether it goes to a file that `clear` empties: not to an inherited one.
+    /// Whether `clear` can empty it: it goes to a file with a name, which still exists.
     #[must_use]
     pub fn can_be_cleared(&self, sinks: &Sinks) -> bool {
         self.file.and_then(|(at, _)| sinks.path(at)).is_some_and(Path::exists)
     }
 
-    /// Opens the file by its name again.
+    /// Opens the file again by its name.
     pub fn reopen(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.file.map_or(Ok(()), |(at, _)| sinks.reopen(at))
     }
 
-    /// Removes the file and makes an empty one.
+    /// Replaces the file by an empty one.
     pub fn clear(&self, sinks: &mut Sinks) -> Result<(), Errno> {
         self.file.map_or(Ok(()), |(at, _)| sinks.clear(at))
     }

@@ -1,4 +1,4 @@
-//! The output of many programs on stdout, each line with its program's name before it.
+//! Prints the output of many programs on stdout, with the program's name before each line.
 
 use super::child::{ChildLog, LineFormat, LogSpec};
 use super::file::RotationLimits;
@@ -14,12 +14,11 @@ pub struct LabelledStdout {
     writers: BTreeMap<Box<str>, ChildLog>,
 }
 
-/// More labels than this at a time are not kept apart.
+/// The most labels that are kept at a time.
 const MAX_LABELS: usize = 1024;
 
 impl LabelledStdout {
-    /// Writes `bytes` with `LABEL | ` before each line, in whole lines. It never waits: what a full stdout has no room for is
-    /// counted there.
+    /// Writes `bytes` in whole lines, with `LABEL | ` before each. It never waits: lines for which stdout has no room are counted.
     pub fn write(&mut self, label: &str, bytes: &[u8], sinks: &mut Sinks, now: Now) -> Result<(), Errno> {
         if let Some(writer) = self.writers.get_mut(label) {
             writer.write_or_count(bytes, sinks, now);
@@ -42,7 +41,7 @@ impl LabelledStdout {
         Ok(())
     }
 
-    /// Writes what is held, and forgets the labels.
+    /// Writes held parts of lines, and forgets the labels.
     pub fn close(&mut self, sinks: &mut Sinks, now: Now) {
         for mut writer in std::mem::take(&mut self.writers).into_values() {
             writer.close(sinks, now);

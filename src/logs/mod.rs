@@ -6,9 +6,9 @@
 //! Journal (rsup's own lines) ───────────────┘                                            └► Stream (queue, never blocks)
 //! ```
 //!
-//! The shortest way is one write(2) for what one read(2) gave: nothing is copied or looked at unless an option or a
-//! shared sink asks for it. Two channels that name the same file or stream share one sink, found by its inode.
-//! Nothing here waits or reads a clock, except `Sinks::finish` at rsup's end: time is an argument.
+//! Without options and shared sinks, the bytes of one read(2) go out by one write(2), uncopied and unexamined. Two channels that
+//! name the same file or stream share one sink, found by its inode. Nothing here waits or reads a clock, except `Sinks::finish`
+//! at rsup's end: time is an argument.
 #![forbid(unsafe_code)]
 
 pub mod auto;
@@ -34,23 +34,23 @@ pub use sinks::{SinkId, Sinks};
 
 use std::fmt;
 
-/// A failure of a sink, or its end, to be logged as a warning. Sinks are named as messages name them: `stdout`,
+/// A failure or recovery of a sink, to be logged as a warning. Sinks have their names in messages: `stdout`,
 /// `log file '/var/log/x'`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkError {
-    /// It takes no bytes at present.
+    /// The sink takes no bytes at present.
     Unwritable(String, Errno),
-    /// It takes bytes again, after so many were lost.
+    /// The sink takes bytes again, after this many were lost.
     Writable(String, u64),
-    /// A file could not be rotated. It is tried again.
+    /// A file could not be rotated. Rotation is tried again.
     Unrotated(String, Errno),
     /// A file could be rotated after `Unrotated`.
     Rotated(String),
     /// A file could be opened after its reopening had failed.
     Reopened(String),
-    /// A stream has lost its reader for good: what is written to it is discarded.
+    /// A stream has lost its reader for good. Bytes written to it are discarded.
     Closed(String, Errno),
-    /// So many bytes were discarded, because the sink did not take them in time or had failed.
+    /// This many bytes were discarded, because the sink did not take them in time or had failed.
     Dropped(String, u64),
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for SinkError {
     }
 }
 
-/// The errno of an error out of std's file functions.
+/// The errno of an error of std's file functions.
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

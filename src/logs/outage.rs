@@ -1,15 +1,15 @@
-//! Writes that fail for a time: what is lost meanwhile is counted, and both ends are reported, but not too often.
+//! Outages of a sink: counts lost bytes, and decides when to report the start and the end of an outage.
 
 use crate::time::Mono;
 
-/// Whether a sink takes no bytes at present, and what that has cost.
+/// Whether a sink fails at present, and how many bytes were lost.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// Bytes lost and not yet reported.
     lost: u64,
-    /// Its beginning has been reported, its end not yet.
+    /// The start is reported, the end is not.
     is_reported: bool,
-    /// The next one is not reported before this.
+    /// The next outage is not reported before this time.
     quiet_until: Mono,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Outage {
 const REPORT_MS: u64 = 10_000;
 
 impl Outage {
-    /// A write has failed and so many bytes are lost. Returns whether to report that.
+    /// A write has failed, and `bytes` bytes are lost. Returns whether to report it.
     pub(super) fn lose(&mut self, bytes: usize, now: Mono) -> bool {
         self.lost = self.lost.saturating_add(bytes as u64);
         if self.is_reported || now < self.quiet_until {
@@ -28,13 +28,13 @@ impl Outage {
         true
     }
 
-    /// A write has succeeded. Returns how many bytes were lost before, if that is to be reported now.
+    /// A write has succeeded. Returns the number of bytes lost before, if it is time to report it.
     pub(super) fn end(&mut self, now: Mono) -> Option<u64> {
         let is_due = std::mem::take(&mut self.is_reported) || now >= self.quiet_until;
         if is_due { self.take_lost() } else { None }
     }
 
-    /// Bytes lost and not yet reported.
+    /// Takes the number of bytes that are lost and not yet reported.
     pub(super) fn take_lost(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.lost)).filter(|&lost| lost > 0)
     }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_one_is_reported_later_and_nothing_is_forgotten() {
+    fn the_next_outage_is_reported_later_and_all_bytes_are_counted() {
         let mut outage = Outage::default();
         let at = |ms| Mono(0).after_ms(ms);
         assert!(outage.lose(1, at(0)));

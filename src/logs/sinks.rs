@@ -1,9 +1,9 @@
-//! The table of all open log files and streams. A sink that several writers share gets whole lines, never torn ones.
+//! The table of all open log files and streams (sinks). Writers that share a sink write whole lines.
 //!
-//! A sink with one writer takes its chunks as they come. Where several write to one (programs and the journal on the
-//! container's stdout, eight workers with one log file), a part of a line is held per writer until its newline, 64 KiB
-//! or 100 ms, so that lines of different writers cannot mix; should one have to be written in part, the next writer's
-//! line starts on a line of its own.
+//! The chunks of a single writer are written as they come. If several writers share a sink (programs and the journal on the
+//! container's stdout, eight workers with one log file), a part of a line is held for each writer until its newline, 64 KiB
+//! or 100 ms, so that lines of different writers do not mix. If a part must be written without its newline, the next writer
+//! begins a new line.
 
 use super::SinkError;
 use super::file::{self, Inode, LogFile, RotationLimits};
@@ -26,7 +26,7 @@ use std::rc::Rc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SinkId(pub u32);
 
-/// The number of a writer: a `ChildLog` or the journal. A number is never used again.
+/// The number of a writer: a `ChildLog` or the journal. It is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WriterId(u64);
 
@@ -35,27 +35,27 @@ pub(super) struct WriterId(u64);
 pub struct Sinks {
     inherited: Inherited,
     sinks: Vec<Option<Sink>>,
-    /// Where there is room in `sinks`.
+    /// Free places in `sinks`.
     free: Vec<SinkId>,
-    /// Which file or stream is which of `sinks`; rotation changes it.
+    /// The sink of each file or stream. Rotation changes it.
     inodes: BTreeMap<Inode, SinkId>,
-    /// Those of `sinks` that are streams.
+    /// The sinks that are streams.
     streams: Vec<SinkId>,
-    /// Streams without a writer, open until the poll no longer watches their descriptors.
+    /// Streams without a writer. They stay open until the poll no longer watches their descriptors.
     closed: Vec<Sink>,
     /// Held parts of lines, by writer.
     parts: BTreeMap<WriterId, HeldPart>,
-    /// When to write them, earliest first. An entry whose part was written meanwhile means nothing.
+    /// When to write the held parts, the earliest first. Entries whose part was written meanwhile are ignored.
     due: VecDeque<(Mono, WriterId)>,
     /// syslog, while it has a writer.
     syslog: Option<SinkId>,
-    /// The name before our messages in syslog; empty: `rsup`.
+    /// rsup's name in syslog; empty: `rsup`.
     ident: Box<str>,
     writers: u64,
     stamp: Stamp,
     /// Framed lines under construction.
     lines: Vec<u8>,
-    /// What `strip_ansi` left of a chunk.
+    /// A chunk without its escapes, for `strip_ansi`.
     pub(super) stripped: Vec<u8>,
     errors: Vec<SinkError>,
     changes: u64,
@@ -64,7 +64,7 @@ pub struct Sinks {
 #[derive(Debug)]
 struct Sink {
     to: Destination,
-    /// As it stands in `inodes`.
+    /// Its key in `inodes`.
     inode: Inode,
     writers: u32,
     /// The writer of the last byte, if that was not a newline.
@@ -83,29 +83,28 @@ struct HeldPart {
     at: SinkId,
     framing: Framing,
     bytes: Vec<u8>,
-    /// When it is written as it is; `None`: when its full stream has room again.
+    /// When it is written without its newline; `None`: when its full stream has room again.
     due: Option<Mono>,
 }
 
-/// A part of a line is held so long, in milliseconds,
+/// A part of a line is held this long, in milliseconds,
 const HOLD_MS: u64 = 100;
-/// or until it has so many bytes.
+/// or until it has this many bytes.
 const HOLD_BYTES: usize = 64 * 1024;
 
 impl Sinks {
-    /// An empty table. Make it before `sys::fds::close_on_exec_from_3`: it looks which descriptors we inherited, for
-    /// `/dev/fd/N`.
+    /// An empty table. Call this before `sys::fds::close_on_exec_from_3`: it finds the inherited descriptors, for `/dev/fd/N`.
     #[must_use]
     pub fn new() -> Self {
         Self { inherited: Inherited::find(), ..Self::default() }
     }
 
-    /// Sets the name before our messages in syslog.
+    /// Sets rsup's name in syslog.
     pub fn set_ident(&mut self, name: &str) {
         self.ident = name.into();
     }
 
-    /// When `on_deadline` wants to be called; `None`: nothing is held.
+    /// When to call `on_deadline`; `None` if no part is held.
     pub fn next_deadline(&mut self) -> Option<Mono> {
         while let Some(&(due, writer)) = self.due.front() {
             if self.parts.get(&writer).is_some_and(|part| part.due == Some(due)) {
@@ -116,7 +115,7 @@ impl Sinks {
         None
     }
 
-    /// Counts writes, clears and reopenings: while it stays the same, a followed log has nothing new.
+    /// The number of writes, clears and reopenings. While it does not change, a followed log has no new bytes.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
@@ -131,27 +130,26 @@ impl Sinks {
         }
     }
 
-    /// The streams that have something queued, and the descriptor to watch for writability; those not named need
-    /// no watching (any more).
+    /// The streams that have bytes queued, with the descriptor to watch for room. Other streams must not be watched.
     pub fn wants_write(&self) -> impl Iterator<Item = (SinkId, RawFd)> + '_ {
         self.streams.iter().filter_map(|&at| Some((at, self.stream(at)?.wants_write()?.as_raw_fd())))
     }
 
-    /// Lets go of the streams that `wants_write` names no more, once they are not watched any more: until then their
-    /// descriptors' numbers are nobody else's.
+    /// Closes the descriptors of streams without a writer. Call it when the poll no longer watches them, so that no descriptor
+    /// number is reused before.
     pub fn drop_closed(&mut self) {
         self.closed.clear();
     }
 
-    /// Notes that the daemon has stopped reading a channel because of `Flow::Blocked(at)`; `flush` returns its `token`.
+    /// Records that the daemon has stopped reading a channel after `Flow::Blocked(at)`. `flush` will return its `token`.
     pub fn park(&mut self, at: SinkId, token: u64) {
         if let Some(stream) = self.stream_mut(at) {
             stream.waiting.push_back(token);
         }
     }
 
-    /// Writes what the stream takes. Once it has room again, returns the tokens parked on it: the channels to read
-    /// again, in this order (so that each has its turn).
+    /// Writes as many queued bytes as the stream takes. If it has room again, returns the tokens parked on it: the channels to read
+    /// again, in this order, so that each gets its turn.
     pub fn flush(&mut self, at: SinkId, now: Now) -> VecDeque<u64> {
         let mut errors = std::mem::take(&mut self.errors);
         let room = self.stream_mut(at).is_some_and(|stream| stream.flush(now.mono, &mut errors));
@@ -175,13 +173,13 @@ impl Sinks {
         parked
     }
 
-    /// What went wrong since the last call.
+    /// Takes the errors since the last call.
     pub fn take_errors(&mut self) -> Vec<SinkError> {
         std::mem::take(&mut self.errors)
     }
 
-    /// At the end: writes everything held and queued, waiting for readers no longer than `until`. What is left then is
-    /// dropped; it is counted in what this returns.
+    /// Writes all held and queued bytes, when rsup ends, and waits for readers until `until`. The rest is dropped; the result counts
+    /// it.
     pub fn finish(&mut self, until: Mono) -> Vec<SinkError> {
         let now = clock::now();
         while let Some(writer) = self.parts.keys().next().copied() {
@@ -204,8 +202,7 @@ impl Sinks {
         self.take_errors()
     }
 
-    /// Clears a log of a program that does not run. What is no regular file, or means an inherited descriptor, is left
-    /// alone.
+    /// Clears the log of a program that does not run, if it is a regular file and not an inherited descriptor.
     pub fn clear_path(&mut self, path: &Path, private: bool) -> Result<(), Errno> {
         let Ok(stat) = stat(path) else { return Ok(()) };
         self.changes = self.changes.wrapping_add(1);
@@ -218,7 +215,7 @@ impl Sinks {
         }
     }
 
-    // What ChildLog and Journal use.
+    // For ChildLog and Journal.
 
     pub(super) fn new_writer(&mut self) -> WriterId {
         self.writers = self.writers.wrapping_add(1);
@@ -273,7 +270,7 @@ impl Sinks {
     }
 
     fn add(&mut self, to: Destination) -> Result<(SinkId, WriterId), Errno> {
-        // FIFOs that somebody has read by now.
+        // Close FIFOs that have been read by now.
         for at in self.streams.clone() {
             self.close_unused(at);
         }
@@ -295,7 +292,7 @@ impl Sinks {
         Ok((at, self.new_writer()))
     }
 
-    /// Removes a writer: its part of a line is written, and a sink without another writer is closed.
+    /// Removes a writer: writes its part of a line, and closes the sink if it has no other writer.
     pub(super) fn close(&mut self, at: SinkId, writer: WriterId, now: Now) {
         self.write_part(writer, now);
         if let Some(sink) = self.sink_mut(at) {
@@ -304,12 +301,12 @@ impl Sinks {
         }
     }
 
-    /// Closes a sink without writers; a stream stays while something is queued, and an inherited one always.
+    /// Closes a sink without writers. A stream stays open while bytes are queued, and an inherited one always.
     fn close_unused(&mut self, at: SinkId) {
         let Some(place) = self.sinks.get_mut(at.0 as usize) else { return };
         let Some(mut sink) = place.take_if(|sink| sink.writers == 0 && sink.to.is_done()) else { return };
         self.errors.extend(sink.to.last_error());
-        // A FIFO that was opened anew after its reader had gone stands there in this one's place.
+        // The entry may belong to the same FIFO, opened again after its reader had gone.
         if self.inodes.get(&sink.inode) == Some(&at) {
             self.inodes.remove(&sink.inode);
         }
@@ -318,7 +315,7 @@ impl Sinks {
         self.closed.extend(matches!(sink.to, Destination::Stream(_)).then_some(sink));
     }
 
-    /// Takes a chunk of a writer's output, of any length and with newlines anywhere.
+    /// Writes a chunk of a writer's output, of any length and with newlines anywhere.
     pub(super) fn write(&mut self, at: SinkId, writer: WriterId, framing: &Framing, bytes: &[u8], now: Now) {
         let shared = self.sink(at).is_some_and(|sink| sink.writers > 1) || self.is_syslog(at);
         if !shared && !self.parts.contains_key(&writer) {
@@ -339,12 +336,12 @@ impl Sinks {
         }
     }
 
-    /// The stream that has no room for more from `at`.
+    /// Whether `at` is a stream that takes no more from programs.
     pub(super) fn is_full(&self, at: SinkId) -> bool {
         self.stream(at).is_some_and(Stream::is_full)
     }
 
-    /// Counts the lines of `bytes` as lost if the stream has no room for them; returns whether it has not.
+    /// Counts the lines of `bytes` as lost if the stream has no room for them. Returns whether they are lost.
     pub(super) fn is_lost(&mut self, at: SinkId, bytes: &[u8]) -> bool {
         let Some(stream) = self.stream_mut(at).filter(|stream| stream.is_full_for_journal()) else { return false };
         let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
@@ -352,16 +349,16 @@ impl Sinks {
         true
     }
 
-    /// Writes a line of the journal; a stream that has no room for it counts it instead.
+    /// Writes a line of the journal, or counts it as lost if the stream has no room.
     pub(super) fn journal(&mut self, at: SinkId, writer: WriterId, line: &[u8], now: Now) {
-        // There, each line begins as a message does.
+        // In syslog, each line is a message.
         let framing = if self.is_syslog(at) { Framing::Syslog(Rc::from([])) } else { Framing::Raw };
         if !self.is_lost(at, b"") {
             self.emit(at, writer, &framing, line, now);
         }
     }
 
-    /// The time of `now` as log lines have it.
+    /// The time stamp of log lines.
     pub(super) fn stamp(&mut self, now: Now) -> &[u8] {
         self.stamp.text(now.wall)
     }
@@ -385,7 +382,7 @@ impl Sinks {
         }
     }
 
-    /// Where what is written to a sink can be read, if it leads to a regular file.
+    /// Where to read the bytes written to a sink, if it leads to a regular file.
     pub(super) fn source(&self, at: SinkId) -> Option<LogSource> {
         match &self.sink(at)?.to {
             Destination::File(file) => Some(LogSource::File(file.path.to_path_buf())),
@@ -399,7 +396,7 @@ impl Sinks {
         self.inodes.get(&inode).copied().filter(|&at| self.sink(at).is_some_and(|sink| sink.to.can_be_joined()))
     }
 
-    /// The file of a sink may be another now.
+    /// Updates `inodes` after the file of a sink may have been replaced.
     fn note_inode(&mut self, at: SinkId) {
         self.changes = self.changes.wrapping_add(1);
         let Some(Some(sink)) = self.sinks.get_mut(at.0 as usize) else { return };
@@ -457,7 +454,7 @@ impl Sinks {
         }
     }
 
-    /// Writes a writer's part of a line, unless its stream is full: then it waits for room.
+    /// Writes a writer's part of a line. If its stream is full, the part waits for room.
     fn release_part(&mut self, writer: WriterId, now: Now) {
         if self.parts.get(&writer).is_some_and(|part| self.is_full(part.at)) {
             self.parts.entry(writer).and_modify(|part| part.due = None);
@@ -513,7 +510,7 @@ impl Destination {
         }
     }
 
-    /// Whether nothing but a writer keeps it open.
+    /// Whether it can be closed once it has no writer.
     fn is_done(&self) -> bool {
         match self {
             Self::File(_) => true,
@@ -521,7 +518,7 @@ impl Destination {
         }
     }
 
-    /// What was lost and not said yet.
+    /// The bytes that are lost and not yet reported.
     fn last_error(&mut self) -> Option<SinkError> {
         match self {
             Self::File(file) => file.unreported(),
@@ -529,7 +526,7 @@ impl Destination {
         }
     }
 
-    /// Whether another open of the same thing should join this: a terminal's name may be given to a new one.
+    /// Whether a new writer of the same inode shares this sink. Not a closed terminal: a new one may have its name.
     fn can_be_joined(&self) -> bool {
         match self {
             Self::File(_) => true,
@@ -538,7 +535,7 @@ impl Destination {
     }
 }
 
-/// `bytes` up to and including the one at `last`, and the rest; without one, all is rest.
+/// Splits `bytes` after index `last`; without `last`, before the first byte.
 fn split_after(bytes: &[u8], last: Option<usize>) -> (&[u8], &[u8]) {
     let middle = last.map_or(0, |last| last.saturating_add(1)).min(bytes.len());
     bytes.split_at_checked(middle).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Time stamps as Supervisor writes them, `YYYY-MM-DD HH:MM:SS,mmm` in local time; each second is broken down once.
+//! Time stamps in Supervisor's form, `YYYY-MM-DD HH:MM:SS,mmm` in local time. The date is computed once a second.
 
 use crate::sys::clock;
 use crate::time::Wall;
@@ -19,7 +19,7 @@ impl Default for Stamp {
 }
 
 impl Stamp {
-    /// `wall` as text.
+    /// The stamp of `wall`.
     pub(super) fn text(&mut self, wall: Wall) -> &[u8; LENGTH] {
         if self.secs != Some(wall.secs) {
             self.secs = Some(wall.secs);
@@ -36,7 +36,7 @@ impl Stamp {
         &self.text
     }
 
-    /// `wall` as syslog(3) begins a message: priority (LOG_USER, LOG_INFO), month, day, time.
+    /// The start of a message of syslog(3): priority (LOG_USER, LOG_INFO), month, day, time.
     pub(super) fn syslog(&mut self, wall: Wall) -> String {
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let local = clock::local(wall);

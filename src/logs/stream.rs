@@ -1,7 +1,7 @@
-//! A stream sink: a pipe, terminal, socket or other thing that cannot seek, and may be shared with anybody.
+//! A stream sink: a pipe, terminal, socket or other descriptor that cannot seek. Other processes may share it.
 //!
-//! Nothing here may block; how each kind of descriptor is written to: [`crate::sys::output`]. syslog's socket takes a datagram a line,
-//! by send(2) with MSG_DONTWAIT on a connection of our own.
+//! Nothing here may block. [`crate::sys::output`] writes to each kind of descriptor. syslog's socket gets one datagram for each line, by
+//! send(2) with MSG_DONTWAIT on rsup's own connection.
 
 use super::SinkError;
 use super::file::Inode;
@@ -19,50 +19,49 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-/// A stream and what waits for it.
+/// A stream, its queue, and the channels that wait for room.
 #[derive(Debug)]
 pub(super) struct Stream {
     fd: OwnedFd,
     how: StreamMethod,
-    /// For messages: `stdout`, or the path.
+    /// The name in messages: `stdout`, or the path.
     name: Box<str>,
     pub(super) inode: Inode,
     queue: VecDeque<u8>,
-    /// The daemon's tokens of the channels that wait for room, first come first.
+    /// The daemon's tokens of the channels that wait for room, in the order of arrival.
     pub(super) waiting: VecDeque<u64>,
-    /// An error means that it has no reader any more and gets none.
+    /// An error means that it has no reader and will never have one.
     loses_reader_for_good: bool,
     /// It had such an error.
     is_closed: bool,
-    /// It was inherited: its path never means another stream.
+    /// It was inherited, so its path always means the same stream.
     inherited: bool,
     outage: Outage,
-    /// Lines of the journal that found no room.
+    /// Lines that were lost because there was no room.
     pub(super) lost_lines: u64,
 }
 
 #[derive(Debug)]
 enum StreamMethod {
-    /// A regular file: it never blocks, and an error may pass.
+    /// A regular file: it never blocks, and an error may be temporary.
     File,
-    /// As its kind of descriptor needs it.
+    /// By the method for this kind of descriptor.
     Descriptor(WriteMethod),
-    /// A datagram for each line, to the process that listens on this Unix socket by then.
+    /// A datagram for each line, to the process that then listens on this Unix socket.
     Syslog(UnixAddr),
 }
 
-/// A stream that has so much queued takes no more from programs.
+/// With this many bytes queued, a stream takes no more from programs.
 pub(super) const FULL: usize = 64 * 1024;
-/// The journal's lines still find room up to here.
+/// With this many bytes queued, it takes no more from the journal.
 const FULL_FOR_JOURNAL: usize = 3 * FULL;
-/// A full stream that has drained to here takes more.
+/// A full stream takes more from programs again when this many bytes are queued, or fewer.
 const ROOM: usize = FULL / 2;
-/// Where the kernel keeps pipes without a name (PIPEFS_MAGIC in linux/magic.h).
+/// The file system of pipes without a name (PIPEFS_MAGIC in linux/magic.h).
 const PIPEFS: FsType = FsType(0x5049_5045);
 
-/// The inherited descriptor that `path` means, directly or through symbolic links: `/dev/stdout` and its friends.
-///
-/// Differs from Supervisor: it opens such a path anew, which fails for a socket or another user's pipe.
+/// The inherited descriptor that `path` means (such as `/dev/stdout`), directly or through symbolic links.
+// Differs from Supervisor, which opens such a path again; that fails for a socket or another user's pipe.
 pub(super) fn inherited_fd(path: &Path) -> Option<RawFd> {
     let mut path = PathBuf::from(path);
     for _ in 0..8 {
@@ -99,7 +98,7 @@ pub(super) fn is_regular(stat: &FileStat) -> bool {
 }
 
 impl Stream {
-    /// Takes over a descriptor. An inherited one's description is somebody else's too; others are ours and non-blocking.
+    /// Takes over a descriptor. Other processes share an inherited one; any other is rsup's own and non-blocking.
     pub(super) fn new(fd: OwnedFd, name: String, stat: &FileStat, inherited: bool) -> Self {
         let own = if inherited { own_description(&fd, stat) } else { None };
         let how = if is_regular(stat) {
@@ -123,7 +122,7 @@ impl Stream {
         }
     }
 
-    /// syslog, which listens on the Unix socket `path`, now or later. Only whole lines may be written.
+    /// A stream to syslog, which listens on the Unix socket `path`, now or later. Write only whole lines to it.
     pub(super) fn syslog(path: &Path) -> Result<Self, Errno> {
         let fd =
             socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
@@ -132,8 +131,8 @@ impl Stream {
         Ok(Self { how: StreamMethod::Syslog(UnixAddr::new(path)?), loses_reader_for_good: false, ..stream })
     }
 
-    /// Where it can be read, if it is a regular file: through our own descriptor, since an inherited one's name may mean
-    /// another file by now (in the background, 1 is /dev/null).
+    /// Where to read it, if it is a regular file: through this descriptor, since an inherited name may mean another file by now
+    /// (in the background, 1 is /dev/null).
     pub(super) fn source(&self) -> Option<LogSource> {
         let is_file = matches!(self.how, StreamMethod::File);
         is_file.then(|| LogSource::File(format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()))
@@ -143,13 +142,13 @@ impl Stream {
         matches!(self.how, StreamMethod::Syslog(_))
     }
 
-    /// Writes what it can of `bytes` and queues the rest; callers look at `is_full` first.
+    /// Writes as many of `bytes` as the stream takes and queues the rest. Callers check `is_full` first.
     pub(super) fn write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) {
         let taken = if self.queue.is_empty() { self.try_write(bytes, now, errors) } else { 0 };
         self.queue.extend(bytes.get(taken..).unwrap_or_default());
     }
 
-    /// Writes what it can of the queue, and says whether there is room for more now.
+    /// Writes as many queued bytes as the stream takes. Returns whether it has room for more.
     pub(super) fn flush(&mut self, now: Mono, errors: &mut Vec<SinkError>) -> bool {
         while !self.queue.is_empty() {
             let mut queue = std::mem::take(&mut self.queue);
@@ -166,7 +165,7 @@ impl Stream {
         self.queue.len() <= ROOM
     }
 
-    /// How many of `bytes` are done with: written, or lost to an error.
+    /// Returns how many of `bytes` are written, or lost because of an error.
     fn try_write(&mut self, bytes: &[u8], now: Mono, errors: &mut Vec<SinkError>) -> usize {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -210,7 +209,7 @@ impl Stream {
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 match send(self.fd.as_raw_fd(), line, flags) {
-                    // Not connected yet, or to one who has gone; another may be there by now.
+                    // Not connected yet, or to a process that has gone; another may listen by now.
                     Err(Errno::ENOTCONN | Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE) => {
                         connect(self.fd.as_raw_fd(), address)?;
                         send(self.fd.as_raw_fd(), line, flags)?;
@@ -222,13 +221,13 @@ impl Stream {
         }
     }
 
-    /// It is closed for good, and its path may mean another by now: an open of that must not join this.
+    /// Whether it is closed for good and its path may mean another stream by now, so that a new writer must not share it.
     pub(super) fn is_stale(&self) -> bool {
         self.is_closed && !self.inherited
     }
 
-    /// Nothing is queued, and its path can be opened again. What a FIFO holds would be lost with us, its only holder:
-    /// it waits for a reader.
+    /// Whether it can be closed: nothing is queued, and its path can be opened again. A FIFO with unread bytes cannot, because they
+    /// would be lost if no other process has it open.
     pub(super) fn is_done(&self) -> bool {
         let is_fifo = fstat(&self.fd).is_ok_and(|stat| kind(&stat) == SFlag::S_IFIFO);
         let is_unread = || poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) != Ok(0);
@@ -243,12 +242,12 @@ impl Stream {
         self.queue.len() >= FULL_FOR_JOURNAL
     }
 
-    /// The descriptor to watch for writability while something is queued.
+    /// The descriptor to watch for room while bytes are queued.
     pub(super) fn wants_write(&self) -> Option<BorrowedFd<'_>> {
         (!self.queue.is_empty()).then(|| self.fd.as_fd())
     }
 
-    /// Drops what is queued, and says how much has been discarded in all.
+    /// Drops the queue. Returns how many bytes were lost in all.
     pub(super) fn give_up(&mut self) -> Option<SinkError> {
         let queued = std::mem::take(&mut self.queue).len() as u64;
         let lost = self.outage.take_lost().unwrap_or(0).saturating_add(queued);
@@ -256,8 +255,8 @@ impl Stream {
     }
 }
 
-/// Whether an error is final: what has neither a name nor a reader any more gets no new one, and a terminal that has hung up is
-/// not connected again. The reader of a FIFO may be replaced by another.
+/// Whether an error is final: a pipe without a name never gets a new reader, and a terminal that has hung up is not connected again.
+/// The reader of a FIFO may be replaced by another.
 fn loses_reader_for_good(fd: &OwnedFd, stat: &FileStat) -> bool {
     match kind(stat) {
         SFlag::S_IFIFO => fstatfs(fd).is_ok_and(|stat| stat.filesystem_type() == PIPEFS),

@@ -1,4 +1,4 @@
-//! Reading logs for RPC: the arithmetic of census 7.7, over a file that may grow meanwhile.
+//! Reads logs for RPC by the rules of supervisor-behaviour.md §7.7. The file may grow meanwhile.
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -6,14 +6,14 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Why a log cannot be read; the names are those of the RPC faults.
+/// Why a log cannot be read, named after the RPC faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
     /// BAD_ARGUMENTS.
     BadArguments,
     /// NO_FILE.
     NoFile,
-    /// FAILED: it is there but cannot be read, or is no regular file.
+    /// FAILED: it exists but cannot be read or is not a regular file.
     Failed,
 }
 
@@ -25,7 +25,7 @@ pub enum LogSource {
 }
 
 impl LogSource {
-    /// As RPC answers and faults name it.
+    /// The name in RPC answers and faults.
     #[must_use]
     pub fn name(&self) -> std::borrow::Cow<'_, str> {
         match self {
@@ -48,7 +48,7 @@ impl LogSource {
         }
     }
 
-    /// `tailProcess…Log`: the last `length` bytes. It never fails: without a log there is nothing to show.
+    /// `tailProcess…Log`: the last `length` bytes. It never fails: without a log the text is empty.
     #[must_use]
     pub fn tail(&self, offset: i64, length: i64) -> TailAnswer {
         match self {
@@ -57,7 +57,7 @@ impl LogSource {
     }
 }
 
-/// What `tailProcess…Log` answers.
+/// The answer of `tailProcess…Log`.
 #[derive(Debug)]
 pub struct TailAnswer {
     /// The text; `None`: it is empty.
@@ -68,8 +68,8 @@ pub struct TailAnswer {
     pub overflow: bool,
 }
 
-/// No answer holds more bytes than this. It is more than a log of the default maxbytes has.
-// Differs from Supervisor: it reads a log of any size into memory; here the last part of what was asked for comes.
+/// The most bytes of one answer. A log with the default maxbytes is shorter.
+// Differs from Supervisor, which reads a log of any size into memory. Here the answer is the last part of the requested range.
 const MOST: u64 = 64 * 1024 * 1024;
 
 /// A part of a log, read piece by piece.
@@ -113,7 +113,7 @@ pub fn read(path: &Path, offset: i64, length: i64) -> Result<LogPart, ReadError>
     Ok(LogPart { file, at: end.saturating_sub(left), left, is_begun: false })
 }
 
-/// `tailProcess…Log`: the last `length` bytes. It never fails: without a file there is nothing to show.
+/// `tailProcess…Log`: the last `length` bytes. It never fails: without a file the text is empty.
 #[must_use]
 pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
     let nothing = |offset| TailAnswer { part: None, offset, overflow: false };
@@ -130,7 +130,7 @@ pub fn tail(path: &Path, offset: i64, length: i64) -> TailAnswer {
     TailAnswer { part: Some(LogPart { file, at, left, is_begun: false }), offset: size, overflow }
 }
 
-/// Opens a regular file only: reading from a FIFO or a terminal would wait, and take away what is not ours.
+/// Opens only a regular file: reading from a FIFO or a terminal would wait, and would take bytes from another reader.
 fn open_log(path: &Path) -> Result<(File, i64), ReadError> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     match std::fs::metadata(path) {
@@ -152,13 +152,13 @@ fn bytes(file: &mut File, start: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How many of the first bytes are the rest of a character.
+/// The number of bytes at the start that are the rest of a character.
 #[must_use]
 pub fn continued(bytes: &[u8]) -> usize {
     bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count()
 }
 
-/// How many of the last bytes are the beginning of a character that more bytes could complete.
+/// The number of bytes at the end that are the start of a character that more bytes could complete.
 #[must_use]
 pub fn unfinished(bytes: &[u8]) -> usize {
     let end = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
