@@ -17,4 +17,4 @@ mod types;
 pub use capture::{Capture, Piece};
 pub use handler::{LabelledOutput, ResultHandler};
 pub use pools::{Events, ListenerAction};
-pub use types::{EVENT_TYPES, EventType, names, python_bytes, text_of};
+pub use types::{names, python_bytes, text_of};

@@ -5,23 +5,21 @@ use std::fmt::Write;
 
 /// One type of event.
 #[derive(Debug)]
-pub struct EventType {
+pub(super) struct EventType {
     /// The name in `events=` and in the header. `A_B` is below `A`, and all are below `EVENT`.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The keys of the payload's first line, `key:value …`. `None`: the type has no events of its own, only types below it.
     fields: Option<&'static [&'static str]>,
     /// A newline and data follow the first line.
     has_data: bool,
-    /// The meaning of the event.
-    pub help: &'static str,
 }
 
-const fn row(name: &'static str, fields: &'static [&'static str], help: &'static str) -> EventType {
-    EventType { name, fields: Some(fields), has_data: false, help }
+const fn row(name: &'static str, fields: &'static [&'static str]) -> EventType {
+    EventType { name, fields: Some(fields), has_data: false }
 }
 
-const fn above(name: &'static str, help: &'static str) -> EventType {
-    EventType { name, fields: None, has_data: false, help }
+const fn above(name: &'static str) -> EventType {
+    EventType { name, fields: None, has_data: false }
 }
 
 const fn with_data(row: EventType) -> EventType {
@@ -37,34 +35,34 @@ const COMMUNICATION: &[&str] = &["processname", "groupname", "pid"];
 
 /// Every type.
 #[rustfmt::skip]
-pub const EVENT_TYPES: [EventType; 27] = [
-    above("EVENT", "anything"),
-    above("PROCESS_STATE", "a process changed its state"),
-    row("PROCESS_STATE_STOPPED", PID, "it was stopped by request"),
-    row("PROCESS_STATE_EXITED", ENDED, "it ended by itself after it had been RUNNING"),
-    row("PROCESS_STATE_STARTING", TRIES, "it is about to be started"),
-    row("PROCESS_STATE_STOPPING", PID, "it was asked to stop"),
-    row("PROCESS_STATE_BACKOFF", TRIES, "it ended too quickly or could not be started"),
-    row("PROCESS_STATE_FATAL", PLAIN, "it failed too often"),
-    row("PROCESS_STATE_RUNNING", PID, "it has stayed up for startsecs"),
-    row("PROCESS_STATE_UNKNOWN", PLAIN, "it could not be signalled"),
-    above("PROCESS_COMMUNICATION", "a process wrote text between the capture tokens"),
-    with_data(row("PROCESS_COMMUNICATION_STDOUT", COMMUNICATION, "on its stdout")),
-    with_data(row("PROCESS_COMMUNICATION_STDERR", COMMUNICATION, "on its stderr")),
-    above("PROCESS_LOG", "a process with …_events_enabled wrote something"),
-    with_data(row("PROCESS_LOG_STDOUT", LOG, "to its stdout")),
-    with_data(row("PROCESS_LOG_STDERR", LOG, "to its stderr")),
-    with_data(row("REMOTE_COMMUNICATION", &["type"], "a client called sendRemoteCommEvent")),
-    above("SUPERVISOR_STATE_CHANGE", "the supervisor changed its state"),
-    row("SUPERVISOR_STATE_CHANGE_RUNNING", &[], "it runs"),
-    row("SUPERVISOR_STATE_CHANGE_STOPPING", &[], "it begins to shut down or to restart"),
-    above("TICK", "time has passed"),
-    row("TICK_5", &["when"], "5 seconds"),
-    row("TICK_60", &["when"], "a minute"),
-    row("TICK_3600", &["when"], "an hour"),
-    above("PROCESS_GROUP", "a group was added or removed"),
-    with_data(row("PROCESS_GROUP_ADDED", &["groupname"], "it is in use now")),
-    with_data(row("PROCESS_GROUP_REMOVED", &["groupname"], "it is not in use any more")),
+const EVENT_TYPES: [EventType; 27] = [
+    above("EVENT"), // anything
+    above("PROCESS_STATE"), // a process changed its state
+    row("PROCESS_STATE_STOPPED", PID), // it was stopped by request
+    row("PROCESS_STATE_EXITED", ENDED), // it ended by itself after it had been RUNNING
+    row("PROCESS_STATE_STARTING", TRIES), // it is about to be started
+    row("PROCESS_STATE_STOPPING", PID), // it was asked to stop
+    row("PROCESS_STATE_BACKOFF", TRIES), // it ended too quickly or could not be started
+    row("PROCESS_STATE_FATAL", PLAIN), // it failed too often
+    row("PROCESS_STATE_RUNNING", PID), // it has stayed up for startsecs
+    row("PROCESS_STATE_UNKNOWN", PLAIN), // it could not be signalled
+    above("PROCESS_COMMUNICATION"), // a process wrote text between the capture tokens
+    with_data(row("PROCESS_COMMUNICATION_STDOUT", COMMUNICATION)), // on its stdout
+    with_data(row("PROCESS_COMMUNICATION_STDERR", COMMUNICATION)), // on its stderr
+    above("PROCESS_LOG"), // a process with …_events_enabled wrote something
+    with_data(row("PROCESS_LOG_STDOUT", LOG)), // to its stdout
+    with_data(row("PROCESS_LOG_STDERR", LOG)), // to its stderr
+    with_data(row("REMOTE_COMMUNICATION", &["type"])), // a client called sendRemoteCommEvent
+    above("SUPERVISOR_STATE_CHANGE"), // the supervisor changed its state
+    row("SUPERVISOR_STATE_CHANGE_RUNNING", &[]), // it runs
+    row("SUPERVISOR_STATE_CHANGE_STOPPING", &[]), // it begins to shut down or to restart
+    above("TICK"), // time has passed
+    row("TICK_5", &["when"]), // 5 seconds
+    row("TICK_60", &["when"]), // a minute
+    row("TICK_3600", &["when"]), // an hour
+    above("PROCESS_GROUP"), // a group was added or removed
+    with_data(row("PROCESS_GROUP_ADDED", &["groupname"])), // it is in use now
+    with_data(row("PROCESS_GROUP_REMOVED", &["groupname"])), // it is not in use any more
 ];
 
 /// The names that `events=` accepts.
@@ -76,13 +74,13 @@ pub fn names() -> Vec<&'static str> {
 impl EventType {
     /// The type of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<&'static EventType> {
+    pub(super) fn named(name: &str) -> Option<&'static EventType> {
         EVENT_TYPES.iter().find(|row| row.name == name)
     }
 
     /// Whether a subscription to `name` includes it.
     #[must_use]
-    pub fn is_below(&self, name: &str) -> bool {
+    pub(super) fn is_below(&self, name: &str) -> bool {
         let rest = self.name.strip_prefix(name);
         name == "EVENT" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
     }
