@@ -159,7 +159,7 @@ impl Sinks {
         }
         let lost = self.stream_mut(at).map_or(0, |stream| std::mem::take(&mut stream.lost_lines));
         if lost > 0 {
-            let line = format!(" WARN {lost} lines of this log were lost: nobody read them in time\n");
+            let line = format!(" WARN {lost} lines of this log were lost: the reader was too slow\n");
             let line = [self.stamp(now), line.as_bytes()].concat();
             let writer = self.new_writer();
             self.put(at, writer, &line, now.mono);

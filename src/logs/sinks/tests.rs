@@ -1,4 +1,4 @@
-//! Lines, holds, back-pressure and the journal, over real files and FIFOs, with time as the test wants it.
+//! Lines, held parts, back-pressure and the journal, with real files and FIFOs and a clock that each test sets.
 
 use super::super::{ChildLog, Flow, Journal, LineFormat, LogSpec};
 use super::*;
@@ -14,7 +14,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A folder, a table, and a clock that stands until it is told to go on.
+/// A folder, a table, and a clock that only `pass` advances.
 struct Rig {
     folder: TempDir,
     sinks: Sinks,
@@ -70,7 +70,7 @@ impl Rig {
     }
 }
 
-/// What a pipe holds now.
+/// Reads everything that a pipe holds.
 fn drain(fd: &OwnedFd) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 65_536];
@@ -80,7 +80,7 @@ fn drain(fd: &OwnedFd) -> Vec<u8> {
     all
 }
 
-/// The text cut at the given places (each taken modulo what is left).
+/// Splits the text at the given places, each taken modulo the remaining length.
 fn chunks(mut bytes: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for cut in cuts {
@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_log_of_one_writer_holds_its_bytes_however_they_were_cut(
+    fn a_log_of_one_writer_has_its_bytes_however_they_are_split(
         bytes in prop::collection::vec(any::<u8>(), 0..2_000), cuts in prop::collection::vec(0..500_usize, 0..20),
     ) {
         let mut rig = Rig::new();
@@ -110,8 +110,8 @@ proptest! {
         prop_assert_eq!(fs::read(rig.path("f")).unwrap(), bytes);
     }
 
-    /// Each writer's lines say whose they are and which; whatever is cut where and comes in whatever order, a shared
-    /// file has every line, whole and once, each writer's in its order.
+    /// Each line names its writer and its number. However the output is split and interleaved, a shared file has every line once
+    /// and whole, and the lines of each writer in their order.
     #[test]
     fn lines_of_many_writers_are_never_torn(
         writers in 2..6_usize,
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn escapes_are_stripped_alike_however_they_are_cut(
+    fn escapes_are_stripped_however_they_are_split(
         text in "(\x1b\\[[0-9;]{0,4}[A-Za-z]|\x1b[\\](]|[a-z \n\x1b\\[]){0,60}", cuts in prop::collection::vec(0..30_usize, 0..20),
     ) {
         let strip = |name: &str, chunks: Vec<Vec<u8>>| {
@@ -224,7 +224,7 @@ fn the_last_line_needs_no_newline() {
     rig.write(&mut a, "last words");
     a.close(&mut rig.sinks, rig.now);
     assert_eq!(rig.text("f"), "last words");
-    assert_eq!(rig.write(&mut a, "from the grave"), Flow::Open);
+    assert_eq!(rig.write(&mut a, "after the end"), Flow::Open);
     rig.write(&mut b, "next\n");
     assert_eq!(rig.text("f"), "last words\nnext\n");
 }
@@ -267,7 +267,7 @@ fn two_names_of_one_file_are_one_sink_and_the_smaller_limit_counts() {
     };
     let (mut a, mut b) = (open(&mut rig, "f", 1_000), open(&mut rig, "link", 20));
     for nth in 0..4 {
-        // Whoever comes after a rotation finds the new file.
+        // A writer that comes after a rotation finds the new file.
         let mut late = open(&mut rig, "f", 1_000);
         late.close(&mut rig.sinks, rig.now);
         rig.write(&mut a, &format!("a {nth} 345678\n"));
@@ -324,7 +324,7 @@ fn a_file_that_cannot_be_opened_is_an_errno() {
     assert_eq!(format!("{why:?}"), "ENOENT");
 }
 
-/// Reads a slow FIFO to the end as the daemon would, and returns what came and in which order channels were resumed.
+/// Reads a slow FIFO to the end as the daemon would. Returns the bytes, and the order in which channels were resumed.
 fn serve(rig: &mut Rig, reader: &OwnedFd) -> (Vec<u8>, Vec<u64>) {
     let (mut got, mut resumed) = (drain(reader), Vec::new());
     while let Some((at, _)) = { rig.sinks.wants_write().next() } {
@@ -348,14 +348,14 @@ fn a_stream_that_is_not_read_blocks_its_writers_within_bounds_and_loses_nothing(
             break at;
         }
     };
-    assert_eq!(b.flow(&rig.sinks), Flow::Blocked(at), "who shares the stream waits too");
-    assert_eq!(rig.write(&mut c, "free\n"), Flow::Open, "who does not, does not");
+    assert_eq!(b.flow(&rig.sinks), Flow::Blocked(at), "a writer that shares the stream waits too");
+    assert_eq!(rig.write(&mut c, "free\n"), Flow::Open, "a writer of another stream does not");
     assert!(sent <= 65_536 + FULL_AND_A_CHUNK, "bounded: {sent}");
     rig.sinks.park(at, 1);
     rig.sinks.park(at, 2);
     assert_eq!(rig.sinks.flush(at, rig.now).len(), 0, "no room yet");
 
-    // A part whose time is up while there is no room waits for room, without a timer.
+    // A part that is due while there is no room waits for room, without a timer.
     rig.write(&mut b, "part");
     rig.pass(100);
     assert_eq!(rig.sinks.next_deadline(), None);
@@ -372,7 +372,7 @@ fn a_stream_that_is_not_read_blocks_its_writers_within_bounds_and_loses_nothing(
 const FULL_AND_A_CHUNK: usize = 2 * 65_536;
 
 #[test]
-fn the_end_drops_what_nobody_reads_and_counts_it() {
+fn the_end_drops_unread_bytes_and_counts_them() {
     let mut rig = Rig::new();
     let reader = rig.fifo("slow");
     let mut a = rig.log("slow");
@@ -381,8 +381,8 @@ fn the_end_drops_what_nobody_reads_and_counts_it() {
     rig.write(&mut a, "held");
     let queued = rig.sinks.stream(SinkId(0)).unwrap().wants_write().is_some();
     assert!(queued);
-    let troubles = rig.sinks.finish(Mono(0));
-    let [SinkError::Dropped(name, bytes)] = &troubles[..] else { panic!("{troubles:?}") };
+    let errors = rig.sinks.finish(Mono(0));
+    let [SinkError::Dropped(name, bytes)] = &errors[..] else { panic!("{errors:?}") };
     assert!(name.ends_with("slow'"), "{name}");
     assert_eq!(*bytes, 65_536 + 4);
     assert_eq!(drain(&reader).len(), 65_536);
@@ -455,7 +455,7 @@ fn a_journal_and_a_program_share_a_file_in_whole_lines() {
 }
 
 #[test]
-fn lines_of_the_journal_that_find_no_room_are_counted_and_said() {
+fn lines_of_the_journal_without_room_are_counted_and_reported() {
     let mut rig = Rig::new();
     let reader = rig.fifo("slow");
     let mut journal = Journal::new(LogLevel::Info);
@@ -469,10 +469,10 @@ fn lines_of_the_journal_that_find_no_room_are_counted_and_said() {
     journal.log(LogLevel::Info, format_args!("after"), &mut rig.sinks, rig.now);
     let text = String::from_utf8(got).unwrap() + &String::from_utf8(drain(&reader)).unwrap();
     let kept = text.lines().filter(|line| line.contains(" INFO 0000")).count();
-    let said = format!("{} WARN {} lines of this log were lost: nobody read them in time", rig.stamp(), count - kept);
+    let report = format!("{} WARN {} lines of this log were lost: the reader was too slow", rig.stamp(), count - kept);
     assert!(kept < count && kept > 1_000, "{kept}");
     let tail: Vec<&str> = text.lines().rev().take(2).collect();
-    assert_eq!(tail, [format!("{} INFO after", rig.stamp()), said]);
+    assert_eq!(tail, [format!("{} INFO after", rig.stamp()), report]);
 }
 
 #[test]
@@ -501,10 +501,10 @@ fn a_log_of_a_stopped_program_is_cleared_but_no_stream_is_touched() {
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_what_it_cost_when_it_is_over() {
+fn a_full_disk_is_reported_once_and_the_lost_bytes_when_it_is_over() {
     let mut rig = Rig::new();
     let mut log = rig.log("f");
-    // RLIMIT_FSIZE and a full disk need a process or a mount of their own: an unwritable descriptor stands for both.
+    // A full disk or RLIMIT_FSIZE would need a mount or a process of its own. An unwritable descriptor stands for both.
     let path = rig.path("f");
     let read_only = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
     let good = {
@@ -522,7 +522,7 @@ fn a_full_disk_is_said_once_and_what_it_cost_when_it_is_over() {
 }
 
 #[test]
-fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
+fn a_file_that_cannot_be_rotated_keeps_growing_and_reports_it_once() {
     let mut rig = Rig::new();
     fs::create_dir_all(rig.path("f.1").join("in the way")).unwrap();
     let path = rig.path("f");
@@ -548,12 +548,12 @@ fn a_file_that_cannot_be_rotated_grows_on_and_says_so_once() {
     assert_eq!(fs::read_dir(rig.folder.path()).unwrap().count(), 2, "nothing else is left behind");
 }
 
-/// How messages name the file `path`.
+/// The name of the file `path` in messages.
 fn file_name(path: &Path) -> String {
     format!("log file '{}'", path.display())
 }
 
-/// What `LogFile` waits before it tries again what has failed.
+/// After this time `LogFile` tries again an operation that failed.
 const RETRY_MS: u64 = 1_000;
 
 fn limited(rig: &mut Rig, name: &str, maxbytes: i64, backups: i64) -> ChildLog {
@@ -577,14 +577,14 @@ fn another_programs_bytes_count_for_rotation() {
     rig.pass(500);
     rig.write(&mut log, "a line of 15 b\n");
     assert_eq!((rig.text("f.1").len(), rig.text("f").len()), (5_030, 0));
-    // One that goes on and on: each line of ours that is not the next within a hundredth of a second looks.
+    // A program that goes on writing: each line that comes at least 10 ms after the last check asks for the length.
     for _ in 0..10 {
         other(&rig, 999);
         rig.pass(10);
         rig.write(&mut log, "y\n");
         assert_eq!(rig.text("f").len(), 0);
     }
-    // A hole counts too, and what is cut does not.
+    // A hole counts too, and truncated bytes do not.
     fs::OpenOptions::new().write(true).open(rig.path("f")).unwrap().set_len(2_000).unwrap();
     rig.pass(10);
     rig.write(&mut log, "z");
@@ -647,7 +647,7 @@ fn a_backup_stays_when_there_is_nothing_to_take_its_place() {
 }
 
 #[test]
-fn a_log_cut_short_by_somebody_else_is_not_rotated_too_early() {
+fn a_log_that_another_program_truncated_is_not_rotated_too_early() {
     let mut rig = Rig::new();
     let path = rig.path("f");
     let limits = RotationLimits { maxbytes: 10, backups: 1, private: false };
@@ -675,7 +675,7 @@ fn modes_follow_the_umask_and_auto_logs_stay_private() {
     rig.write(&mut log, "rotate");
     assert_eq!((mode(&path), mode(&rig.path("f.1"))), (0o600, 0o600));
     let _other = rig.log("g");
-    assert_eq!(mode(&rig.path("g")) & !0o066, 0o600, "0666 less the umask of whoever runs the tests");
+    assert_eq!(mode(&rig.path("g")) & !0o066, 0o600, "0666 less the umask of the tests");
 }
 
 #[test]
@@ -685,7 +685,7 @@ fn a_channel_and_a_file_are_small() {
 }
 
 #[test]
-fn what_is_under_dev_is_emptied_but_stays() {
+fn a_file_below_dev_is_emptied_but_not_replaced() {
     use std::os::unix::fs::MetadataExt;
     let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
     let path = folder.path().join("log");
@@ -753,8 +753,8 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
         log.close(&mut rig.sinks, rig.now);
         rig.sinks.drop_closed();
         assert_eq!(open(&rig), 0);
-        let said: Vec<_> = rig.sinks.take_errors().iter().map(ToString::to_string).collect();
-        assert!(said[1].contains("4 bytes of output to '/dev/full' were discarded"), "{said:?}");
+        let errors: Vec<_> = rig.sinks.take_errors().iter().map(ToString::to_string).collect();
+        assert!(errors[1].contains("4 bytes of output to '/dev/full' were discarded"), "{errors:?}");
     }
     let reader = rig.fifo("fifo");
     let mut log = rig.log("fifo");
@@ -765,7 +765,7 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     let mut read = drain(&reader).len();
     rig.sinks.flush(SinkId(0), rig.now);
     assert_eq!(rig.sinks.wants_write().count(), 0);
-    assert_eq!(open(&rig), 1, "the rest lies in the FIFO");
+    assert_eq!(open(&rig), 1, "the rest is in the FIFO");
     read += drain(&reader).len();
     assert_eq!(read, 70_000);
     rig.log("other").close(&mut rig.sinks, rig.now);
@@ -775,7 +775,7 @@ fn a_named_stream_is_closed_after_its_last_writer_once_all_is_read() {
     other.close(&mut rig.sinks, rig.now);
 }
 
-/// What a syslog has got, each without its time.
+/// The messages that syslog has received, without their times.
 fn messages(syslog: &UnixDatagram) -> Vec<String> {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
@@ -828,7 +828,7 @@ fn syslog_gets_a_message_for_each_line_of_each_writer() {
 }
 
 #[test]
-fn a_syslog_that_is_full_holds_back_its_writers_and_one_that_is_gone_nobody() {
+fn a_full_syslog_holds_back_its_writers_and_a_missing_one_does_not() {
     let mut rig = Rig::new();
     let path = rig.path("log");
     let spec = LogSpec {
@@ -840,7 +840,7 @@ fn a_syslog_that_is_full_holds_back_its_writers_and_one_that_is_gone_nobody() {
         label: "",
     };
     let mut log = ChildLog::open(&spec, &mut rig.sinks).unwrap();
-    assert_eq!(rig.write(&mut log, "nobody is there\n"), Flow::Open);
+    assert_eq!(rig.write(&mut log, "no syslog yet\n"), Flow::Open);
     assert!(matches!(rig.sinks.take_errors()[..], [SinkError::Unwritable(..)]));
     let syslog = syslog_at(&path);
     rig.write(&mut log, "first\n");

@@ -1,4 +1,4 @@
-//! Every kind of stream and every way to write to it: full, drained, and with its reader gone.
+//! Every kind of stream with every write method: full, drained, and without its reader.
 
 use super::*;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -11,7 +11,7 @@ use nix::unistd::{pipe2, read};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// A pair whose second end is what rsup would have inherited: blocking, and shared with us.
+/// A pair. The second end is like one that rsup inherits: blocking, and shared with the test.
 fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
     match kind {
         "pipe" => pipe2(OFlag::O_CLOEXEC).unwrap(),
@@ -32,10 +32,10 @@ fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
     }
 }
 
-/// The tests need no time to pass.
+/// Time does not matter to these tests.
 const NOW: Mono = Mono(0);
 
-/// What `Stream` chooses by itself, or a way that it is forced to.
+/// The method that the test forces on a `Stream`; `None`: the one that it chooses.
 type Force = Option<fn() -> StreamMethod>;
 
 fn stream(ours: &OwnedFd, force: Force) -> Stream {
@@ -63,7 +63,7 @@ const WAYS: [(&str, &str, Force); 7] = [
     ("socket", "Socket", None),
 ];
 
-/// Runs `body` for each way, and fails should one of them block.
+/// Runs `body` for each way, and fails if one of them blocks.
 fn each_way(body: fn(&str, Force)) {
     for (kind, way, force) in WAYS {
         let (done, wait) = mpsc::channel();
@@ -93,7 +93,7 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
         let mut errors = Vec::new();
         let mut sent = Vec::new();
         for length in (1..).map(|nth: usize| nth * 37 % 3_000) {
-            // Newlines, alone and in rows: a terminal makes two bytes of each.
+            // Single newlines and rows of them: a terminal makes two bytes of each.
             let byte = |at: usize| {
                 if (at / 500).is_multiple_of(3) || at.is_multiple_of(7) { b'\n' } else { b'a' + (at % 23) as u8 }
             };
@@ -126,7 +126,7 @@ fn a_full_stream_queues_and_then_all_comes_in_order_and_no_flag_leaks() {
     });
 }
 
-/// Tries until something is wrong: a child that another test is about to start holds the reading end for a moment.
+/// Repeats `attempt` until there is an error: a child that another test starts may hold the reading end for a moment.
 fn until_gone(errors: &mut Vec<SinkError>, mut attempt: impl FnMut(&mut Vec<SinkError>)) {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while errors.is_empty() {
@@ -136,7 +136,7 @@ fn until_gone(errors: &mut Vec<SinkError>, mut attempt: impl FnMut(&mut Vec<Sink
 }
 
 #[test]
-fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
+fn a_stream_without_a_reader_discards_reports_it_once_and_counts() {
     each_way(|kind, force| {
         let (reader, ours) = pair(kind);
         let mut stream = stream(&ours, force);
@@ -158,7 +158,7 @@ fn a_stream_whose_reader_has_gone_discards_says_so_once_and_counts() {
 }
 
 #[test]
-fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
+fn a_stream_that_loses_its_reader_drops_its_queue() {
     each_way(|kind, force| {
         let (reader, ours) = pair(kind);
         let mut stream = stream(&ours, force);
@@ -169,7 +169,7 @@ fn a_stream_whose_reader_goes_while_something_is_queued_lets_go_of_it() {
         drop(reader);
         let mut room = false;
         until_gone(&mut errors, |errors| room = stream.flush(NOW, errors));
-        assert!(room, "who waits for it may go on");
+        assert!(room, "writers that wait for it may go on");
         assert!(stream.wants_write().is_none());
         assert!(matches!(&errors[..], [SinkError::Closed(..)]), "{errors:?}");
         assert!(matches!(stream.give_up(), Some(SinkError::Dropped(_, 1..))));
@@ -218,12 +218,12 @@ fn a_fifos_reader_may_be_replaced_by_another() {
         }
         drop(first);
         until_gone(&mut errors, |errors| _ = stream.flush(NOW, errors));
-        assert!(stream.wants_write().is_none(), "nothing to wait for: an idle rsup does not wake up");
+        assert!(stream.wants_write().is_none(), "nothing to wait for: an idle rsup uses no CPU");
         stream.write(b"lost", NOW, &mut errors);
-        assert_eq!(errors, [SinkError::Unwritable("it".to_owned(), Errno::EPIPE)], "said once");
+        assert_eq!(errors, [SinkError::Unwritable("it".to_owned(), Errno::EPIPE)], "reported once");
         let next = reader();
         stream.write(b"next", NOW, &mut errors);
-        // What the first reader left in the FIFO comes before it.
+        // Bytes that the first reader left in the FIFO come first.
         let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
         while let Ok(count @ 1..) = read(&next, &mut buffer) {
             got.extend_from_slice(&buffer[..count]);
@@ -257,7 +257,7 @@ fn paths_that_mean_an_inherited_descriptor() {
     assert_eq!(fd("/proc/self/fd/1"), Some(1));
     assert_eq!(fd("/proc/thread-self/fd/1"), Some(1));
     assert_eq!(fd(&format!("/proc/{}/fd/2", getpid())), Some(2));
-    assert_eq!(fd("/proc/1/fd/2"), None, "somebody else's, unless we are PID 1");
+    assert_eq!(fd("/proc/1/fd/2"), None, "another process's, unless rsup is PID 1");
     assert_eq!(fd("/dev/fd/x"), None);
     assert_eq!(fd("/dev/null"), None);
     assert_eq!(fd("/no/such/file"), None);
