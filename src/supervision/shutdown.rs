@@ -80,12 +80,12 @@ enum Turn {
 impl Shutdown {
     pub(super) fn deadline(&self) -> Mono {
         let end = if self.give_up_at.is_some() { self.give_up_at } else { self.budget_end };
-        let heard = self.listeners_until.filter(|_| !self.listeners_done);
+        let listeners = self.listeners_until.filter(|_| !self.listeners_done);
         let turn = match self.turn {
             Turn::Of { until, .. } => until,
             Turn::First | Turn::Over => None,
         };
-        [end, heard, turn].into_iter().flatten().fold(self.remind_at, Mono::min)
+        [end, listeners, turn].into_iter().flatten().fold(self.remind_at, Mono::min)
     }
 }
 

@@ -18,7 +18,7 @@ use proptest::test_runner::TestCaseResult;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// How a child behaves; times in milliseconds.
+/// How a child behaves. Times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Script {
     /// Ends by itself after so long.
@@ -27,11 +27,11 @@ struct Script {
     obeys: Option<u64>,
     /// Leaves a member of its process group, which ends so long after TERM (`None`: only KILL ends it).
     leaves: Option<Option<u64>>,
-    /// Does not end even by KILL.
+    /// KILL does not end it.
     immortal: bool,
-    /// No fork at all.
+    /// Its fork fails.
     unspawnable: bool,
-    /// What it leaves behind may not be signalled.
+    /// The remains of its group cannot be signalled.
     guarded: bool,
 }
 
@@ -50,7 +50,7 @@ struct World {
     supervision: Supervision,
     scripts: BTreeMap<String, Script>,
     children: BTreeMap<Pid, Child>,
-    /// Live members of dead leaders' groups: when they end.
+    /// Live members of groups whose leader is dead, and when they end.
     groups: BTreeMap<Pid, (u32, Option<u64>)>,
     next_pid: Pid,
     millis: u64,
@@ -61,7 +61,7 @@ struct World {
     /// Forks wait until `World::fork`.
     defers_forks: bool,
     forks: Vec<u32>,
-    /// So many stop signals and KILLs fail from now on.
+    /// The number of stop signals and KILLs that fail from now on.
     refusals: u32,
 }
 
@@ -315,7 +315,7 @@ fn slow(stop: u64) -> Script {
     Script { obeys: Some(stop), ..WELL }
 }
 
-const DEAF: Script = Script { obeys: None, ..WELL };
+const STUBBORN: Script = Script { obeys: None, ..WELL };
 
 #[test]
 fn autostart_goes_by_group_priority_then_process_priority() {
@@ -344,7 +344,7 @@ fn a_shutdown_goes_down_the_priorities_and_waits_for_each() {
 }
 
 #[test]
-fn listeners_that_are_all_that_is_left_may_hear_of_it_first() {
+fn the_last_listeners_have_time_for_the_last_events() {
     let world = |budget: Option<u64>| {
         let mut listener = program("l", |p| p.priority = -1);
         let (events, result_handler) = (vec!["EVENT".into()], String::new());
@@ -356,23 +356,23 @@ fn listeners_that_are_all_that_is_left_may_hear_of_it_first() {
         assert!(world.supervision.waits_for_listeners());
         world
     };
-    let mut heard = world(None);
-    heard.input(Input::ListenersDone);
-    heard.run_until(60_000);
-    assert_eq!((heard.signalled(15)[1], heard.ended()), ((5200, "l"), Some((5200, 0))));
+    let mut done = world(None);
+    done.input(Input::ListenersDone);
+    done.run_until(60_000);
+    assert_eq!((done.signalled(15)[1], done.ended()), ((5200, "l"), Some((5200, 0))));
     // A listener that does not process them has a second, or half of what is left of a budget.
     for (budget, end) in [(None, 6100), (Some(1_100), 5600)] {
-        let mut deaf = world(budget);
-        deaf.run_until(60_000);
-        assert_eq!((deaf.signalled(15)[1], deaf.ended()), ((end, "l"), Some((end, 0))));
+        let mut slow = world(budget);
+        slow.run_until(60_000);
+        assert_eq!((slow.signalled(15)[1], slow.ended()), ((end, "l"), Some((end, 0))));
     }
-    let mut hurried = world(None);
-    hurried.run_until(5300).terminate().run_until(60_000);
-    assert_eq!((hurried.signalled(9), hurried.ended()), (vec![(5300, "l")], Some((5300, 0))));
+    let mut killed = world(None);
+    killed.run_until(5300).terminate().run_until(60_000);
+    assert_eq!((killed.signalled(9), killed.ended()), (vec![(5300, "l")], Some((5300, 0))));
 }
 
 #[test]
-fn a_level_with_nothing_to_stop_takes_no_time() {
+fn a_priority_with_nothing_to_stop_takes_no_time() {
     let groups = (0..20).map(|n| program(&format!("p{n}"), |p| (p.priority, p.autostart) = (n, n == 0))).collect();
     let mut world = World::new(config(groups, |_| {}), &[]).boot();
     world.run_until(2000).terminate().run_until(60_000);
@@ -382,14 +382,14 @@ fn a_level_with_nothing_to_stop_takes_no_time() {
 #[test]
 fn a_second_term_kills_all_at_once() {
     let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];
-    let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF)]).boot();
+    let mut world = World::new(config(groups, |_| {}), &[("a", STUBBORN), ("b", STUBBORN)]).boot();
     world.run_until(2000).terminate().run_until(3500).terminate().run_until(60_000);
     assert_eq!(world.signalled(9), [(3500, "b"), (3500, "a")]);
     assert_eq!(world.ended(), Some((3500, 0)));
 }
 
 #[test]
-fn the_same_request_told_twice_in_a_moment_is_one() {
+fn two_terms_in_quick_succession_are_one_request() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(700))]).boot();
     world.run_until(2000).terminate().run_until(2100).terminate().run_until(60_000);
     assert_eq!(world.signalled(9), []);
@@ -397,7 +397,7 @@ fn the_same_request_told_twice_in_a_moment_is_one() {
 }
 
 #[test]
-fn what_even_kill_does_not_end_is_given_up_after_a_second_term() {
+fn a_program_that_outlives_kill_is_given_up_after_a_second_term() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", IMMORTAL)]).boot();
     world.run_until(2000).terminate().run_until(3000).terminate().run_until(60_000);
     assert!(world.ended().is_some_and(|(at, _)| at <= 3200), "{:?}", world.ended());
@@ -405,13 +405,13 @@ fn what_even_kill_does_not_end_is_given_up_after_a_second_term() {
 }
 
 #[test]
-fn without_a_budget_each_level_has_the_time_of_its_slowest() {
+fn without_a_budget_each_priority_has_the_time_of_its_slowest_program() {
     let groups = vec![
         program("a", |p| (p.priority, p.stopwaitsecs) = (1, 4)),
         program("b", |p| (p.priority, p.stopwaitsecs) = (2, 2)),
         program("c", |p| (p.priority, p.stopwaitsecs) = (2, 3)),
     ];
-    let mut world = World::new(config(groups, |_| {}), &[("a", DEAF), ("b", DEAF), ("c", DEAF)]).boot();
+    let mut world = World::new(config(groups, |_| {}), &[("a", STUBBORN), ("b", STUBBORN), ("c", STUBBORN)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
     assert_eq!(world.signalled(9), [(4000, "b"), (5000, "c"), (9000, "a")]);
     assert_eq!(world.ended(), Some((9000, 0)));
@@ -424,7 +424,7 @@ fn a_budget_is_shared_out_and_kept() {
         program("b", |p| (p.priority, p.stopwaitsecs) = (2, 10)),
     ];
     let budget = |server: &mut ServerConfig| server.stop_budget_ms = Some(8000);
-    let scripts = [("a", DEAF), ("b", DEAF)];
+    let scripts = [("a", STUBBORN), ("b", STUBBORN)];
     let mut world = World::new(config(groups.clone(), budget), &scripts).boot();
     world.run_until(2000).terminate().run_until(60_000);
     // The level's own deadline and the end of the budget are the same moment: that is one KILL.
@@ -439,12 +439,12 @@ fn a_budget_is_shared_out_and_kept() {
 #[test]
 fn a_budget_that_is_large_enough_shortens_nothing() {
     let groups = vec![program("a", |p| p.stopwaitsecs = 3)];
-    let mut world = World::new(config(groups, |s| s.stop_budget_ms = Some(9000)), &[("a", DEAF)]).boot();
+    let mut world = World::new(config(groups, |s| s.stop_budget_ms = Some(9000)), &[("a", STUBBORN)]).boot();
     world.run_until(2000).terminate().run_until(60_000);
     assert_eq!(world.signalled(9), [(5000, "a")]);
 }
 
-const IMMORTAL: Script = Script { immortal: true, ..DEAF };
+const IMMORTAL: Script = Script { immortal: true, ..STUBBORN };
 
 #[test]
 fn with_a_budget_a_program_that_outlives_kill_does_not_keep_others_from_their_stop_signal() {
@@ -501,7 +501,7 @@ fn a_kill_is_sent_once_however_many_reasons_there_are_for_it() {
         for programs in [1, 2, 5] {
             let budget = |server: &mut ServerConfig| server.stop_budget_ms = Some(1000);
             let mut world = World::new(config(groups(programs), budget), &[]);
-            world.scripts = (0..programs).map(|n| (format!("p{n}"), DEAF)).collect();
+            world.scripts = (0..programs).map(|n| (format!("p{n}"), STUBBORN)).collect();
             let mut world = world.boot();
             begin(world.run_until(3000));
             world.run_until(60_000);
@@ -532,7 +532,7 @@ fn a_crash_during_shutdown_starts_nothing() {
 }
 
 #[test]
-fn an_essential_program_that_ends_for_good_ends_all_with_its_code() {
+fn the_final_exit_of_an_essential_program_ends_rsup_with_its_code() {
     for (script, startsecs, code) in [(fails(2000, 7), 1, 7), (fails(2000, 0), 1, 0), (fails(10, 0), 1, 1)] {
         let essential = program("web", |p| {
             (p.essential, p.startsecs, p.startretries, p.autorestart) = (true, startsecs, 0, AutoRestart::Never);
@@ -545,7 +545,7 @@ fn an_essential_program_that_ends_for_good_ends_all_with_its_code() {
 }
 
 #[test]
-fn an_essential_program_that_is_restarted_or_stopped_by_request_ends_nothing() {
+fn a_restart_or_a_requested_stop_of_an_essential_program_ends_nothing() {
     let essential = program("web", |p| p.essential = true);
     let mut world = World::new(config(vec![essential], |_| {}), &[("web", fails(2000, 7))]).boot();
     world.run_until(9000).stop(1, "web").run_until(60_000);
@@ -553,7 +553,7 @@ fn an_essential_program_that_is_restarted_or_stopped_by_request_ends_nothing() {
 }
 
 #[test]
-fn the_exit_code_comes_from_where_it_is_said() {
+fn the_exit_code_comes_from_the_configured_source() {
     let groups = || {
         let never = |p: &mut ProcessConfig| p.autorestart = AutoRestart::Never;
         vec![program("one", never), program("two", never), program("three", never)]
@@ -592,7 +592,7 @@ fn a_stop_by_request_ends_nothing_and_counts_as_done_when_another_program_ends()
 }
 
 #[test]
-fn a_restart_needs_no_client_and_ends_nothing() {
+fn a_restart_needs_no_client_and_begins_no_shutdown() {
     let groups = vec![program("web", |p| p.essential = true)];
     let done = |server: &mut ServerConfig| server.exit_when_all_done = true;
     let mut world = World::new(config(groups, done), &[("web", slow(300))]).boot();
@@ -602,7 +602,7 @@ fn a_restart_needs_no_client_and_ends_nothing() {
     assert_eq!((world.signalled(15), world.state("web")), (vec![(5000, "web")], State::Starting));
     world.run_until(60_000);
     assert_eq!((world.ended(), world.state("web"), world.next_pid), (None, State::Running, 102));
-    // A client's stop in the middle of it outranks it, and is answered when the program is stopped.
+    // A client's stop during a restart takes precedence, and is answered when the program is stopped.
     world.input(Input::Restart(id));
     world.stop(1, "web").run_until(70_000);
     assert_eq!((world.replies.get(&1), world.state("web")), (Some(&Reply::True), State::Stopped));
@@ -617,7 +617,7 @@ fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
     // The stop signal fails; or the KILL that is to come after it.
     for (refused, unknown_at) in [(15, 2000), (9, 5000)] {
         let groups = vec![program("a", |p| p.stopwaitsecs = 3)];
-        let mut world = World::new(config(groups, |_| {}), &[("a", DEAF)]).boot();
+        let mut world = World::new(config(groups, |_| {}), &[("a", STUBBORN)]).boot();
         world.run_until(2000);
         world.refusals = u32::from(refused == 15);
         world.stop(1, "a");
@@ -636,7 +636,7 @@ fn a_program_that_could_not_be_signalled_can_be_stopped_and_removed_later() {
 }
 
 #[test]
-fn requests_for_many_and_signals_mean_programs_that_are_unknown_too() {
+fn requests_for_many_and_signals_include_unknown_programs() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[]).boot();
     world.refusals = 1;
     world.run_until(2000).stop(1, "a");
@@ -680,7 +680,7 @@ fn a_shutdown_tries_twice_to_signal_each_program_and_ends() {
 }
 
 #[test]
-fn each_signal_has_its_line() {
+fn each_signal_is_logged() {
     let groups = |change: fn(&mut ProcessConfig)| {
         vec![program("a", |p| {
             p.stopwaitsecs = 1;
@@ -688,7 +688,7 @@ fn each_signal_has_its_line() {
         })]
     };
     let lines = |change, begin: fn(&mut World)| {
-        let mut world = World::new(config(groups(change), |_| {}), &[("a", DEAF)]).boot();
+        let mut world = World::new(config(groups(change), |_| {}), &[("a", STUBBORN)]).boot();
         world.run_until(2000).log.clear();
         begin(&mut world);
         world.run_until(60_000);
@@ -723,7 +723,7 @@ fn each_signal_has_its_line() {
 }
 
 #[test]
-fn what_may_not_be_swept_is_left_alone_after_its_time() {
+fn a_group_that_cannot_be_signalled_is_left_alone_after_kill() {
     let sweep = program("web", |p| (p.sweep, p.stopwaitsecs) = (true, 2));
     let script = Script { leaves: Some(None), guarded: true, ends: Some((5000, Exit::Code(1))), ..WELL };
     let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
@@ -741,7 +741,7 @@ fn what_may_not_be_swept_is_left_alone_after_its_time() {
 }
 
 #[test]
-fn a_waiting_start_answers_when_it_runs_or_says_why_not() {
+fn a_waiting_start_answers_when_running_or_with_the_failure() {
     let manual = |p: &mut ProcessConfig| p.autostart = false;
     let groups = ["well", "quick", "missing"].map(|name| program(name, manual)).to_vec();
     let scripts = [("quick", fails(300, 0)), ("missing", Script { unspawnable: true, ..WELL })];
@@ -758,7 +758,7 @@ fn a_waiting_start_answers_when_it_runs_or_says_why_not() {
 }
 
 #[test]
-fn a_waiting_stop_answers_when_it_is_dead_and_delays_no_other_request() {
+fn a_waiting_stop_answers_after_the_exit_and_delays_no_other_request() {
     let groups = vec![program("slow", |_| {}), program("other", |_| {})];
     let mut world = World::new(config(groups, |_| {}), &[("slow", slow(5000))]).boot();
     world.run_until(2000).stop(1, "slow:slow").stop(2, "other").stop(3, "slow").run_until(2001);
@@ -770,7 +770,7 @@ fn a_waiting_stop_answers_when_it_is_dead_and_delays_no_other_request() {
 }
 
 #[test]
-fn the_answers_of_a_group_are_what_is_decided_at_once_then_late_failures_then_the_rest() {
+fn answers_are_ordered_at_once_then_late_failures_then_the_rest() {
     let member = |name: &str, startsecs| program(name, |p| (p.autostart, p.startsecs) = (false, startsecs));
     let members = vec![member("slow", 1), member("quick", 0), member("falls", 2), member("bad", 1), member("last", 0)];
     let scripts = [("bad", Script { unspawnable: true, ..WELL }), ("falls", fails(1200, 1))];
@@ -801,7 +801,7 @@ fn a_group_can_be_removed_only_when_stopped_and_added_again() {
 }
 
 #[test]
-fn an_answer_belongs_to_the_request_that_asked() {
+fn each_answer_goes_to_its_request() {
     let groups = vec![program("a", |p| p.autostart = false)];
     let mut world = World::new(config(groups, |_| {}), &[]).boot();
     let now = world.now();
@@ -849,7 +849,7 @@ fn requests_during_a_shutdown_are_refused() {
 }
 
 #[test]
-fn reread_tells_the_difference_and_changes_nothing() {
+fn reread_reports_the_difference_and_changes_nothing() {
     let before = vec![program("same", |_| {}), program("changed", |_| {}), program("gone", |_| {})];
     let mut world = World::new(config(before, |_| {}), &[]).boot();
     let after = vec![program("same", |_| {}), program("changed", |p| p.startsecs = 5), program("new", |_| {})];
@@ -867,12 +867,15 @@ fn a_reread_changes_no_setting_in_force() {
         (server.stop_budget_ms, server.strip_ansi) = (Some(1000), true);
         (server.exit_code_from, server.exit_when_all_done) = (ExitCodeFrom::FirstFailure, false);
     };
-    let mut world = World::new(config(groups(), server), &[("a", fails(2000, 7)), ("b", DEAF)]).boot();
+    let mut world = World::new(config(groups(), server), &[("a", fails(2000, 7)), ("b", STUBBORN)]).boot();
     let before = world.supervision.server().clone();
     let mut other = config(groups(), |server| server.exit_when_all_done = true);
     other.twiddler = Some(vec!["log".into()]);
     world.supervision.reread(other.clone());
     assert_eq!((world.supervision.server(), world.supervision.twiddler()), (&before, None));
+    assert_eq!(before.stop_budget_ms, Some(1000));
+    let twiddled = World::new(other.clone(), &[]);
+    assert_eq!(twiddled.supervision.twiddler(), Some(&["log".to_owned()][..]));
     assert_eq!(world.supervision.last_read(), &other);
     // The exit contract and the stop budget are those of the start.
     world.run_until(5000).terminate().run_until(60_000);
@@ -880,7 +883,7 @@ fn a_reread_changes_no_setting_in_force() {
 }
 
 #[test]
-fn a_fork_whose_turn_has_not_come_is_undone_by_a_stop_and_by_the_end() {
+fn a_stop_and_a_shutdown_cancel_a_pending_fork() {
     let mut world = World::new(config(vec![program("a", |_| {}), program("b", |_| {})], |_| {}), &[]);
     world.defers_forks = true;
     let mut world = world.boot();
@@ -899,7 +902,7 @@ fn a_fork_whose_turn_has_not_come_is_undone_by_a_stop_and_by_the_end() {
 }
 
 #[test]
-fn a_life_is_measured_from_its_fork() {
+fn startsecs_count_from_the_fork() {
     let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", fails(500, 1))]);
     world.defers_forks = true;
     let mut world = world.boot();
@@ -911,7 +914,7 @@ fn a_life_is_measured_from_its_fork() {
 }
 
 #[test]
-fn what_a_dead_program_left_is_swept_before_it_starts_again() {
+fn remains_are_swept_before_the_restart() {
     let sweep = program("web", |p| (p.sweep, p.stopwaitsecs) = (true, 2));
     let script = Script { leaves: Some(None), ..fails(3000, 1) };
     let mut world = World::new(config(vec![sweep], |_| {}), &[("web", script)]).boot();
@@ -944,10 +947,10 @@ impl Subject {
             0 => WELL,
             1 => Script { leaves, ..fails(200, 1) },
             2 => Script { leaves, ..fails(1500, 0) },
-            3 => DEAF,
+            3 => STUBBORN,
             4 => Script { unspawnable: true, ..WELL },
             5 => Script { leaves: self.sweep.then_some(None), ..slow(700) },
-            _ => Script { immortal: outlives_kill, ..DEAF },
+            _ => Script { immortal: outlives_kill, ..STUBBORN },
         }
     }
 }
@@ -1038,7 +1041,7 @@ fn check_history(programs: &[Subject], requests: &[Request], budget: Option<u64>
 }
 
 #[test]
-fn histories_that_once_failed_end_in_order() {
+fn histories_that_once_failed_end_in_an_ordered_shutdown() {
     let subject = |priority, stopwaitsecs, kind| Subject {
         priority,
         startsecs: 0,
@@ -1064,7 +1067,7 @@ fn subject() -> impl Strategy<Value = Subject> {
 
 proptest! {
     #[test]
-    fn every_history_ends_in_order(
+    fn every_history_ends_in_an_ordered_shutdown(
         programs in prop::collection::vec(subject(), 1..6),
         requests in prop::collection::vec((0..6_usize, 0..5_u8, 0..3000_u64), 0..20),
         budget in prop::option::of(0..6000_u64),

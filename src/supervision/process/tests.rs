@@ -11,7 +11,7 @@ fn at(tenths: u64) -> Mono {
     Mono(tenths * 100_000_000)
 }
 
-/// What the world knows beside the state.
+/// The state of the simulated system outside of `Core`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct World {
     /// A live child.
@@ -22,13 +22,13 @@ struct World {
     wanted: bool,
     /// The supervisor is shutting down.
     is_shutting_down: bool,
-    /// A fork was asked for, and its turn is still to come.
+    /// A fork was requested, and is still to come.
     due: bool,
 }
 
 const BASE: Mono = Mono(100_000_000_000);
 
-/// Shifts every clock of `core` so that `now` becomes `BASE` again; what is long past is all the same.
+/// Shifts every time in `core` so that `now` becomes `BASE` again. Times more than three seconds ago count as equal.
 fn relative(core: Core, now: Mono) -> Core {
     let begun = |t: Mono| Mono(BASE.0 - (now.0 - t.0).min(3_000_000_000));
     let due = |t: Mono| Mono(BASE.0 + t.0.saturating_sub(now.0));
@@ -91,7 +91,7 @@ fn explore(policy: &Policy, tally: &mut Tally) {
     tally.states += seen.len();
 }
 
-/// What the world may do next.
+/// The events that can happen next.
 fn events(core: &Core, world: World) -> Vec<Event> {
     let mut events = vec![Event::Start, Event::Stop, Event::Restart, Event::KillNow, Event::TimePassed];
     if world.due && core.wants_fork() {
@@ -120,7 +120,7 @@ fn events(core: &Core, world: World) -> Vec<Event> {
     events
 }
 
-/// One step and what the world makes of its actions: every outcome, each with the answer that must be fed back.
+/// One step, and every outcome of its actions, each with the answer that must be fed back.
 fn apply(
     mut core: Core,
     mut world: World,
@@ -142,7 +142,7 @@ fn apply(
         {
             world.wanted = false;
         }
-        // What cannot be stopped is not restarted.
+        // A process that cannot be stopped is not restarted.
         Event::SignalFailed => world.wanted = false,
         Event::ShutdownBegan | Event::StopForShutdown { .. } | Event::KillNow => {
             world.wanted = false;
@@ -195,7 +195,7 @@ fn apply(
                 answers.extend(kill.then_some(Some(Event::SweepRefused)));
             }
             Action::CheckGroup(pgid) => {
-                assert!(world.group && pgid == PID, "a look at a group not held: {}", context())
+                assert!(world.group && pgid == PID, "a check of a group not held: {}", context())
             }
             Action::ReleaseGroup(pgid) => {
                 assert!(world.group && pgid == PID, "a group not held is abandoned: {}", context());
@@ -427,7 +427,7 @@ fn the_restart_policy_is_a_table() {
 }
 
 #[test]
-fn stop_in_backoff_goes_to_stopped_and_a_start_counts_anew() {
+fn a_stop_in_backoff_is_stopped_and_resets_the_count() {
     let mut case = Case::new(|_| {});
     case.event(Event::Start).event(Event::SpawnFailed).states();
     assert_eq!(case.event(Event::Stop).states(), [State::Stopped]);
@@ -448,7 +448,7 @@ fn kill_comes_when_stopwaitsecs_are_over_and_again() {
 }
 
 #[test]
-fn remains_are_told_to_end_and_hold_back_the_restart() {
+fn remains_get_term_and_delay_the_restart() {
     let mut case = Case::new(|config| config.stopwaitsecs = 2);
     case.spawn().after(20).out.clear();
     case.event(Event::Exited { exit: Exit::Code(1), remains: true });
@@ -462,7 +462,7 @@ fn remains_are_told_to_end_and_hold_back_the_restart() {
 }
 
 #[test]
-fn a_stop_is_over_only_when_the_remains_are() {
+fn a_stop_ends_only_with_the_remains() {
     let mut case = Case::new(|_| {});
     case.spawn().after(10).event(Event::Stop);
     case.event(Event::Exited { exit: Exit::Code(0), remains: true }).out.clear();
@@ -471,7 +471,47 @@ fn a_stop_is_over_only_when_the_remains_are() {
 }
 
 #[test]
-fn a_start_while_remains_live_waits_for_their_end() {
+fn a_restart_in_backoff_waits_for_the_end_of_the_remains() {
+    use State::*;
+    let mut case = Case::new(|_| {});
+    case.spawn().event(Event::Exited { exit: Exit::Code(1), remains: true }).states();
+    assert_eq!(case.event(Event::Restart).states(), [Stopping]);
+    assert_eq!(case.event(Event::GroupEmpty).states(), [Stopped, Starting]);
+    assert!(case.core.wants_fork());
+}
+
+#[test]
+fn a_late_report_of_an_empty_group_changes_nothing() {
+    // A restart is due in this moment, but only `TimePassed` makes it.
+    let mut case = Case::new(|config| config.startsecs = 0);
+    case.spawn().exit(1).out.clear();
+    case.now = at(1010);
+    assert_eq!(case.event(Event::GroupEmpty).out, []);
+    assert_eq!(case.core.state(), State::Exited);
+}
+
+#[test]
+fn a_shutdown_shortens_the_sweep_and_the_stop_under_way() {
+    let kill_by = Some(at(1015));
+    let mut case = Case::new(|config| config.stopwaitsecs = 60);
+    case.spawn().after(10).event(Event::Stop).event(Event::StopForShutdown { kill_by }).out.clear();
+    assert_eq!(case.after(5).out, [Action::Kill(PID)]);
+    let mut case = Case::new(|config| config.stopwaitsecs = 60);
+    case.spawn().after(10).event(Event::Exited { exit: Exit::Code(1), remains: true });
+    case.event(Event::StopForShutdown { kill_by }).out.clear();
+    assert_eq!(case.after(5).out, [Action::Sweep { pgid: PID, kill: true }, Action::CheckGroup(PID)]);
+}
+
+#[test]
+fn an_exit_in_the_moment_when_startsecs_are_over_is_one_of_a_running_program() {
+    let mut case = Case::new(|config| config.startsecs = 2);
+    case.spawn().states();
+    case.now = at(1020);
+    assert_eq!(case.exit(0).states(), [State::Running, State::Exited]);
+}
+
+#[test]
+fn a_start_waits_for_the_end_of_the_remains() {
     let mut case = Case::new(|config| config.autorestart = AutoRestart::Never);
     case.spawn().after(10).event(Event::Exited { exit: Exit::Code(0), remains: true }).out.clear();
     assert_eq!(
@@ -491,7 +531,7 @@ fn a_kill_that_is_refused_makes_it_unknown_until_it_ends() {
 }
 
 #[test]
-fn what_is_unknown_can_be_stopped_again() {
+fn an_unknown_process_can_be_stopped_again() {
     for event in [Event::Stop, Event::StopForShutdown { kill_by: None }] {
         let mut case = Case::new(|_| {});
         case.spawn().after(10).event(Event::Stop).event(Event::SignalFailed).out.clear();
@@ -531,7 +571,7 @@ fn a_restart_is_a_stop_and_then_a_start() {
 }
 
 #[test]
-fn a_stop_outranks_a_restart() {
+fn a_stop_takes_precedence_over_a_restart() {
     for events in [[Event::Restart, Event::Stop], [Event::Stop, Event::Restart], [Event::Restart, Event::ShutdownBegan]]
     {
         let mut case = Case::new(|_| {});
@@ -541,7 +581,7 @@ fn a_stop_outranks_a_restart() {
 }
 
 #[test]
-fn the_codes_are_supervisors() {
+fn the_state_codes_are_those_of_supervisor() {
     use State::*;
     let codes: BTreeMap<_, _> = [Stopped, Starting, Running, Backoff, Stopping, Exited, Fatal, Unknown]
         .map(|state| (state as i32, state.name()))

@@ -132,7 +132,7 @@ fn programs_are_added_to_a_group_and_removed_from_it() {
 }
 
 #[test]
-fn backoff_has_its_lines() {
+fn backoff_is_logged() {
     let groups = || vec![program("a", |p| p.startretries = 5), program("b", |p| p.startretries = 0)];
     let scripts = [("a", fails(100, 1)), ("b", fails(100, 1))];
     let gave_up = |name| format!("gave up: {name} entered FATAL state, too many start retries too quickly");
@@ -155,7 +155,7 @@ fn backoff_has_its_lines() {
 }
 
 #[test]
-fn every_effect_comes_out_and_the_queue_shrinks() {
+fn every_effect_is_returned_and_the_queue_shrinks() {
     let groups = (0..200).map(|n| program(&format!("p{n}"), |_| {})).collect();
     let mut world = World::new(config(groups, |_| {}), &[]).boot();
     assert_eq!(world.children.len(), 200);
@@ -174,7 +174,12 @@ fn each_broken_invariant_is_found() {
     };
     assert_eq!(sound().broken_invariant(), None);
     type Break = fn(&mut Supervision);
-    let broken: [(&str, Break); 6] = [
+    let broken: [(&str, Break); 7] = [
+        ("a deadline that no timer has", |it| {
+            let armed = it.process(0).unwrap().armed.unwrap();
+            it.timers.remove(&(armed, 0));
+            it.timers.insert((armed, 77));
+        }),
         ("a timer that is missing", |it| _ = it.timers.pop_first()),
         ("a timer of no process", |it| _ = it.timers.insert((Mono(1), 77))),
         ("a process that does not know its timer", |it| it.process_mut(0).unwrap().armed = None),
