@@ -122,17 +122,17 @@ proptest! {
     ) {
         let mut rig = Rig::new();
         let format = if prefix { LineFormat::Prefix } else { LineFormat::Raw };
-        let mut logs: Vec<ChildLog> = (0..writers).map(|who| rig.log_as("f", format, &format!("p{who}"))).collect();
-        let text = |who: usize| -> Vec<String> {
-            lines.iter().enumerate().map(|(nth, length)| format!("{who} {nth} {}", "x".repeat(*length))).collect()
+        let mut logs: Vec<ChildLog> = (0..writers).map(|writer| rig.log_as("f", format, &format!("p{writer}"))).collect();
+        let text = |writer: usize| -> Vec<String> {
+            lines.iter().enumerate().map(|(nth, length)| format!("{writer} {nth} {}", "x".repeat(*length))).collect()
         };
         let mut todo: Vec<std::vec::IntoIter<Vec<u8>>> = (0..writers)
-            .map(|who| chunks((text(who).join("\n") + "\n").as_bytes(), &cuts).into_iter())
+            .map(|writer| chunks((text(writer).join("\n") + "\n").as_bytes(), &cuts).into_iter())
             .collect();
         for die in order {
-            let who = die as usize % writers;
-            if let Some(chunk) = todo[who].next() {
-                logs[who].write(&chunk, &mut rig.sinks, rig.now);
+            let writer = die as usize % writers;
+            if let Some(chunk) = todo[writer].next() {
+                logs[writer].write(&chunk, &mut rig.sinks, rig.now);
             }
         }
         for (log, rest) in logs.iter_mut().zip(todo) {
@@ -142,11 +142,11 @@ proptest! {
             log.close(&mut rig.sinks, rig.now);
         }
         let got = rig.text("f");
-        for who in 0..writers {
-            let before = if prefix { format!("{} p{who} | ", rig.stamp()) } else { String::new() };
-            let mine = format!("{before}{who} ");
+        for writer in 0..writers {
+            let before = if prefix { format!("{} p{writer} | ", rig.stamp()) } else { String::new() };
+            let mine = format!("{before}{writer} ");
             let got: Vec<&str> = got.lines().filter(|line| line.starts_with(&mine)).collect();
-            let wanted: Vec<String> = text(who).into_iter().map(|line| before.clone() + &line).collect();
+            let wanted: Vec<String> = text(writer).into_iter().map(|line| before.clone() + &line).collect();
             prop_assert_eq!(got, wanted);
         }
         prop_assert_eq!(got.lines().count(), writers * lines.len());
