@@ -161,7 +161,8 @@ object! {
         nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
         stop_budget_ms;
     GroupConfig: name, priority, kind, processes;
-    ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries, exitcodes,
+    ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries,
+        backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, exitcodes,
         stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
         essential, sweep without server_environment;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;

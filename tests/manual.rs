@@ -189,6 +189,7 @@ The process is not running, or could not be started.
 fn facts(row: &OptionRow) -> Vec<String> {
     let mut facts = vec![row.wanted.to_owned()];
     facts.extend((!row.default.is_empty()).then(|| format!("default {}", row.default)));
+    facts.extend(row.also.map(|name| format!("{name} is read too")));
     facts.push(row.since.map_or("rsup only".into(), |version| format!("since Supervisor {version}")));
     facts
 }

@@ -94,6 +94,14 @@ fn fast_cgi(in_use: &FastCgiConfig, new: &FastCgiConfig, changes: &mut Vec<Chang
     note(changes, "socket", in_use.socket == *socket);
 }
 
+/// Notes each of these fields; the name of a field is that of its option, with a unit.
+macro_rules! compare_fields {
+    ($in_use:ident, $note:ident: $($field:ident)+) => {$(
+        let option = stringify!($field).trim_end_matches("_ms").trim_end_matches("_milli");
+        $note(option, $in_use.$field == *$field);
+    )+};
+}
+
 fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Changed>) {
     let ProcessConfig {
         name,
@@ -105,6 +113,11 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
         autorestart,
         startsecs,
         startretries,
+        backoff_delay_ms,
+        backoff_factor_milli,
+        backoff_limit_ms,
+        backoff_jitter_milli,
+        restart_delay_ms,
         exitcodes,
         stopsignal,
         stopwaitsecs,
@@ -126,26 +139,15 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
         }
     };
     let uid = |user: &Option<std::rc::Rc<super::model::User>>| user.as_ref().map(|user| user.uid);
-    note("command", in_use.command == *command);
     note("directory", same_text(in_use.directory.as_ref(), directory.as_ref()));
-    note("umask", in_use.umask == *umask);
-    note("priority", in_use.priority == *priority);
-    note("autostart", in_use.autostart == *autostart);
-    note("autorestart", in_use.autorestart == *autorestart);
-    note("startsecs", in_use.startsecs == *startsecs);
-    note("startretries", in_use.startretries == *startretries);
-    note("exitcodes", in_use.exitcodes == *exitcodes);
-    note("stopsignal", in_use.stopsignal == *stopsignal);
-    note("stopwaitsecs", in_use.stopwaitsecs == *stopwaitsecs);
-    note("stopasgroup", in_use.stopasgroup == *stopasgroup);
-    note("killasgroup", in_use.killasgroup == *killasgroup);
     // The number, since the file may name the same user by name or by number.
     note("user", uid(&in_use.user) == uid(user));
-    note("redirect_stderr", in_use.redirect_stderr == *redirect_stderr);
     note("environment", same_variables(in_use, new));
-    note("serverurl", in_use.serverurl == *serverurl);
-    note("essential", in_use.essential == *essential);
-    note("sweep", in_use.sweep == *sweep);
+    compare_fields!(in_use, note:
+        command umask priority autostart autorestart startsecs startretries backoff_delay_ms backoff_factor_milli
+        backoff_limit_ms backoff_jitter_milli restart_delay_ms exitcodes stopsignal stopwaitsecs stopasgroup killasgroup
+        redirect_stderr serverurl essential sweep
+    );
     for (prefix, in_use, new) in [("stdout", &in_use.stdout, stdout), ("stderr", &in_use.stderr, stderr)] {
         channel(in_use, new, &mut |option, is_same| note(&format!("{prefix}_{option}"), is_same));
     }

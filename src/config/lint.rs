@@ -64,7 +64,7 @@ pub(super) fn unknown(sections: &Sections, problems: &mut Vec<Problem>) {
         {
             warn(entry.at, name, "serverurl", "no client can use this; write http://host:port or unix:///path".into());
         }
-        let known: Vec<&str> = (kind.rows)().iter().map(|row| row.key).collect();
+        let known: Vec<&str> = (kind.rows)().iter().flat_map(|row| [Some(row.key), row.also]).flatten().collect();
         for entry in section.entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
             let inherited = sections.defaults.entries.iter().any(|d| d.key == entry.key && d.at == entry.at);
             if !inherited {

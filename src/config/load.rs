@@ -269,9 +269,12 @@ impl<'m> ConfigReader<'m> {
         to: &mut T,
     ) {
         for row in rows.iter().filter(|row| wanted(row)) {
-            let Some(text) = self.value(section, row.key, row.scope, context) else { continue };
+            // The own name wins where a file has both.
+            let also = row.also.filter(|_| self.sections.entry(section, row.key).is_none());
+            let key = also.unwrap_or(row.key);
+            let Some(text) = self.value(section, key, row.scope, context) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
-                self.error(section, row.key, row.refusal(&text, &why));
+                self.error(section, key, row.refusal(&text, &why));
             }
         }
     }

@@ -255,6 +255,16 @@ with_defaults! {
         startsecs: i64 = 1,
         /// Number of retries after the first attempt to start; negative: none.
         startretries: i64 = 3,
+        /// rsup: milliseconds to wait after the first failed start.
+        backoff_delay_ms: u64 = 1000,
+        /// rsup: each wait is this many thousandths of the one before; `None`: the n-th wait is n times the first.
+        backoff_factor_milli: Option<u32> = None,
+        /// rsup: no wait after a failed start is longer than this; `None`: no limit.
+        backoff_limit_ms: Option<u64> = None,
+        /// rsup: each wait is longer or shorter by a random part of up to this many thousandths.
+        backoff_jitter_milli: u32 = 0,
+        /// rsup: milliseconds from an exit to the automatic restart.
+        restart_delay_ms: u64 = 0,
         /// Expected exit codes.
         exitcodes: ExitCodes = ExitCodes::from_iter([0]),
         /// Number of the signal that stops the process.

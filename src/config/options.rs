@@ -4,7 +4,6 @@
 //! option also needs a field in `model`; the compiler then asks for its comparison (`compare`) and its JSON (`check`).
 //! Source: supervisor-behaviour.md §3.
 #![forbid(unsafe_code)]
-#![expect(clippy::needless_update, reason = "a row that fills every column is written like the others")]
 
 use super::Machine;
 use super::model::{
@@ -73,6 +72,8 @@ pub struct OptionRow {
     pub help: Str,
     /// The first version of Supervisor that has the option; `None`: Supervisor ignores it.
     pub since: Option<Str>,
+    /// Another name that is read too: that of the same option in ochinchina/supervisord, in lower case.
+    pub also: Option<Str>,
     /// The letter on the server's command line; a blank: only the long form exists.
     pub flag: Option<char>,
 }
@@ -105,6 +106,7 @@ const ROW: OptionRow = OptionRow {
     effect: Restart,
     help: "",
     since: Some("3.0"),
+    also: None,
     flag: None,
 };
 
@@ -206,13 +208,31 @@ const CODES: Str = "codes from 0 to 255, separated by commas";
 const SIGNAL: Str = "a signal such as TERM, INT or QUIT";
 const AUTORESTART: Str = "true, false or unexpected";
 const DURATION: Str = "a number of seconds, such as 8 or 9.5";
+const FACTOR: Str = "a number from 1 to 1000, such as 2 or 1.5";
+const PART: Str = "a number from 0 to 1, such as 0.1";
 const BACKLOG: Str = "a whole number from 1 to 65535";
 const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
 const ALL_DONE: Str = "all_done";
 
 /// The forms that explain completely why a value is invalid.
-const TYPES: [Str; 14] =
-    [INT, SECONDS, SIZE, BOOL, OCTAL, FORMAT, LEVEL, CODES, SIGNAL, AUTORESTART, DURATION, BACKLOG, ADDRESS, ALL_DONE];
+const TYPES: [Str; 16] = [
+    FACTOR,
+    PART,
+    INT,
+    SECONDS,
+    SIZE,
+    BOOL,
+    OCTAL,
+    FORMAT,
+    LEVEL,
+    CODES,
+    SIGNAL,
+    AUTORESTART,
+    DURATION,
+    BACKLOG,
+    ADDRESS,
+    ALL_DONE,
+];
 
 use ChangeEffect::{Elsewhere, Live, Reload, Restart};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
@@ -288,6 +308,11 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart a process that exits; unexpected: unless its exit code is in exitcodes", ..ROW }, set!(process.autorestart, v::auto_restart)),
     opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Time that a process must stay up to count as started (RUNNING)", ..ROW }, set!(process.startsecs, v::int)),
     opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before rsup gives up (FATAL)", ..ROW }, set!(process.startretries, v::int)),
+    opt(OptionRow { key: "backoff_delay", wanted: DURATION, default: "1", example: "0.5", scope: Program, effect: Live, help: "Time to wait after the first failed start; the n-th failure waits n times as long, unless backoff_factor is set", since: None, ..ROW }, set!(process.backoff_delay_ms, seconds)),
+    opt(OptionRow { key: "backoff_factor", wanted: FACTOR, example: "2", scope: Program, effect: Live, help: "Multiply the wait by this number after each further failed start", since: None, ..ROW }, set!(?process.backoff_factor_milli, factor)),
+    opt(OptionRow { key: "backoff_limit", wanted: DURATION, example: "60", scope: Program, effect: Live, help: "Longest time to wait after a failed start", since: None, ..ROW }, set!(?process.backoff_limit_ms, seconds)),
+    opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Make each wait after a failed start longer or shorter by a random part of it, at most this one (0.1: 10 %)", since: None, ..ROW }, set!(process.backoff_jitter_milli, part)),
+    opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.restart_delay_ms, seconds)),
     opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
@@ -464,6 +489,23 @@ fn all_done(value: &str) -> Result<bool, String> {
         "all_done" => Ok(true),
         _ => Err(format!("not a condition to end on: {}", v::repr(value))),
     }
+}
+
+/// A decimal number → thousandths.
+fn thousandths(value: &str, range: std::ops::RangeInclusive<f64>) -> Result<u32, String> {
+    let shape = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let number = value.parse::<f64>().ok().filter(|number| shape && range.contains(number));
+    let number = number.ok_or_else(|| format!("not a number in the range: {}", v::repr(value)))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above: 0 ≤ number ≤ 1000")]
+    Ok((number * 1000.0).round() as u32)
+}
+
+fn factor(value: &str) -> Result<u32, String> {
+    thousandths(value, 1.0..=1000.0)
+}
+
+fn part(value: &str) -> Result<u32, String> {
+    thousandths(value, 0.0..=1.0)
 }
 
 /// Seconds with an optional fraction → milliseconds.

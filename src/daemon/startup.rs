@@ -268,6 +268,7 @@ impl Daemon {
         self.log_where_output_goes(&config);
         self.log(LogLevel::Info, &format!("supervisord started with pid {}", std::process::id()));
         self.supervision = Supervision::new(config);
+        self.supervision.seed(self.now.mono.0 ^ u64::from(std::process::id()));
         self.settle();
         Ok(())
     }

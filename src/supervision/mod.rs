@@ -28,6 +28,7 @@ use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// The number of a process. It is never reused, not even when the process has been removed.
@@ -279,6 +280,8 @@ pub struct Supervision {
     contract: shutdown::ExitContract,
     /// Buffer of `step`, kept to save allocations.
     actions: Vec<Action>,
+    /// The state of the random numbers for `backoff_jitter`; the caller seeds it.
+    random: u64,
 }
 
 impl Supervision {
@@ -302,6 +305,7 @@ impl Supervision {
             shutdown: None,
             contract: shutdown::ExitContract::default(),
             actions: Vec::new(),
+            random: 0,
         };
         for group in &config.groups {
             new.add_group(group);
@@ -310,6 +314,11 @@ impl Supervision {
         new.groups = std::mem::take(&mut new.groups).into_iter().collect();
         new.last_read = config;
         new
+    }
+
+    /// Seeds the random numbers, so that many containers that start together do not retry together.
+    pub fn seed(&mut self, random: u64) {
+        self.random = random;
     }
 
     /// Handles one input.
@@ -564,8 +573,10 @@ impl Supervision {
     /// The only place where a process changes: decides what `event` does, and turns the actions into effects.
     fn step(&mut self, id: ProcId, event: Event, now: Now) {
         let mut actions = std::mem::take(&mut self.actions);
+        let deviation = self.deviation(id);
         if let Some(process) = self.process_mut(id) {
-            let policy = Policy::from(&*process.config);
+            let mut policy = Policy::from(&*process.config);
+            policy.backoff.deviation_milli = deviation;
             process.core.step(event, now.mono, &policy, &mut actions);
             let (before, after) = (process.armed, process.core.deadline(&policy));
             process.armed = after;
@@ -579,6 +590,20 @@ impl Supervision {
         }
         self.actions = actions;
         self.settle_requests(id);
+    }
+
+    /// A random deviation of the next wait of this process, in thousandths, within its `backoff_jitter`.
+    fn deviation(&mut self, id: ProcId) -> i32 {
+        let jitter = self.process(id).map_or(0, |process| process.config.backoff_jitter_milli);
+        let Some(range) = NonZeroU64::new(u64::from(jitter).saturating_mul(2)) else { return 0 };
+        // SplitMix64 (Steele, Lea and Flood, 2014): good enough to spread retries, and repeatable from one seed.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let drawn = i64::try_from(mixed % range).unwrap_or_default().saturating_sub(i64::from(jitter));
+        i32::try_from(drawn).unwrap_or_default()
     }
 
     /// The sweep of this process is over.

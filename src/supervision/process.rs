@@ -14,7 +14,7 @@
 //!    └───────────────────────────────────────┘
 //! ```
 //!
-//! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds, and
+//! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds (see [`Backoff`]), and
 //! failure number `startretries` + 1 is FATAL. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
@@ -46,8 +46,37 @@ pub struct Policy {
     pub startsecs: Duration,
     /// Attempts after the first; `None`: the first failure is FATAL.
     pub retries: Option<u32>,
+    /// How long to wait after a failed start.
+    pub backoff: Backoff,
+    /// The time from an exit to the automatic restart.
+    pub restart_delay: Duration,
     /// The time from the stop signal to KILL.
     pub stopwaitsecs: Duration,
+}
+
+/// The waits after failed starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait after the first failure.
+    pub delay: Duration,
+    /// Each further wait in thousandths of the one before; `None`: the n-th wait is n times the first.
+    pub factor_milli: Option<u32>,
+    /// No wait is longer.
+    pub limit: Duration,
+    /// The random deviation of the next wait, in thousandths of it, from -1000 to 1000.
+    pub deviation_milli: i32,
+}
+
+impl Backoff {
+    /// The wait after failure number `failures`, counted from 1.
+    fn wait(&self, failures: u32) -> Duration {
+        let growth = match self.factor_milli {
+            None => f64::from(failures),
+            Some(factor) => (f64::from(factor) / 1000.0).powf(f64::from(failures.saturating_sub(1))),
+        };
+        let seconds = self.delay.as_secs_f64() * growth * (1.0 + f64::from(self.deviation_milli) / 1000.0);
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.limit).min(self.limit)
+    }
 }
 
 impl Policy {
@@ -65,6 +94,13 @@ impl From<&ProcessConfig> for Policy {
             exitcodes: config.exitcodes,
             startsecs: seconds(config.startsecs),
             retries: u32::try_from(config.startretries.min(i64::from(u32::MAX))).ok(),
+            backoff: Backoff {
+                delay: Duration::from_millis(config.backoff_delay_ms),
+                factor_milli: config.backoff_factor_milli,
+                limit: config.backoff_limit_ms.map_or(Duration::MAX, Duration::from_millis),
+                deviation_milli: 0,
+            },
+            restart_delay: Duration::from_millis(config.restart_delay_ms),
             stopwaitsecs: seconds(config.stopwaitsecs),
         }
     }
@@ -532,7 +568,7 @@ impl Core {
     /// An attempt failed: wait for the next, or give up.
     fn attempt_failed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         self.backoff = self.backoff.saturating_add(1);
-        let wait = Duration::from_secs(u64::from(self.backoff));
+        let wait = policy.backoff.wait(self.backoff);
         self.enter(Phase::Backoff { retry_at: (!self.is_shutting_down).then(|| now.after(wait)) }, out);
         if policy.retries.is_none_or(|retries| self.backoff > retries) {
             self.enter(Phase::Fatal, out);
@@ -560,7 +596,7 @@ impl Core {
                 AutoRestart::Unexpected => !expected,
                 AutoRestart::Never => false,
             };
-        let restart_at = again.then(|| now.max(since.after(RESTART_FLOOR)));
+        let restart_at = again.then(|| now.after(policy.restart_delay).max(since.after(RESTART_FLOOR)));
         out.push(Action::Ended { exit, kind });
         self.begin_sweep(remains.then_some(pid), now, policy, out);
         self.enter(Phase::Exited { restart_at }, out);

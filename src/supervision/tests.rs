@@ -653,6 +653,28 @@ fn requests_for_many_and_signals_include_unknown_programs() {
 }
 
 #[test]
+fn jitter_spreads_the_retries_of_programs_that_fail_together() {
+    let retries = |seed| {
+        let names: Vec<String> = (0..50).map(|n| format!("p{n}")).collect();
+        let jittery = |p: &mut ProcessConfig| (p.backoff_delay_ms, p.backoff_jitter_milli) = (10_000, 200);
+        let groups = names.iter().map(|name| program(name, jittery)).collect();
+        let scripts: Vec<_> = names.iter().map(|name| (name.as_str(), fails(500, 1))).collect();
+        let mut world = World::new(config(groups, |_| {}), &scripts);
+        world.supervision.seed(seed);
+        let mut world = world.boot();
+        world.run_until(600);
+        let mut due: Vec<u64> = world.supervision.timers.iter().map(|(at, _)| at.0 / 1_000_000 - 1_000_000).collect();
+        due.dedup();
+        due
+    };
+    let due = retries(1);
+    assert!(due.iter().all(|at| (8_500..=12_500).contains(at)), "{due:?}");
+    assert!(due.len() > 25 && due.first().unwrap() < &9_000 && due.last().unwrap() > &12_000, "{due:?}");
+    assert_eq!(due, retries(1), "one seed, one history");
+    assert_ne!(due, retries(2));
+}
+
+#[test]
 fn a_shutdown_tries_twice_to_signal_each_program_and_ends() {
     let world = |refusals| {
         let groups = vec![program("a", |p| p.priority = 1), program("b", |p| p.priority = 2)];

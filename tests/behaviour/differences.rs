@@ -30,7 +30,7 @@ fn launch(sandbox: &mut Sandbox) {
 }
 
 /// Runs `rsup check` on a text.
-fn check(conf: &str) -> Ran {
+pub fn check(conf: &str) -> Ran {
     let sandbox = Sandbox::bare(Subject::Rsup);
     sandbox.write("x.conf", conf);
     run(sandbox.command("rsup").args(["check", "-c", "x.conf"]))
@@ -421,7 +421,7 @@ fn extra_keys_with_bad_values_are_refused() {
     for line in ["exit_code_from=nobody", "exit_when=never", "stop_budget=soon"] {
         assert_eq!(check(&format!("[supervisord]\n{line}\n[program:a]\ncommand=cat\n")).code, 2, "{line}");
     }
-    for line in ["essential=perhaps", "sweep=2", "stdout_format=xml"] {
+    for line in ["essential=perhaps", "sweep=2", "stdout_format=xml", "backoff_factor=0", "restart_delay=soon"] {
         assert_eq!(check(&format!("[program:a]\ncommand=cat\n{line}\n")).code, 2, "{line}");
     }
     assert_eq!(check("[program:a]\ncommand=cat\nnumprocs=70000\nprocess_name=%(process_num)d\n").code, 2);

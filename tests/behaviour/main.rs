@@ -22,6 +22,7 @@ mod faults;
 mod loads;
 mod logs;
 mod network;
+mod restarts;
 mod starting;
 mod supervisor_stdout;
 

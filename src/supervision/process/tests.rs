@@ -1,5 +1,5 @@
 //! The exhaustive test: every reachable state × every event × every policy, with every fork and kill failing or not. These
-//! are 31,110 states and 1.7 million steps under 108 policies, which take two to four seconds of one core. Then the rules of
+//! are 43,056 states and 2.2 million steps under 111 policies, which take three to nine seconds of one core. Then the rules of
 //! supervisor-behaviour.md, one test each.
 
 use super::*;
@@ -259,10 +259,17 @@ fn every_state_event_and_policy_keeps_the_invariants() {
             for retries in [None, Some(0), Some(1), Some(3)] {
                 for stopwaitsecs in seconds {
                     let exitcodes = ExitCodes::from_iter([0]);
-                    explore(&Policy { autorestart, exitcodes, startsecs, retries, stopwaitsecs }, &mut tally);
+                    let default = Policy::from(&ProcessConfig::default());
+                    explore(
+                        &Policy { autorestart, exitcodes, startsecs, retries, stopwaitsecs, ..default },
+                        &mut tally,
+                    );
                 }
             }
         }
+        let (restart_delay_ms, backoff_delay_ms) = (1500, 500);
+        let config = ProcessConfig { autorestart, restart_delay_ms, backoff_delay_ms, ..ProcessConfig::default() };
+        explore(&Policy::from(&config), &mut tally);
     }
     use State::*;
     let expected = BTreeSet::from([
@@ -346,6 +353,49 @@ fn retries_wait_one_second_more_each_time_and_then_it_is_fatal() {
     }
     assert_eq!(case.exit(0).states(), [State::Starting, State::Backoff, State::Fatal]);
     assert_eq!(case.core.deadline(&case.policy), None);
+}
+
+#[test]
+fn the_waits_after_failed_starts_are_a_table() {
+    let ms = Duration::from_millis;
+    for (delay_ms, factor, limit, deviation, waits) in [
+        (1000, None, None, 0, [1000, 2000, 3000, 4000]),
+        (250, None, None, 0, [250, 500, 750, 1000]),
+        (0, None, None, 0, [0, 0, 0, 0]),
+        (1000, None, Some(2500), 0, [1000, 2000, 2500, 2500]),
+        (500, Some(2000), None, 0, [500, 1000, 2000, 4000]),
+        (500, Some(1500), Some(1100), 0, [500, 750, 1100, 1100]),
+        (1000, Some(1000), None, 0, [1000, 1000, 1000, 1000]),
+        (1000, None, None, 100, [1100, 2200, 3300, 4400]),
+        (1000, None, Some(3000), -250, [750, 1500, 2250, 3000]),
+        (1000, Some(2000), None, -1000, [0, 0, 0, 0]),
+    ] {
+        let config = ProcessConfig {
+            backoff_delay_ms: delay_ms,
+            backoff_factor_milli: factor,
+            backoff_limit_ms: limit,
+            ..ProcessConfig::default()
+        };
+        let backoff = Backoff { deviation_milli: deviation, ..Policy::from(&config).backoff };
+        assert_eq!([1, 2, 3, 4].map(|n| backoff.wait(n)), waits.map(ms), "{config:?} {deviation}");
+        // However many failures there were, and whatever the factor: a wait, not a panic.
+        assert!(backoff.wait(u32::MAX) <= limit.map_or(Duration::MAX, ms));
+    }
+}
+
+#[test]
+fn a_restart_waits_for_restart_delay_or_for_the_second_of_its_start() {
+    for (lived, delay_ms, due) in [(10, 0, 1010), (10, 2500, 1035), (5, 100, 1010), (5, 900, 1014), (50, 100, 1051)] {
+        let mut case = Case::new(|config| (config.startsecs, config.restart_delay_ms) = (0, delay_ms));
+        case.spawn().after(lived).out.clear();
+        case.exit(1);
+        let expected = if delay_ms == 0 { State::Starting } else { State::Exited };
+        assert_eq!(case.core.state(), expected, "{lived} {delay_ms}");
+        if delay_ms > 0 {
+            assert_eq!(case.core.deadline(&case.policy), Some(at(due)), "{lived} {delay_ms}");
+            assert!(!case.core.is_at_rest());
+        }
+    }
 }
 
 #[test]
