@@ -9,8 +9,8 @@ import time
 from contextlib import ExitStack
 
 from peers import (
-    Again, Bare, Peer, Rsup, RsupOne, Runit, RunitSingle, S6, S6Single, Supervisord, Tini, bare, children, cpu, installed,
-    resident, switches,
+    Again, Bare, Before, BeforeOne, Peer, Rsup, RsupOne, Runit, RunitSingle, S6, S6Single, Supervisord, Tini, bare, children, cpu,
+    installed, resident, switches,
 )
 import peers
 
@@ -55,7 +55,7 @@ class Results:
         ("idle 30 s, 1,000 programs: wake-ups", "", 1, 0, "0", [(None, 0)]),
         ("idle 30 s, 1,000 programs: CPU", "µs", 1e3, 0, "0", [(None, 0)]),
     ]
-    PEERS = ["bare", "tini", "runit", "s6", "supervisord"]
+    PEERS = ["before", "bare", "tini", "runit", "s6", "supervisord"]
 
     def __init__(self):
         self.values = {}
@@ -70,16 +70,17 @@ class Results:
         return statistics.median(values) if values else None
 
     def table(self):
+        peers = [peer for peer in self.PEERS if peer != "before" or any("before" in of for of in self.values.values())]
         lines = [
             "Medians, with (lowest–highest) and the number of runs.", "",
-            "| figure | rsup | " + " | ".join(self.PEERS) + " | target | |", "|---" * (len(self.PEERS) + 4) + "|",
+            "| figure | rsup | " + " | ".join(peers) + " | target | |", "|---" * (len(peers) + 4) + "|",
         ]
         for row in self.ROWS:
             if row[0] in self.values:
-                lines.append(self.row(*row))
+                lines.append(self.row(peers, *row))
         return "\n".join(lines) + "\n"
 
-    def row(self, figure, unit, divisor, digits, target, limits):
+    def row(self, peers, figure, unit, divisor, digits, target, limits):
         def cell(peer):
             values = self.values[figure].get(peer)
             if not values:
@@ -104,7 +105,7 @@ class Results:
                 ratio = ours / (limit / factor)
                 text.append(f"{ratio:.2f} × {name}" if ratio > 0.1 else f"{name} / {1 / ratio:,.0f}")
             verdicts.append(": ".join(text))
-        cells = [f"{figure}, {unit}" if unit else figure, cell("rsup"), *map(cell, self.PEERS), target, "; ".join(verdicts)]
+        cells = [f"{figure}, {unit}" if unit else figure, cell("rsup"), *map(cell, peers), target, "; ".join(verdicts)]
         return "| " + " | ".join(cells) + " |"
 
 
@@ -119,11 +120,11 @@ def start(results, short):
                 value = peer.wait_all()[0]
                 time.sleep(0.05)
                 used = cpu([peer.process.pid])
-            if kind is not RsupOne:
+            if kind not in (RsupOne, BeforeOne):
                 results.add(figure, kind.name, value)
                 results.add("start: supervisor's CPU until then", kind.name, used)
-            if kind in (RsupOne, Bare, Tini):
-                name = "rsup" if kind is RsupOne else kind.name
+            if kind in (RsupOne, BeforeOne, Bare, Tini):
+                name = kind.name.removesuffix(" --")
                 results.add(figure + ", `rsup --`", name, value)
                 results.add("start: CPU of `rsup --` until then", name, used)
 
@@ -295,7 +296,7 @@ def logs(results, short):
     for n in range(3 if short else 12):
         for rule, figure in [(("50MB", 10), "logs, 50MB×10: CPU a GiB"), (("1MB", 3), "logs, 1MB×3: CPU a GiB")]:
             for kind in kinds:
-                if kind not in (Rsup, Copy) and n >= (3 if kind is Supervisord else 1):
+                if kind not in (Rsup, Before, Copy) and n >= (3 if kind is Supervisord else 1):
                     continue
                 with kind(program="flood", logs=rule, extra={"BYTES": amount}) as peer:
                     peer.marks.wait(2, 300)

@@ -8,13 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
-BARE = RSUP = ORACLE = SCRATCH = None
+BARE = RSUP = BEFORE = ORACLE = SCRATCH = None
 _count = 0
 
 
-def ready(bare, rsup, oracle, scratch):
-    global BARE, RSUP, ORACLE, SCRATCH
-    BARE, RSUP, ORACLE, SCRATCH = bare, rsup, oracle, scratch
+def ready(bare, rsup, before, oracle, scratch):
+    global BARE, RSUP, BEFORE, ORACLE, SCRATCH
+    BARE, RSUP, BEFORE, ORACLE, SCRATCH = bare, rsup, before, oracle, scratch
     # Processes that a peer leaves behind become children of this process, so that they can be killed.
     ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
 
@@ -168,19 +168,32 @@ class RsupOne(Peer):
     name = "rsup --"
 
     def prepare(self):
-        return [str(RSUP), "--", *bare(self.program)]
+        return [str(self.binary()), "--", *bare(self.program)]
+
+    def binary(self):
+        return RSUP
+
+
+class BeforeOne(RsupOne):
+    name = "before --"
+
+    def binary(self):
+        return BEFORE
 
 
 class Rsup(Peer):
     name = "rsup"
 
+    def binary(self):
+        return RSUP
+
     def executable(self):
-        return [str(RSUP)]
+        return [str(self.binary())]
 
     def control(self, *words):
         link = self.folder / "rsupctl"
         if not link.exists():
-            link.symlink_to(RSUP)
+            link.symlink_to(self.binary())
         return [str(link), "-c", str(self.folder / "x.conf"), *words]
 
     def socket(self):
@@ -207,6 +220,15 @@ class Rsup(Peer):
         text.append(self.more.replace("FOLDER", str(folder)).replace("BARE", str(BARE)))
         (folder / "x.conf").write_text("".join(text))
         return [*self.executable(), "-c", str(folder / "x.conf")]
+
+
+class Before(Rsup):
+    """Another build of rsup, to compare with."""
+
+    name = "before"
+
+    def binary(self):
+        return BEFORE
 
 
 class Supervisord(Rsup):
@@ -280,7 +302,8 @@ class RunitSingle(Runit):
 
 def installed(*kinds):
     """The peers of these kinds that are installed."""
-    there = {"tini": shutil.which("tini"), "s6": shutil.which("s6-svscan"), "runit": shutil.which("runsvdir"), "supervisord": ORACLE}
+    kinds = [each for kind in kinds for each in [kind, *{Rsup: [Before], RsupOne: [BeforeOne]}.get(kind, [])]]
+    there = {"before": BEFORE, "before --": BEFORE, "tini": shutil.which("tini"), "s6": shutil.which("s6-svscan"), "runit": shutil.which("runsvdir"), "supervisord": ORACLE}
     return [kind for kind in kinds if there.get(kind.name, True)]
 
 
