@@ -2,8 +2,8 @@
 
 use crate::config::model::{
     AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
-    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig, ServerConfig,
-    ServerUrl, SocketAddress, User,
+    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig, RestartLimit,
+    ServerConfig, ServerUrl, SocketAddress, User,
 };
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
@@ -159,10 +159,11 @@ object! {
     Config: server, groups, http, rpc_interfaces, twiddler without has_server_section;
     ServerConfig: logfile, logfile_maxbytes, logfile_backups, loglevel, pidfile, umask, nodaemon, silent, minfds, minprocs,
         nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
-        stop_budget_ms;
+        stop_budget_ms, restart_limit;
+    RestartLimit: restarts, within_ms;
     GroupConfig: name, priority, kind, processes;
     ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries,
-        backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, exitcodes,
+        backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, restart_limit, exitcodes,
         stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
         essential, sweep without server_environment;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;

@@ -118,6 +118,7 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
         backoff_limit_ms,
         backoff_jitter_milli,
         restart_delay_ms,
+        restart_limit,
         exitcodes,
         stopsignal,
         stopwaitsecs,
@@ -145,7 +146,7 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
     note("environment", same_variables(in_use, new));
     compare_fields!(in_use, note:
         command umask priority autostart autorestart startsecs startretries backoff_delay_ms backoff_factor_milli
-        backoff_limit_ms backoff_jitter_milli restart_delay_ms exitcodes stopsignal stopwaitsecs stopasgroup killasgroup
+        backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit exitcodes stopsignal stopwaitsecs stopasgroup killasgroup
         redirect_stderr serverurl essential sweep
     );
     for (prefix, in_use, new) in [("stdout", &in_use.stdout, stdout), ("stderr", &in_use.stderr, stderr)] {
@@ -225,6 +226,7 @@ fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
         exit_code_from,
         exit_when_all_done,
         stop_budget_ms,
+        restart_limit,
     } = new;
     let mut changes = Vec::new();
     let mut note = |option, is_same| note(&mut changes, option, is_same);
@@ -249,6 +251,7 @@ fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
     note("exit_code_from", in_use.exit_code_from == *exit_code_from);
     note("exit_when", in_use.exit_when_all_done == *exit_when_all_done);
     note("stop_budget", in_use.stop_budget_ms == *stop_budget_ms);
+    note("restart_limit", in_use.restart_limit == *restart_limit);
     changes
 }
 

@@ -105,7 +105,18 @@ with_defaults! {
         exit_when_all_done: bool = false,
         /// rsup: time limit for the whole shutdown, in milliseconds.
         stop_budget_ms: Option<u64> = None,
+        /// rsup: after more automatic restarts of all programs together than this, stop all programs and exit.
+        restart_limit: Option<RestartLimit> = None,
     }
+}
+
+/// rsup: `restart_limit`: the number of automatic restarts that is accepted in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartLimit {
+    /// The number of restarts.
+    pub restarts: u32,
+    /// The time, in milliseconds.
+    pub within_ms: u64,
 }
 
 /// rsup: `[supervisord] exit_code_from`.
@@ -265,6 +276,8 @@ with_defaults! {
         backoff_jitter_milli: u32 = 0,
         /// rsup: milliseconds from an exit to the automatic restart.
         restart_delay_ms: u64 = 0,
+        /// rsup: after more automatic restarts than this the process is FATAL; `None`: no limit.
+        restart_limit: Option<RestartLimit> = None,
         /// Expected exit codes.
         exitcodes: ExitCodes = ExitCodes::from_iter([0]),
         /// Number of the signal that stops the process.

@@ -8,7 +8,7 @@
 use super::Machine;
 use super::model::{
     ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, LogPlace, MainLog, Owner, ProcessConfig,
-    ServerConfig, ServerUrl, SocketAddress, User,
+    RestartLimit, ServerConfig, ServerUrl, SocketAddress, User,
 };
 use super::values::{self as v, is_space};
 use crate::text;
@@ -210,14 +210,16 @@ const AUTORESTART: Str = "true, false or unexpected";
 const DURATION: Str = "a number of seconds, such as 8 or 9.5";
 const FACTOR: Str = "a number from 1 to 1000, such as 2 or 1.5";
 const PART: Str = "a number from 0 to 1, such as 0.1";
+const LIMIT: Str = "restarts/seconds, such as 5/60";
 const BACKLOG: Str = "a whole number from 1 to 65535";
 const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
 const ALL_DONE: Str = "all_done";
 
 /// The forms that explain completely why a value is invalid.
-const TYPES: [Str; 16] = [
+const TYPES: [Str; 17] = [
     FACTOR,
     PART,
+    LIMIT,
     INT,
     SECONDS,
     SIZE,
@@ -260,6 +262,7 @@ pub const SERVER: &[Opt<ServerConfig>] = &[
     opt(OptionRow { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Exit with the code of this program, of the first one that failed, or of the essential one", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
     opt(OptionRow { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
     opt(OptionRow { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole shutdown; SIGKILL is sent earlier if needed", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
+    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "20/60", scope: Here, effect: Live, help: "After more automatic restarts than this in this time, of all programs together, stop all programs and exit with 1", since: None, ..ROW }, set!(?restart_limit, restart_limit)),
 ];
 
 /// The options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]`, as written.
@@ -313,6 +316,7 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "backoff_limit", wanted: DURATION, example: "60", scope: Program, effect: Live, help: "Longest time to wait after a failed start", since: None, ..ROW }, set!(?process.backoff_limit_ms, seconds)),
     opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Make each wait after a failed start longer or shorter by a random part of it, at most this one (0.1: 10 %)", since: None, ..ROW }, set!(process.backoff_jitter_milli, part)),
     opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.restart_delay_ms, seconds)),
+    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "5/60", scope: Program, effect: Live, help: "After more automatic restarts than this in this time, give up (FATAL)", since: None, ..ROW }, set!(?process.restart_limit, restart_limit)),
     opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
@@ -506,6 +510,15 @@ fn factor(value: &str) -> Result<u32, String> {
 
 fn part(value: &str) -> Result<u32, String> {
     thousandths(value, 0.0..=1.0)
+}
+
+/// `restarts/seconds`.
+fn restart_limit(value: &str) -> Result<RestartLimit, String> {
+    let parsed = value.split_once('/').and_then(|(restarts, time)| Some((restarts.parse().ok()?, seconds(time).ok()?)));
+    match parsed {
+        Some((restarts, within_ms)) if within_ms > 0 => Ok(RestartLimit { restarts, within_ms }),
+        _ => Err(format!("not a limit of restarts: {}", v::repr(value))),
+    }
 }
 
 /// Seconds with an optional fraction → milliseconds.

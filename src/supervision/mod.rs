@@ -4,7 +4,7 @@
 //! carry out, in order. The caller feeds the result of each back as an input, until there is no effect left.
 //! [`Supervision::next_deadline`] is the time at which `Input::TimePassed` is due; there is no periodic tick.
 //!
-//! The modules: `process` decides the state of one process; `shutdown` the state of the supervisor, the order of its
+//! The modules: `process` decides the state of one process; `restarts` limits its restarts; `shutdown` the state of the supervisor, the order of its
 //! shutdown and the exit contract; `command` whether a request is accepted; `requests` when it is answered; `report` has
 //! the log lines.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod command;
 pub mod process;
 mod report;
 mod requests;
+mod restarts;
 mod shutdown;
 
 pub use crate::fault::{Fault, FaultCode};
@@ -27,6 +28,7 @@ use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConf
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
+use restarts::RestartHistory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -183,6 +185,7 @@ pub struct Process {
     pub group: Rc<GroupConfig>,
     core: Core,
     armed: Option<Mono>,
+    restarts: RestartHistory,
     /// When the last attempt to start it began, in seconds since the epoch; 0: never.
     pub laststart: i64,
     /// When a child of it last ended, in seconds since the epoch; 0: never.
@@ -278,6 +281,8 @@ pub struct Supervision {
     is_late: bool,
     shutdown: Option<shutdown::Shutdown>,
     contract: shutdown::ExitContract,
+    /// The automatic restarts of all processes.
+    restarts: RestartHistory,
     /// Buffer of `step`, kept to save allocations.
     actions: Vec<Action>,
     /// The state of the random numbers for `backoff_jitter`; the caller seeds it.
@@ -304,6 +309,7 @@ impl Supervision {
             is_late: false,
             shutdown: None,
             contract: shutdown::ExitContract::default(),
+            restarts: RestartHistory::default(),
             actions: Vec::new(),
             random: 0,
         };
@@ -512,6 +518,7 @@ impl Supervision {
             group: Rc::clone(group),
             core: Core::default(),
             armed: None,
+            restarts: RestartHistory::default(),
             laststart: 0,
             laststop: 0,
             last_exit: None,
@@ -577,6 +584,7 @@ impl Supervision {
         if let Some(process) = self.process_mut(id) {
             let mut policy = Policy::from(&*process.config);
             policy.backoff.deviation_milli = deviation;
+            policy.may_restart = process.restarts.has_room(process.config.restart_limit, now.mono);
             process.core.step(event, now.mono, &policy, &mut actions);
             let (before, after) = (process.armed, process.core.deadline(&policy));
             process.armed = after;
@@ -585,10 +593,16 @@ impl Supervision {
                 after.map(|at| self.timers.insert((at, id)));
             }
         }
+        let mut is_restart = false;
         for action in actions.drain(..) {
+            is_restart |= matches!(action, Action::StateChanged { from: State::Exited, to: State::Starting, .. });
             self.perform(id, action, now);
         }
         self.actions = actions;
+        // Last, since it may begin the shutdown.
+        if is_restart && !matches!(event, Event::Start | Event::Restart) {
+            self.restarted(id, now);
+        }
         self.settle_requests(id);
     }
 
@@ -657,7 +671,12 @@ impl Supervision {
                 self.effects.push_back(Effect::StateChanged(id, StateChange { from, to, pid, tries, expected }));
                 // As in Supervisor, no line is logged when a shutdown makes BACKOFF FATAL.
                 let gives_up = to != State::Fatal || self.state == shutdown::SupervisorState::Running;
-                let line = if gives_up { report::became(&config, to) } else { None };
+                let limit =
+                    config.restart_limit.filter(|_| (from, to) == (State::Exited, State::Fatal)).map(report::limit);
+                let line = if gives_up { report::became(&config, to, limit.as_deref()) } else { None };
+                if let (Some(why), Some(process)) = (limit, self.process_mut(id)) {
+                    process.spawnerr = why.into();
+                }
                 self.apply_exit_contract(id, to, now);
                 match line {
                     Some(line) => Effect::Log(LogLevel::Info, line),

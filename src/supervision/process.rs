@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds (see [`Backoff`]), and
-//! failure number `startretries` + 1 is FATAL. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
+//! failure number `startretries` + 1 is FATAL. So is an automatic restart beyond `restart_limit`. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
 //! With `sweep`, a child that has ended may leave *remains*: live members of its process group. They get TERM, and KILL
@@ -50,6 +50,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// The time from an exit to the automatic restart.
     pub restart_delay: Duration,
+    /// Another automatic restart is within `restart_limit`.
+    pub may_restart: bool,
     /// The time from the stop signal to KILL.
     pub stopwaitsecs: Duration,
 }
@@ -101,6 +103,7 @@ impl From<&ProcessConfig> for Policy {
                 deviation_milli: 0,
             },
             restart_delay: Duration::from_millis(config.restart_delay_ms),
+            may_restart: true,
             stopwaitsecs: seconds(config.stopwaitsecs),
         }
     }
@@ -706,6 +709,9 @@ impl Core {
             Phase::Starting(StartStep::Up { pid, since }) if now >= since.after(policy.startsecs) => {
                 self.backoff = 0;
                 self.enter(Phase::Running { pid, since }, out);
+            }
+            Phase::Exited { restart_at: Some(at) } if now >= at && self.remains.is_none() && !policy.may_restart => {
+                self.enter(Phase::Fatal, out);
             }
             Phase::Backoff { retry_at: Some(at) } | Phase::Exited { restart_at: Some(at) }
                 if now >= at && self.remains.is_none() =>

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Ending, Pid, State};
-use crate::config::model::{LogLevel, ProcessConfig};
+use crate::config::model::{LogLevel, ProcessConfig, RestartLimit};
 use crate::posix::{Exit, SignalName};
+use std::time::Duration;
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
     let name = &config.name;
@@ -27,14 +28,24 @@ pub(super) fn spawnerr(exit: Exit, kind: Ending, not_executed: Option<&str>) -> 
     }
 }
 
-pub(super) fn became(config: &ProcessConfig, state: State) -> Option<String> {
+/// Why a program is FATAL whose last start did not fail.
+pub(super) fn limit(limit: RestartLimit) -> String {
+    let seconds = Duration::from_millis(limit.within_ms).as_secs_f64();
+    format!("more than {} restarts in {seconds} s (restart_limit)", limit.restarts)
+}
+
+/// `why`: the reason of FATAL, if it is not `startretries`.
+pub(super) fn became(config: &ProcessConfig, state: State, why: Option<&str>) -> Option<String> {
     let name = &config.name;
     match state {
         State::Running => Some(format!(
             "success: {name} entered RUNNING state, process has stayed up for > than {} seconds (startsecs)",
             config.startsecs
         )),
-        State::Fatal => Some(format!("gave up: {name} entered FATAL state, too many start retries too quickly")),
+        State::Fatal => {
+            let why = why.unwrap_or("too many start retries too quickly");
+            Some(format!("gave up: {name} entered FATAL state, {why}"))
+        }
         _ => None,
     }
 }

@@ -96,6 +96,8 @@ pub(super) struct ExitContract {
     first_failure: Option<u8>,
     /// That of the essential program whose end began the shutdown.
     essential: Option<u8>,
+    /// The shutdown began since `restart_limit` was exceeded.
+    pub(super) is_over_limit: bool,
 }
 
 /// The longest time that listeners have to process the last events before they are stopped.
@@ -308,7 +310,7 @@ impl Supervision {
                 process.map(Process::exit_code)
             }
         };
-        code.unwrap_or(0)
+        code.unwrap_or(u8::from(self.contract.is_over_limit))
     }
 
     fn unstopped(&self) -> impl Iterator<Item = &Process> {

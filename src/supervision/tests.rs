@@ -6,10 +6,11 @@ mod requests;
 use super::process::{Pid, State};
 use super::{
     AfterShutdown, Command, Effect, Fault, FaultCode, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision,
-    Target, Ticket,
+    SupervisorState, Target, Ticket,
 };
 use crate::config::model::{
-    AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, ServerConfig,
+    AutoRestart, Config, ExitCodeFrom, GroupConfig, GroupKind, ListenerConfig, ProcessConfig, RestartLimit,
+    ServerConfig,
 };
 use crate::posix::Exit;
 use crate::time::{Mono, Now, Wall};
@@ -142,6 +143,12 @@ impl World {
         match effect {
             Effect::Spawn(id) if self.defers_forks => {
                 self.forks.push(id);
+                None
+            }
+            // Its shutdown began in the same step.
+            Effect::Spawn(id)
+                if self.supervision.state() != SupervisorState::Running && !self.supervision.wants_fork(id) =>
+            {
                 None
             }
             Effect::Spawn(id) => {
@@ -650,6 +657,54 @@ fn requests_for_many_and_signals_include_unknown_programs() {
     world.refusals = 1;
     world.run_until(2000).stop(1, "a").ask(2, Command::Stop { target: Target::All, wait: true }).run_until(2100);
     assert_eq!(world.state("a"), State::Stopped);
+}
+
+/// `restart_limit`, with the time in seconds.
+fn limit(restarts: u32, seconds: u64) -> Option<RestartLimit> {
+    Some(RestartLimit { restarts, within_ms: seconds * 1000 })
+}
+
+#[test]
+fn a_program_that_restarts_too_often_is_fatal() {
+    let restarts = |within| {
+        let groups = vec![program("a", |p| (p.autorestart, p.restart_limit) = (AutoRestart::Always, limit(2, within)))];
+        let mut world = World::new(config(groups, |_| {}), &[("a", fails(3000, 7))]).boot();
+        world.run_until(61_500);
+        world
+    };
+    // It starts at 0, 3 and 6 s; at 9 s there were two restarts in ten seconds.
+    let mut world = restarts(10);
+    assert_eq!((world.state("a"), world.next_pid), (State::Fatal, 103));
+    let process = world.supervision.all().next().unwrap().1;
+    assert_eq!(&*process.spawnerr, "more than 2 restarts in 10 s (restart_limit)");
+    let line = "gave up: a entered FATAL state, more than 2 restarts in 10 s (restart_limit)";
+    assert_eq!(world.log.iter().filter(|text| *text == line).count(), 1);
+    // A client's start is no automatic restart, and does not reset the count: at 64.5 s none is recent.
+    world.start(1, "a").run_until(65_700);
+    assert_eq!((world.replies.get(&1), world.state("a"), world.next_pid), (Some(&Reply::True), State::Running, 105));
+    // Two restarts in six seconds are not reached, so it goes on for ever.
+    assert_eq!(restarts(6).state("a"), State::Running);
+}
+
+#[test]
+fn restarts_beyond_the_limit_of_all_programs_end_rsup() {
+    let groups = || {
+        let often = |p: &mut ProcessConfig| p.autorestart = AutoRestart::Always;
+        vec![program("a", often), program("b", often), program("c", |_| {})]
+    };
+    let scripts = [("a", fails(3000, 7)), ("b", fails(4000, 8)), ("c", slow(500))];
+    for (from, code) in
+        [(ExitCodeFrom::Zero, 1), (ExitCodeFrom::Program("b".into()), 8), (ExitCodeFrom::FirstFailure, 1)]
+    {
+        let server = |server: &mut ServerConfig| (server.restart_limit, server.exit_code_from) = (limit(3, 60), from);
+        let mut world = World::new(config(groups(), server), &scripts).boot();
+        world.run_until(60_000);
+        // Restarts at 3, 4 and 6 s; the fourth, at 8 s, is one too many.
+        assert_eq!(world.ended(), Some((8500, code)));
+        let Some((_, AfterShutdown::Exit { reason, .. })) = &world.finish else { panic!() };
+        assert_eq!(reason, "more than 3 restarts in 60 s (restart_limit): the last of b");
+        assert_eq!(world.next_pid, 106);
+    }
 }
 
 #[test]

@@ -61,6 +61,32 @@ fn a_restart_waits_for_restart_delay_and_a_client_can_start_or_stop_meanwhile() 
 }
 
 #[test]
+fn a_program_beyond_its_restart_limit_is_fatal_and_says_why() {
+    let quick = "startsecs=0\nautorestart=true\nrestart_limit=2/3600\n";
+    let sandbox = super::rsup(&failing("app", quick));
+    sandbox.until("app", "FATAL");
+    assert_eq!(waits(&sandbox, "app", 2).len(), 2);
+    assert_eq!(sandbox.read("app.starts").lines().count(), 3);
+    let why = "more than 2 restarts in 3600 s (restart_limit)";
+    let info = sandbox.info("app");
+    assert_eq!((info["spawnerr"].as_str(), info["description"].as_str()), (Some(why), Some(why)));
+    sandbox.until_log(&format!("gave up: app entered FATAL state, {why}"), 1);
+}
+
+#[test]
+fn restarts_beyond_the_limit_of_the_supervisor_end_it() {
+    let programs = [failing("a", "startsecs=0\nautorestart=true\n"), failing("b", "startsecs=0\nautorestart=true\n")];
+    for (from, code) in [("", 1), ("exit_code_from=b\n", 1)] {
+        let conf = format!("[supervisord]\nrestart_limit=3/3600\n{from}{}", programs.concat());
+        let mut sandbox = super::short_lived(&conf);
+        assert_eq!(sandbox.wait(), code);
+        let reason = "more than 3 restarts in 3600 s (restart_limit): the last of ";
+        let stderr = sandbox.read("stderr");
+        assert!(super::last_line(&stderr).contains(reason), "{stderr}");
+    }
+}
+
+#[test]
 fn wrong_values_are_refused_with_what_to_write() {
     for (line, wanted) in [
         ("backoff_delay=-1", "backoff_delay must be a number of seconds, such as 8 or 9.5, not `-1`"),
@@ -69,6 +95,8 @@ fn wrong_values_are_refused_with_what_to_write() {
         ("restartPause=x", "restartpause: restart_delay must be a number of seconds"),
         ("backoff_factor=0.5", "backoff_factor must be a number from 1 to 1000, such as 2 or 1.5, not `0.5`"),
         ("backoff_factor=nan", "backoff_factor must be a number from 1 to 1000"),
+        ("restart_limit=5", "restart_limit must be restarts/seconds, such as 5/60, not `5`"),
+        ("restart_limit=5/0", "restart_limit must be restarts/seconds, such as 5/60, not `5/0`"),
         ("backoff_jitter=1.1", "backoff_jitter must be a number from 0 to 1, such as 0.1, not `1.1`"),
     ] {
         let checked = check(&format!("[program:a]\ncommand=cat\n{line}\n"));

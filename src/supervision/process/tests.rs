@@ -270,6 +270,7 @@ fn every_state_event_and_policy_keeps_the_invariants() {
         let (restart_delay_ms, backoff_delay_ms) = (1500, 500);
         let config = ProcessConfig { autorestart, restart_delay_ms, backoff_delay_ms, ..ProcessConfig::default() };
         explore(&Policy::from(&config), &mut tally);
+        explore(&Policy { may_restart: false, ..Policy::from(&config) }, &mut tally);
     }
     use State::*;
     let expected = BTreeSet::from([
@@ -288,6 +289,7 @@ fn every_state_event_and_policy_keeps_the_invariants() {
         (Unknown, Stopped),
         (Unknown, Stopping),
         (Exited, Starting),
+        (Exited, Fatal),
         (Fatal, Starting),
     ]);
     assert_eq!(tally.transitions, expected);
