@@ -358,13 +358,16 @@ fn the_last_listeners_have_time_for_the_last_events() {
         listener.kind = GroupKind::Listeners(Box::new(ListenerConfig { events, buffer_size: 10, result_handler }));
         let config = config(vec![program("a", |_| {}), listener], |server| server.stop_budget_ms = budget);
         let mut world = World::new(config, &[("a", slow(100))]).boot();
-        world.run_until(5000).terminate().run_until(5200);
+        world.run_until(5000).terminate().run_until(5050);
+        assert!(!world.supervision.waits_for_listeners(), "a program is still to be stopped");
+        world.run_until(5200);
         assert_eq!(world.signalled(15), [(5000, "a")]);
         assert!(world.supervision.waits_for_listeners());
         world
     };
     let mut done = world(None);
     done.input(Input::ListenersDone);
+    assert!(!done.supervision.waits_for_listeners());
     done.run_until(60_000);
     assert_eq!((done.signalled(15)[1], done.ended()), ((5200, "l"), Some((5200, 0))));
     // A listener that does not process them has a second, or half of what is left of a budget.
