@@ -116,7 +116,7 @@ pub struct RestartLimit {
     /// The number of restarts.
     pub restarts: u32,
     /// The time, in milliseconds.
-    pub within_ms: u64,
+    pub within_ms: u32,
 }
 
 /// rsup: `[supervisord] exit_code_from`.
@@ -267,15 +267,15 @@ with_defaults! {
         /// Number of retries after the first attempt to start; negative: none.
         startretries: i64 = 3,
         /// rsup: milliseconds to wait after the first failed start.
-        backoff_delay_ms: u64 = 1000,
+        backoff_delay_ms: u32 = 1000,
         /// rsup: each wait is this many thousandths of the one before; `None`: the n-th wait is n times the first.
         backoff_factor_milli: Option<u32> = None,
         /// rsup: no wait after a failed start is longer than this; `None`: no limit.
-        backoff_limit_ms: Option<u64> = None,
+        backoff_limit_ms: Option<u32> = None,
         /// rsup: each wait is longer or shorter by a random part of up to this many thousandths.
         backoff_jitter_milli: u32 = 0,
         /// rsup: milliseconds from an exit to the automatic restart.
-        restart_delay_ms: u64 = 0,
+        restart_delay_ms: u32 = 0,
         /// rsup: after more automatic restarts than this the process is FATAL; `None`: no limit.
         restart_limit: Option<RestartLimit> = None,
         /// Expected exit codes.

@@ -311,11 +311,11 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart a process that exits; unexpected: unless its exit code is in exitcodes", ..ROW }, set!(process.autorestart, v::auto_restart)),
     opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Time that a process must stay up to count as started (RUNNING)", ..ROW }, set!(process.startsecs, v::int)),
     opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before rsup gives up (FATAL)", ..ROW }, set!(process.startretries, v::int)),
-    opt(OptionRow { key: "backoff_delay", wanted: DURATION, default: "1", example: "0.5", scope: Program, effect: Live, help: "Time to wait after the first failed start; the n-th failure waits n times as long, unless backoff_factor is set", since: None, ..ROW }, set!(process.backoff_delay_ms, seconds)),
+    opt(OptionRow { key: "backoff_delay", wanted: DURATION, default: "1", example: "0.5", scope: Program, effect: Live, help: "Time to wait after the first failed start; the n-th failure waits n times as long, unless backoff_factor is set", since: None, ..ROW }, set!(process.backoff_delay_ms, wait)),
     opt(OptionRow { key: "backoff_factor", wanted: FACTOR, example: "2", scope: Program, effect: Live, help: "Multiply the wait by this number after each further failed start", since: None, ..ROW }, set!(?process.backoff_factor_milli, factor)),
-    opt(OptionRow { key: "backoff_limit", wanted: DURATION, example: "60", scope: Program, effect: Live, help: "Longest time to wait after a failed start", since: None, ..ROW }, set!(?process.backoff_limit_ms, seconds)),
+    opt(OptionRow { key: "backoff_limit", wanted: DURATION, example: "60", scope: Program, effect: Live, help: "Longest time to wait after a failed start", since: None, ..ROW }, set!(?process.backoff_limit_ms, wait)),
     opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Make each wait after a failed start longer or shorter by a random part of it, at most this one (0.1: 10 %)", since: None, ..ROW }, set!(process.backoff_jitter_milli, part)),
-    opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.restart_delay_ms, seconds)),
+    opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.restart_delay_ms, wait)),
     opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "5/60", scope: Program, effect: Live, help: "After more automatic restarts than this in this time, give up (FATAL)", since: None, ..ROW }, set!(?process.restart_limit, restart_limit)),
     opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
@@ -514,7 +514,7 @@ fn part(value: &str) -> Result<u32, String> {
 
 /// `restarts/seconds`.
 fn restart_limit(value: &str) -> Result<RestartLimit, String> {
-    let parsed = value.split_once('/').and_then(|(restarts, time)| Some((restarts.parse().ok()?, seconds(time).ok()?)));
+    let parsed = value.split_once('/').and_then(|(restarts, time)| Some((restarts.parse().ok()?, wait(time).ok()?)));
     match parsed {
         Some((restarts, within_ms)) if within_ms > 0 => Ok(RestartLimit { restarts, within_ms }),
         _ => Err(format!("not a limit of restarts: {}", v::repr(value))),
@@ -528,6 +528,11 @@ fn seconds(value: &str) -> Result<u64, String> {
     let seconds = seconds.ok_or_else(|| format!("not a number of seconds: {}", v::repr(value)))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above: 0 ≤ seconds < 1e9")]
     Ok((seconds * 1000.0).round() as u64)
+}
+
+/// Like [`seconds`]. Waits of more than 49 days are 49 days, so that each of them takes four bytes in every process.
+fn wait(value: &str) -> Result<u32, String> {
+    Ok(u32::try_from(seconds(value)?).unwrap_or(u32::MAX))
 }
 
 fn format(value: &str) -> Result<LogFormat, String> {

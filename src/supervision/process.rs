@@ -90,6 +90,7 @@ impl Policy {
 
 impl From<&ProcessConfig> for Policy {
     fn from(config: &ProcessConfig) -> Self {
+        let millis = |value: u32| Duration::from_millis(value.into());
         let seconds = |value: i64| Duration::from_secs(u64::try_from(value).unwrap_or(0));
         Policy {
             autorestart: config.autorestart,
@@ -97,12 +98,12 @@ impl From<&ProcessConfig> for Policy {
             startsecs: seconds(config.startsecs),
             retries: u32::try_from(config.startretries.min(i64::from(u32::MAX))).ok(),
             backoff: Backoff {
-                delay: Duration::from_millis(config.backoff_delay_ms),
+                delay: millis(config.backoff_delay_ms),
                 factor_milli: config.backoff_factor_milli,
-                limit: config.backoff_limit_ms.map_or(Duration::MAX, Duration::from_millis),
+                limit: config.backoff_limit_ms.map_or(Duration::MAX, millis),
                 deviation_milli: 0,
             },
-            restart_delay: Duration::from_millis(config.restart_delay_ms),
+            restart_delay: millis(config.restart_delay_ms),
             may_restart: true,
             stopwaitsecs: seconds(config.stopwaitsecs),
         }

@@ -30,7 +30,7 @@ pub(super) fn spawnerr(exit: Exit, kind: Ending, not_executed: Option<&str>) -> 
 
 /// Why a program is FATAL whose last start did not fail.
 pub(super) fn limit(limit: RestartLimit) -> String {
-    let seconds = Duration::from_millis(limit.within_ms).as_secs_f64();
+    let seconds = Duration::from_millis(limit.within_ms.into()).as_secs_f64();
     format!("more than {} restarts in {seconds} s (restart_limit)", limit.restarts)
 }
 

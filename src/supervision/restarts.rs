@@ -5,27 +5,26 @@
 use super::{ProcId, Supervision, SupervisorState, report};
 use crate::config::model::RestartLimit;
 use crate::time::{Mono, Now};
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The times of the last automatic restarts, no more than a limit needs; empty without a limit.
 #[derive(Debug, Default)]
-pub(super) struct RestartHistory(VecDeque<Mono>);
+pub(super) struct RestartHistory(Vec<Mono>);
 
 impl RestartHistory {
     /// Whether one more restart at `now` is within the limit.
     pub(super) fn has_room(&self, limit: Option<RestartLimit>, now: Mono) -> bool {
         let Some(limit) = limit else { return true };
-        let within = Duration::from_millis(limit.within_ms);
+        let within = Duration::from_millis(limit.within_ms.into());
         let recent = self.0.iter().filter(|at| now.since(**at) < within).count();
         u32::try_from(recent).is_ok_and(|recent| recent < limit.restarts)
     }
 
     fn add(&mut self, limit: Option<RestartLimit>, now: Mono) {
         let Some(limit) = limit else { return };
-        let within = Duration::from_millis(limit.within_ms);
+        let within = Duration::from_millis(limit.within_ms.into());
         self.0.retain(|at| now.since(*at) < within);
-        self.0.push_back(now);
+        self.0.push(now);
     }
 }
 

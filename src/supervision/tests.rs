@@ -663,7 +663,7 @@ fn requests_for_many_and_signals_include_unknown_programs() {
 }
 
 /// `restart_limit`, with the time in seconds.
-fn limit(restarts: u32, seconds: u64) -> Option<RestartLimit> {
+fn limit(restarts: u32, seconds: u32) -> Option<RestartLimit> {
     Some(RestartLimit { restarts, within_ms: seconds * 1000 })
 }
 
