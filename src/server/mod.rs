@@ -475,7 +475,7 @@ impl Server {
         }
     }
 
-    /// Writes the answers that are still in buffers, within [`LAST_ANSWER_MILLIS`].
+    /// Writes the answers that are still in buffers, within `LAST_ANSWER_MILLIS`.
     pub fn flush_before_exit(&mut self, now: Now) {
         let end = now.mono.after_ms(LAST_ANSWER_MILLIS);
         for connection in self.connections.iter_mut().flatten() {
