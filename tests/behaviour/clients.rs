@@ -1,9 +1,8 @@
 //! Answers to clients that differ from Supervisor's; docs/compat.md has a row for each.
 
 use super::rsup;
-use crate::harness::{Sandbox, Subject, run};
+use crate::harness::{Sandbox, Subject, run, stale_socket};
 use serde_json::json;
-use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 const CALL: &str = "<?xml version='1.0'?><methodCall><methodName>supervisor.getPID</methodName><params/></methodCall>";
@@ -86,7 +85,7 @@ fn a_group_starts_by_priority_and_clear_names_it() {
 #[test]
 fn a_start_reports_a_stale_socket_but_not_a_change_to_the_same_user() {
     let mut sandbox = Sandbox::new(Subject::Rsup, "");
-    drop(UnixListener::bind(sandbox.dir.join("sock")).unwrap());
+    stale_socket(&sandbox.dir.join("sock"));
     sandbox.start();
     let log = sandbox.log();
     assert!(log.contains(&sandbox.fill("INFO Unlinking stale socket {dir}/sock\n")), "{log}");

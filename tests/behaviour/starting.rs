@@ -1,6 +1,6 @@
 //! Programs that cannot be executed: the reason is in rsup's log with the program's name, in `spawnerr` and in `status`.
 
-use crate::harness::{Sandbox, Subject, skip};
+use crate::harness::{Sandbox, Subject, executable, skip};
 use std::os::unix::fs::PermissionsExt;
 
 /// Files that cannot be executed: name, text, and the reason, in which `{dir}` is the sandbox's directory.
@@ -17,13 +17,6 @@ const FILES: [(&str, &[u8], &str); 3] = [
     ),
     ("text", b"echo\n", "couldn't exec {dir}/text: ENOEXEC (neither a program for this machine nor a script with #!)"),
 ];
-
-/// Writes an executable file to the sandbox.
-fn executable(sandbox: &Sandbox, name: &str, text: &[u8]) {
-    let path = sandbox.dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
-}
 
 /// Waits until a process is FATAL, and checks that the reason is in each place.
 fn assert_reported(sandbox: &Sandbox, name: &str, why: &str) {
@@ -44,7 +37,7 @@ fn a_file_that_cannot_be_executed_is_reported() {
         format!("[program:{name}]\ncommand={{dir}}/{name} x\nstartretries=0\nstderr_logfile={{dir}}/{name}.err\n")
     });
     let mut sandbox = Sandbox::new(Subject::Rsup, &rows.concat());
-    FILES.iter().for_each(|(name, text, _)| executable(&sandbox, name, text));
+    FILES.iter().for_each(|(name, text, _)| executable(&sandbox.dir.join(name), text));
     sandbox.start();
     for (name, _, why) in FILES {
         assert_reported(&sandbox, name, why);
@@ -81,7 +74,7 @@ fn a_user_without_execute_permission_is_reported() {
     let mut sandbox =
         Sandbox::new(Subject::Rsup, "[program:p]\ncommand={dir}/private/p\nuser=nobody\nstartretries=0\n");
     std::fs::create_dir(sandbox.dir.join("private")).unwrap();
-    executable(&sandbox, "private/p", b"#!/bin/sh\n");
+    executable(&sandbox.dir.join("private/p"), b"#!/bin/sh\n");
     std::fs::set_permissions(sandbox.dir.join("private"), PermissionsExt::from_mode(0o700)).unwrap();
     sandbox.start();
     sandbox.until("p", "FATAL");

@@ -107,8 +107,7 @@ fn nginx_serves_a_real_fastcgi_program() {
     compare_unstarted(conf, |run| {
         let script =
             "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s %s' \"$REQUEST_METHOD\" \"$QUERY_STRING\"\n";
-        run.write("page.cgi", script);
-        fs::set_permissions(run.dir.join("page.cgi"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        crate::harness::executable(&run.dir.join("page.cgi"), script.as_bytes());
         run.write(
             "nginx.conf",
             "pid {dir}/nginx.pid; error_log stderr; events {}\n\

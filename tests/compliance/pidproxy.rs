@@ -16,9 +16,7 @@ const CONF: &str = "[program:x]\ncommand={dir}/bin/pidproxy {dir}/daemon.pid {di
 #[test]
 fn signals_are_forwarded_to_the_pid_files_process() {
     crate::compare_unstarted(CONF, |run| {
-        run.write("daemon", DAEMON);
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(run.dir.join("daemon"), executable).unwrap();
+        crate::harness::executable(&run.dir.join("daemon"), run.fill(DAEMON).as_bytes());
         run.start();
         run.until("x", "RUNNING");
         for (signal, line) in [("HUP", "hup"), ("USR1", "usr1")] {

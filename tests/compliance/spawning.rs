@@ -62,9 +62,7 @@ fn log_that_cannot_be_opened() {
 fn a_failed_exec_is_reported_in_the_childs_log() {
     let conf = "[program:x]\ncommand={dir}/script\nstartretries=0\nstartsecs=10\nstderr_logfile={dir}/x.err\n";
     crate::compare_unstarted(conf, |run| {
-        run.write("script", "no shebang\n");
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(run.dir.join("script"), executable).unwrap();
+        crate::harness::executable(&run.dir.join("script"), b"no shebang\n");
         run.start();
         run.until("x", "FATAL");
         run.note_history("x");

@@ -333,7 +333,7 @@ fn a_missing_server_is_reported_alike() {
     }
     let dir = tempfile::tempdir().unwrap();
     let stale = dir.path().join("stale");
-    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    harness::stale_socket(&stale);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let urls = [
         format!("unix://{}", stale.display()),

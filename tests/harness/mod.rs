@@ -99,6 +99,21 @@ pub fn compared(answers: usize) {
     report("compared", &format!("{area} {name} {answers}"));
 }
 
+/// Writes an executable file. A child process writes it: a descriptor of this process may be inherited by a child of another test, and
+/// a file that is open for writing cannot be executed (ETXTBSY).
+pub fn executable(path: &Path, bytes: &[u8]) {
+    let script = r#"cat >"$0" && chmod 755 "$0""#;
+    let mut child = Command::new("sh").args(["-c", script]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// Makes the file of a Unix socket on which no process listens. A child of another test may hold the socket for a moment.
+pub fn stale_socket(path: &Path) {
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+    wait_for("a stale socket", || UnixStream::connect(path).is_err().then_some(()));
+}
+
 /// Calls `f` until it returns a value. Panics with `what` after [`TIMEOUT`].
 pub fn wait_for<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + TIMEOUT;

@@ -1,6 +1,6 @@
 //! Exit codes: that of the program, 128 + n for a signal, and those for a program that could not be started.
 
-use crate::harness::run;
+use crate::harness::{executable, run};
 use crate::init::Init;
 
 for_each_init!(
@@ -59,8 +59,7 @@ fn a_failed_start_is_reported(init: Init) {
     // A script without #! is run by /bin/sh, as by execvp.
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
-    std::fs::write(&script, "exit $1\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&script, b"exit $1\n");
     assert_eq!(run(&mut init.here(&[script.to_str().unwrap(), "12"])).code, 12);
 }
 
@@ -73,8 +72,7 @@ fn rsup_prints_why_a_command_cannot_start() {
     assert_eq!(err(&[]), "rsup: a command must follow: rsup -- COMMAND [ARGUMENT…]\n");
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
-    std::fs::write(&script, "#!/nonexistent/interpreter\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable(&script, b"#!/nonexistent/interpreter\n");
     let ran = run(&mut Init::Rsup.here(&[script.to_str().unwrap()]));
     assert_eq!(ran.code, 127);
     let why = "ENOENT (its interpreter /nonexistent/interpreter is missing)";
@@ -87,8 +85,7 @@ fn two_programs(a: &[u8], b: &[u8]) -> (tempfile::TempDir, String) {
     for (name, text) in [("a", a), ("b", b)] {
         let file = folder.path().join(name).join("prog");
         std::fs::create_dir(folder.path().join(name)).unwrap();
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        executable(&file, text);
     }
     let path = format!("{0}/a:{0}/b", folder.path().display());
     (folder, path)

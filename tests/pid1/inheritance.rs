@@ -65,7 +65,7 @@ fn any_user_without_capabilities_on_a_read_only_root(init: Init) {
     let words = init.words();
     let program = crate::init::which(&words[0]).unwrap_or_else(|| words[0].clone().into());
     let copy = binary.path().join("init");
-    std::fs::copy(program, &copy).unwrap();
+    crate::harness::executable(&copy, &std::fs::read(program).unwrap());
     std::fs::set_permissions(binary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let script = format!(
         "mount -o remount,bind,ro / && exec setpriv --reuid 54321 --regid 54321 --clear-groups --bounding-set=-all --inh-caps=-all \
