@@ -50,7 +50,7 @@ pub fn sample(words: &[OsString]) -> u8 {
         [] => config::small_sample(&std::env::current_exe().unwrap_or_else(|_| "rsup".into())),
         [word] if word == "--all" => config::sample(),
         [word] if word == "-h" || word == "--help" => SAMPLE_USAGE.into(),
-        [word, ..] => return getopt::misused("rsup sample-config", &format!("unknown argument {}", word.display())),
+        [word, ..] => return stdout::misused("rsup sample-config", &format!("unknown argument {}", word.display())),
     };
     stdout::print("rsup sample-config", &text, 0)
 }
@@ -64,7 +64,7 @@ pub fn echo_supervisord_conf() -> u8 {
 /// Runs `rsup check` with these arguments; returns the exit code. `program` is the name for messages.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    run(program, args).unwrap_or_else(|why| getopt::misused(program, &why))
+    run(program, args).unwrap_or_else(|why| stdout::misused(program, &why))
 }
 
 fn run(program: &str, args: &[OsString]) -> Result<u8, String> {

@@ -4,7 +4,6 @@
 
 use crate::text;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// One option of a program.
@@ -63,13 +62,6 @@ pub fn parse(args: &[OsString], flags: &[Flag]) -> Result<(Vec<Given>, Vec<OsStr
         }
     }
     Ok((given, rest.as_slice().to_vec()))
-}
-
-/// Reports an error of a command line, or of a file that it names, on stderr; returns the exit code for it.
-pub fn misused(program: &str, why: &str) -> u8 {
-    // If stderr is closed, the error cannot be reported.
-    let _ = writeln!(io::stderr(), "Error: {}\nFor help, use {} -h", text::shown(why), text::shown(program));
-    2
 }
 
 type Rest<'a> = std::slice::Iter<'a, OsString>;

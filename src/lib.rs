@@ -27,7 +27,7 @@
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
-//! | `stdout` | writes what a command prints, and reports a failed write | sys |
+//! | `stdout` | writes what a command prints and its error messages | sys, text |
 //! | `fault` (pure) | Supervisor's fault codes and their texts | |
 //! | `getopt` (pure) | command lines by Python's rules | text |
 //! | `posix` (pure) | how processes end, names of signals | |

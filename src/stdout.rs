@@ -3,13 +3,14 @@
 //! `println!` panics if the write fails, and std ignores a closed stdout.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::sys::errno;
+use crate::sys::{errno, output};
+use crate::text;
 
 /// The exit code of a command that succeeded but could not print its result.
 const UNWRITTEN: u8 = 1;
@@ -23,10 +24,23 @@ pub fn print(program: &str, text: &str, code: u8) -> u8 {
     match write_all(io::stdout(), text.as_bytes()) {
         Ok(()) | Err(Errno::EPIPE) => code,
         Err(why) => {
-            let _ = writeln!(io::stderr(), "{program}: cannot write to stdout: {}", errno::ErrnoName(why as i32));
+            report(&format!("{program}: cannot write to stdout: {}\n", errno::ErrnoName(why as i32)));
             if code == 0 { UNWRITTEN } else { code }
         }
     }
+}
+
+/// Reports an error of a command line, or of a file that it names, on stderr; returns the exit code for it.
+#[must_use]
+pub fn misused(program: &str, why: &str) -> u8 {
+    report(&format!("Error: {}\nFor help, use {} -h\n", text::shown(why), text::shown(program)));
+    2
+}
+
+/// Writes a message to stderr. It is lost if stderr is closed or has no room for 50 ms: every verb can run as PID 1, where a blocked
+/// write would make the container ignore SIGTERM.
+pub fn report(message: &str) {
+    let _ = output::to_stderr(message);
 }
 
 /// Writes all of `bytes` to a descriptor without a buffer. Waits for room if the descriptor is non-blocking and full.

@@ -88,7 +88,7 @@ pub fn unknown_verb(program: &str, word: &str, verbs: &[&str]) -> u8 {
     } else {
         format!("; to run one program, write {program} -- {word}")
     };
-    getopt::misused(program, &format!("unknown command '{word}'{hint}"))
+    stdout::misused(program, &format!("unknown command '{word}'{hint}"))
 }
 
 /// Parses the command line and finds the server. `timeout`: the longest wait for each part of an answer. If there is nothing
@@ -99,7 +99,7 @@ fn prepare(
     usage: &str,
     timeout: Option<Duration>,
 ) -> Result<(ClientCommandLine, FoundServer), u8> {
-    let misused = |why: String| getopt::misused(program, &why);
+    let misused = |why: String| stdout::misused(program, &why);
     let parsed = ClientCommandLine::parse(args).map_err(misused)?;
     if parsed.help {
         return Err(stdout::print(program, &usage.replace("{program}", program), exit::OK));

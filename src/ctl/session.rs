@@ -133,7 +133,7 @@ impl CommandOutput {
             // Only the first failure is reported. A reader that closes the pipe (`| head`) is not an error.
             if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
                 if why != Errno::EPIPE && !self.is_closed {
-                    let _ = writeln!(io::stderr(), "rsupctl: cannot write to stdout: {}", errno::ErrnoName(why as i32));
+                    stdout::report(&format!("rsupctl: cannot write to stdout: {}\n", errno::ErrnoName(why as i32)));
                 }
                 self.is_closed = true;
                 self.failed |= why != Errno::EPIPE;
@@ -145,7 +145,7 @@ impl CommandOutput {
 
 /// Writes to stderr; errors are ignored.
 pub fn to_stderr(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    stdout::report(text);
 }
 
 /// A JSON object.

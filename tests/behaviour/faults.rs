@@ -2,7 +2,7 @@
 //! allocations.
 
 use super::failing_calls::inject;
-use super::rsup;
+use super::{rsup, unshare};
 use crate::harness::{Beside, Sandbox, Subject, code_of, run, skip, wait_for};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
@@ -63,6 +63,35 @@ fn an_unread_stderr_does_not_delay_the_exit() {
             ] {
                 let got = end_with_full_stderr(kind, conf, both, signal);
                 assert_eq!(got, code, "{kind}, stdout too: {both}, {conf}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_with_an_unread_stderr_ends_as_pid_1_too() {
+    for kind in ["pipe", "terminal"] {
+        for (args, code) in [
+            (&["foo"][..], 2),
+            (&["x.conf"], 2),
+            (&["chekc", "-c", "x"], 2),
+            (&["check", "-x"], 2),
+            (&["sample-config", "x"], 2),
+            (&["ctl", "-x"], 2),
+            (&["health", "-c", "/nonexistent"], 2),
+            (&["ctl", "-c", "/nonexistent", "status"], 2),
+        ] {
+            let sandbox = Sandbox::bare(Subject::Rsup);
+            let mut commands = vec![sandbox.command("rsup")];
+            if let Some(mut unshare) = unshare() {
+                unshare.arg(sandbox.dir.join("bin/rsup"));
+                commands.push(unshare);
+            }
+            for mut command in commands {
+                let (_reader, writer) = full(kind);
+                command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
+                let mut rsup = Beside(command.spawn().unwrap());
+                assert_eq!(code_of(wait_for("the exit", || rsup.0.try_wait().unwrap())), code, "{kind} {args:?}");
             }
         }
     }
