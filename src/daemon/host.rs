@@ -51,6 +51,10 @@ impl Host for Daemon {
 
     fn reread(&mut self) -> Result<GroupChanges, String> {
         let loaded = self.settings.reload(self.supervision.last_read())?;
+        // As at the start: a skipped file, for one, removes its programs at the next update.
+        for problem in loaded.problems.iter().filter(|problem| problem.severity == config::Severity::Warning) {
+            self.log(LogLevel::Warn, &problem.to_string());
+        }
         Ok(self.supervision.reread(loaded.config))
     }
 
