@@ -43,7 +43,8 @@ type Set<T> = fn(&mut T, &str, &dyn Machine) -> Result<(), String>;
 /// What must happen before a changed option takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeEffect {
-    /// Nothing: it can be applied to a running process or supervisor.
+    /// Nothing: it could be applied to a running process or supervisor. `update` does not use this column yet: as in Supervisor,
+    /// it replaces each group that has changed.
     Live,
     /// The process must be restarted.
     Restart,
@@ -262,7 +263,7 @@ pub const SERVER: &[Opt<ServerConfig>] = &[
     opt(OptionRow { key: "exit_code_from", wanted: EXIT_CODE, example: "first_failure", scope: Here, effect: Live, help: "Exit with the code of this program, of the first one that failed, or of the essential one", since: None, ..ROW }, set!(exit_code_from, exit_code_from)),
     opt(OptionRow { key: "exit_when", wanted: ALL_DONE, example: "all_done", scope: Here, effect: Live, help: "Exit when every program has ended by itself", since: None, ..ROW }, set!(exit_when_all_done, all_done)),
     opt(OptionRow { key: "stop_budget", wanted: DURATION, example: "9.5", scope: Here, effect: Live, help: "Time limit for the whole shutdown; SIGKILL is sent earlier if needed", since: None, ..ROW }, set!(?stop_budget_ms, seconds)),
-    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "20/60", scope: Here, effect: Live, help: "After more automatic restarts than this in this time, of all programs together, stop all programs and exit with 1", since: None, ..ROW }, set!(?restart_limit, restart_limit)),
+    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "20/60", scope: Here, effect: Live, help: "If all programs together restart automatically more than N times in T seconds (N/T), stop them and exit with 1", since: None, ..ROW }, set!(?restart_limit, restart_limit)),
 ];
 
 /// The options of a `[program:x]`, `[eventlistener:x]`, `[fcgi-program:x]` or `[group:x]`, as written.
@@ -311,12 +312,12 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "autorestart", wanted: AUTORESTART, default: "unexpected", example: "true", scope: Program, effect: Live, help: "Restart a process that exits; unexpected: unless its exit code is in exitcodes", ..ROW }, set!(process.autorestart, v::auto_restart)),
     opt(OptionRow { key: "startsecs", wanted: SECONDS, default: "1", example: "5", scope: Program, effect: Live, help: "Time that a process must stay up to count as started (RUNNING)", ..ROW }, set!(process.startsecs, v::int)),
     opt(OptionRow { key: "startretries", wanted: INT, default: "3", example: "10", scope: Program, effect: Live, help: "Number of retries after a failed start before rsup gives up (FATAL)", ..ROW }, set!(process.startretries, v::int)),
-    opt(OptionRow { key: "backoff_delay", wanted: DURATION, default: "1", example: "0.5", scope: Program, effect: Live, help: "Time to wait after the first failed start; the n-th failure waits n times as long, unless backoff_factor is set", since: None, ..ROW }, set!(process.backoff_delay_ms, wait)),
+    opt(OptionRow { key: "backoff_delay", wanted: DURATION, default: "1", example: "0.5", scope: Program, effect: Live, help: "Wait after the first failed start; after the n-th it is n times as long, or grows by backoff_factor if that is set", since: None, ..ROW }, set!(process.backoff_delay_ms, wait)),
     opt(OptionRow { key: "backoff_factor", wanted: FACTOR, example: "2", scope: Program, effect: Live, help: "Multiply the wait by this number after each further failed start", since: None, ..ROW }, set!(?process.backoff_factor_milli, factor)),
     opt(OptionRow { key: "backoff_limit", wanted: DURATION, example: "60", scope: Program, effect: Live, help: "Longest time to wait after a failed start", since: None, ..ROW }, set!(?process.backoff_limit_ms, wait)),
-    opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Make each wait after a failed start longer or shorter by a random part of it, at most this one (0.1: 10 %)", since: None, ..ROW }, set!(process.backoff_jitter_milli, part)),
+    opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Vary each wait after a failed start at random, by at most this fraction of it (0.1: 10 % more or less)", since: None, ..ROW }, set!(process.backoff_jitter_milli, part)),
     opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.restart_delay_ms, wait)),
-    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "5/60", scope: Program, effect: Live, help: "After more automatic restarts than this in this time, give up (FATAL)", since: None, ..ROW }, set!(?process.restart_limit, restart_limit)),
+    opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "5/60", scope: Program, effect: Live, help: "If the process restarts automatically more than N times in T seconds (N/T), give up (FATAL)", since: None, ..ROW }, set!(?process.restart_limit, restart_limit)),
     opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),

@@ -116,7 +116,7 @@ const COMMANDS: &[Command] = &[
           ("-<bytes> <name> [stdout|stderr]", "Show the last <bytes> bytes"),
           ("-f <name> [stdout|stderr]", "Follow the log, until Ctrl-C")]),
     direct("update", Groups, ANY, update,
-        &[("", "Read the configuration and apply what has changed; changed programs restart"), ("all", "The same"),
+        &[("", "Read the configuration and apply what has changed; changed groups restart"), ("all", "The same"),
           ("<group>...", "Apply the changes of these groups only")]),
     checked("version", Other, NONE, version, &[("", "Show the version of the supervisor")]),
 ];
