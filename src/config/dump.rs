@@ -53,7 +53,7 @@ impl ConfigReader<'_> {
             let text = match row.key {
                 // Not expanded: a name may contain blanks from a variable, but no written ones.
                 "process_name" => self.sections.entry(section, row.key).map(|entry| entry.value.clone()),
-                key => self.value(section, key, row.scope, context),
+                _ => self.value(section, self.written_key(section, row), row.scope, context),
             };
             let text = text.map(|text| shown(&text, row.key, row.scope));
             // The priority of a listener has two defaults: one for the group, one for the processes.

@@ -8,7 +8,7 @@ use super::model::{
     AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig,
     LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
 };
-use super::options::{self, Draft, Opt, Scope};
+use super::options::{self, Draft, Opt, OptionRow, Scope};
 use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
 use crate::{events, text};
@@ -252,6 +252,11 @@ impl<'m> ConfigReader<'m> {
         names.into_iter().filter(|(_, _, known)| *known).map(|(name, value, _)| (name, value)).collect()
     }
 
+    /// The name under which a section has this option: the other one only if the first is absent.
+    pub fn written_key(&self, section: &Section, row: &OptionRow) -> &'static str {
+        row.also.filter(|_| self.sections.entry(section, row.key).is_none()).unwrap_or(row.key)
+    }
+
     /// Parses a section that has exactly the options `rows`.
     pub fn read<T: Default>(&self, section: &Section, rows: &[Opt<T>]) -> T {
         let mut read = T::default();
@@ -269,9 +274,7 @@ impl<'m> ConfigReader<'m> {
         to: &mut T,
     ) {
         for row in rows.iter().filter(|row| wanted(row)) {
-            // The own name wins where a file has both.
-            let also = row.also.filter(|_| self.sections.entry(section, row.key).is_none());
-            let key = also.unwrap_or(row.key);
+            let key = self.written_key(section, row);
             let Some(text) = self.value(section, key, row.scope, context) else { continue };
             if let Err(why) = (row.set)(to, &text, self.machine) {
                 self.error(section, key, row.refusal(&text, &why));

@@ -755,7 +755,7 @@ fn a_dump_shows_no_secrets_unless_asked() {
 #[test]
 fn a_dump_loads_to_the_same_configuration() {
     let text = "[supervisord]\nenvironment=P=\"100%%%%\"\n[DEFAULT]\nstartsecs=7\n[program:a]\ncommand=x %% %(ENV_X)s %(process_num)02d\n  ;gone\n  more\n\
-                numprocs=2\nprocess_name=%(program_name)s%(process_num)d\nenvironment=OWN=\"%(process_num)d\"\ndirectory=/%(ENV_OWN)s\n\
+                numprocs=2\nrestartPause=2\nprocess_name=%(program_name)s%(process_num)d\nenvironment=OWN=\"%(process_num)d\"\ndirectory=/%(ENV_OWN)s\n\
                 stdout_logfile=/tmp/%%%%%(process_num)d\n[eventlistener:l]\ncommand=%(ENV_Y)s\nevents=TICK_5\n[inet_http_server]\nport=1\nusername=%(ENV_Y)s\npassword=p\n";
     let mut fake = FakeMachine::new(&[("/work/x.conf", text)]);
     fake.environment.push(("Y".into(), " a ;b\n  #c\n\n".into()));
