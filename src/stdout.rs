@@ -1,4 +1,4 @@
-//! Prints the result of a command on stdout, and reports a failed write.
+//! Prints the result of a command on stdout, and its error messages on stderr.
 //!
 //! `println!` panics if the write fails, and std ignores a closed stdout.
 #![forbid(unsafe_code)]

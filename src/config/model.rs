@@ -7,6 +7,7 @@ use super::Problem;
 use crate::text;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Defines structs with the default of each field beside it.
 macro_rules! with_defaults {
@@ -117,6 +118,14 @@ pub struct RestartLimit {
     pub restarts: u32,
     /// The time, in milliseconds.
     pub within_ms: u32,
+}
+
+impl RestartLimit {
+    /// The time in which the restarts are counted.
+    #[must_use]
+    pub fn within(self) -> Duration {
+        Duration::from_millis(self.within_ms.into())
+    }
 }
 
 /// rsup: `[supervisord] exit_code_from`.

@@ -10,9 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::client::{CommandError, LogStream};
 use super::format::{TerminalFilter, state, text};
 use super::interrupts::Interrupts;
-use super::session::{Session, object, to_stderr};
+use super::session::{Session, object};
 use crate::fault::FaultCode;
 use crate::protocol::State;
+use crate::stdout;
 use crate::wire::http::percent_encoded;
 use crate::wire::xmlrpc::{RpcFault, Value};
 
@@ -51,7 +52,7 @@ pub fn foreground(session: &mut Session, name: &str, info: &Value) -> Result<(),
             "" => {}
             // Output to a device or a pipe cannot be read back.
             device if device.starts_with("/dev/") || device.starts_with("/proc/") => {
-                to_stderr(&format!("{channel} of {name} goes to {device} and cannot be shown here\n"));
+                stdout::report(&format!("{channel} of {name} goes to {device} and cannot be shown here\n"));
             }
             _ => paths.push(log_path(name, channel)),
         }
@@ -106,7 +107,7 @@ fn follow_until(
 ) -> Result<FollowEnd, CommandError> {
     let mut logs = Vec::new();
     for path in paths {
-        let complain = |why: &dyn std::fmt::Display| to_stderr(&format!("{}{path} {why}\n", session.client.url));
+        let complain = |why: &dyn std::fmt::Display| stdout::report(&format!("{}{path} {why}\n", session.client.url));
         match session.client.follow(path) {
             Ok(stream) => logs.push(FollowedStream {
                 path: path.clone(),
@@ -176,7 +177,7 @@ fn show_piece(session: &mut Session, log: &mut FollowedStream) -> bool {
     }
     has_more.unwrap_or_else(|why| {
         session.out.flush();
-        to_stderr(&format!("{}{} {why}\n", session.client.url, log.path));
+        stdout::report(&format!("{}{} {why}\n", session.client.url, log.path));
         false
     })
 }

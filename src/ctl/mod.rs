@@ -70,7 +70,7 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
     }
     let code = session.run(&command_line.words.join(" "));
     if let Some(message) = found.not_found.filter(|_| code != exit::OK) {
-        session::to_stderr(&format!("{message}\n"));
+        stdout::report(&format!("{message}\n"));
     }
     code
 }

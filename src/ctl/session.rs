@@ -62,7 +62,7 @@ impl CommandOutput {
     /// Prints a line of text, without control characters if stdout is a terminal. If stdout is JSON, prints it on stderr.
     pub fn line(&mut self, line: &str) {
         if self.is_json() {
-            return to_stderr(&format!("{}\n", format::sanitized(line)));
+            return stdout::report(&format!("{}\n", format::sanitized(line)));
         }
         let line = if self.is_terminal { format::sanitized(line) } else { line.into() };
         self.pending.extend_from_slice(&text::encode(&line));
@@ -141,11 +141,6 @@ impl CommandOutput {
             self.pending.clear();
         }
     }
-}
-
-/// Writes to stderr; errors are ignored.
-pub fn to_stderr(text: &str) {
-    stdout::report(text);
 }
 
 /// A JSON object.
@@ -357,12 +352,12 @@ impl Session {
         let mut idle = || {
             if let Ok(infos) = second.call("getAllProcessInfo", &[]) {
                 shown = true;
-                to_stderr(&format!("\r\x1b[K{}", waiting_for(infos.as_array().unwrap_or_default())));
+                stdout::report(&format!("\r\x1b[K{}", waiting_for(infos.as_array().unwrap_or_default())));
             }
         };
         let answer = self.client.call_while(method, params, Some(&mut idle));
         if shown {
-            to_stderr("\r\x1b[K");
+            stdout::report("\r\x1b[K");
         }
         answer
     }
@@ -461,7 +456,7 @@ impl Session {
     /// Asks for the password on the terminal, with echo turned off; without a terminal, on stderr and stdin.
     fn password(&mut self) -> Result<Line, CommandError> {
         let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
-            to_stderr("Password:");
+            stdout::report("Password:");
             return Ok(self.input.line());
         };
         // Ctrl-C must not leave the terminal with echo turned off.

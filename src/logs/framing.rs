@@ -1,4 +1,4 @@
-//! Framing of lines. Only this file adds anything before or after a line.
+//! Framing of lines: the label, prefix or syslog header before a line, and what ends it.
 
 use super::stamp::Stamp;
 use crate::time::Wall;

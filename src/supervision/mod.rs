@@ -30,7 +30,6 @@ use crate::time::{Mono, Now};
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use restarts::RestartHistory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// The number of a process. It is never reused, not even when the process has been removed.
@@ -580,10 +579,9 @@ impl Supervision {
     /// The only place where a process changes: decides what `event` does, and turns the actions into effects.
     fn step(&mut self, id: ProcId, event: Event, now: Now) {
         let mut actions = std::mem::take(&mut self.actions);
-        let deviation = self.deviation(id);
-        if let Some(process) = self.process_mut(id) {
+        if let Some(process) = self.processes.get_mut(&id) {
             let mut policy = Policy::from(&*process.config);
-            policy.backoff.deviation_milli = deviation;
+            policy.backoff.deviation_milli = restarts::deviation(&mut self.random, process.config.backoff_jitter_milli);
             policy.may_restart = process.restarts.has_room(process.config.restart_limit, now.mono);
             process.core.step(event, now.mono, &policy, &mut actions);
             let (before, after) = (process.armed, process.core.deadline(&policy));
@@ -604,20 +602,6 @@ impl Supervision {
             self.restarted(id, now);
         }
         self.settle_requests(id);
-    }
-
-    /// A random deviation of the next wait of this process, in thousandths, within its `backoff_jitter`.
-    fn deviation(&mut self, id: ProcId) -> i32 {
-        let jitter = self.process(id).map_or(0, |process| process.config.backoff_jitter_milli);
-        let Some(range) = NonZeroU64::new(u64::from(jitter).saturating_mul(2)) else { return 0 };
-        // SplitMix64 (Steele, Lea and Flood, 2014): good enough to spread retries, and repeatable from one seed.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        let drawn = i64::try_from(mixed % range).unwrap_or_default().saturating_sub(i64::from(jitter));
-        i32::try_from(drawn).unwrap_or_default()
     }
 
     /// The sweep of this process is over.

@@ -4,7 +4,6 @@
 use super::process::{Ending, Pid, State};
 use crate::config::model::{LogLevel, ProcessConfig, RestartLimit};
 use crate::posix::{Exit, SignalName};
-use std::time::Duration;
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
     let name = &config.name;
@@ -30,8 +29,7 @@ pub(super) fn spawnerr(exit: Exit, kind: Ending, not_executed: Option<&str>) -> 
 
 /// Why a program is FATAL whose last start did not fail.
 pub(super) fn limit(limit: RestartLimit) -> String {
-    let seconds = Duration::from_millis(limit.within_ms.into()).as_secs_f64();
-    format!("more than {} restarts in {seconds} s (restart_limit)", limit.restarts)
+    format!("more than {} restarts in {} s (restart_limit)", limit.restarts, limit.within().as_secs_f64())
 }
 
 /// `why`: the reason of FATAL, if it is not `startretries`.

@@ -1,4 +1,4 @@
-//! The time between starts: `backoff_*` and `restart_delay`.
+//! The waits between starts (`backoff_*`, `restart_delay`) and the limit of restarts (`restart_limit`).
 
 use super::differences::check;
 use crate::harness::{Sandbox, wait_for};
