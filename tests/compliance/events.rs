@@ -155,7 +155,8 @@ fn a_parent_type_delivers_all_its_subtypes() {
 #[test]
 fn output_becomes_events_where_that_is_enabled() {
     let conf = "[program:x]\nautostart=false\nstdout_events_enabled=true\nstderr_events_enabled=true\n\
-                command=/bin/sh -c \"echo some words; sleep 0.5; printf '\\303\\244 no newline' >&2; sleep 0.5; \
+                command=/bin/sh -c \"until_got() { until grep -qs $1 {dir}/got; do sleep 0.05; done; }; \
+                echo some words; until_got words; printf '\\303\\244 no newline' >&2; until_got newline; \
                 printf '\\377\\n'; exec sleep 1000\"\n\
                 [program:quiet]\ncommand=/bin/sh -c \"echo quiet; exec sleep 1000\"\nautostart=false\n";
     let conf = format!("{conf}{}", listener("PROCESS_LOG", "stdout_events_enabled=true\n"));
@@ -175,7 +176,8 @@ fn output_becomes_events_where_that_is_enabled() {
 fn captured_output_becomes_events_and_is_not_logged() {
     let text = "outside, and long enough\\\\n<!--XSUPERVISOR:BEGIN-->caught<!--XSUPERVISOR:END-->again outside, and long enough\\\\n";
     let conf = format!(
-        "[program:x]\ncommand=/bin/sh -c \"printf '{text}'; sleep 0.5; printf '{text}' >&2; exec sleep 1000\"\n\
+        "[program:x]\ncommand=/bin/sh -c \"printf '{text}'; \
+         until grep -qs caught {{dir}}/got; do sleep 0.05; done; printf '{text}' >&2; exec sleep 1000\"\n\
          autostart=false\nstdout_capture_maxbytes=1MB\nstderr_capture_maxbytes=1MB\n\
          stdout_logfile={{dir}}/x.out\nstderr_logfile={{dir}}/x.err\n{}",
         listener("PROCESS_COMMUNICATION", "")

@@ -61,9 +61,10 @@ fn none_makes_no_file() {
 
 const NAMES: [&str; 5] = ["x.out", "x.out.1", "x.out.2", "x.out.3", "x.out.4"];
 
-/// Writes lines so slowly that each is a separate read.
-const SLOW_LINES: &str =
-    "command=/bin/sh -c \"for i in 1 2 3 4 5 6 7 8 9; do echo line-number-$i; sleep 0.15; done\"\n";
+/// Writes each line only after the one before has changed a log, so that each is a read of its own.
+const SLOW_LINES: &str = "command=/bin/sh -c 'logs() { ls -lic --full-time {dir}/x.* 2>/dev/null; }; \
+    for i in 1 2 3 4 5 6 7 8 9; do before=$(logs); echo line-number-$i; \
+    until test \"$before\" != \"$(logs)\"; do sleep 0.02; done; done'\n";
 
 #[test]
 fn rotation_shifts_the_backups() {
@@ -330,7 +331,7 @@ fn loglevel_debug_copies_output() {
 #[test]
 fn another_programs_bytes_count_for_rotation() {
     let conf = "[program:x]\nstartsecs=0\nautorestart=false\nstdout_logfile={dir}/x.out\nstdout_logfile_maxbytes=1000\n\
-        command=sh -c 'echo a line of 16 byt; until test -e {dir}/go; do sleep 0.05; done; echo a line of 16 byt; sleep 0.2; echo end'\n";
+        command=sh -c 'echo a line of 16 byt; until test -e {dir}/go; do sleep 0.05; done; echo a line of 16 byt; until test -e {dir}/x.out.1; do sleep 0.05; done; echo end'\n";
     compare(conf, |run| {
         run.until_file("x.out", "a line");
         let mut file = std::fs::OpenOptions::new().append(true).open(run.dir.join("x.out")).unwrap();
