@@ -13,6 +13,7 @@ mod lint;
 mod load;
 pub mod model;
 pub mod options;
+pub mod probe;
 mod sample;
 mod search;
 mod secrets;
