@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
-    listen, recv, send, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, accept4, bind, connect,
+    getpeername, getsockname, getsockopt, listen, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 
@@ -139,13 +139,48 @@ fn new_unix_socket() -> Result<OwnedFd, Errno> {
 
 /// Whether a process listens at `path`. Never waits: a connection to a Unix socket succeeds at once, or its queue is full.
 fn is_answered(path: &Path) -> bool {
-    let (Ok(socket), Ok(address)) = (new_unix_socket(), UnixAddr::new(path)) else { return false };
-    match connect(socket.as_raw_fd(), &address) {
-        Ok(()) | Err(Errno::EAGAIN) => true,
+    match connect_unix(path) {
+        Ok(_) | Err(Errno::EAGAIN) => true,
         // ECONNREFUSED: no process has the socket open, or the file is not a socket.
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => false,
         Err(_) => fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()),
     }
+}
+
+/// Connects to the Unix socket at `path`. EAGAIN: its queue of connections is full.
+pub fn connect_unix(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = new_unix_socket()?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
+}
+
+/// Begins a TCP connection. When the socket is writable, [`is_connected`] has the outcome.
+pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a connection that was begun exists now; an error: it failed.
+pub fn is_connected(socket: &OwnedFd) -> Result<bool, Errno> {
+    let error = getsockopt(socket, sockopt::SocketError)?;
+    if error != 0 {
+        return Err(Errno::from_raw(error));
+    }
+    let peer: SockaddrStorage = match getpeername(socket.as_raw_fd()) {
+        Err(Errno::ENOTCONN) => return Ok(false),
+        peer => peer?,
+    };
+    // Without a listener, the kernel may choose the port itself as the source: TCP then connects the socket to itself. A reset leaves
+    // the port free for the listener.
+    if getsockname::<SockaddrStorage>(socket.as_raw_fd())? == peer {
+        setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
+        return Err(Errno::ECONNREFUSED);
+    }
+    Ok(true)
 }
 
 /// Creates a blocking Unix socket for programs that inherit it and accept connections themselves. Like Supervisor, replaces any file
@@ -365,5 +400,22 @@ mod tests {
             assert!(listen_tcp(host, 0).is_ok(), "{host}");
         }
         assert_eq!(listen_tcp("::1", 0).err(), Some(ListenError::UnknownHost));
+    }
+
+    #[test]
+    fn a_tcp_socket_that_is_connected_to_itself_is_refused() {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(any)).unwrap();
+        let own: SockaddrStorage = getsockname(socket.as_raw_fd()).unwrap();
+        let _ = connect(socket.as_raw_fd(), &own);
+        let outcome = loop {
+            match is_connected(&socket) {
+                Ok(false) => {}
+                outcome => break outcome,
+            }
+        };
+        assert_eq!(outcome, Err(Errno::ECONNREFUSED));
     }
 }

@@ -493,6 +493,12 @@ pub fn get_request(target: &str, host: &str, credentials: Option<(&str, &str)>) 
     request("GET", target, host, credentials, "")
 }
 
+/// A GET whose connection is closed after the answer.
+#[must_use]
+pub fn last_get_request(target: &str, host: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
 fn request(method: &str, target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
     let authorization = credentials.map_or_else(String::new, |(user, password)| {
         format!("Authorization: Basic {}\r\n", BASE64.encode(text::encode(&format!("{user}:{password}"))))
@@ -529,6 +535,20 @@ pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(ReceivedRespon
         let keep_alive = !until_close && AnswerFraming::of(head.version, &headers, false).keep_alive;
         let reply = ReceivedResponse { status, reason: head.reason.unwrap_or_default().to_owned(), body, keep_alive };
         return Ok(Some((reply, buffer.len().saturating_sub(rest.len()).saturating_add(body_bytes))));
+    }
+}
+
+/// The status of the answer at the front of `buffer`, as soon as its head is complete, whatever its body; `None`: it is not yet.
+pub fn reply_status(buffer: &[u8]) -> Result<Option<u16>, BadMessage> {
+    let mut rest = buffer;
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Response::new(&mut fields);
+        let Some(head_bytes) = parse_head(rest, |front| head.parse(front))? else { return Ok(None) };
+        match head.code.unwrap_or_default() {
+            100..200 => rest = rest.get(head_bytes..).unwrap_or_default(),
+            status => return Ok(Some(status)),
+        }
     }
 }
 
