@@ -13,8 +13,8 @@
 //! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, text, time |
 //! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
-//! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, text, time, wire |
-//! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, time, wire |
+//! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, sys::errno, sys::memory, text, time, wire |
+//! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, sys::memory, time, wire |
 //! | `events` (pure) | event types, capture mode, listeners and their pools | time |
 //! | `logs` | destinations of log bytes, rotation, rsup's own log | config::model, sys, text, time |
 //! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, text |

@@ -247,7 +247,9 @@ fn read(path: &Path, offset: i64, length: i64) -> Result<String, tail::ReadError
 }
 
 fn whole(mut part: tail::LogPart) -> String {
-    std::iter::repeat_with(|| part.next(8).unwrap()).take_while(|piece| !piece.is_empty()).collect()
+    let mut text = String::new();
+    while part.next(8, &mut |piece| text.push_str(piece)).unwrap() {}
+    text
 }
 
 /// Reads hexadecimal texts, one in each line; prints each without escapes.

@@ -148,7 +148,9 @@ impl Daemon {
             if let Some(finish) = self.finish.take() {
                 return self.end(finish);
             }
-            self.with_server(|server, daemon| server.maintain(daemon.sinks.changes(), daemon));
+            self.with_server(|server, daemon| {
+                server.maintain(daemon.sinks.changes(), daemon.failing.memory, daemon);
+            });
             self.check_turn();
             self.wait(&mut ready);
             self.begin_turn();
@@ -391,7 +393,7 @@ impl Daemon {
                 }
                 self.handle_output();
             }
-            Token::Listener(n) => self.with_server(move |server, daemon| server.accept(n, daemon.now)),
+            Token::Listener(n) => self.with_server(move |server, daemon| server.accept(n, daemon)),
             Token::Connection(n) => self.with_server(move |server, daemon| server.serve(n, ready, daemon)),
         }
         self.settle();

@@ -1,5 +1,6 @@
 //! Reads logs for RPC by the rules of supervisor-behaviour.md §7.7. The file may grow meanwhile.
 
+use crate::sys::memory;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::File;
@@ -82,10 +83,11 @@ pub struct LogPart {
 }
 
 impl LogPart {
-    /// The text of the next `most` bytes (at least 8); empty at the end. A character that is incomplete at the start or the end of the
-    /// part is dropped; one across the end of a piece comes with the next piece. Other bytes that are not UTF-8 become U+FFFD.
+    /// Passes the text of the next `most` bytes (at least 8) to `write`; `false`: there are none. A character that is incomplete at the
+    /// start or the end of the part is dropped; one across the end of a piece comes with the next piece. Other bytes that are not
+    /// UTF-8 become U+FFFD.
     // Differs from Supervisor, which answers HTTP 500 for a slice that ends within a character.
-    pub fn next(&mut self, most: u64) -> io::Result<String> {
+    pub fn next(&mut self, most: u64, write: &mut dyn FnMut(&str)) -> io::Result<bool> {
         let mut bytes = bytes(&mut self.file, self.at, most.min(self.left))?;
         let begun = if std::mem::replace(&mut self.is_begun, true) { 0 } else { continued(&bytes) };
         let read = bytes.len();
@@ -94,7 +96,11 @@ impl LogPart {
         let taken = u64::try_from(if is_last { read } else { bytes.len() }).unwrap_or(u64::MAX);
         (self.at, self.left) =
             (self.at.saturating_add(taken), if is_last { 0 } else { self.left.saturating_sub(taken) });
-        Ok(String::from_utf8_lossy(bytes.get(begun..).unwrap_or_default()).into_owned())
+        for chunk in bytes.get(begun..).unwrap_or_default().utf8_chunks() {
+            write(chunk.valid());
+            write(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" });
+        }
+        Ok(read > 0)
     }
 }
 
@@ -148,7 +154,8 @@ fn open_log(path: &Path) -> Result<(File, i64), ReadError> {
 fn bytes(file: &mut File, start: u64, length: u64) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes)?;
+    // read_to_end allocates with try_reserve, and returns OutOfMemory if that fails.
+    memory::fallible(|| file.take(length).read_to_end(&mut bytes))?;
     Ok(bytes)
 }
 

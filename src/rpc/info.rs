@@ -1,7 +1,7 @@
 //! The structs that describe processes (supervisor-behaviour.md §7.5, §7.6), written directly as XML, since there may be thousands.
 #![forbid(unsafe_code)]
 
-use super::{Channel, Host};
+use super::{Answer, Channel, Host};
 use crate::config::model::{ChannelConfig, GroupConfig, LogPlace, ProcessConfig, ServerUrl};
 use crate::posix::Exit;
 use crate::protocol::{SUCCESS, State};
@@ -9,7 +9,7 @@ use crate::supervision::{ProcId, Process, ProcessStatus};
 use crate::sys::clock;
 use crate::text;
 use crate::time::Wall;
-use crate::wire::xmlrpc::write_text;
+use crate::wire::xmlrpc::{Append, write_text};
 use std::fmt::Write as _;
 
 /// One member of a struct.
@@ -35,27 +35,27 @@ macro_rules! int {
 
 macro_rules! truth {
     ($out:expr, $name:expr, $value:expr) => {
-        member!($out, $name, "boolean", $out.push(if $value { '1' } else { '0' }))
+        member!($out, $name, "boolean", $out.push_str(if $value { "1" } else { "0" }))
     };
 }
 
 const ARRAY: [&str; 2] = ["<value><array><data>\n", "</data></array></value>\n"];
 const STRUCT: [&str; 2] = ["<value><struct>\n", "</struct></value>\n"];
 
-fn enclosed(out: &mut String, [open, close]: [&str; 2], inside: impl FnOnce(&mut String)) {
+fn enclosed(out: &mut Answer, [open, close]: [&str; 2], inside: impl FnOnce(&mut Answer)) {
     out.push_str(open);
     inside(out);
     out.push_str(close);
 }
 
 /// Limits a number to the 32 bits of XML-RPC's int, as Supervisor does with times.
-fn write_int(number: i64, out: &mut String) {
+fn write_int(number: i64, out: &mut Answer) {
     let capped = number.clamp(i32::MIN.into(), i32::MAX.into());
-    let _ = write!(out, "{capped}"); // Writing to a String cannot fail.
+    let _ = write!(out, "{capped}"); // The answer remembers its errors.
 }
 
 /// The answer to a request for several processes.
-pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut String) {
+pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut Answer) {
     enclosed(out, ARRAY, |out| {
         for ProcessStatus { name, group, fault } in statuses {
             enclosed(out, STRUCT, |out| {
@@ -72,7 +72,7 @@ pub(super) fn write_statuses(statuses: &[ProcessStatus], out: &mut String) {
 const INFO_BYTES: usize = 1200;
 
 /// getAllProcessInfo.
-pub(super) fn write_all_processes(host: &dyn Host, out: &mut String) {
+pub(super) fn write_all_processes(host: &dyn Host, out: &mut Answer) {
     out.reserve(host.supervision().all().count().saturating_mul(INFO_BYTES));
     enclosed(out, ARRAY, |out| {
         for (id, process) in host.supervision().all() {
@@ -82,13 +82,13 @@ pub(super) fn write_all_processes(host: &dyn Host, out: &mut String) {
 }
 
 /// getProcessInfo.
-pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut String) {
+pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut Answer) {
     if let Some(process) = host.supervision().process(id) {
         write_info(host, id, process, out);
     }
 }
 
-fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut String) {
+fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut Answer) {
     let now = host.now().wall.secs;
     let state = process.state();
     let path = |channel| host.process_log(id, channel).map_or_else(String::new, |log| log.name().into_owned());
@@ -165,7 +165,7 @@ fn moment(secs: i64) -> String {
 }
 
 /// getAllConfigInfo: the processes of the last valid configuration that was read, sorted by name.
-pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
+pub(super) fn write_all_configs(host: &dyn Host, out: &mut Answer) {
     let groups = &host.supervision().last_read().groups;
     let mut all: Vec<(&GroupConfig, &ProcessConfig)> =
         groups.iter().flat_map(|group| group.processes.iter().map(|process| (&**group, &**process))).collect();
@@ -177,7 +177,7 @@ pub(super) fn write_all_configs(host: &dyn Host, out: &mut String) {
     });
 }
 
-fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, out: &mut String) {
+fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, out: &mut Answer) {
     let id = host.supervision().find(&group.name, &process.name);
     let created = |channel| id.and_then(|id| host.process_log(id, channel));
     let path = |config: &ChannelConfig, channel| match &config.logfile {

@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::info;
-use super::{Channel, Host, LogText, Namespaces};
+use super::{Answer, Channel, Host, LogText, Namespaces};
 use crate::config::model::LogLevel;
 use crate::config::values;
 use crate::logs::tail::{LogSource, ReadError};
 use crate::protocol::API_VERSION;
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Process, SupervisorState, Target, Ticket, split_namespec};
-use crate::wire::xmlrpc::{Value, write_text, write_value};
+use crate::wire::xmlrpc::{Append, Value, write_text, write_value};
 
 /// The method that calls others.
 pub(super) const MULTICALL: &str = "system.multicall";
@@ -68,7 +68,7 @@ struct Invocation<'a> {
     namespaces: Namespaces,
     host: &'a mut dyn Host,
     ticket: Ticket,
-    out: &'a mut String,
+    out: &'a mut Answer,
     /// Set by a method that reads a log: the text that must follow.
     log: &'a mut Option<LogText>,
 }
@@ -226,7 +226,7 @@ pub(super) fn invoke(
     namespaces: Namespaces,
     host: &mut dyn Host,
     ticket: Ticket,
-    out: &mut String,
+    out: &mut Answer,
     log: &mut Option<LogText>,
 ) -> InvokeResult {
     let method = find(name, namespaces).ok_or_else(|| Fault::new(FaultCode::UnknownMethod, ""))?;

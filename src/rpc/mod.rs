@@ -1,21 +1,25 @@
 //! XML-RPC: from the document of a request to the document of its answer.
 //!
-//! `methods` is the table of methods, one row each; `info` writes the structs that describe processes. Answers are written
-//! directly as XML text, without a tree of values. A call that has to wait becomes a [`PendingRequest`], which continues with the
+//! `methods` is the table of methods, one row each; `info` writes the structs that describe processes; `answer` is the text that they
+//! write. Answers are written directly as XML text, without a tree of values. A call that has to wait becomes a [`PendingRequest`], which continues with the
 //! reply of the core. Long answers also pause, so that other clients get their turn.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod info;
 mod methods;
+pub use answer::Answer;
 pub use info::description;
 pub use methods::SUPERVISOR_VERSION;
 
 use crate::config::model::{LogLevel, ProcessConfig};
 use crate::logs::tail::{LogPart, LogSource};
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
+use crate::sys::{errno, memory};
 use crate::time::Now;
-use crate::wire::xmlrpc::{self, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
+use crate::wire::xmlrpc::{self, Append, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
 use methods::{InvokeResult, Invoked};
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 /// One of a program's two outputs.
@@ -77,6 +81,8 @@ pub trait Host {
 const CALLS_A_TURN: usize = 16;
 /// When the answer has grown by more than this in one turn, in bytes, it continues in the next turn.
 const BYTES_A_TURN: usize = 256 * 1024;
+/// The most memory that the values of a request, and the copies that methods make of them, use for each byte of the document.
+const PARSED_FACTOR: usize = 16;
 /// When the answer of a multicall is longer than this, in bytes, its remaining calls fail.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 
@@ -129,8 +135,12 @@ pub fn call(
     namespaces: Namespaces,
     host: &mut dyn Host,
     ticket: Ticket,
-    out: &mut String,
+    out: &mut Answer,
 ) -> Result<RequestProgress, BadXml> {
+    if !memory::has_room(document.len().saturating_mul(PARSED_FACTOR)) {
+        out.replace_with(&answer::out_of_memory("request"));
+        return Ok(RequestProgress::Done);
+    }
     let xmlrpc::MethodCall { method, mut params } = xmlrpc::parse_call(document)?;
     if method == methods::MULTICALL
         && let [Value::Array(calls)] = params.as_mut_slice()
@@ -143,7 +153,7 @@ pub fn call(
         Ok(Invoked::Answered) => pending.continue_answer(host, ticket, out),
         Ok(Invoked::Waiting) => RequestProgress::Waiting(pending),
         Err(fault) => {
-            write_fault(&fault, out);
+            out.replace_with(&fault);
             RequestProgress::Done
         }
     })
@@ -155,7 +165,7 @@ pub fn multicall(
     namespaces: Namespaces,
     host: &mut dyn Host,
     ticket: Ticket,
-    out: &mut String,
+    out: &mut Answer,
 ) -> RequestProgress {
     out.push_str(RESPONSE_OPEN);
     out.push_str("<value><array><data>\n");
@@ -180,28 +190,35 @@ impl PendingRequest {
     }
 
     /// Continues with the core's reply to the call that waited for it.
-    pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> RequestProgress {
+    pub fn resume(self, reply: Reply, host: &mut dyn Host, ticket: Ticket, out: &mut Answer) -> RequestProgress {
         match (reply, &self.calls) {
             (Reply::Fault(fault), Some(_)) => write_fault_struct(&fault, out),
-            (Reply::Fault(fault), None) => write_fault(&fault, out),
+            (Reply::Fault(fault), None) => {
+                out.replace_with(&fault);
+                return RequestProgress::Done;
+            }
             (Reply::True, _) => out.push_str("<value><boolean>1</boolean></value>\n"),
             (Reply::Statuses(statuses), _) => info::write_statuses(&statuses, out),
         }
-        if self.calls.is_some() {
-            return self.continue_answer(host, ticket, out);
-        }
-        if !out.ends_with("</methodResponse>\n") {
-            out.push_str(RESPONSE_CLOSE);
-        }
-        RequestProgress::Done
+        self.continue_answer(host, ticket, out)
     }
 
     /// Reads the next pieces of a log, and makes the next calls of a multicall.
     // Like Supervisor, and unlike other servers, does not wrap each result of a multicall in an array.
-    pub fn continue_answer(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> RequestProgress {
+    pub fn continue_answer(self, host: &mut dyn Host, ticket: Ticket, out: &mut Answer) -> RequestProgress {
+        let progress = self.write_more(host, ticket, out);
+        let Some(fault) = out.failure().cloned() else { return progress };
+        if matches!(progress, RequestProgress::Waiting(_)) {
+            host.cancel(ticket);
+        }
+        out.replace_with(&fault);
+        RequestProgress::Done
+    }
+
+    fn write_more(mut self, host: &mut dyn Host, ticket: Ticket, out: &mut Answer) -> RequestProgress {
         let pause_at = out.len().saturating_add(BYTES_A_TURN);
         for _ in 0..CALLS_A_TURN {
-            if out.len() > pause_at || !self.read_log(out) {
+            if out.failure().is_some() || out.len() > pause_at || !self.read_log(out) {
                 break;
             }
             let Some(calls) = self.calls.as_mut() else {
@@ -223,19 +240,22 @@ impl PendingRequest {
     }
 
     /// Reads the next piece of a log into the answer; `false`: there is more.
-    fn read_log(&mut self, out: &mut String) -> bool {
+    fn read_log(&mut self, out: &mut Answer) -> bool {
         let Some(log) = &mut self.log else { return true };
-        // A read error ends the log.
-        let piece = log.part.next(BYTES_A_TURN as u64).unwrap_or_default();
-        xmlrpc::write_text(&piece, out);
-        if piece.is_empty() {
-            out.push_str(&log.end);
-            self.log = None;
+        match log.part.next(BYTES_A_TURN as u64, &mut |text| xmlrpc::write_text(text, out)) {
+            Ok(true) => return false,
+            Ok(false) => out.push_str(&log.end),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => out.fail(answer::out_of_memory("answer")),
+            Err(error) => {
+                let why = format!("cannot read the log: {}", errno::name(&error));
+                out.fail(Fault::new(FaultCode::Failed, why));
+            }
         }
-        piece.is_empty()
+        self.log = None;
+        true
     }
 
-    fn invoke_one(&mut self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut String) -> InvokeResult {
+    fn invoke_one(&mut self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut Answer) -> InvokeResult {
         if out.len() > ANSWER_MAX_BYTES {
             return Err(Fault::new(FaultCode::Failed, "the answer is too long"));
         }
@@ -253,13 +273,8 @@ impl PendingRequest {
     }
 }
 
-/// Replaces the answer with a fault.
-fn write_fault(fault: &Fault, out: &mut String) {
-    *out = xmlrpc::write_fault(&xmlrpc::RpcFault { code: i64::from(fault.code as i32), text: fault.text() });
-}
-
 /// Appends a fault as one result of a multicall.
-fn write_fault_struct(fault: &Fault, out: &mut String) {
+fn write_fault_struct(fault: &Fault, out: &mut Answer) {
     let members = [("faultCode", Value::from(fault.code as i32)), ("faultString", fault.text().into())]
         .map(|(k, v)| (k.into(), v));
     xmlrpc::write_value(&Value::Struct(members.into()), out);

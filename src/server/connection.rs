@@ -6,10 +6,10 @@
 use super::follow::FollowedLog;
 use super::{Server, at};
 use crate::logs::tail::LogSource;
-use crate::rpc::{self, Channel, Host, Namespaces, PendingRequest, RequestProgress};
+use crate::rpc::{self, Answer, Channel, Host, Namespaces, PendingRequest, RequestProgress};
 use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
-use crate::sys::sockets;
+use crate::sys::{memory, sockets};
 use crate::time::{Mono, Now};
 use crate::web::{self, PageAnswer, ResultPage};
 use crate::wire::http::{self, AnswerFraming, HttpRequest, ParsedRequest, Response};
@@ -71,7 +71,7 @@ pub(super) struct Connection {
     pub(super) retry: Option<Mono>,
     /// Incremented by each read, write and step of an answer. If a turn does not change it, the connection is stuck.
     pub(super) progress: u64,
-    /// Why the last read or write failed, if it was for lack of memory.
+    /// Why the last read or write failed, unless it was because of the client. For lack of memory, it is tried again.
     pub(super) failure: Option<Errno>,
     /// The client sends no more.
     has_ended: bool,
@@ -92,7 +92,7 @@ struct PendingCall {
     ticket: Ticket,
     framing: AnswerFraming,
     /// The answer so far.
-    body: String,
+    body: Answer,
     /// For a request of the web page: turns the answer into a page.
     page: Option<ResultPage>,
 }
@@ -164,6 +164,11 @@ impl Connection {
         buffers.iter().fold(of_call, |sum: usize, buffer| sum.saturating_add(buffer.capacity()))
     }
 
+    /// The memory that its next turn may need for its input: a larger buffer, and a copy of the body.
+    pub(super) fn input_growth(&self) -> usize {
+        self.input.capacity().saturating_mul(4)
+    }
+
     /// The call that has not been answered yet.
     pub(super) fn ticket(&self) -> Option<Ticket> {
         if let ConnectionState::Answering { call, .. } = &self.state { Some(call.ticket) } else { None }
@@ -198,6 +203,7 @@ impl Connection {
         mut may_read: bool,
         host: &mut dyn Host,
     ) -> Option<Interest> {
+        self.failure = None;
         for _ in 0..STEPS_A_TURN {
             match self.flush(host.now().mono) {
                 Ok(true) if self.is_last && self.has_ended => return None,
@@ -303,7 +309,9 @@ impl Connection {
     /// Reads once, without waiting.
     fn read(&mut self, now: Mono) -> Result<(), Errno> {
         let (filled, (least, most)) = (self.input.len(), READ_BYTES);
-        self.input.resize(filled.saturating_add(filled.clamp(least, most)), 0);
+        let wanted = filled.clamp(least, most);
+        memory::fallible(|| self.input.try_reserve(wanted)).map_err(|_| self.failed(Errno::ENOMEM))?;
+        self.input.resize(filled.saturating_add(wanted), 0);
         let piece = self.input.get_mut(filled..).unwrap_or_default();
         let read = sockets::receive(&self.socket, piece);
         self.input.truncate(filled.saturating_add(read.unwrap_or(0)));
@@ -321,8 +329,15 @@ impl Connection {
                 self.failure = Some(errno);
                 Ok(())
             }
-            Err(errno) => Err(errno),
+            Err(errno) => Err(self.failed(errno)),
         }
+    }
+
+    /// Notes why the connection ends, unless the client has closed it.
+    fn failed(&mut self, errno: Errno) -> Errno {
+        let is_of_client = matches!(errno, Errno::EPIPE | Errno::ECONNRESET | Errno::ETIMEDOUT);
+        self.failure = (!is_of_client).then_some(errno);
+        errno
     }
 
     /// Writes as much as the socket takes; `true`: everything is written.
@@ -344,7 +359,7 @@ impl Connection {
                     self.failure = Some(errno);
                     return Ok(false);
                 }
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(self.failed(errno)),
             }
         }
         self.sent = 0;
@@ -473,8 +488,8 @@ impl Connection {
         let (pending, is_paused) = match progress {
             RequestProgress::Done => {
                 let PendingCall { body, framing, page, .. } = call;
-                let response = page.map(|page| page.page(&body, now.wall));
-                return self.send(response.unwrap_or_else(|| Response::xml(body)), framing, now);
+                let response = page.map(|page| page.page(body.as_str(), now.wall));
+                return self.send(response.unwrap_or_else(|| Response::xml(body.into_text())), framing, now);
             }
             RequestProgress::Waiting(pending) => (pending, false),
             RequestProgress::Paused(pending) => (pending, true),
@@ -498,7 +513,7 @@ impl Connection {
 impl PendingCall {
     fn new(request: &HttpRequest, server: &Server, n: u32, page: Option<ResultPage>) -> Self {
         let ticket = u64::from(server.serial) << 32 | u64::from(n);
-        Self { ticket, framing: request.framing, body: String::new(), page }
+        Self { ticket, framing: request.framing, body: Answer::new(), page }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::rpc::{Host, Namespaces};
 use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
 use crate::sys::sockets::{self, ListeningSocket};
-use crate::sys::{clock, errno};
+use crate::sys::{clock, errno, memory};
 use crate::time::{Mono, Now};
 use crate::web::PageToken;
 use connection::Connection;
@@ -31,6 +31,9 @@ const CONNECTIONS_MAX: usize = 2000;
 const ACCEPTS_A_TURN: usize = 64;
 /// Limit of the memory held for all connections together, in bytes; a connection that exceeds it is closed.
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// A connection gets its turn only if this much memory can be allocated, in bytes, and keeps what it holds only if as much is left.
+/// Small allocations are infallible, and must not find that the buffers of clients have used up all memory.
+const TURN_BYTES: usize = 256 * 1024;
 /// Descriptors kept in reserve for when all others are in use: one for a connection, one for the file that its answer may
 /// read.
 const SPARES: usize = 2;
@@ -81,18 +84,22 @@ pub struct Server {
     /// Lines that are still to be logged.
     log_lines: LogLines,
     /// For each kind of failure, when it may be reported again.
-    quiet_until: [Option<Mono>; 3],
+    quiet_until: [Option<Mono>; 5],
 }
 
-/// An operation that can fail for lack of memory or descriptors.
+/// A failure that is logged.
 #[derive(Debug, Clone, Copy)]
-enum FailedOperation {
+enum Failure {
     /// accept4(2)
     Accept,
     /// epoll_ctl(2)
     Wait,
-    /// recv(2), send(2)
+    /// recv(2) or send(2), for lack of memory.
     Transfer,
+    /// The same, for another reason.
+    Closed,
+    /// The allocation of a buffer.
+    Memory,
 }
 
 /// A listening socket and its rules.
@@ -136,7 +143,7 @@ impl Server {
             retries: None,
             freeing_helps: true,
             log_lines: LogLines::new(),
-            quiet_until: [None; 3],
+            quiet_until: [None; 5],
         };
         server.refill();
         for section in &config.http {
@@ -181,7 +188,8 @@ impl Server {
     }
 
     /// Accepts the clients that wait at the n-th endpoint.
-    pub fn accept(&mut self, n: u32, now: Now) {
+    pub fn accept(&mut self, n: u32, host: &mut dyn Host) {
+        let now = host.now();
         if at(&self.endpoints, n).is_some_and(|endpoint| endpoint.paused_until.is_some()) {
             return;
         }
@@ -208,6 +216,10 @@ impl Server {
             }
             if self.open_count >= self.max_connections && !self.close_oldest(n) {
                 continue; // The socket is closed here: better than a client that hangs.
+            }
+            if !self.make_room(TURN_BYTES, 0, host) {
+                self.report(Failure::Memory, libc::ENOMEM, now.mono);
+                continue;
             }
             self.add_connection(socket, n, now);
         }
@@ -236,9 +248,9 @@ impl Server {
         let Some(endpoint) = usize::try_from(n).ok().and_then(|n| self.endpoints.get_mut(n)) else { return };
         endpoint.paused_until = Some(now.mono.after_ms(RETRY_MILLIS));
         let unwatched = self.poll.modify(&endpoint.listener, token, Interest::Nothing);
-        self.report(FailedOperation::Accept, errno as i32, now.mono);
+        self.report(Failure::Accept, errno as i32, now.mono);
         if let Err(error) = unwatched {
-            self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now.mono);
+            self.report(Failure::Wait, error.raw_os_error().unwrap_or(0), now.mono);
         }
     }
 
@@ -253,24 +265,26 @@ impl Server {
             }
         }
         if let Some(error) = failed {
-            self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now);
+            self.report(Failure::Wait, error.raw_os_error().unwrap_or(0), now);
         }
     }
 
     /// Logs a failure, unless one of the same kind was logged a short time ago.
-    fn report(&mut self, failing: FailedOperation, errno: i32, now: Mono) {
-        let [accept, wait, transfer] = &mut self.quiet_until;
-        let (quiet_until, what) = match failing {
-            FailedOperation::Accept => (accept, "accept a client"),
-            FailedOperation::Wait => (wait, "wait for a client"),
-            FailedOperation::Transfer => (transfer, "read from or write to a client"),
-        };
-        if quiet_until.is_none_or(|until| until <= now) {
-            *quiet_until = Some(now.after_ms(REPORT_MILLIS));
-            let name = errno::ErrnoName(errno);
-            let line = format!("cannot {what}: {name}; retrying every {RETRY_MILLIS} ms");
-            self.log_lines.push((LogLevel::Error, line));
+    fn report(&mut self, failure: Failure, errno: i32, now: Mono) {
+        let Some(quiet_until) = self.quiet_until.get_mut(failure as usize) else { return };
+        if quiet_until.is_some_and(|until| until > now) {
+            return;
         }
+        *quiet_until = Some(now.after_ms(REPORT_MILLIS));
+        let (name, retry) = (errno::ErrnoName(errno), format!("retrying every {RETRY_MILLIS} ms"));
+        let line = match failure {
+            Failure::Accept => format!("cannot accept a client: {name}; {retry}"),
+            Failure::Wait => format!("cannot wait for a client: {name}; {retry}"),
+            Failure::Transfer => format!("cannot read from or write to a client: {name}; {retry}"),
+            Failure::Closed => format!("closed a client: cannot read from or write to it: {name}"),
+            Failure::Memory => "memory is short: closed a client whose request or answer needs much of it".to_owned(),
+        };
+        self.log_lines.push((LogLevel::Error, line));
     }
 
     /// Opens the missing spare descriptors.
@@ -305,7 +319,7 @@ impl Server {
             Ok(()) => connection.registered = Some(wanted),
             Err(error) => {
                 self.retry(connection, now);
-                self.report(FailedOperation::Wait, error.raw_os_error().unwrap_or(0), now);
+                self.report(Failure::Wait, error.raw_os_error().unwrap_or(0), now);
             }
         }
     }
@@ -353,7 +367,7 @@ impl Server {
             let now = host.now().mono;
             self.retry(&mut connection, now);
             if let Some(errno) = connection.failure.take() {
-                self.report(FailedOperation::Transfer, errno as i32, now);
+                self.report(Failure::Transfer, errno as i32, now);
             }
             if let Some(slot) = slot(&mut self.connections, n) {
                 *slot = Some(connection);
@@ -372,6 +386,12 @@ impl Server {
 
     /// Gives a connection its turn, and then puts it back into its slot or closes it.
     fn advance(&mut self, mut connection: Box<Connection>, n: u32, may_read: bool, host: &mut dyn Host) {
+        let now = host.now().mono;
+        let needed = TURN_BYTES.saturating_add(connection.input_growth());
+        if !self.make_room(needed, connection.held, host) {
+            self.report(Failure::Memory, libc::ENOMEM, now);
+            return self.abort(&connection, host);
+        }
         self.serial = self.serial.wrapping_add(1);
         let is_short = self.spares.len() < SPARES;
         if is_short {
@@ -384,9 +404,18 @@ impl Server {
         let held = connection.bytes();
         self.held = self.held.saturating_sub(connection.held).saturating_add(held);
         connection.held = held;
-        let Some(interest) = next.filter(|_| self.held <= HELD_MAX_BYTES) else { return self.abort(&connection, host) };
+        let has_room = self.held <= HELD_MAX_BYTES && self.make_room(TURN_BYTES, held, host);
+        let Some(interest) = next.filter(|_| has_room) else {
+            match connection.failure {
+                _ if !has_room => self.report(Failure::Memory, libc::ENOMEM, now),
+                Some(Errno::ENOMEM) => self.report(Failure::Memory, libc::ENOMEM, now),
+                Some(errno) => self.report(Failure::Closed, errno as i32, now),
+                None => {}
+            }
+            return self.abort(&connection, host);
+        };
         connection.interest = interest;
-        self.register(&mut connection, n, host.now().mono);
+        self.register(&mut connection, n, now);
         self.note_expiry(connection.expiry());
         if connection.follows() {
             self.following.insert(n);
@@ -396,10 +425,27 @@ impl Server {
         }
     }
 
+    /// Closes the connections that hold the most memory until `bytes` can be allocated; `false`: no connection is left that holds more
+    /// than `held`.
+    fn make_room(&mut self, bytes: usize, held: usize, host: &mut dyn Host) -> bool {
+        while !memory::has_room(bytes) {
+            let larger =
+                self.connections.iter_mut().filter(|slot| slot.as_ref().is_some_and(|other| other.held > held));
+            let largest = larger.max_by_key(|slot| slot.as_ref().map(|other| other.held));
+            let Some(connection) = largest.and_then(Option::take) else { return false };
+            self.abort(&connection, host);
+            self.report(Failure::Memory, libc::ENOMEM, host.now().mono);
+        }
+        true
+    }
+
     /// Does what is due: retries, closing connections whose time is over, and sending what was appended to followed logs.
-    /// `changes` counts the changes of all logs.
-    pub fn maintain(&mut self, changes: u64, host: &mut dyn Host) {
+    /// `changes` counts the changes of all logs. `is_short`: an allocation has failed, so clients must free what they hold.
+    pub fn maintain(&mut self, changes: u64, is_short: bool, host: &mut dyn Host) {
         let now = host.now().mono;
+        if is_short {
+            self.make_room(TURN_BYTES, 0, host);
+        }
         self.resume(now);
         if self.retries.is_some_and(|at| at <= now) {
             self.retry_connections(now, host);

@@ -63,7 +63,7 @@ impl TestServer {
         for ready in &ready {
             let n = u32::try_from(ready.token & u64::from(u32::MAX)).unwrap();
             match ready.token >> 32 {
-                1 => self.server.accept(n, self.host.now),
+                1 => self.server.accept(n, &mut self.host),
                 _ => self.server.serve(n, *ready, &mut self.host),
             }
         }
@@ -336,7 +336,7 @@ fn many_clients_follow_a_log_and_a_slow_one_holds_one_piece() {
         sent += 16_000;
         changes += 1;
         test.host.now.mono = test.host.now.mono.after_ms(FOLLOW_MILLIS);
-        test.server.maintain(changes, &mut test.host);
+        test.server.maintain(changes, false, &mut test.host);
         test.settle();
         assert!(receive(&mut quick, &mut got) && receive(&mut old, &mut Vec::new()));
     }
@@ -346,10 +346,10 @@ fn many_clients_follow_a_log_and_a_slow_one_holds_one_piece() {
     assert!(held < 200_000, "{held}");
     // One check sends the new bytes to all.
     append(&path, "x\n");
-    test.server.maintain(changes + 1, &mut test.host);
+    test.server.maintain(changes + 1, false, &mut test.host);
     assert!(test.server.check_is_due && test.server.next_deadline().is_some());
     test.host.now.mono = test.host.now.mono.after_ms(FOLLOW_MILLIS);
-    test.server.maintain(changes + 1, &mut test.host);
+    test.server.maintain(changes + 1, false, &mut test.host);
     assert!(!test.server.check_is_due);
     drop((slow, quick, old));
     test.settle_until(0);
@@ -509,7 +509,7 @@ fn a_slow_client_is_closed_and_no_other_client() {
     let mut seconds = 0;
     let mut pass = |test: &mut TestServer, millis: u64| {
         test.host.now.mono = test.host.now.mono.after_ms(millis);
-        test.server.maintain(0, &mut test.host);
+        test.server.maintain(0, false, &mut test.host);
         test.settle();
         seconds += millis / 1000;
     };
@@ -566,7 +566,7 @@ fn a_client_that_sends_too_much_can_read_the_answer() {
     assert_eq!((got.len(), got[0].status), (1, 413));
     assert!(test.server.held < 100_000, "{}", test.server.held);
     test.host.now.mono = test.host.now.mono.after_ms(2_000);
-    test.server.maintain(0, &mut test.host);
+    test.server.maintain(0, false, &mut test.host);
     assert_eq!(test.clients(), 0, "it is closed after a moment");
 }
 

@@ -3,6 +3,9 @@
 //! Rust aborts the process when an allocation fails. Here an allocation that fails (RLIMIT_AS, or no free memory) is served from a
 //! reserve. If the reserve is used up too, the process waits until memory is free again, once [`wait_for_memory`] was called. Before
 //! that call it aborts as usual: a start without enough memory must fail, not hang.
+//!
+//! Only another process can end that wait. Memory for as many bytes as a client or a file chooses is therefore allocated in
+//! [`fallible`], which reports the failure.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -27,7 +30,25 @@ pub fn wait_for_memory() {
     ALLOCATOR.waits.store(true, Ordering::Relaxed);
 }
 
-/// Whether an allocation has failed since the last call.
+/// Runs `grow`, in which an allocation that fails returns its error: it neither takes from the reserve nor waits. Every allocation in
+/// `grow` must be one that can return an error, such as `try_reserve`.
+pub fn fallible<T>(grow: impl FnOnce() -> T) -> T {
+    ALLOCATOR.may_fail.store(true, Ordering::Relaxed);
+    let grown = grow();
+    ALLOCATOR.may_fail.store(false, Ordering::Relaxed);
+    grown
+}
+
+/// Whether `bytes` can be allocated now, in one block.
+pub fn has_room(bytes: usize) -> bool {
+    let mut block = Vec::<u8>::new();
+    let is_allocated = fallible(|| block.try_reserve_exact(bytes)).is_ok();
+    // The compiler must not remove the allocation.
+    std::hint::black_box(&block);
+    is_allocated
+}
+
+/// Whether an allocation outside of [`fallible`] has failed since the last call.
 pub fn has_failed() -> bool {
     ALLOCATOR.has_failed.swap(false, Ordering::Relaxed)
 }
@@ -38,6 +59,7 @@ struct Reserving<A, const BYTES: usize> {
     reserve: UnsafeCell<MaybeUninit<[u8; BYTES]>>,
     marks: Mutex<Marks>,
     waits: AtomicBool,
+    may_fail: AtomicBool,
     has_failed: AtomicBool,
 }
 
@@ -58,6 +80,7 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
             reserve: UnsafeCell::new(MaybeUninit::uninit()),
             marks: Mutex::new(Marks { used: 0, blocks: 0 }),
             waits: AtomicBool::new(false),
+            may_fail: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
         }
     }
@@ -91,9 +114,12 @@ impl<A: GlobalAlloc, const BYTES: usize> Reserving<A, BYTES> {
         }
     }
 
-    /// A block from the reserve, or from the inner allocator after a wait. Null only if it must not wait.
+    /// A block from the reserve, or from the inner allocator after a wait. Null only if it may fail or must not wait.
     #[cold]
     fn alloc_after_failure(&self, layout: Layout) -> *mut u8 {
+        if self.may_fail.load(Ordering::Relaxed) {
+            return ptr::null_mut();
+        }
         self.has_failed.store(true, Ordering::Relaxed);
         loop {
             if let Some(block) = self.take_reserve(layout) {
@@ -211,6 +237,20 @@ mod tests {
             }
         }
         assert!(allocator.has_failed.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn an_allocation_that_may_fail_takes_nothing_from_the_reserve_and_does_not_wait() {
+        let allocator: Reserving<_, 1024> = Reserving::new(FailingAllocator(AtomicBool::new(true)));
+        allocator.waits.store(true, Ordering::Relaxed);
+        allocator.may_fail.store(true, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe {
+            assert!(allocator.alloc(layout(100, 1)).is_null());
+            assert!(allocator.alloc_zeroed(layout(100, 1)).is_null());
+        }
+        assert!(!allocator.has_failed.load(Ordering::Relaxed));
+        assert!(has_room(1 << 20) && !has_room(usize::MAX >> 1));
     }
 
     #[test]

@@ -4,10 +4,10 @@
 //! other clients. The answer redirects the browser to the table, with a message in the URL.
 #![forbid(unsafe_code)]
 
-use crate::rpc::{self, Host};
+use crate::rpc::{self, Answer, Host};
 use crate::supervision::process::State;
 use crate::supervision::{FaultCode, Process, split_namespec};
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 use crate::time::Wall;
 use crate::wire::http::{HttpRequest, Response, form_fields, percent_encoded};
 use crate::wire::xmlrpc::{self, Value};
@@ -19,6 +19,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 const TAIL_BYTES: i64 = 1024;
 /// The largest `limit`, in bytes.
 const TAIL_MAX_BYTES: i64 = 1024 * 1024;
+
+/// The most memory that the answer of a call and the values in it use for each byte of its document.
+const PARSED_FACTOR: usize = 4;
+
+/// More memory than a row of the table uses, in bytes.
+const ROW_BYTES: usize = 1024;
 
 /// Static files: path, type, content.
 const FILES: [(&str, &str, &str); 3] = [
@@ -215,6 +221,9 @@ impl ResultPage {
     /// The page for the answer of the multicall, an XML document.
     #[must_use]
     pub fn page(&self, answer: &str, now: Wall) -> Response {
+        if !memory::has_room(answer.len().saturating_mul(PARSED_FACTOR)) {
+            return out_of_memory();
+        }
         let answers = match xmlrpc::parse_response(answer.as_bytes()) {
             Ok(Ok(Value::Array(answers))) => answers,
             Ok(_) | Err(_) => Vec::new(),
@@ -270,6 +279,9 @@ fn ctime(at: Wall) -> String {
 
 fn status(message: &str, confirmation: Option<(String, String)>, host: &dyn Host, token: &PageToken) -> Response {
     let now = host.now().wall.secs;
+    if !memory::has_room(host.supervision().all().count().saturating_mul(ROW_BYTES)) {
+        return out_of_memory();
+    }
     let rows = host.supervision().all().map(|(_, process)| row(process, now)).collect();
     let identifier = host.identifier();
     let template =
@@ -305,9 +317,17 @@ fn tail_page(name: &str, limit: i64, text: &str) -> Response {
     rendered(&TailPage { name, link: &percent_encoded(name, ""), limit, text })
 }
 
-/// Renders a template. Like writing to a string, this fails only without memory.
+/// Renders a template.
 fn rendered(template: &impl Template) -> Response {
-    page(200, "text/html; charset=utf-8", template.render().unwrap_or_default())
+    let mut text = Answer::new();
+    match template.render_into(&mut text) {
+        Ok(()) => page(200, "text/html; charset=utf-8", text.into_text()),
+        Err(_) => out_of_memory(),
+    }
+}
+
+fn out_of_memory() -> Response {
+    message_page(503, "not enough memory for this page")
 }
 
 fn message_page(status: u16, text: &str) -> Response {

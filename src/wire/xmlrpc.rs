@@ -4,7 +4,7 @@
 //! Like Supervisor, the parser skips unknown elements, and `<params>` may be missing. Unlike it, the parser refuses document type
 //! definitions, and with them entities that a document defines, and values nested deeper than [`DEPTH_MAX`].
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -393,10 +393,19 @@ pub fn write_fault(fault: &RpcFault) -> String {
     out
 }
 
+/// What the writers here append to. They ignore errors: a `String` has none, and another type remembers its own.
+pub trait Append: fmt::Write {
+    /// Appends `text`.
+    fn push_str(&mut self, text: &str) {
+        let _ = self.write_str(text);
+    }
+}
+
+impl Append for String {}
+
 /// Appends a `<value>`.
-pub fn write_value(value: &Value, out: &mut String) {
+pub fn write_value(value: &Value, out: &mut impl Append) {
     out.push_str("<value>");
-    // Writing to a String cannot fail.
     let _ = match value {
         Value::Int(number) if i32::try_from(*number).is_ok() => write!(out, "<int>{number}</int>"),
         Value::Int(number) => write!(out, "<i8>{number}</i8>"),
@@ -434,7 +443,7 @@ pub fn write_value(value: &Value, out: &mut String) {
 // Differs from Supervisor: control characters, which XML does not allow, become `?` (one byte, and harmless to a terminal in
 // any locale). Supervisor sends them unchanged, and its clients fail. A carriage return is sent as a character reference;
 // Supervisor sends it unchanged, and clients read it as a line feed.
-pub fn write_text(text: &str, out: &mut String) {
+pub fn write_text(text: &str, out: &mut impl Append) {
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|b| matches!(b, 0..=0x1f | b'&' | b'<' | b'>' | 0xef) && b != b'\n') {
         let (plain, special) = rest.split_at(at);
@@ -445,8 +454,8 @@ pub fn write_text(text: &str, out: &mut String) {
             Some('<') => out.push_str("&lt;"),
             Some('>') => out.push_str("&gt;"),
             Some('\r') => out.push_str("&#13;"),
-            Some('\0'..='\x08' | '\x0b'..='\x1f' | '\u{fffe}' | '\u{ffff}') => out.push('?'),
-            Some(char) => out.push(char),
+            Some('\0'..='\x08' | '\x0b'..='\x1f' | '\u{fffe}' | '\u{ffff}') => out.push_str("?"),
+            Some(char) => out.push_str(char.encode_utf8(&mut [0; 4])),
             None => {}
         }
         rest = chars.as_str();

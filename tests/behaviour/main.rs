@@ -21,6 +21,7 @@ mod failing_calls;
 mod faults;
 mod loads;
 mod logs;
+mod memory;
 mod network;
 mod restarts;
 mod starting;

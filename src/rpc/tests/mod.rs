@@ -7,11 +7,11 @@ use crate::supervision::Input;
 use crate::wire::xmlrpc::{parse_response, write_call};
 use fake::{FakeHost, config, group, process, program};
 
-type Answer = Result<Value, (i64, String)>;
+type Outcome = Result<Value, (i64, String)>;
 
 /// Makes a call and lets time pass until it is answered. Returns the answer and how often it paused.
-fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params: &[Value]) -> (Answer, u32) {
-    let (mut out, mut pauses) = (String::new(), 0);
+fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params: &[Value]) -> (Outcome, u32) {
+    let (mut out, mut pauses) = (Answer::new(), 0);
     let document = write_call(method, params);
     let mut progress =
         call(document.as_bytes(), Namespaces { supervisor: has_supervisor, twiddler: false }, host, 7, &mut out)
@@ -36,19 +36,19 @@ fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params
             }
         }
     }
-    let answer = parse_response(out.as_bytes()).unwrap_or_else(|why| panic!("{why}: {out}"));
+    let answer = parse_response(out.as_str().as_bytes()).unwrap_or_else(|why| panic!("{why}: {out:?}"));
     (answer.map_err(|fault| (fault.code, fault.text)), pauses)
 }
 
-fn ask(host: &mut FakeHost, method: &str, params: &[Value]) -> Answer {
+fn ask(host: &mut FakeHost, method: &str, params: &[Value]) -> Outcome {
     ask_patiently(host, true, &format!("supervisor.{method}"), params).0
 }
 
-fn ask_system(host: &mut FakeHost, method: &str, params: &[Value]) -> Answer {
+fn ask_system(host: &mut FakeHost, method: &str, params: &[Value]) -> Outcome {
     ask_patiently(host, true, &format!("system.{method}"), params).0
 }
 
-fn fault(code: i64, text: &str) -> Answer {
+fn fault(code: i64, text: &str) -> Outcome {
     Err((code, text.into()))
 }
 
@@ -56,9 +56,9 @@ fn text(value: &str) -> Value {
     value.into()
 }
 
-const YES: Answer = Ok(Value::Bool(true));
+const YES: Outcome = Ok(Value::Bool(true));
 
-fn statuses(answer: Answer) -> Vec<String> {
+fn statuses(answer: Outcome) -> Vec<String> {
     let text = |status: &Value, key: &str| status.member(key).and_then(Value::as_str).unwrap().to_owned();
     let one = |status: &Value| {
         let code = status.member("status").and_then(Value::as_int).unwrap();
@@ -481,7 +481,7 @@ fn invalid_documents_are_refused() {
                 Namespaces { supervisor: true, twiddler: false },
                 &mut host,
                 1,
-                &mut String::new()
+                &mut Answer::new()
             )
             .is_err(),
             "{document}"

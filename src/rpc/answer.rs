@@ -1,0 +1,97 @@
+//! The text of an answer, which may need more memory than there is.
+#![forbid(unsafe_code)]
+
+use crate::supervision::{Fault, FaultCode};
+use crate::sys::memory;
+use crate::wire::xmlrpc::{self, Append};
+use std::fmt;
+
+/// The text of an answer. It grows as long as there is memory. From then on it drops what is appended, and [`Answer::failure`] is the
+/// fault to answer with instead.
+#[derive(Debug, Default)]
+pub struct Answer {
+    text: String,
+    failure: Option<Fault>,
+}
+
+impl Answer {
+    /// An answer without text.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The text so far.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// The length of the text, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether there is no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The memory that it holds, in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// Makes room for so many more bytes, if there is memory for them.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        if memory::fallible(|| self.text.try_reserve(bytes)).is_err() {
+            self.fail(out_of_memory("answer"));
+        }
+    }
+
+    /// The reason, if it cannot be completed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Fault> {
+        self.failure.as_ref()
+    }
+
+    /// Drops the text, which cannot be completed.
+    pub(super) fn fail(&mut self, why: Fault) {
+        (self.text, self.failure) = (String::new(), Some(why));
+    }
+
+    /// Replaces the text with a fault.
+    pub(super) fn replace_with(&mut self, fault: &Fault) {
+        let fault = xmlrpc::RpcFault { code: i64::from(fault.code as i32), text: fault.text() };
+        *self = Self { text: xmlrpc::write_fault(&fault), failure: None };
+    }
+}
+
+/// The fault of a call for whose `part` there is no memory.
+pub(super) fn out_of_memory(part: &str) -> Fault {
+    Fault::new(FaultCode::Failed, format!("not enough memory for the {part}"))
+}
+
+impl fmt::Write for Answer {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() > self.text.capacity().saturating_sub(self.text.len()) && self.failure.is_none() {
+            self.reserve(text.len());
+        }
+        if self.failure.is_some() {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+impl Append for Answer {}
