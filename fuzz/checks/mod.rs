@@ -2,18 +2,20 @@
 
 pub mod config;
 pub mod events;
+pub mod notify;
 pub mod wire;
 
 /// Panics if a property does not hold for the input.
 pub type Check = fn(&[u8]);
 
 /// Every target; its corpus has the same name.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("ini", config::ini),
     ("expand", config::expand),
     ("environment", config::environment),
     ("capture", events::capture),
     ("listener", events::listener),
+    ("notify", notify::notify),
     ("http", wire::http),
     ("xmlrpc", wire::xmlrpc),
 ];

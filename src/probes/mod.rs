@@ -5,3 +5,4 @@
 //! is decided by `supervision`.
 
 pub mod attempt;
+pub mod notify;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
-use super::hosts;
+use super::{Pid, hosts};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -291,6 +291,41 @@ pub fn receive(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
 /// Writes as many bytes as there is room for. A closed connection is an error, never a SIGPIPE.
 pub fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+}
+
+/// A datagram that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// How many bytes were read.
+    pub bytes: usize,
+    /// Whether the buffer was large enough for all of it.
+    pub is_whole: bool,
+    /// The process that sent it; 0: one outside this PID namespace.
+    pub sender: Pid,
+}
+
+/// Reads a datagram from a Unix socket that has SO_PASSCRED. Descriptors that come with it are closed. EAGAIN: there is none.
+pub fn receive_datagram(socket: &OwnedFd, into: &mut [u8]) -> Result<Datagram, Errno> {
+    let mut part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // Room for the credentials alone, which come first: the kernel then closes the descriptors instead of installing them.
+    let mut control = [0_u64; 4];
+    // SAFETY: zero is a valid value of each field.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header has the addresses and lengths of two buffers that outlive the call.
+    let bytes = Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })?;
+    // SAFETY: the kernel has set the length of the control messages, which are in `control`; a header is aligned as u64 at most.
+    let first = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
+    let is_sender = |of: &&libc::cmsghdr| (of.cmsg_level, of.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+    let sender = first.filter(is_sender).map_or(0, |header| {
+        // SAFETY: the credentials follow the header; the buffer has room for them, so the kernel has written all of them.
+        unsafe { libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned() }.pid
+    });
+    let is_whole = message.msg_flags & libc::MSG_TRUNC == 0;
+    Ok(Datagram { bytes: usize::try_from(bytes).unwrap_or_default(), is_whole, sender })
 }
 
 /// Closes the output; the other side may still send.

@@ -49,6 +49,12 @@ pub fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }
 
+/// The parent of `pid`; `None`: there is no such process, or /proc does not show it.
+#[must_use]
+pub fn parent_of(pid: Pid) -> Option<Pid> {
+    stat_field(&pid.to_string(), 4)
+}
+
 /// Whether rsup leads its session, so that the kernel sends it SIGHUP when the terminal closes.
 #[must_use]
 pub fn leads_session() -> bool {
@@ -74,7 +80,7 @@ pub fn is_under_job_control() -> bool {
             Ok(_) => return true,
             Err(_) => return false,
         }
-        let Some(next) = stat_field(&above.to_string(), 4) else { return false };
+        let Some(next) = parent_of(above.as_raw()) else { return false };
         above = nix::unistd::Pid::from_raw(next);
     }
     false

@@ -67,6 +67,21 @@ proptest! {
     }
 
     #[test]
+    fn more_bytes_do_not_change_a_status(
+        heads in prop::collection::vec("(HTTP/1\\.[01] [1-5][0-9][0-9]( OK)?\r?\n(x: y\r\n)?\r?\n)?.{0,4}", 1..3), cut in any::<prop::sample::Index>(),
+    ) {
+        let bytes = heads.concat().into_bytes();
+        let status = reply_status(&bytes);
+        match reply_status(&bytes[..cut.index(bytes.len() + 1)]) {
+            Ok(None) => {}
+            early => prop_assert_eq!(early, status),
+        }
+        if let Ok(Some((reply, _))) = parse_reply(&bytes, true) {
+            prop_assert_eq!(status, Ok(Some(reply.status)));
+        }
+    }
+
+    #[test]
     fn any_chunk_bytes_parse_without_a_panic(
         text in "[0-9a-fA-F\r\n;x ]{0,60}", cuts in prop::collection::vec(any::<usize>(), 0..6),
     ) {

@@ -1,0 +1,6 @@
+#![no_main]
+#[path = "../checks/mod.rs"]
+#[allow(dead_code)]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::notify::notify(data));
