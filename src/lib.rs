@@ -25,7 +25,7 @@
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command as a shell does, for `init` and `pidproxy` | sys |
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
-//! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, sys, wire |
+//! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, logs::ansi, sys, wire |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
 //! | `stdout` | writes what a command prints and its error messages | sys, text |

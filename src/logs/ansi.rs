@@ -7,7 +7,7 @@
 
 /// The position in a sequence at the end of the last chunk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Ansi {
+pub(crate) enum Ansi {
     #[default]
     Text,
     /// After an ESC that is not written yet: the next byte decides whether it begins a sequence.
@@ -19,7 +19,7 @@ const ESC: u8 = 0x1b;
 
 impl Ansi {
     /// Appends the text in `bytes` to `out`.
-    pub(super) fn strip(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn strip(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some((&first, rest)) = bytes.split_first() {
             match self {
                 Self::Text => {
@@ -52,7 +52,7 @@ impl Ansi {
     }
 
     /// Appends bytes that were held back, at the end of the stream.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(self) == Self::Escape {
             out.push(ESC);
         }

@@ -14,7 +14,7 @@
 pub mod auto;
 pub mod tail;
 
-mod ansi;
+pub(crate) mod ansi;
 mod child;
 mod file;
 mod framing;

@@ -5,4 +5,5 @@
 //! is decided by `supervision`.
 
 pub mod attempt;
+pub mod line;
 pub mod notify;
