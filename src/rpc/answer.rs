@@ -1,4 +1,4 @@
-//! The text of an answer, which may need more memory than there is.
+//! The text of an answer, which may need more memory than there is. A long one is sent in pieces.
 #![forbid(unsafe_code)]
 
 use crate::supervision::{Fault, FaultCode};
@@ -11,6 +11,8 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub struct Answer {
     text: String,
+    /// The length of the pieces that were taken, in bytes.
+    taken: usize,
     failure: Option<Fault>,
 }
 
@@ -21,16 +23,21 @@ impl Answer {
         Self::default()
     }
 
-    /// The text so far.
+    /// The text so far, without the pieces that were taken.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The whole text.
-    #[must_use]
-    pub fn into_text(self) -> String {
-        self.text
+    /// Takes the text so far. What is appended from now on is the next piece.
+    pub fn take(&mut self) -> String {
+        self.taken = self.taken.saturating_add(self.text.len());
+        std::mem::take(&mut self.text)
+    }
+
+    /// The length with all pieces, in bytes.
+    pub(super) fn total(&self) -> usize {
+        self.taken.saturating_add(self.text.len())
     }
 
     /// The length of the text, in bytes.
@@ -69,10 +76,15 @@ impl Answer {
         (self.text, self.failure) = (String::new(), Some(why));
     }
 
-    /// Replaces the text with a fault.
-    pub(super) fn replace_with(&mut self, fault: &Fault) {
+    /// Replaces the text with a fault; `false`: pieces were taken, so that the answer cannot be replaced.
+    pub(super) fn replace_with(&mut self, fault: &Fault) -> bool {
+        if self.taken > 0 {
+            self.fail(fault.clone());
+            return false;
+        }
         let fault = xmlrpc::RpcFault { code: i64::from(fault.code as i32), text: fault.text() };
-        *self = Self { text: xmlrpc::write_fault(&fault), failure: None };
+        *self = Self { text: xmlrpc::write_fault(&fault), ..Self::default() };
+        true
     }
 }
 

@@ -211,7 +211,12 @@ impl PendingRequest {
         if matches!(progress, RequestProgress::Waiting(_)) {
             host.cancel(ticket);
         }
-        out.replace_with(&fault);
+        if !out.replace_with(&fault) {
+            host.log_line(
+                LogLevel::Error,
+                &format!("closed a client: its answer cannot be completed: {}", fault.text()),
+            );
+        }
         RequestProgress::Done
     }
 
@@ -256,7 +261,7 @@ impl PendingRequest {
     }
 
     fn invoke_one(&mut self, call: &Value, host: &mut dyn Host, ticket: Ticket, out: &mut Answer) -> InvokeResult {
-        if out.len() > ANSWER_MAX_BYTES {
+        if out.total() > ANSWER_MAX_BYTES {
             return Err(Fault::new(FaultCode::Failed, "the answer is too long"));
         }
         let incorrect = |why: &str| Fault::new(FaultCode::IncorrectParameters, why);

@@ -13,6 +13,7 @@ use crate::sys::{memory, sockets};
 use crate::time::{Mono, Now};
 use crate::web::{self, PageAnswer, ResultPage};
 use crate::wire::http::{self, AnswerFraming, HttpRequest, ParsedRequest, Response};
+use crate::wire::xmlrpc::Append as _;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 
@@ -27,6 +28,8 @@ const DRAIN_MILLIS: u64 = 2_000;
 const STEPS_A_TURN: usize = 8;
 /// The smallest and the largest read, in bytes.
 const READ_BYTES: (usize, usize) = (4096, 64 * 1024);
+/// An answer that is not complete is sent in pieces of at least this size, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 /// An empty buffer with more capacity than this, in bytes, is freed.
 const KEPT_BYTES: usize = 16 * 1024;
 
@@ -93,6 +96,8 @@ struct PendingCall {
     framing: AnswerFraming,
     /// The answer so far.
     body: Answer,
+    /// The head of the response has been sent, and the answer follows in pieces.
+    has_begun: bool,
     /// For a request of the web page: turns the answer into a page.
     page: Option<ResultPage>,
 }
@@ -108,6 +113,8 @@ enum ConnectionState {
     Following(FollowedLog, AnswerFraming),
     /// Discards what a refused client still sends.
     Draining,
+    /// An answer that has begun cannot be completed.
+    Broken,
 }
 
 /// What follows a step of a connection.
@@ -147,8 +154,10 @@ impl Connection {
     /// When the connection is closed unless it makes progress first; `None`: it has no time limit.
     pub(super) fn expiry(&self) -> Option<Mono> {
         Some(self.since.after_ms(match self.state {
-            ConnectionState::Answering { .. } | ConnectionState::Following(..) => return None,
-            ConnectionState::Draining => DRAIN_MILLIS,
+            ConnectionState::Following(..) => return None,
+            ConnectionState::Answering { .. } if self.output.is_empty() && self.body.is_empty() => return None,
+            ConnectionState::Answering { .. } => REQUEST_MILLIS,
+            ConnectionState::Draining | ConnectionState::Broken => DRAIN_MILLIS,
             ConnectionState::Reading if self.input.is_empty() && self.output.is_empty() => IDLE_MILLIS,
             ConnectionState::Reading => REQUEST_MILLIS,
         }))
@@ -228,6 +237,7 @@ impl Connection {
                     self.state = ConnectionState::Draining;
                     self.discard_input()
                 }
+                ConnectionState::Broken => Step::Close,
             };
             match step {
                 Step::Continue => {}
@@ -483,18 +493,50 @@ impl Connection {
         true
     }
 
-    /// Sends the answer of a call if it is complete; else keeps the call.
-    fn progressed(&mut self, progress: RequestProgress, call: PendingCall, now: Now) {
-        let (pending, is_paused) = match progress {
-            RequestProgress::Done => {
-                let PendingCall { body, framing, page, .. } = call;
-                let response = page.map(|page| page.page(body.as_str(), now.wall));
-                return self.send(response.unwrap_or_else(|| Response::xml(body.into_text())), framing, now);
+    /// Sends the answer of a call if it is complete; else keeps the call. A long answer is sent in pieces, so that rsup never holds
+    /// all of it.
+    fn progressed(&mut self, progress: RequestProgress, mut call: PendingCall, now: Now) {
+        let is_done = matches!(progress, RequestProgress::Done);
+        // Not while it waits for the core: the reply must find the buffers empty.
+        let is_piece = matches!(progress, RequestProgress::Paused(_)) && call.body.len() > PIECE_BYTES;
+        if is_done && call.has_begun || is_piece && call.page.is_none() {
+            if !self.send_answer_piece(&mut call, is_done, now) {
+                self.state = ConnectionState::Broken;
+                return;
             }
+        } else if is_done {
+            let response = match call.page {
+                Some(page) => page.page(call.body.as_str(), now.wall),
+                None => Response::xml(call.body.take()),
+            };
+            return self.send(response, call.framing, now);
+        }
+        let (pending, is_paused) = match progress {
+            RequestProgress::Done => return,
             RequestProgress::Waiting(pending) => (pending, false),
             RequestProgress::Paused(pending) => (pending, true),
         };
         self.state = ConnectionState::Answering { call, pending, is_paused };
+    }
+
+    /// Puts what there is of an answer into the output buffers; `false`: the answer cannot be completed.
+    fn send_answer_piece(&mut self, call: &mut PendingCall, is_last: bool, now: Now) -> bool {
+        let (framing, length) = (call.framing, call.body.len());
+        if framing.http11 {
+            call.body.push_str(if is_last { "\r\n0\r\n\r\n" } else { "\r\n" });
+        }
+        if call.body.failure().is_some() {
+            return false;
+        }
+        if !std::mem::replace(&mut call.has_begun, true) {
+            self.send(Response { body: None, ..Response::xml(String::new()) }, framing, now);
+        }
+        self.is_last = is_last && !(framing.keep_alive && framing.http11);
+        if framing.http11 {
+            self.output.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+        }
+        (self.body, self.since) = (call.body.take().into_bytes(), now.mono);
+        true
     }
 
     /// Puts a response into the output buffer.
@@ -513,7 +555,7 @@ impl Connection {
 impl PendingCall {
     fn new(request: &HttpRequest, server: &Server, n: u32, page: Option<ResultPage>) -> Self {
         let ticket = u64::from(server.serial) << 32 | u64::from(n);
-        Self { ticket, framing: request.framing, body: Answer::new(), page }
+        Self { ticket, framing: request.framing, body: Answer::new(), has_begun: false, page }
     }
 }
 

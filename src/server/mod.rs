@@ -454,7 +454,7 @@ impl Server {
             host.log_line(level, &line);
         }
         if self.expiry.is_some_and(|expiry| expiry <= now) {
-            self.expire(now);
+            self.expire(host);
         }
         self.check_is_due = !self.following.is_empty() && changes != self.seen_changes;
         if !self.check_is_due || now < self.next_check {
@@ -483,10 +483,11 @@ impl Server {
         self.retries = self.connections.iter().flatten().filter_map(|connection| connection.retry).min();
     }
 
-    fn expire(&mut self, now: Mono) {
+    fn expire(&mut self, host: &mut dyn Host) {
+        let now = host.now().mono;
         let is_over = |connection: &mut Box<Connection>| connection.expiry().is_some_and(|expiry| expiry <= now);
         let over: Vec<_> = self.connections.iter_mut().filter_map(|slot| slot.take_if(is_over)).collect();
-        over.iter().for_each(|connection| self.close(connection));
+        over.iter().for_each(|connection| self.abort(connection, host));
         self.expiry = self.connections.iter().flatten().filter_map(|connection| connection.expiry()).min();
     }
 

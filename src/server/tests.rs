@@ -471,9 +471,59 @@ fn a_long_multicall_does_not_delay_other_clients() {
     let (mut early, mut late) = (Vec::new(), Vec::new());
     receive(&mut other, &mut early);
     receive(&mut long, &mut late);
-    assert!(!early.is_empty() && late.is_empty());
+    assert!(!early.is_empty() && !late.ends_with(b"\r\n0\r\n\r\n"));
     late.extend(test.exchange(&mut long, &[], &[]));
     assert_eq!(value(&replies(&late)[0]).as_array().unwrap().len(), 60);
+}
+
+/// A server whose first program has a log of 8 MiB, and a call that reads it.
+fn with_long_log() -> (TestServer, Vec<u8>) {
+    let mut test = test_server();
+    let path = test.folder.path().join("log");
+    std::fs::write(&path, "<&>\n".repeat(2 << 20)).unwrap();
+    test.host = FakeHost::new(vec![program("p0", |config| config.stdout.logfile = LogPlace::File(path.clone()))]);
+    let read = call("supervisor.readProcessStdoutLog", &["p0".into(), Value::Int(0), Value::Int(0)]);
+    (test, read)
+}
+
+#[test]
+fn a_long_answer_is_sent_in_pieces_and_never_held_as_a_whole() {
+    let (mut test, read) = with_long_log();
+    let mut client = test.connect();
+    client.write_all(&read.repeat(2)).unwrap();
+    let (mut back, mut most) = (Vec::new(), 0);
+    for _ in 0..10_000 {
+        let busy = test.turn();
+        most = most.max(test.server.held);
+        let before = back.len();
+        receive(&mut client, &mut back);
+        if !busy && back.len() == before {
+            break;
+        }
+    }
+    assert!(most < 4 << 20, "{most} bytes were held");
+    let got = replies(&back);
+    assert_eq!(got.len(), 2);
+    assert!(got.iter().all(|reply| reply.keep_alive && value(reply).as_str() == Some(&"<&>\n".repeat(2 << 20))));
+    // HTTP/1.0 has no chunks: the end of the connection ends the answer.
+    let mut old = test.connect();
+    let read = String::from_utf8(read).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1);
+    let back = test.exchange(&mut old, read.as_bytes(), &[]);
+    let (reply, _) = parse_reply(&back, true).unwrap().unwrap();
+    assert!(!reply.keep_alive && value(&reply).as_str().is_some_and(|text| text.len() == 8 << 20));
+    test.settle_until(1);
+}
+
+#[test]
+fn a_client_that_does_not_read_a_long_answer_is_closed_and_its_call_is_dropped() {
+    let (mut test, read) = with_long_log();
+    let mut client = test.connect();
+    client.write_all(&read).unwrap();
+    test.settle();
+    assert!(test.server.held < 4 << 20, "{}", test.server.held);
+    test.host.now.mono = test.host.now.mono.after_ms(REQUEST_MILLIS + 1);
+    test.server.maintain(0, false, &mut test.host);
+    assert_eq!((test.clients(), test.server.held), (0, 0));
 }
 
 /// The limit of connections in these tests; the real one needs more descriptors than a test should use.

@@ -321,7 +321,7 @@ fn tail_page(name: &str, limit: i64, text: &str) -> Response {
 fn rendered(template: &impl Template) -> Response {
     let mut text = Answer::new();
     match template.render_into(&mut text) {
-        Ok(()) => page(200, "text/html; charset=utf-8", text.into_text()),
+        Ok(()) => page(200, "text/html; charset=utf-8", text.take()),
         Err(_) => out_of_memory(),
     }
 }
