@@ -4,7 +4,6 @@ use super::token::ChildId;
 use super::{Daemon, startup};
 use crate::config;
 use crate::config::model::{ChannelConfig, LogFormat, LogLevel, LogPlace, ProcessConfig};
-use crate::logs::tail::LogSource;
 use crate::logs::{ChildLog, LineFormat, LogSpec, RotationLimits, auto};
 use crate::machine::Real;
 use crate::rpc::{Channel, Host, Pairs};
@@ -65,7 +64,7 @@ impl Host for Daemon {
         Ok(())
     }
 
-    fn main_log(&self) -> Option<LogSource> {
+    fn main_log(&self) -> Option<PathBuf> {
         self.journal.source(&self.sinks)
     }
 
@@ -79,8 +78,8 @@ impl Host for Daemon {
             .map_err(|errno| Fault::new(FaultCode::Failed, format!("clearLog: {}", errno::ErrnoName(errno as i32))))
     }
 
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
-        self.log_path(id, channel).map(|path| LogSource::File(path.to_path_buf()))
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
+        self.log_path(id, channel).map(Path::to_path_buf)
     }
 
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {

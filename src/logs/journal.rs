@@ -2,13 +2,12 @@
 
 use super::file::RotationLimits;
 use super::sinks::{SinkId, Sinks, WriterId};
-use super::tail::LogSource;
 use crate::config::model::LogLevel;
 use crate::time::Now;
 use nix::errno::Errno;
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// rsup's own log.
 #[derive(Debug)]
@@ -107,7 +106,7 @@ impl Journal {
 
     /// Where to read it, if it goes to a file, by name or inherited.
     #[must_use]
-    pub fn source(&self, sinks: &Sinks) -> Option<LogSource> {
+    pub fn source(&self, sinks: &Sinks) -> Option<PathBuf> {
         self.file.and_then(|(at, _)| sinks.source(at))
     }
 

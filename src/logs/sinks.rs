@@ -10,7 +10,6 @@ use super::file::{self, Inode, LogFile, RotationLimits};
 use super::framing::{FrameContext, Framing};
 use super::stamp::Stamp;
 use super::stream::{self, Stream};
-use super::tail::LogSource;
 use crate::sys::clock;
 use crate::sys::stream::Inherited;
 use crate::time::{Mono, Now};
@@ -19,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{fstat, stat};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The number of a file or stream in `Sinks`.
@@ -383,9 +382,9 @@ impl Sinks {
     }
 
     /// Where to read the bytes written to a sink, if it leads to a regular file.
-    pub(super) fn source(&self, at: SinkId) -> Option<LogSource> {
+    pub(super) fn source(&self, at: SinkId) -> Option<PathBuf> {
         match &self.sink(at)?.to {
-            Destination::File(file) => Some(LogSource::File(file.path.to_path_buf())),
+            Destination::File(file) => Some(file.path.to_path_buf()),
             Destination::Stream(stream) => stream.source(),
         }
     }

@@ -6,7 +6,6 @@
 use super::SinkError;
 use super::file::Inode;
 use super::outage::Outage;
-use super::tail::LogSource;
 use crate::sys::output::{WriteMethod, own_description};
 use crate::time::Mono;
 use nix::errno::Errno;
@@ -133,9 +132,9 @@ impl Stream {
 
     /// Where to read it, if it is a regular file: through this descriptor, since an inherited name may mean another file by now
     /// (in the background, 1 is /dev/null).
-    pub(super) fn source(&self) -> Option<LogSource> {
+    pub(super) fn source(&self) -> Option<PathBuf> {
         let is_file = matches!(self.how, StreamMethod::File);
-        is_file.then(|| LogSource::File(format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()))
+        is_file.then(|| format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into())
     }
 
     pub(super) fn is_syslog(&self) -> bool {

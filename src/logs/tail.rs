@@ -5,7 +5,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Why a log cannot be read, named after the RPC faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,46 +16,6 @@ pub enum ReadError {
     NoFile,
     /// FAILED: it exists but cannot be read or is not a regular file.
     Failed,
-}
-
-/// Where a log can be read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogSource {
-    /// A file, opened again for each request.
-    File(PathBuf),
-}
-
-impl LogSource {
-    /// The name in RPC answers and faults.
-    #[must_use]
-    pub fn name(&self) -> std::borrow::Cow<'_, str> {
-        match self {
-            Self::File(path) => path.to_string_lossy(),
-        }
-    }
-
-    /// Whether there is anything to read or to clear.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        match self {
-            Self::File(path) => path.exists(),
-        }
-    }
-
-    /// `readLog` and `readProcess…Log`: with a negative `offset` the last bytes, else `length` bytes (0: all) from `offset`.
-    pub fn read(&self, offset: i64, length: i64) -> Result<LogPart, ReadError> {
-        match self {
-            Self::File(path) => read(path, offset, length),
-        }
-    }
-
-    /// `tailProcess…Log`: the last `length` bytes. It never fails: without a log the text is empty.
-    #[must_use]
-    pub fn tail(&self, offset: i64, length: i64) -> TailAnswer {
-        match self {
-            Self::File(path) => tail(path, offset, length),
-        }
-    }
 }
 
 /// The answer of `tailProcess…Log`.

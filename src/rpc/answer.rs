@@ -5,6 +5,7 @@ use crate::supervision::{Fault, FaultCode};
 use crate::sys::memory;
 use crate::wire::xmlrpc::{self, Append};
 use std::fmt;
+use std::ops::Deref;
 
 /// The text of an answer. It grows as long as there is memory. From then on it drops what is appended, and [`Answer::failure`] is the
 /// fault to answer with instead.
@@ -17,18 +18,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer without text.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The text so far, without the pieces that were taken.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// Takes the text so far. What is appended from now on is the next piece.
     pub fn take(&mut self) -> String {
         self.taken = self.taken.saturating_add(self.text.len());
@@ -38,18 +27,6 @@ impl Answer {
     /// The length with all pieces, in bytes.
     pub(super) fn total(&self) -> usize {
         self.taken.saturating_add(self.text.len())
-    }
-
-    /// The length of the text, in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    /// Whether there is no text.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
     }
 
     /// The memory that it holds, in bytes.
@@ -85,6 +62,15 @@ impl Answer {
         let fault = xmlrpc::RpcFault { code: i64::from(fault.code as i32), text: fault.text() };
         *self = Self { text: xmlrpc::write_fault(&fault), ..Self::default() };
         true
+    }
+}
+
+/// The text so far, without the pieces that were taken.
+impl Deref for Answer {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
     }
 }
 

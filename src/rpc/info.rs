@@ -91,7 +91,8 @@ pub(super) fn write_process(host: &dyn Host, id: ProcId, out: &mut Answer) {
 fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut Answer) {
     let now = host.now().wall.secs;
     let state = process.state();
-    let path = |channel| host.process_log(id, channel).map_or_else(String::new, |log| log.name().into_owned());
+    let path =
+        |channel| host.process_log(id, channel).map_or_else(String::new, |log| log.to_string_lossy().into_owned());
     let (stdout, stderr) = (path(Channel::Stdout), path(Channel::Stderr));
     enclosed(out, STRUCT, |out| {
         text!(out, "name", &process.config.name);
@@ -182,7 +183,7 @@ fn write_config(host: &dyn Host, group: &GroupConfig, process: &ProcessConfig, o
     let created = |channel| id.and_then(|id| host.process_log(id, channel));
     let path = |config: &ChannelConfig, channel| match &config.logfile {
         LogPlace::None => "none".to_owned(),
-        LogPlace::Auto => created(channel).map_or_else(|| "auto".into(), |log| log.name().into_owned()),
+        LogPlace::Auto => created(channel).map_or_else(|| "auto".into(), |log| log.to_string_lossy().into_owned()),
         LogPlace::File(path) => path.to_string_lossy().into_owned(),
     };
     let stderr = if process.redirect_stderr { "none".into() } else { path(&process.stderr, Channel::Stderr) };

@@ -5,11 +5,12 @@ use super::info;
 use super::{Answer, Channel, Host, LogText, Namespaces};
 use crate::config::model::LogLevel;
 use crate::config::values;
-use crate::logs::tail::{LogSource, ReadError};
+use crate::logs::tail::{self, ReadError};
 use crate::protocol::API_VERSION;
 use crate::supervision::process::State;
 use crate::supervision::{Command, Fault, FaultCode, ProcId, Process, SupervisorState, Target, Ticket, split_namespec};
 use crate::wire::xmlrpc::{Append, Value, write_text, write_value};
+use std::path::PathBuf;
 
 /// The method that calls others.
 pub(super) const MULTICALL: &str = "system.multicall";
@@ -390,11 +391,11 @@ impl Invocation<'_> {
     }
 
     /// Parameter `first` is the offset, the one after it the length.
-    fn read_log(&mut self, log: Option<LogSource>, first: usize) -> InvokeResult {
+    fn read_log(&mut self, log: Option<PathBuf>, first: usize) -> InvokeResult {
         let (offset, length) = (self.arg_int(first)?, self.arg_int(first.saturating_add(1))?);
         let log = log.ok_or_else(|| Fault::new(FaultCode::NoFile, ""))?;
-        let part = log.read(offset, length).map_err(|error| match error {
-            ReadError::NoFile => Fault::new(FaultCode::NoFile, log.name()),
+        let part = tail::read(&log, offset, length).map_err(|error| match error {
+            ReadError::NoFile => Fault::new(FaultCode::NoFile, log.to_string_lossy()),
             ReadError::BadArguments => Fault::new(FaultCode::BadArguments, ""),
             ReadError::Failed => Fault::new(FaultCode::Failed, ""),
         })?;
@@ -411,7 +412,7 @@ impl Invocation<'_> {
     fn tail_process_log(&mut self, channel: Channel) -> InvokeResult {
         let log = self.host.process_log(self.process(0)?, channel);
         let (offset, length) = (self.arg_int(1)?, self.arg_int(2)?);
-        let tail = log.map(|log| log.tail(offset, length));
+        let tail = log.map(|log| tail::tail(&log, offset, length));
         let (part, offset, overflow) =
             tail.map_or_else(Default::default, |tail| (tail.part, tail.offset, tail.overflow));
         let mut end = STRING_END.to_owned();

@@ -13,13 +13,14 @@ pub use info::description;
 pub use methods::SUPERVISOR_VERSION;
 
 use crate::config::model::{LogLevel, ProcessConfig};
-use crate::logs::tail::{LogPart, LogSource};
+use crate::logs::tail::LogPart;
 use crate::supervision::{Command, Fault, FaultCode, GroupChanges, ProcId, Reply, Supervision, Ticket};
 use crate::sys::{errno, memory};
 use crate::time::Now;
 use crate::wire::xmlrpc::{self, Append, BadXml, RESPONSE_CLOSE, RESPONSE_OPEN, Value};
 use methods::{InvokeResult, Invoked};
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// One of a program's two outputs.
@@ -64,11 +65,11 @@ pub trait Host {
     /// Reads the configuration again and starts a restart (`restart`). If it is invalid, the error says why, and nothing changes.
     fn restart(&mut self) -> Result<(), String>;
     /// The main log, if it can be read.
-    fn main_log(&self) -> Option<LogSource>;
+    fn main_log(&self) -> Option<PathBuf>;
     /// Empties the main log.
     fn clear_main_log(&mut self) -> Result<(), Fault>;
     /// The log of one output of a process, if it can be read.
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource>;
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf>;
     /// Empties both logs of a process.
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.

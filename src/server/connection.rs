@@ -5,7 +5,6 @@
 
 use super::follow::FollowedLog;
 use super::{Server, at};
-use crate::logs::tail::LogSource;
 use crate::rpc::{self, Answer, Channel, Host, Namespaces, PendingRequest, RequestProgress};
 use crate::supervision::{Reply, Ticket, split_namespec};
 use crate::sys::poll::Interest;
@@ -16,6 +15,7 @@ use crate::wire::http::{self, AnswerFraming, HttpRequest, ParsedRequest, Respons
 use crate::wire::xmlrpc::Append as _;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// A request must be complete this long after its first byte; each write of an answer restarts the time. In milliseconds.
 pub(super) const REQUEST_MILLIS: u64 = 60_000;
@@ -506,7 +506,7 @@ impl Connection {
             }
         } else if is_done {
             let response = match call.page {
-                Some(page) => page.page(call.body.as_str(), now.wall),
+                Some(page) => page.page(&call.body, now.wall),
                 None => Response::xml(call.body.take()),
             };
             return self.send(response, call.framing, now);
@@ -555,12 +555,12 @@ impl Connection {
 impl PendingCall {
     fn new(request: &HttpRequest, server: &Server, n: u32, page: Option<ResultPage>) -> Self {
         let ticket = u64::from(server.serial) << 32 | u64::from(n);
-        Self { ticket, framing: request.framing, body: Answer::new(), has_begun: false, page }
+        Self { ticket, framing: request.framing, body: Answer::default(), has_begun: false, page }
     }
 }
 
 /// The log of a path `/logtail…/NAME[/stdout|/stderr]`.
-fn log_at(path: &str, host: &dyn Host) -> Option<LogSource> {
+fn log_at(path: &str, host: &dyn Host) -> Option<PathBuf> {
     let (_, rest) = path.strip_prefix('/')?.split_once('/')?;
     let (namespec, channel) = match rest.split_once('/') {
         None | Some((_, "stdout")) => (rest.split('/').next()?, Channel::Stdout),

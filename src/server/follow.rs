@@ -3,7 +3,7 @@
 //!
 //! A piece is read from the file only after the piece before it was sent, so rsup holds one piece for a slow client.
 
-use crate::logs::tail::{self, LogSource};
+use crate::logs::tail;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -28,8 +28,7 @@ pub(super) struct FollowedLog {
 
 impl FollowedLog {
     /// Opens a log near its end; also gives the time of its last change. `None`: it cannot be read, or is not a regular file.
-    pub(super) fn open(log: LogSource) -> Option<(Self, SystemTime)> {
-        let LogSource::File(path) = log;
+    pub(super) fn open(path: PathBuf) -> Option<(Self, SystemTime)> {
         let (file, meta) = open_regular(&path).ok()?;
         let mut opened = Self { path, file, inode: inode(&meta), at: meta.len().saturating_sub(FIRST_BYTES) };
         // Do not start in the middle of a character.
@@ -97,12 +96,12 @@ mod tests {
     fn a_log_is_followed_across_rotation_clearing_and_truncation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        assert!(FollowedLog::open(LogSource::File(path.clone())).is_none());
-        assert!(FollowedLog::open(LogSource::File(folder.path().into())).is_none());
+        assert!(FollowedLog::open(path.clone()).is_none());
+        assert!(FollowedLog::open(folder.path().into()).is_none());
         let append =
             |text: &str| File::options().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes());
         append(&format!("{}ä{}\n", "x".repeat(500), "y".repeat(1022))).unwrap();
-        let (mut follow, _) = FollowedLog::open(LogSource::File(path.clone())).unwrap();
+        let (mut follow, _) = FollowedLog::open(path.clone()).unwrap();
         assert_eq!(rest(&mut follow), format!("{}\n", "y".repeat(1022)), "starts at a character");
         assert_eq!(rest(&mut follow), "");
         append("one\n").unwrap();

@@ -319,7 +319,7 @@ fn tail_page(name: &str, limit: i64, text: &str) -> Response {
 
 /// Renders a template.
 fn rendered(template: &impl Template) -> Response {
-    let mut text = Answer::new();
+    let mut text = Answer::default();
     match template.render_into(&mut text) {
         Ok(()) => page(200, "text/html; charset=utf-8", text.take()),
         Err(_) => out_of_memory(),

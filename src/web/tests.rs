@@ -32,11 +32,11 @@ fn response_to(host: &mut FakeHost, request: &HttpRequest, is_trusted: bool) -> 
         PageAnswer::Ready(response) => return response,
         PageAnswer::Calls(calls, outcome) => (calls, outcome),
     };
-    let mut body = Answer::new();
+    let mut body = Answer::default();
     let mut progress = rpc::multicall(calls, rpc::Namespaces { supervisor: true, twiddler: false }, host, 1, &mut body);
     loop {
         progress = match progress {
-            RequestProgress::Done => return outcome.page(body.as_str(), host.now.wall),
+            RequestProgress::Done => return outcome.page(&body, host.now.wall),
             RequestProgress::Paused(pending) => pending.continue_answer(host, 1, &mut body),
             RequestProgress::Waiting(pending) => {
                 let (_, reply) = host.replies.pop_front().expect("a reply");

@@ -1,7 +1,6 @@
 //! A daemon for tests: the real `Supervision`, with scripted children.
 
 use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, LogPlace, ProcessConfig};
-use crate::logs::tail::LogSource;
 use crate::posix::Exit;
 use crate::rpc::{Channel, Host, Pairs};
 use crate::supervision::{
@@ -131,16 +130,16 @@ impl Host for FakeHost {
         self.input(Input::Reload);
         Ok(())
     }
-    fn main_log(&self) -> Option<LogSource> {
-        self.main_log.clone().map(LogSource::File)
+    fn main_log(&self) -> Option<PathBuf> {
+        self.main_log.clone()
     }
     fn clear_main_log(&mut self) -> Result<(), Fault> {
         if self.main_log.take().is_some() { Ok(()) } else { Err(Fault::new(FaultCode::NoFile, "")) }
     }
-    fn process_log(&self, id: ProcId, channel: Channel) -> Option<LogSource> {
+    fn process_log(&self, id: ProcId, channel: Channel) -> Option<PathBuf> {
         let config = &self.supervision.process(id)?.config;
         let channel = if channel == Channel::Stdout { &config.stdout } else { &config.stderr };
-        if let LogPlace::File(path) = &channel.logfile { Some(LogSource::File(path.clone())) } else { None }
+        if let LogPlace::File(path) = &channel.logfile { Some(path.clone()) } else { None }
     }
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault> {
         self.cleared.push(id);

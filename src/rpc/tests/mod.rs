@@ -11,7 +11,7 @@ type Outcome = Result<Value, (i64, String)>;
 
 /// Makes a call and lets time pass until it is answered. Returns the answer and how often it paused.
 fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params: &[Value]) -> (Outcome, u32) {
-    let (mut out, mut pauses) = (Answer::new(), 0);
+    let (mut out, mut pauses) = (Answer::default(), 0);
     let document = write_call(method, params);
     let mut progress =
         call(document.as_bytes(), Namespaces { supervisor: has_supervisor, twiddler: false }, host, 7, &mut out)
@@ -36,7 +36,7 @@ fn ask_patiently(host: &mut FakeHost, has_supervisor: bool, method: &str, params
             }
         }
     }
-    let answer = parse_response(out.as_str().as_bytes()).unwrap_or_else(|why| panic!("{why}: {out:?}"));
+    let answer = parse_response(out.as_bytes()).unwrap_or_else(|why| panic!("{why}: {out:?}"));
     (answer.map_err(|fault| (fault.code, fault.text)), pauses)
 }
 
@@ -481,7 +481,7 @@ fn invalid_documents_are_refused() {
                 Namespaces { supervisor: true, twiddler: false },
                 &mut host,
                 1,
-                &mut Answer::new()
+                &mut Answer::default()
             )
             .is_err(),
             "{document}"
