@@ -5,6 +5,7 @@ mod users;
 
 use crate::config::model::{User, UserGroups};
 use crate::config::{self, FILE_MAX_BYTES, Machine, NotFound};
+use crate::sys::memory;
 use crate::sys::program::find_executable;
 use crate::text;
 use nix::unistd;
@@ -52,10 +53,16 @@ pub fn groups_of(user: &User) -> Result<UserGroups, String> {
     USERS.groups_of(user, unistd::getgid().as_raw())
 }
 
+/// The most memory that parsing needs for each byte of a configuration file.
+const PARSED_FACTOR: usize = 32;
+
 /// Reads a whole file; longer than [`FILE_MAX_BYTES`] is an error.
 fn read_bounded(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    let read = memory::fallible(|| file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes))?;
+    if !memory::has_room(read.saturating_mul(PARSED_FACTOR)) {
+        return Err(std::io::ErrorKind::OutOfMemory.into());
+    }
     if u64::try_from(read).is_ok_and(|read| read <= FILE_MAX_BYTES) {
         return Ok(bytes);
     }
@@ -87,6 +94,10 @@ impl Machine for Real {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        memory::has_room(bytes)
     }
 
     fn user_by_name(&self, name: &str) -> Result<Option<User>, String> {

@@ -20,6 +20,8 @@ use std::rc::Rc;
 
 /// The most processes that one section may have: more are a mistake and would not fit in memory.
 const NUMPROCS_MAX: i64 = 65_536;
+/// The memory of one process in the configuration and in the running supervisor, in bytes.
+const PROCESS_BYTES: usize = 2048;
 
 /// The prefixes of the sections that describe processes.
 const PROGRAM_SECTIONS: [&str; 3] = ["program:", "eventlistener:", "fcgi-program:"];
@@ -574,6 +576,11 @@ impl<'m> ConfigReader<'m> {
         }
         if numprocs > NUMPROCS_MAX {
             self.error(section, "numprocs", format!("{numprocs} processes are more than {NUMPROCS_MAX}"));
+            return Vec::new();
+        }
+        let needed = usize::try_from(numprocs).unwrap_or(0).saturating_mul(PROCESS_BYTES);
+        if !self.machine.has_room(needed) {
+            self.error(section, "numprocs", format!("there is not enough memory for {numprocs} processes"));
             return Vec::new();
         }
         let mut processes = Vec::new();

@@ -47,6 +47,8 @@ pub trait Machine {
     fn is_dir(&self, path: &Path) -> bool;
     /// Whether anything exists at `path`.
     fn exists(&self, path: &Path) -> bool;
+    /// Whether so much memory can be allocated.
+    fn has_room(&self, bytes: usize) -> bool;
     /// A user of /etc/passwd by name; the error is the reason why that file cannot be read.
     fn user_by_name(&self, name: &str) -> Result<Option<model::User>, String>;
     /// A user of /etc/passwd by number; errors as for [`Machine::user_by_name`].

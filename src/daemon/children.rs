@@ -18,7 +18,7 @@ use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
 use crate::sys::program::{FindError, find_program};
 use crate::sys::spawn::{CStringList, Credentials, SpawnPlan, Spawned, spawn};
-use crate::sys::{Pid, errno, reap};
+use crate::sys::{Pid, errno, memory, reap};
 use crate::text;
 use crate::time::Now;
 use std::collections::BTreeMap;
@@ -258,8 +258,12 @@ impl Children {
     /// Queues bytes for a child's stdin if there is room, and writes as many as it takes now.
     pub fn write_stdin(&mut self, id: ChildId, bytes: &[u8], poll: &Poll, now: Now) -> Result<(), Fault> {
         let stdin = self.by_id.get(&id).and_then(|child| child.stdin.as_ref());
-        if stdin.is_some_and(|stdin| stdin.queued().saturating_add(bytes.len()) > STDIN_LIMIT) {
+        let queued = stdin.map_or(0, StdinPipe::queued).saturating_add(bytes.len());
+        if queued > STDIN_LIMIT {
             return Err(Fault::new(FaultCode::Failed, "the program does not read its stdin"));
+        }
+        if !memory::has_room(queued.saturating_mul(2)) {
+            return Err(Fault::new(FaultCode::Failed, "not enough memory"));
         }
         self.send(id, bytes, poll, now)
     }

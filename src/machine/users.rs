@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::model::{User, UserGroups};
-use crate::sys::errno;
+use crate::sys::{errno, memory};
 use crate::text;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -57,8 +57,9 @@ fn text_of(path: &str) -> Result<String, String> {
             return Err(io::Error::other("it is not a regular file"));
         }
         let mut bytes = Vec::new();
-        file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let read = memory::fallible(|| file.take(FILE_MAX_BYTES).read_to_end(&mut bytes))?;
+        // For the text, and the copies of its parts.
+        if memory::has_room(read.saturating_mul(4)) { Ok(bytes) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     };
     match read() {
         Ok(bytes) => Ok(text::decode(&bytes)),

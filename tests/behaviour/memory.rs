@@ -94,3 +94,22 @@ fn bodies_that_use_up_the_memory_cost_only_their_own_clients() {
     }
     assert_all_is_well(&mut sandbox);
 }
+
+#[test]
+fn a_configuration_for_which_there_is_no_memory_is_refused() {
+    let mut sandbox = short_of_memory();
+    let config = sandbox.read("supervisord.conf");
+    let program = "[program:big]\ncommand=/bin/true\nnumprocs=60000\nprocess_name=%(process_num)d\n";
+    for (added, why) in [
+        (program.to_owned(), "numprocs: there is not enough memory for 60000 processes"),
+        (format!(";{}\n", "x".repeat(4_000_000)), "supervisord.conf: out of memory"),
+    ] {
+        sandbox.write("supervisord.conf", &format!("{config}{added}"));
+        let reread = sandbox.ctl(&["reread"]);
+        assert!(reread.code == 1 && (reread.out.clone() + &reread.err).contains(why), "{reread:?}");
+        assert_eq!(sandbox.rpc("supervisor.getPID", json!([])).map(|pid| pid.is_number()), Ok(true));
+    }
+    sandbox.write("supervisord.conf", &config);
+    assert_eq!(sandbox.ctl(&["reread"]).code, 0);
+    assert_all_is_well(&mut sandbox);
+}

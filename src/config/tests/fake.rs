@@ -68,6 +68,9 @@ impl Machine for FakeMachine {
     fn exists(&self, path: &Path) -> bool {
         self.files.contains_key(&self.at(path)) || self.is_dir(path)
     }
+    fn has_room(&self, _: usize) -> bool {
+        true
+    }
     fn user_by_name(&self, name: &str) -> Result<Option<User>, String> {
         Ok(USERS.iter().find(|user| user.0 == name).map(user))
     }
