@@ -5,6 +5,7 @@ mod users;
 
 use crate::config::model::{User, UserGroups};
 use crate::config::{self, FILE_MAX_BYTES, Machine, NotFound};
+use crate::sys::fds::read_regular;
 use crate::sys::memory;
 use crate::sys::program::find_executable;
 use crate::text;
@@ -13,7 +14,6 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The real system. It caches nothing: every call reads the current state.
@@ -56,14 +56,15 @@ pub fn groups_of(user: &User) -> Result<UserGroups, String> {
 /// The most memory that parsing needs for each byte of a configuration file.
 const PARSED_FACTOR: usize = 32;
 
-/// Reads a whole file; longer than [`FILE_MAX_BYTES`] is an error.
-fn read_bounded(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = memory::fallible(|| file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes))?;
-    if !memory::has_room(read.saturating_mul(PARSED_FACTOR)) {
+/// One byte more than a configuration file may have.
+const READ_MAX_BYTES: u64 = FILE_MAX_BYTES.saturating_add(1);
+
+/// The bytes of a file, if there are at most [`FILE_MAX_BYTES`], and if there is memory to parse them.
+fn bounded(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    if !memory::has_room(bytes.len().saturating_mul(PARSED_FACTOR)) {
         return Err(std::io::ErrorKind::OutOfMemory.into());
     }
-    if u64::try_from(read).is_ok_and(|read| read <= FILE_MAX_BYTES) {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= FILE_MAX_BYTES) {
         return Ok(bytes);
     }
     let why = format!("it is longer than {} MiB, which no configuration is", FILE_MAX_BYTES >> 20);
@@ -72,16 +73,13 @@ fn read_bounded(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
 
 impl Machine for Real {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        read_bounded(&std::fs::File::open(path)?)
+        let (file, mut bytes) = (std::fs::File::open(path)?, Vec::new());
+        memory::fallible(|| file.take(READ_MAX_BYTES).read_to_end(&mut bytes))?;
+        bounded(bytes)
     }
 
     fn read_regular(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        // Without O_NONBLOCK the open of a FIFO waits for a writer.
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        read_bounded(&file)
+        bounded(read_regular(path, READ_MAX_BYTES)?)
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {

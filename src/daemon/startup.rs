@@ -392,7 +392,8 @@ impl Daemon {
     fn remove_pidfile(&mut self) {
         let Some(path) = self.pidfile.take() else { return };
         // Leave the pid file of another supervisor.
-        if fs::read(&path).is_ok_and(|text| text == format!("{}\n", std::process::id()).as_bytes()) {
+        let ours = format!("{}\n", std::process::id());
+        if fds::read_regular(&path, 64).is_ok_and(|text| text == ours.as_bytes()) {
             let _ = fs::remove_file(&path);
         }
     }

@@ -2,11 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::config::model::{User, UserGroups};
+use crate::sys::fds::read_regular;
 use crate::sys::{errno, memory};
 use crate::text;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 /// Bytes after this size are not read. No passwd or group file is so long.
 const FILE_MAX_BYTES: u64 = 64 << 20;
@@ -51,17 +50,11 @@ impl Files<'_> {
 
 /// Reads a regular file. Anything else could block the running supervisor, and is an error.
 fn text_of(path: &str) -> Result<String, String> {
-    let read = || {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        let read = memory::fallible(|| file.take(FILE_MAX_BYTES).read_to_end(&mut bytes))?;
+    match read_regular(Path::new(path), FILE_MAX_BYTES) {
         // For the text, and the copies of its parts.
-        if memory::has_room(read.saturating_mul(4)) { Ok(bytes) } else { Err(io::ErrorKind::OutOfMemory.into()) }
-    };
-    match read() {
+        Ok(bytes) if !memory::has_room(bytes.len().saturating_mul(4)) => {
+            Err(format!("cannot read {path}: out of memory"))
+        }
         Ok(bytes) => Ok(text::decode(&bytes)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(String::new()),
         Err(error) => Err(format!("cannot read {path}: {}", errno::name(&error))),

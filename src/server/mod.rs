@@ -9,7 +9,7 @@ mod follow;
 mod guard;
 mod listen;
 
-use crate::config::model::{Config, LogLevel};
+use crate::config::model::{Config, HttpServerConfig, LogLevel};
 use crate::rpc::{Host, Namespaces};
 use crate::supervision::{Reply, Ticket};
 use crate::sys::poll::{Interest, Poll, Ready};
@@ -21,7 +21,6 @@ use connection::Connection;
 use guard::BrowserGuard;
 use nix::errno::Errno;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -66,7 +65,7 @@ pub struct Server {
     serial: u32,
     namespaces: Namespaces,
     web_token: PageToken,
-    spares: Vec<File>,
+    spares: Vec<OwnedFd>,
     /// When the first time limit of a connection may be over.
     expiry: Option<Mono>,
     /// Indices of the connections that follow logs; closed ones may still be among them.
@@ -115,6 +114,15 @@ struct Endpoint {
     paused_until: Option<Mono>,
 }
 
+impl Endpoint {
+    /// `section`: of the configuration; `None`: a default socket.
+    fn new(listener: ListeningSocket, section: Option<&HttpServerConfig>) -> Self {
+        let credentials = section.and_then(|section| section.credentials.clone());
+        let guard = section.and_then(BrowserGuard::of);
+        Self { listener, credentials, guard, is_private: section.is_none(), paused_until: None }
+    }
+}
+
 impl Server {
     /// Binds every socket of the configuration, or one of the default sockets if the configuration has none. Returns the
     /// server and lines to log. `tokens`: the poll's tokens for the first listening socket and for the first connection.
@@ -150,24 +158,14 @@ impl Server {
             match listen::listen(section) {
                 Ok(listener) => {
                     listen::announce(section, &listener, &config.rpc_interfaces, &mut log_lines);
-                    let credentials = section.credentials.clone();
-                    let guard = BrowserGuard::of(section);
-                    server.endpoints.push(Endpoint {
-                        listener,
-                        credentials,
-                        guard,
-                        is_private: false,
-                        paused_until: None,
-                    });
+                    server.endpoints.push(Endpoint::new(listener, Some(section)));
                 }
                 Err(why) => problems.push(why),
             }
         }
         if config.http.is_empty() {
             let listener = listen::listen_on_default(&mut log_lines).into_iter();
-            let private =
-                |listener| Endpoint { listener, credentials: None, guard: None, is_private: true, paused_until: None };
-            server.endpoints.extend(listener.map(private));
+            server.endpoints.extend(listener.map(|listener| Endpoint::new(listener, None)));
         }
         for (n, endpoint) in (0..).zip(&server.endpoints) {
             let added = server.poll.add(&endpoint.listener, server.tokens[0] | n, Interest::Read);

@@ -1,11 +1,15 @@
-//! Descriptors: pipes to children, limits, and descriptors that were inherited open or closed.
+//! Descriptors: pipes to children, limits, files that are read whole, and descriptors that were inherited open or closed.
 //!
 //! Every descriptor that rsup opens is close-on-exec and above 2: at start, placeholders take the numbers 0, 1 and 2 if they are closed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::memory;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -76,6 +80,17 @@ fn open_from_3() -> Vec<RawFd> {
         }
     };
     numbers.into_iter().filter(|&fd| fd >= 3).collect()
+}
+
+/// Reads a regular file, at most `most` bytes of it. Never blocks: any other file, such as a FIFO, is an error.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    memory::fallible(|| file.take(most).read_to_end(&mut bytes))?;
+    Ok(bytes)
 }
 
 /// A pipe to or from a child.

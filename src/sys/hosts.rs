@@ -1,7 +1,12 @@
 //! Resolves host names without a name server: numeric addresses, and names in /etc/hosts (hosts(5)).
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use super::fds::read_regular;
+
+/// The most bytes of /etc/hosts that are read.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// The addresses of `host`: a numeric address (inet_aton(3) or IPv6), else the addresses of the name in /etc/hosts. `localhost`
 /// always has an address. Empty: the name is unknown.
@@ -9,7 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub fn addresses(host: &str) -> Vec<IpAddr> {
     match number(host) {
         Some(address) => vec![address],
-        None => in_hosts(&fs::read_to_string("/etc/hosts").unwrap_or_default(), host),
+        None => {
+            let text = read_regular(Path::new("/etc/hosts"), FILE_MAX_BYTES).unwrap_or_default();
+            in_hosts(&String::from_utf8_lossy(&text), host)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Listening sockets and connections: binds, accepts, and moves bytes without waiting.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Pid, hosts};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, accept4, bind, connect,
@@ -338,10 +338,10 @@ pub fn wait_for_room(socket: &OwnedFd, millis: u16) {
     let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(millis));
 }
 
-/// A descriptor in reserve, which is closed to free a number when no more can be opened.
+/// A descriptor in reserve, which is closed to free a number when no more can be opened. Opening it never blocks.
 #[must_use]
-pub fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
+pub fn spare() -> Option<OwnedFd> {
+    open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
 #[cfg(test)]

@@ -177,7 +177,10 @@ fn an_endless_file_is_refused() {
         }
     }
     let included = run(sandbox.command("rsup").args(["check", "-c", "supervisord.conf"]));
-    assert!(included.code == 1 && included.out.contains("endless is skipped: not a regular file"), "{included:?}");
+    assert!(
+        included.code == 1 && included.out.contains("endless is skipped: it is not a regular file"),
+        "{included:?}"
+    );
 }
 
 #[test]

@@ -298,6 +298,36 @@ fn with_termination_log(sandbox: &Sandbox, script: &str) -> Option<String> {
 }
 
 #[test]
+fn a_fifo_in_the_place_of_a_file_blocks_neither_the_start_nor_the_end() {
+    let mut sandbox = Sandbox::new(
+        Subject::Rsup,
+        "[inet_http_server]\nport=nosuchhost.invalid:0\n[program:x]\ncommand=/bin/sleep 1000\n",
+    );
+    let Some(ran) = with_termination_log(&sandbox, "true") else { return };
+    assert!(ran.starts_with("ready"));
+    let dev = "mount -t tmpfs none /dev && mkfifo /dev/null hosts && mount --bind hosts /etc/hosts";
+    let launch = |sandbox: &mut Sandbox| {
+        let mut unshare = sandbox.command_of(std::path::Path::new("unshare"));
+        let script = format!("{dev} && exec bin/rsup -n -c supervisord.conf");
+        unshare.args(["--mount", "sh", "-c", &script]);
+        sandbox.launch_as(unshare);
+    };
+    // The name of the host is searched in /etc/hosts.
+    launch(&mut sandbox);
+    assert_eq!(sandbox.wait(), 2, "{}", sandbox.read("stderr"));
+    assert!(sandbox.read("stderr").contains("nosuchhost.invalid"), "{}", sandbox.read("stderr"));
+    fs::remove_file(sandbox.dir.join("hosts")).unwrap();
+    sandbox.reconfigure("[program:x]\ncommand=/bin/sleep 1000\n");
+    launch(&mut sandbox);
+    sandbox.until("x", "RUNNING");
+    let pidfile = sandbox.dir.join("supervisord.pid");
+    fs::remove_file(&pidfile).unwrap();
+    nix::unistd::mkfifo(&pidfile, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(sandbox.stop(), 0);
+    assert!(pidfile.exists());
+}
+
+#[test]
 fn the_termination_message_has_the_reason_wherever_rsup_runs() {
     for (conf, reason) in [
         (

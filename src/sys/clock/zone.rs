@@ -5,11 +5,10 @@
 //! the first mistake counts. Differs from glibc: the file `posixrules`, which newer systems do not have, is not read.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::sys::fds::read_regular;
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
@@ -95,13 +94,7 @@ impl Zone {
 
     /// Reads a zone file. Never blocks, whatever kind of file it is.
     fn from_path(path: &Path) -> Option<Self> {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(FILE_MAX_BYTES).read_to_end(&mut bytes).ok()?;
-        Self::parse(&bytes)
+        Self::parse(&read_regular(path, FILE_MAX_BYTES).ok()?)
     }
 
     /// Parses a zone file (RFC 9636); `None`: it is not one.
