@@ -30,7 +30,6 @@ impl Answer {
     }
 
     /// The memory that it holds, in bytes.
-    #[must_use]
     pub fn capacity(&self) -> usize {
         self.text.capacity()
     }
@@ -43,7 +42,6 @@ impl Answer {
     }
 
     /// The reason, if it cannot be completed.
-    #[must_use]
     pub fn failure(&self) -> Option<&Fault> {
         self.failure.as_ref()
     }

@@ -123,7 +123,6 @@ fn exit_status(process: &Process) -> i32 {
 }
 
 /// The description of a process: since when it runs, when it ended, or why it failed. `now`: seconds since the epoch.
-#[must_use]
 pub fn description(process: &Process, now: i64) -> String {
     match process.state() {
         State::Running => {

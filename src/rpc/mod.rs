@@ -34,7 +34,6 @@ pub enum Channel {
 
 impl Channel {
     /// `stdout` or `stderr`.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Channel::Stdout => "stdout",
@@ -177,7 +176,6 @@ pub fn multicall(
 }
 
 /// A call in the form that `system.multicall` takes.
-#[must_use]
 pub fn multicall_entry(method: &str, params: Vec<Value>) -> Value {
     let members = [("methodName", method.into()), ("params", Value::Array(params))];
     Value::Struct(members.map(|(name, value)| (name.into(), value)).into())
@@ -185,7 +183,6 @@ pub fn multicall_entry(method: &str, params: Vec<Value>) -> Value {
 
 impl PendingRequest {
     /// The memory that it holds, in bytes.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.calls_bytes
     }

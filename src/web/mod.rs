@@ -50,7 +50,6 @@ pub struct PageToken(String);
 
 impl PageToken {
     /// 128 unpredictable bits: two SipHashes with keys from the kernel.
-    #[must_use]
     pub fn random() -> Self {
         let half = || RandomState::new().build_hasher().finish();
         Self(format!("{:016x}{:016x}", half(), half()))
@@ -139,7 +138,6 @@ struct TailPage<'a> {
 }
 
 /// Answers a request for a page; `None`: there is no such page. `is_trusted`: the URL alone may carry out an action.
-#[must_use]
 pub fn answer(request: &HttpRequest, host: &dyn Host, token: &PageToken, is_trusted: bool) -> Option<PageAnswer> {
     let path = request.path();
     if let Some((_, content_type, content)) = FILES.iter().find(|(file, ..)| *file == path) {
@@ -219,7 +217,6 @@ fn tail(fields: &BTreeMap<String, String>) -> PageAnswer {
 
 impl ResultPage {
     /// The page for the answer of the multicall, an XML document.
-    #[must_use]
     pub fn page(&self, answer: &str, now: Wall) -> Response {
         if !memory::has_room(answer.len().saturating_mul(PARSED_FACTOR)) {
             return out_of_memory();

@@ -71,7 +71,6 @@ pub enum BadMessage {
 
 impl BadMessage {
     /// The status code to answer with.
-    #[must_use]
     pub fn status(self) -> u16 {
         self.status_and_text().0
     }
@@ -100,7 +99,6 @@ pub struct Headers(String);
 
 impl Headers {
     /// The first value of a field; the case of names is ignored.
-    #[must_use]
     pub fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
@@ -147,14 +145,12 @@ pub struct HttpRequest {
 
 impl HttpRequest {
     /// The path without its query, percent-decoded as a whole, as Supervisor does before it routes.
-    #[must_use]
     pub fn path(&self) -> String {
         percent_decoded(self.target.split(['?', '#']).next().unwrap_or_default())
     }
 
     /// User and password of Basic authentication, split at the first colon.
     // Differs from Supervisor: a field that cannot be decoded counts as no credentials (401), not as HTTP 500.
-    #[must_use]
     pub fn credentials(&self) -> Option<(String, String)> {
         let (scheme, cookie) = self.headers.first("authorization")?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -166,7 +162,6 @@ impl HttpRequest {
 
     /// Whether the request has this user and password; `password` is plain, or `{SHA}` and 40 lower-case hex digits.
     /// The time that this takes does not depend on where they differ.
-    #[must_use]
     pub fn is_authorized(&self, (user, password): (&str, &str)) -> bool {
         let Some((given_user, given_password)) = self.credentials() else { return false };
         let password_matches = match password.strip_prefix("{SHA}") {
@@ -184,7 +179,6 @@ fn same(wanted: &str, given: &str) -> bool {
 }
 
 /// `%41` → `A`. Invalid escapes are kept; bytes that are not UTF-8 are replaced.
-#[must_use]
 pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -198,7 +192,6 @@ pub fn percent_decoded(text: &str) -> String {
 }
 
 /// Encodes every byte as `%XX`, except unreserved characters (RFC 3986 §2.3) and those in `kept`.
-#[must_use]
 pub fn percent_encoded(text: &str, kept: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -380,20 +373,17 @@ pub struct Response {
 
 impl Response {
     /// 200 with an XML body.
-    #[must_use]
     pub fn xml(body: String) -> Self {
         Self { status: 200, content_type: "text/xml", fields: Vec::new(), body: Some(body.into_bytes()) }
     }
 
     /// Plain text.
-    #[must_use]
     pub fn text(status: u16, text: &str) -> Self {
         let body = Some(format!("{text}\n").into_bytes());
         Self { status, content_type: "text/plain;charset=utf-8", fields: Vec::new(), body }
     }
 
     /// An error with Supervisor's short page (supervisor-behaviour.md §7.2); 401 asks for Basic authentication.
-    #[must_use]
     pub fn error(status: u16) -> Self {
         let body = format!(
             "<head>\r\n<title>Error response</title>\r\n</head>\r\n<body>\r\n<h1>Error response</h1>\r\n\
@@ -429,7 +419,6 @@ impl Response {
     }
 
     /// Whether the connection must be closed after this answer.
-    #[must_use]
     pub fn closes(&self, framing: AnswerFraming) -> bool {
         !framing.keep_alive || self.status == 401 || (self.body.is_none() && !framing.http11)
     }
@@ -461,7 +450,6 @@ fn reason(status: u16) -> &'static str {
 
 /// A date in HTTP's format (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`. `unix_secs`: seconds since 1970, limited to
 /// the year 9999.
-#[must_use]
 pub fn http_date(unix_secs: u64) -> String {
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
     let since_1970 = Duration::from_secs(unix_secs.min(LAST_SECOND_OF_9999));
@@ -482,19 +470,16 @@ pub struct ReceivedResponse {
 }
 
 /// A POST of XML that keeps the connection open; `credentials`: user and password.
-#[must_use]
 pub fn post_request(target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
     request("POST", target, host, credentials, xml)
 }
 
 /// A GET.
-#[must_use]
 pub fn get_request(target: &str, host: &str, credentials: Option<(&str, &str)>) -> Vec<u8> {
     request("GET", target, host, credentials, "")
 }
 
 /// A GET whose connection is closed after the answer.
-#[must_use]
 pub fn last_get_request(target: &str, host: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\nConnection: close\r\n\r\n").into_bytes()
 }

@@ -41,19 +41,16 @@ pub enum Value {
 
 impl Value {
     /// The number, if it is an int.
-    #[must_use]
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
     /// The truth value, if it is a boolean.
-    #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(truth) = self { Some(*truth) } else { None }
     }
 
     /// The text of a string, or of base64 that contains UTF-8 (Supervisor accepts both).
-    #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -63,20 +60,17 @@ impl Value {
     }
 
     /// The items, if it is an array.
-    #[must_use]
     pub fn as_array(&self) -> Option<&[Value]> {
         if let Self::Array(items) = self { Some(items) } else { None }
     }
 
     /// A member of a struct.
-    #[must_use]
     pub fn member(&self, name: &str) -> Option<&Value> {
         let Self::Struct(members) = self else { return None };
         members.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
     /// The memory that it owns, in bytes, without its own size.
-    #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let (own, parts): (usize, usize) = match self {
             Self::Int(_) | Self::Bool(_) | Self::Double(_) | Self::Nil => (0, 0),
@@ -97,7 +91,6 @@ impl Value {
 
     /// Bytes of a log as a string; bytes that are not UTF-8 become U+FFFD.
     // Differs from Supervisor: it answers HTTP 500 when a slice ends within a character.
-    #[must_use]
     pub fn lossy(bytes: &[u8]) -> Self {
         Self::String(String::from_utf8_lossy(bytes).into_owned())
     }
@@ -363,7 +356,6 @@ impl<'a> Scan<'a> {
 }
 
 /// Writes a `<methodCall>`.
-#[must_use]
 pub fn write_call(method: &str, params: &[Value]) -> String {
     let mut out = String::from("<?xml version='1.0'?>\n<methodCall>\n<methodName>");
     write_text(method, &mut out);
@@ -383,7 +375,6 @@ pub const RESPONSE_OPEN: &str = "<?xml version='1.0'?>\n<methodResponse>\n<param
 pub const RESPONSE_CLOSE: &str = "</param>\n</params>\n</methodResponse>\n";
 
 /// Writes a `<methodResponse>` with a fault.
-#[must_use]
 pub fn write_fault(fault: &RpcFault) -> String {
     let members = [("faultCode", fault.code.into()), ("faultString", fault.text.as_str().into())];
     let members = members.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into();
