@@ -128,7 +128,7 @@ impl RpcClient {
     ) -> Result<Value, CommandError> {
         let address = self.address()?;
         let document = xmlrpc::write_call(&format!("supervisor.{method}"), params);
-        let request = http::post_request("/RPC2", &address.to_string(), self.credentials(), &document);
+        let request = http::request("POST", "/RPC2", &address.to_string(), &self.authorization(), &document);
         let connection = match self.connection.take() {
             Some(kept) => kept,
             None => self.connect(&address)?,
@@ -165,13 +165,13 @@ impl RpcClient {
     }
 
     fn follow_on(&self, connection: Transport, path: &str, host: &str) -> Result<LogStream, CommandError> {
-        let request = http::get_request(path, host, self.credentials());
+        let request = http::request("GET", path, host, &self.authorization(), "");
         connection.write_all(&request).map_err(|why| self.other(why))?;
         Ok(LogStream { connection, buffer: Vec::new(), in_chunks: None, status: None })
     }
 
-    fn credentials(&self) -> Option<(&str, &str)> {
-        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    fn authorization(&self) -> String {
+        self.credentials.as_ref().map(|(user, password)| http::authorization(user, password)).unwrap_or_default()
     }
 
     fn address(&self) -> Result<Address, CommandError> {

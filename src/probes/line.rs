@@ -18,23 +18,18 @@ pub struct LineMatcher {
 
 impl LineMatcher {
     /// Expects the start of a stream. `regex`: see `config::probe::line_regex`; clones of it share their memory.
-    #[must_use]
     pub fn new(regex: Regex) -> Self {
         Self { regex, ansi: Ansi::default(), line: Vec::new() }
     }
 
     /// Whether `bytes`, the next of the stream, complete a line that matches. The rest of the bytes is then left out. A line counts
     /// when its newline comes: before it, `$` could match too early.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> bool {
-        while let Some((line, rest)) = memchr::memchr(b'\n', bytes).and_then(|at| bytes.split_at_checked(at)) {
-            self.add(line);
-            if self.matches() {
-                return true;
-            }
-            bytes = rest.get(1..).unwrap_or_default();
-        }
-        self.add(bytes);
-        false
+    pub fn feed(&mut self, bytes: &[u8]) -> bool {
+        bytes.split_inclusive(|byte| *byte == b'\n').any(|part| {
+            self.ansi.strip(part, &mut self.line);
+            self.line.truncate(LINE_MAX_BYTES);
+            part.ends_with(b"\n") && self.matches()
+        })
     }
 
     /// Whether the last line matches, which has no newline, at the end of the stream.
@@ -43,15 +38,10 @@ impl LineMatcher {
         !self.line.is_empty() && self.matches()
     }
 
-    fn add(&mut self, bytes: &[u8]) {
-        self.ansi.strip(bytes, &mut self.line);
-        self.line.truncate(LINE_MAX_BYTES);
-    }
-
-    /// Whether the line matches, which is then complete. A control sequence ends with it.
+    /// Whether the line matches, which is then complete.
     fn matches(&mut self) -> bool {
-        self.ansi.finish(&mut self.line);
-        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let is_match = self.regex.is_match(&String::from_utf8_lossy(line));
         self.line.clear();
         is_match

@@ -5,5 +5,6 @@
 //! is decided by `supervision`.
 
 pub mod attempt;
+pub mod file;
 pub mod line;
 pub mod notify;

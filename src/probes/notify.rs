@@ -5,10 +5,8 @@
 
 use crate::sys::{Pid, sockets};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt::PassCred,
-};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// The longest datagram that is read, in bytes. A longer one is dropped.
 const DATAGRAM_MAX_BYTES: usize = 4096;
@@ -43,25 +41,26 @@ pub enum Message {
 }
 
 /// The assignments of a datagram, in order. Unknown ones, and values without a meaning, are left out.
-#[must_use]
 pub fn parse(datagram: &[u8]) -> Vec<Message> {
-    String::from_utf8_lossy(datagram).split('\n').filter_map(assignment).collect()
+    String::from_utf8_lossy(datagram).split('\n').filter_map(Message::parse).collect()
 }
 
-fn assignment(line: &str) -> Option<Message> {
-    Some(match line.split_once('=')? {
-        ("READY", "1") => Message::Ready,
-        ("STOPPING", "1") => Message::Stopping,
-        ("RELOADING", "1") => Message::Reloading,
-        ("STATUS", text) => Message::Status(text.chars().filter(|c| !c.is_control()).take(STATUS_MAX_CHARS).collect()),
-        ("WATCHDOG", "1") => Message::Watchdog,
-        ("WATCHDOG", "trigger") => Message::WatchdogTrigger,
-        ("WATCHDOG_USEC", usec) => Message::WatchdogUsec(usec.trim().parse().ok()?),
-        ("EXTEND_TIMEOUT_USEC", usec) => Message::ExtendTimeoutUsec(usec.trim().parse().ok()?),
-        ("MAINPID", pid) => Message::MainPid(pid.trim().parse().ok().filter(|pid| *pid > 0)?),
-        ("BARRIER", "1") => Message::Barrier,
-        _ => return None,
-    })
+impl Message {
+    fn parse(line: &str) -> Option<Self> {
+        Some(match line.split_once('=')? {
+            ("READY", "1") => Self::Ready,
+            ("STOPPING", "1") => Self::Stopping,
+            ("RELOADING", "1") => Self::Reloading,
+            ("STATUS", text) => Self::Status(text.chars().filter(|c| !c.is_control()).take(STATUS_MAX_CHARS).collect()),
+            ("WATCHDOG", "1") => Self::Watchdog,
+            ("WATCHDOG", "trigger") => Self::WatchdogTrigger,
+            ("WATCHDOG_USEC", usec) => Self::WatchdogUsec(usec.trim().parse().ok()?),
+            ("EXTEND_TIMEOUT_USEC", usec) => Self::ExtendTimeoutUsec(usec.trim().parse().ok()?),
+            ("MAINPID", pid) => Self::MainPid(pid.trim().parse().ok().filter(|pid| *pid > 0)?),
+            ("BARRIER", "1") => Self::Barrier,
+            _ => return None,
+        })
+    }
 }
 
 /// Whether `pid` is the process `of` or descends from it. `parent` is [`crate::sys::tty::parent_of`]: a sender that has been reaped has
@@ -74,8 +73,10 @@ pub fn is_descendant(pid: Pid, of: Pid, parent: impl Fn(Pid) -> Option<Pid>) -> 
 /// The socket of one program.
 #[derive(Debug)]
 pub struct NotifySocket {
-    socket: OwnedFd,
-    address: String,
+    /// What to poll, for reading.
+    pub socket: OwnedFd,
+    /// The value of NOTIFY_SOCKET.
+    pub address: String,
     /// The number of datagrams that were dropped because they were longer than 4096 bytes.
     pub too_long: u64,
 }
@@ -85,38 +86,21 @@ impl NotifySocket {
     pub fn bind() -> Result<Self, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        setsockopt(&socket, PassCred, &true)?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
         let name: UnixAddr = getsockname(socket.as_raw_fd())?;
         let address = format!("@{}", String::from_utf8_lossy(name.as_abstract().unwrap_or_default()));
         Ok(Self { socket, address, too_long: 0 })
     }
 
-    /// The value of NOTIFY_SOCKET.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Reads one datagram: its sender and its messages; `None`: there is none. Read a few in each turn of the loop, so that a program
-    /// that sends without end does not hold up others.
-    pub fn receive(&mut self) -> Result<Option<(Pid, Vec<Message>)>, Errno> {
+    /// Reads one datagram: its sender, or 0 for one outside this PID namespace, and its messages. EAGAIN: there is none. Read a few in
+    /// each turn of the loop, so that a program that sends without end does not hold up others.
+    pub fn receive(&mut self) -> Result<(Pid, Vec<Message>), Errno> {
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
-        let datagram = match sockets::receive_datagram(&self.socket, &mut buffer) {
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            datagram => datagram?,
-        };
-        if !datagram.is_whole {
-            self.too_long = self.too_long.saturating_add(1);
-            return Ok(Some((datagram.sender, Vec::new())));
-        }
-        Ok(Some((datagram.sender, parse(buffer.get(..datagram.bytes).unwrap_or_default()))))
-    }
-}
-
-impl AsFd for NotifySocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        let (bytes, sender) = sockets::receive_datagram(&self.socket, &mut buffer)?;
+        let whole = buffer.get(..bytes);
+        self.too_long = self.too_long.saturating_add(whole.is_none().into());
+        Ok((sender, whole.map(parse).unwrap_or_default()))
     }
 }
 
@@ -129,13 +113,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::io::{IoSlice, Read as _};
+    use std::os::fd::AsFd as _;
     use std::process::{Command, Stdio};
 
     /// Sends a datagram to the socket, as sd_notify(3) does, with descriptors.
     fn send(to: &NotifySocket, bytes: &[u8], fds: &[i32]) -> Result<(), Errno> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None).unwrap();
-        let address = UnixAddr::new_abstract(to.address().strip_prefix('@').unwrap().as_bytes()).unwrap();
+        let address = UnixAddr::new_abstract(to.address.strip_prefix('@').unwrap().as_bytes()).unwrap();
         let rights = [ControlMessage::ScmRights(fds)];
         let control = if fds.is_empty() { &[][..] } else { &rights };
         let sent = sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_DONTWAIT, Some(&address));
@@ -223,14 +208,14 @@ mod tests {
     #[test]
     fn a_datagram_comes_with_its_sender() {
         let mut socket = NotifySocket::bind().unwrap();
-        assert!(socket.address().len() > 1 && socket.address() != NotifySocket::bind().unwrap().address());
-        assert_eq!(socket.receive(), Ok(None));
+        assert!(socket.address.len() > 1 && socket.address != NotifySocket::bind().unwrap().address);
+        assert_eq!(socket.receive(), Err(Errno::EAGAIN));
         send(&socket, b"READY=1\nSTATUS=up", &[]).unwrap();
         send(&socket, b"", &[]).unwrap();
         let messages = vec![Message::Ready, Message::Status("up".into())];
-        assert_eq!(socket.receive(), Ok(Some((own_pid(), messages))));
-        assert_eq!(socket.receive(), Ok(Some((own_pid(), Vec::new()))));
-        assert_eq!(socket.receive(), Ok(None));
+        assert_eq!(socket.receive(), Ok((own_pid(), messages)));
+        assert_eq!(socket.receive(), Ok((own_pid(), Vec::new())));
+        assert_eq!(socket.receive(), Err(Errno::EAGAIN));
     }
 
     #[test]
@@ -240,12 +225,12 @@ mod tests {
         send(&socket, &filled(DATAGRAM_MAX_BYTES), &[]).unwrap();
         send(&socket, &filled(DATAGRAM_MAX_BYTES + 1), &[]).unwrap();
         send(&socket, &filled(65_536), &[]).unwrap();
-        assert_eq!(socket.receive(), Ok(Some((own_pid(), vec![Message::Ready]))));
+        assert_eq!(socket.receive(), Ok((own_pid(), vec![Message::Ready])));
         for count in [1, 2] {
-            assert_eq!(socket.receive(), Ok(Some((own_pid(), Vec::new()))));
+            assert_eq!(socket.receive(), Ok((own_pid(), Vec::new())));
             assert_eq!(socket.too_long, count);
         }
-        assert_eq!(socket.receive(), Ok(None));
+        assert_eq!(socket.receive(), Err(Errno::EAGAIN));
     }
 
     #[test]
@@ -255,7 +240,7 @@ mod tests {
             let (mut reader, writer) = std::io::pipe().unwrap();
             send(&socket, b"BARRIER=1", &vec![writer.as_raw_fd(); count]).unwrap();
             drop(writer);
-            assert_eq!(socket.receive(), Ok(Some((own_pid(), vec![Message::Barrier]))));
+            assert_eq!(socket.receive(), Ok((own_pid(), vec![Message::Barrier])));
             // The end of the file: no copy of the writer is left.
             let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
             assert_eq!(poll(&mut polled, PollTimeout::from(10_000_u16)), Ok(1));
@@ -272,9 +257,9 @@ mod tests {
         }
         assert_eq!(send(&socket, b"WATCHDOG=1", &[]), Err(Errno::EAGAIN));
         for _ in 0..sent {
-            assert_eq!(socket.receive(), Ok(Some((own_pid(), vec![Message::Watchdog]))));
+            assert_eq!(socket.receive(), Ok((own_pid(), vec![Message::Watchdog])));
         }
-        assert_eq!(socket.receive(), Ok(None));
+        assert_eq!(socket.receive(), Err(Errno::EAGAIN));
     }
 
     proptest! {

@@ -3,7 +3,7 @@ use super::*;
 use crate::config::model::{HttpServerConfig, LogPlace, SocketAddress};
 use crate::rpc::tests::fake::{FakeHost, program};
 use crate::sys::sockets::Access;
-use crate::wire::http::{self, ReceivedResponse, parse_reply, post_request};
+use crate::wire::http::{self, ReceivedResponse, authorization, parse_reply, request};
 use crate::wire::xmlrpc::{Value, parse_response, write_call};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read, Write};
@@ -142,7 +142,7 @@ fn receive(client: &mut UnixStream, into: &mut Vec<u8>) -> bool {
 }
 
 fn call(method: &str, params: &[Value]) -> Vec<u8> {
-    post_request("/RPC2", "localhost", None, &write_call(method, params))
+    request("POST", "/RPC2", "localhost", "", &write_call(method, params))
 }
 
 fn replies(mut bytes: &[u8]) -> Vec<ReceivedResponse> {
@@ -293,7 +293,8 @@ fn a_password_is_asked_for_on_every_path() {
             [(("u", "s:ecret"), 200), (("u", "wrong"), 401), (("v", "s:ecret"), 401), (("u", ""), 401)]
         {
             let mut client = test.connect();
-            let request = post_request("/RPC2", "x", Some(given), &write_call("supervisor.getState", &[]));
+            let call = write_call("supervisor.getState", &[]);
+            let request = request("POST", "/RPC2", "x", &authorization(given.0, given.1), &call);
             assert_eq!(replies(&test.exchange(&mut client, &request, &[]))[0].status, status, "{given:?}");
         }
     }

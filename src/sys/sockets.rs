@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, UnixAddr, accept4, bind, connect,
-    getpeername, getsockname, getsockopt, listen, recv, send, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, accept4,
+    bind, connect, getpeername, getsockname, getsockopt, listen, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 
@@ -139,7 +139,7 @@ fn new_unix_socket() -> Result<OwnedFd, Errno> {
 
 /// Whether a process listens at `path`. Never waits: a connection to a Unix socket succeeds at once, or its queue is full.
 fn is_answered(path: &Path) -> bool {
-    match connect_unix(path) {
+    match UnixAddr::new(path).and_then(|address| begin_connect(&address)) {
         Ok(_) | Err(Errno::EAGAIN) => true,
         // ECONNREFUSED: no process has the socket open, or the file is not a socket.
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => false,
@@ -147,29 +147,19 @@ fn is_answered(path: &Path) -> bool {
     }
 }
 
-/// Connects to the Unix socket at `path`. EAGAIN: its queue of connections is full.
-pub fn connect_unix(path: &Path) -> Result<OwnedFd, Errno> {
-    let socket = new_unix_socket()?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(socket)
-}
-
-/// Begins a TCP connection. When the socket is writable, [`is_connected`] has the outcome.
-pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+/// Begins a connection. When the socket is writable, [`is_connected`] has the outcome. A connection to a Unix socket is complete at
+/// once; EAGAIN: its queue is full.
+pub fn begin_connect(address: &dyn SockaddrLike) -> Result<OwnedFd, Errno> {
+    let family = address.family().ok_or(Errno::EAFNOSUPPORT)?;
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-        Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
-        Err(errno) => Err(errno),
-    }
+    let connected = connect(socket.as_raw_fd(), address);
+    if connected == Err(Errno::EINPROGRESS) { Ok(socket) } else { connected.map(|()| socket) }
 }
 
 /// Whether a connection that was begun exists now; an error: it failed.
 pub fn is_connected(socket: &OwnedFd) -> Result<bool, Errno> {
-    let error = getsockopt(socket, sockopt::SocketError)?;
-    if error != 0 {
-        return Err(Errno::from_raw(error));
-    }
+    let error = Some(getsockopt(socket, sockopt::SocketError)?).filter(|error| *error != 0);
+    error.map_or(Ok(()), |error| Err(Errno::from_raw(error)))?;
     let peer: SockaddrStorage = match getpeername(socket.as_raw_fd()) {
         Err(Errno::ENOTCONN) => return Ok(false),
         peer => peer?,
@@ -293,39 +283,25 @@ pub fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
-/// A datagram that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagram {
-    /// How many bytes were read.
-    pub bytes: usize,
-    /// Whether the buffer was large enough for all of it.
-    pub is_whole: bool,
-    /// The process that sent it; 0: one outside this PID namespace.
-    pub sender: Pid,
-}
-
-/// Reads a datagram from a Unix socket that has SO_PASSCRED. Descriptors that come with it are closed. EAGAIN: there is none.
-pub fn receive_datagram(socket: &OwnedFd, into: &mut [u8]) -> Result<Datagram, Errno> {
+/// Reads a datagram from a Unix socket that has SO_PASSCRED. Returns its length, which is greater than that of `into` if it was cut, and
+/// the process that sent it; 0: one outside this PID namespace. Descriptors that come with it are closed. EAGAIN: there is none.
+pub fn receive_datagram(socket: &OwnedFd, into: &mut [u8]) -> Result<(usize, Pid), Errno> {
     let mut part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     // Room for the credentials alone, which come first: the kernel then closes the descriptors instead of installing them.
     let mut control = [0_u64; 4];
     // SAFETY: zero is a valid value of each field.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control) as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control) as _);
     // SAFETY: the header has the addresses and lengths of two buffers that outlive the call.
-    let bytes = Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })?;
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_TRUNC) };
+    let length = Errno::result(length)?;
     // SAFETY: the kernel has set the length of the control messages, which are in `control`; a header is aligned as u64 at most.
     let first = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
-    let is_sender = |of: &&libc::cmsghdr| (of.cmsg_level, of.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
-    let sender = first.filter(is_sender).map_or(0, |header| {
-        // SAFETY: the credentials follow the header; the buffer has room for them, so the kernel has written all of them.
-        unsafe { libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned() }.pid
-    });
-    let is_whole = message.msg_flags & libc::MSG_TRUNC == 0;
-    Ok(Datagram { bytes: usize::try_from(bytes).unwrap_or_default(), is_whole, sender })
+    let first = first.filter(|first| (first.cmsg_level, first.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS));
+    // SAFETY: the credentials follow their header, and the buffer has room for all of them.
+    let sender = first.map_or(0, |of| unsafe { libc::CMSG_DATA(of).cast::<libc::ucred>().read_unaligned() }.pid);
+    Ok((length.try_into().unwrap_or_default(), sender))
 }
 
 /// Closes the output; the other side may still send.
@@ -441,7 +417,7 @@ mod tests {
     fn a_tcp_socket_that_is_connected_to_itself_is_refused() {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         bind(socket.as_raw_fd(), &SockaddrStorage::from(any)).unwrap();
         let own: SockaddrStorage = getsockname(socket.as_raw_fd()).unwrap();
         let _ = connect(socket.as_raw_fd(), &own);

@@ -50,7 +50,6 @@ pub fn group_of(pid: Pid) -> Option<Pid> {
 }
 
 /// The parent of `pid`; `None`: there is no such process, or /proc does not show it.
-#[must_use]
 pub fn parent_of(pid: Pid) -> Option<Pid> {
     stat_field(&pid.to_string(), 4)
 }

@@ -469,30 +469,18 @@ pub struct ReceivedResponse {
     pub keep_alive: bool,
 }
 
-/// A POST of XML that keeps the connection open; `credentials`: user and password.
-pub fn post_request(target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
-    request("POST", target, host, credentials, xml)
+/// The header field that authenticates a client.
+pub fn authorization(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}\r\n", BASE64.encode(text::encode(&format!("{user}:{password}"))))
 }
 
-/// A GET.
-pub fn get_request(target: &str, host: &str, credentials: Option<(&str, &str)>) -> Vec<u8> {
-    request("GET", target, host, credentials, "")
-}
-
-/// A GET whose connection is closed after the answer.
-pub fn last_get_request(target: &str, host: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\nConnection: close\r\n\r\n").into_bytes()
-}
-
-fn request(method: &str, target: &str, host: &str, credentials: Option<(&str, &str)>, xml: &str) -> Vec<u8> {
-    let authorization = credentials.map_or_else(String::new, |(user, password)| {
-        format!("Authorization: Basic {}\r\n", BASE64.encode(text::encode(&format!("{user}:{password}"))))
-    });
+/// A request with these further header `fields`, such as [`authorization`], and a body of XML if it is not empty.
+pub fn request(method: &str, target: &str, host: &str, fields: &str, xml: &str) -> Vec<u8> {
     let body = match xml.len() {
         0 => String::new(),
         bytes => format!("Accept: text/xml\r\nContent-Type: text/xml\r\nContent-Length: {bytes}\r\n"),
     };
-    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\n{authorization}{body}\r\n{xml}")
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {SERVER}\r\n{fields}{body}\r\n{xml}")
         .into_bytes()
 }
 
@@ -524,15 +512,14 @@ pub fn parse_reply(buffer: &[u8], at_end: bool) -> Result<Option<(ReceivedRespon
 }
 
 /// The status of the answer at the front of `buffer`, as soon as its head is complete, whatever its body; `None`: it is not yet.
-pub fn reply_status(buffer: &[u8]) -> Result<Option<u16>, BadMessage> {
-    let mut rest = buffer;
+pub fn reply_status(mut buffer: &[u8]) -> Result<Option<u16>, BadMessage> {
     loop {
         let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Response::new(&mut fields);
-        let Some(head_bytes) = parse_head(rest, |front| head.parse(front))? else { return Ok(None) };
-        match head.code.unwrap_or_default() {
-            100..200 => rest = rest.get(head_bytes..).unwrap_or_default(),
-            status => return Ok(Some(status)),
+        let Some(head_bytes) = parse_head(buffer, |front| head.parse(front))? else { return Ok(None) };
+        match head.code {
+            Some(100..200) => buffer = buffer.get(head_bytes..).unwrap_or_default(),
+            status => return Ok(status),
         }
     }
 }

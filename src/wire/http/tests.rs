@@ -243,7 +243,7 @@ fn a_reply_ends_by_length_by_chunks_or_with_the_connection() {
 
 #[test]
 fn our_own_request_is_read_back() {
-    let bytes = post_request("/RPC2", "localhost", Some(("user", "pass:word")), "<x/>");
+    let bytes = request("POST", "/RPC2", "localhost", &authorization("user", "pass:word"), "<x/>");
     let request = whole(&bytes);
     assert!(request.is_authorized(("user", "pass:word")));
     assert_eq!((request.path().as_str(), request.body.as_slice()), ("/RPC2", b"<x/>".as_slice()));
