@@ -224,7 +224,10 @@ impl Daemon {
         debug_assert!(self.server_calls.is_empty(), "a call of the server was not carried out");
         debug_assert!(self.finish.is_none(), "the end was not noticed");
         let queued: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
-        debug_assert!(self.watched.is_subset(&queued), "a stream is watched but has nothing queued");
+        debug_assert!(
+            self.failing.stream || self.watched.is_subset(&queued),
+            "a stream is watched but has nothing queued"
+        );
         debug_assert!(
             self.failing.retry_at.is_some() || !self.failing.signals && self.watched == queued,
             "a descriptor is not watched, and no retry is due"
@@ -494,21 +497,25 @@ impl Daemon {
     /// Watches for room exactly the streams that have bytes queued.
     fn watch_streams(&mut self) {
         let wanted: BTreeSet<(u32, i32)> = self.sinks.wants_write().map(|(id, fd)| (id.0, fd)).collect();
-        for (_, fd) in self.watched.difference(&wanted) {
-            let _ = self.poll.remove_raw(*fd);
-        }
-        let mut watched = wanted.clone();
-        let mut failed = None;
-        for &(n, fd) in wanted.difference(&self.watched) {
-            if let Err(why) = self.poll.add_raw(fd, Token::Stream(n).encode(), Interest::Write)
-                && why.raw_os_error() != Some(libc::EEXIST)
+        let (mut watched, mut failed) = (wanted.clone(), None);
+        for &(n, fd) in self.watched.difference(&wanted) {
+            if let Err(why) = self.poll.remove_raw(fd)
+                && !matches!(why.raw_os_error(), Some(libc::ENOENT | libc::EBADF))
             {
+                watched.insert((n, fd));
+                failed = Some(why);
+            }
+        }
+        if failed.is_none() {
+            self.sinks.drop_closed();
+        }
+        for &(n, fd) in wanted.difference(&self.watched) {
+            if let Err(why) = self.poll.add_raw(fd, Token::Stream(n).encode(), Interest::Write) {
                 watched.remove(&(n, fd));
                 failed = Some(why);
             }
         }
         self.watched = watched;
-        self.sinks.drop_closed();
         let was_failing = std::mem::replace(&mut self.failing.stream, failed.is_some());
         if let Some(why) = failed {
             if !was_failing {

@@ -270,9 +270,8 @@ impl StdinPipe {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EPIPE) => return None,
                 Err(Errno::EAGAIN) => {
-                    // Added once, never modified: it is removed as soon as the queue is empty.
-                    let added = poll.add(&self.fd, self.token.encode(), Interest::Write);
-                    self.is_unwatched = added.is_err_and(|why| why.raw_os_error() != Some(libc::EEXIST));
+                    // It is removed as soon as the queue is empty.
+                    self.is_unwatched = poll.add(&self.fd, self.token.encode(), Interest::Write).is_err();
                     return Some(());
                 }
                 // Such as ENOMEM, which may pass.
@@ -369,6 +368,13 @@ impl Pipes {
     /// Reads once from a ready pipe. Empties `slot` if the pipe has ended.
     pub fn read(&mut self, slot: &mut Option<PipeReader>, io: &mut PipeIo<'_>) {
         let Some(reader) = slot else { return };
+        if reader.watch != WatchState::On {
+            // It could not be removed from the poll before.
+            let _ = io.poll.remove(&reader.fd);
+        }
+        if reader.watch == WatchState::Parked {
+            return;
+        }
         match reader.read(&mut self.buffer, &mut self.observed, io) {
             ReadOutcome::Data | ReadOutcome::Empty => {}
             ReadOutcome::Blocked(stream) => reader.park(stream, io),

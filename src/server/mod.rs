@@ -28,6 +28,8 @@ use std::rc::Rc;
 const CONNECTIONS_MAX: usize = 2000;
 /// Largest number of clients that one socket accepts in one turn of the loop.
 const ACCEPTS_A_TURN: usize = 64;
+/// Largest number of clients, one after the other, of which accept4(2) reports an error. Then the error is not of these clients.
+const ABORTED_MAX: u32 = 8;
 /// Limit of the memory held for all connections together, in bytes; a connection that exceeds it is closed.
 const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// A connection gets its turn only if this much memory can be allocated, in bytes, and keeps what it holds only if as much is left.
@@ -191,12 +193,15 @@ impl Server {
         if at(&self.endpoints, n).is_some_and(|endpoint| endpoint.paused_until.is_some()) {
             return;
         }
-        let mut has_freed_one = false;
+        let (mut has_freed_one, mut aborted) = (false, 0_u32);
         for _ in 0..ACCEPTS_A_TURN {
             let socket = match self.accept_one(n) {
                 Ok(socket) => socket,
                 Err(Errno::EAGAIN) => return,
-                Err(errno) if sockets::is_of_one_client(errno) => continue,
+                Err(errno) if sockets::is_of_one_client(errno) && aborted < ABORTED_MAX => {
+                    aborted = aborted.saturating_add(1);
+                    continue;
+                }
                 Err(Errno::EMFILE | Errno::ENFILE) if !has_freed_one && self.free_descriptor(n) => {
                     has_freed_one = true;
                     continue;
@@ -206,7 +211,7 @@ impl Server {
                     return self.pause(n, errno, now);
                 }
             };
-            (has_freed_one, self.freeing_helps) = (false, true);
+            (has_freed_one, aborted, self.freeing_helps) = (false, 0, true);
             let is_private = at(&self.endpoints, n).is_some_and(|endpoint| endpoint.is_private);
             let is_ours = |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw();
             if is_private && !sockets::peer_uid(&socket).is_ok_and(is_ours) {

@@ -29,14 +29,12 @@ pub struct Local {
 
 impl Local {
     /// `Jan` to `Dec`.
-    #[must_use]
     pub fn month_name(&self) -> &'static str {
         const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         NAMES.get(usize::from(self.month.saturating_sub(1))).copied().unwrap_or_default()
     }
 
     /// `Sun` to `Sat`.
-    #[must_use]
     pub fn weekday_name(&self) -> &'static str {
         const NAMES: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
         NAMES.get(usize::from(self.weekday)).copied().unwrap_or_default()
@@ -44,20 +42,17 @@ impl Local {
 }
 
 /// Reads both clocks.
-#[must_use]
 pub fn now() -> Now {
     Now { mono: mono(), wall: wall() }
 }
 
 /// Reads CLOCK_MONOTONIC.
-#[must_use]
 pub fn mono() -> Mono {
     let (secs, nanos) = read(libc::CLOCK_MONOTONIC);
     Mono(u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::from(nanos)))
 }
 
 /// Reads CLOCK_REALTIME.
-#[must_use]
 pub fn wall() -> Wall {
     let (secs, nanos) = read(libc::CLOCK_REALTIME);
     Wall { secs, nanos }
@@ -75,7 +70,6 @@ fn read(clock: libc::clockid_t) -> (i64, u32) {
 }
 
 /// Converts `wall` to local time in the time zone of rsup's environment, which is read once.
-#[must_use]
 pub fn local(wall: Wall) -> Local {
     static ZONE: LazyLock<Zone> =
         LazyLock::new(|| Zone::of(std::env::var_os("TZ").as_deref(), std::env::var_os("TZDIR").as_deref()));
@@ -83,7 +77,6 @@ pub fn local(wall: Wall) -> Local {
 }
 
 /// Converts `secs`, in seconds since 1970 (UTC), to local time in `zone`.
-#[must_use]
 pub fn local_in(zone: &Zone, secs: i64) -> Local {
     let offset = zone.at(secs, utc(secs).year);
     let mut local = utc(secs.saturating_add(offset.seconds));

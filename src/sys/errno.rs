@@ -17,7 +17,6 @@ impl fmt::Display for ErrnoName {
 }
 
 /// The name of the error number in an [`std::io::Error`], or the error's text if it has no number.
-#[must_use]
 pub fn name(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |number| ErrnoName(number).to_string())
 }

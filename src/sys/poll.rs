@@ -1,7 +1,12 @@
 //! Waits until descriptors are ready: epoll(7), level-triggered. The loop waits nowhere else.
+//!
+//! If a descriptor cannot be removed or changed, its readiness is reported at each wait. The next wait is then delayed, so that the
+//! loop does not spin; callers try the removal again at the next such event.
 
 use crate::time::Mono;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
@@ -44,30 +49,43 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Poll {
     epoll: Epoll,
+    /// A descriptor could not be removed or changed.
+    must_pause: Cell<bool>,
 }
 
 impl Poll {
     /// The most ready descriptors that one wait returns; the next wait returns the others.
     const BATCH: usize = 256;
+    /// The delay of a wait, in milliseconds.
+    const PAUSE_MS: u16 = 100;
 
     /// An empty set (epoll_create1(2)).
     pub fn new() -> io::Result<Self> {
-        Ok(Poll { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+        Ok(Poll { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, must_pause: Cell::new(false) })
     }
 
-    /// Adds `fd` to the set. A regular file is refused with EPERM: it is always ready.
+    /// Adds `fd` to the set, or changes its token and interest. A regular file is refused with EPERM: it is always ready.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(self.epoll.add(fd, EpollEvent::new(interest.flags(), token))?)
+        match self.epoll.add(fd.as_fd(), EpollEvent::new(interest.flags(), token)) {
+            Err(Errno::EEXIST) => self.modify(fd, token, interest),
+            added => Ok(added?),
+        }
     }
 
     /// Changes the interest in `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token))?)
+        self.checked(self.epoll.modify(fd, &mut EpollEvent::new(interest.flags(), token)))
     }
 
     /// Removes `fd` from the set. Closing a descriptor also removes it, unless another process shares its description.
     pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
-        Ok(self.epoll.delete(fd)?)
+        self.checked(self.epoll.delete(fd))
+    }
+
+    fn checked(&self, done: Result<(), Errno>) -> io::Result<()> {
+        let is_left = done.is_err_and(|why| !matches!(why, Errno::ENOENT | Errno::EBADF));
+        self.must_pause.set(self.must_pause.get() || is_left);
+        Ok(done?)
     }
 
     /// `add` for a descriptor of which only the number is known. A number that is not open is an error.
@@ -94,6 +112,9 @@ impl Poll {
                 EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::MAX)
             }
         };
+        if self.must_pause.take() {
+            pause(Self::PAUSE_MS);
+        }
         let mut events = [EpollEvent::empty(); Self::BATCH];
         let count = match self.epoll.wait(&mut events, timeout) {
             Ok(count) => count,

@@ -20,7 +20,6 @@ fn exit_of(status: i32) -> Exit {
 }
 
 /// Reaps any child that has ended; `None`: there is none.
-#[must_use]
 pub fn reap_any() -> Option<(Pid, Exit)> {
     wait(-1).map(|(pid, status)| (pid, exit_of(status)))
 }
@@ -37,7 +36,6 @@ pub fn wait_for(pid: Pid) {
 }
 
 /// The signal that has stopped the child `pid`; `None`: the child is not stopped.
-#[must_use]
 pub fn stop_signal_of(pid: Pid) -> Option<i32> {
     let info = query(libc::P_PID, libc::id_t::try_from(pid).ok()?, libc::WSTOPPED)?;
     // SAFETY: waitid filled the fields of a SIGCHLD.
@@ -45,7 +43,6 @@ pub fn stop_signal_of(pid: Pid) -> Option<i32> {
 }
 
 /// Whether this process has children, ended or not.
-#[must_use]
 pub fn has_children() -> bool {
     // SAFETY: the null pointer means that nothing is returned.
     let done =
@@ -55,13 +52,11 @@ pub fn has_children() -> bool {
 
 /// The next child that has ended. Does not reap it: the ids of the child and its process group stay reserved, and the next call
 /// returns the same child.
-#[must_use]
 pub fn peek_any() -> Option<(Pid, Exit)> {
     ended_child(libc::P_ALL, 0)
 }
 
 /// How the child `pid` has ended; `None`: it runs. Does not reap it.
-#[must_use]
 pub fn peek(pid: Pid) -> Option<Exit> {
     ended_child(libc::P_PID, libc::id_t::try_from(pid).ok()?).map(|(_, exit)| exit)
 }

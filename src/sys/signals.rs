@@ -42,31 +42,26 @@ impl SignalSet {
     pub const EMPTY: Self = Self(0);
 
     /// The set for a mask in the format of /proc: bit n - 1 is signal n.
-    #[must_use]
     pub const fn from_mask(mask: u64) -> Self {
         Self(mask)
     }
 
     /// This set without `signo`.
-    #[must_use]
     pub const fn without(self, signo: i32) -> Self {
         Self(self.0 & !Self::EMPTY.with(signo).0)
     }
 
     /// The signals in both sets.
-    #[must_use]
     pub const fn intersect(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// This set with `signo`. Numbers outside 1..=64 change nothing.
-    #[must_use]
     pub const fn with(self, signo: i32) -> Self {
         if signo < 1 || signo > MAX { self } else { Self(self.0 | 1_u64.rotate_left(signo.wrapping_sub(1) as u32)) }
     }
 
     /// Whether `signo` is in the set.
-    #[must_use]
     pub const fn contains(self, signo: i32) -> bool {
         self.0 & Self::EMPTY.with(signo).0 != 0
     }
@@ -159,19 +154,16 @@ impl Signals {
     }
 
     /// Becomes readable when a signal is pending.
-    #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// The mask that rsup was started with, which children get.
-    #[must_use]
     pub const fn original_mask(&self) -> SignalSet {
         self.original
     }
 
     /// The signals that the child must ignore although rsup does not.
-    #[must_use]
     pub const fn childs_ignored(&self) -> SignalSet {
         self.childs_ignored
     }
@@ -182,7 +174,6 @@ impl Signals {
     }
 
     /// The pending signals in the kernel's order (low numbers first). Never blocks.
-    #[must_use]
     pub fn pending(&self) -> PendingSignals<'_> {
         PendingSignals { signals: self, batch: Batch([const { [0; SIGINFO] }; BATCH]), next: 0, filled: 0, more: true }
     }
@@ -260,19 +251,16 @@ impl Iterator for PendingSignals<'_> {
 
 impl Received {
     /// Whether the kernel sent the signal, not a process.
-    #[must_use]
     pub const fn is_from_kernel(&self) -> bool {
         self.code > 0
     }
 
     /// Whether this process sent the signal itself, or caused it (SIGPIPE).
-    #[must_use]
     pub fn is_from_self(&self) -> bool {
         !self.is_from_kernel() && self.pid.unsigned_abs() == std::process::id()
     }
 
     /// Whether the terminal driver sent the signal, to a whole process group.
-    #[must_use]
     pub const fn is_from_terminal(&self) -> bool {
         let is_known = matches!(
             self.signo,
@@ -379,7 +367,6 @@ pub fn stop_ourselves(signo: i32, is_wanted: impl FnOnce() -> bool) -> io::Resul
 }
 
 /// The signals that are pending for this thread or process.
-#[must_use]
 pub fn pending() -> SignalSet {
     let mut set = SignalSet::EMPTY;
     // SAFETY: the pointer is to a live 8-byte set, and 8 is the size given.

@@ -228,7 +228,6 @@ impl ListeningSocket {
     }
 
     /// The path of a Unix socket.
-    #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, ..)| path.as_path())
     }
@@ -251,7 +250,6 @@ impl AsFd for ListeningSocket {
 
 /// Whether an error of accept4(2) concerns only the connection that was next, and not the listening socket. For TCP these include the
 /// network errors in its man page.
-#[must_use]
 pub fn is_of_one_client(errno: Errno) -> bool {
     matches!(
         errno,
@@ -315,7 +313,6 @@ pub fn wait_for_room(socket: &OwnedFd, millis: u16) {
 }
 
 /// A descriptor in reserve, which is closed to free a number when no more can be opened. Opening it never blocks.
-#[must_use]
 pub fn spare() -> Option<OwnedFd> {
     open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }

@@ -160,7 +160,6 @@ pub struct SpawnPlan<'a> {
 
 impl<'a> SpawnPlan<'a> {
     /// A supervised child that leads a new process group and inherits 0, 1, 2, user, directory, umask and limits.
-    #[must_use]
     pub const fn new(programs: &'a [CString], argv: &'a CStringList, env: &'a CStringList, mask: SignalSet) -> Self {
         Self {
             programs,
@@ -242,7 +241,6 @@ impl fmt::Display for Failure {
 
 impl Failure {
     /// Like `Display`, but with the path of the file and the [hint](Failure::hint).
-    #[must_use]
     pub fn reason(&self) -> String {
         self.describe(&self.program) + &self.hint()
     }
@@ -262,7 +260,6 @@ impl Failure {
     }
 
     /// The probable cause of the error, in parentheses after a space; empty: unknown.
-    #[must_use]
     pub fn hint(&self) -> String {
         let interpreter = || interpreter_of(&self.program);
         match (self.step, self.errno) {

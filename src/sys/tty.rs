@@ -12,7 +12,6 @@ use super::signals::{self, SignalSet};
 use super::{Pid, reap};
 
 /// Whether the session of rsup has a controlling terminal, even if stdin, stdout and stderr are redirected.
-#[must_use]
 pub fn has_controlling_terminal() -> bool {
     // tcgetpgrp(3) fails for any terminal but the controlling one.
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
@@ -38,13 +37,11 @@ fn stat_field(pid: &str, field: usize) -> Option<i32> {
 }
 
 /// The process group of rsup; 0 if the group's leader is outside this PID namespace.
-#[must_use]
 pub fn own_group() -> Pid {
     getpgrp().as_raw()
 }
 
 /// The process group of `pid`; `None`: there is no such process.
-#[must_use]
 pub fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }
@@ -55,7 +52,6 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
 }
 
 /// Whether rsup leads its session, so that the kernel sends it SIGHUP when the terminal closes.
-#[must_use]
 pub fn leads_session() -> bool {
     getsid(None) == Ok(getpid())
 }
@@ -65,7 +61,6 @@ const ANCESTORS: usize = 64;
 
 /// Whether an ancestor in the same session is in another process group, like a shell with job control. Such a shell continues the group
 /// of rsup after the terminal has stopped it. Without one, the group is orphaned, and the kernel does not let the terminal stop it.
-#[must_use]
 pub fn is_under_job_control() -> bool {
     let Ok(session) = getsid(None) else { return false };
     let group = getpgrp();
@@ -127,7 +122,6 @@ impl Idler {
     }
 
     /// The signals that were sent to the child or its whole group; empty if /proc is not mounted.
-    #[must_use]
     pub fn pending(&self) -> SignalSet {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));

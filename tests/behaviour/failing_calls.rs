@@ -4,6 +4,7 @@
 use super::rsup;
 use crate::harness::{Beside, Sandbox, TIMEOUT, skip, wait_for};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,11 @@ fn a_client_waits_while_calls_fail_and_gets_its_answer() {
     sandbox.until("x", "RUNNING");
     let mut idle = std::os::unix::net::UnixStream::connect(sandbox.dir.join("sock")).unwrap();
     for (calls, errors, line) in [
-        ("accept4", &["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"][..], Some("cannot accept a client: ")),
+        (
+            "accept4",
+            &["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROTO", "ENETDOWN"][..],
+            Some("cannot accept a client: "),
+        ),
         ("epoll_ctl", &["ENOMEM", "ENOSPC"], Some("cannot wait for a client: ")),
         ("sendto", &["ENOBUFS", "ENOMEM"], Some("cannot read from or write to a client: ")),
         ("sendto", &["EAGAIN"], None),
@@ -79,4 +84,50 @@ fn a_client_waits_while_calls_fail_and_gets_its_answer() {
     let _ = std::io::Write::write_all(&mut idle, request.as_bytes());
     let _ = std::io::Read::read_to_string(&mut idle, &mut reply);
     assert!(reply.is_empty() || reply.contains("RUNNING"), "{reply}");
+}
+
+#[test]
+fn an_error_of_a_connection_closes_it_and_is_logged() {
+    let sandbox = rsup("");
+    for error in ["EIO", "ECONNRESET"] {
+        let Some(_strace) = inject(&sandbox, "recvfrom", error) else { return };
+        assert_ne!(sandbox.ctl(&["pid"]).code, 0);
+    }
+    let log = sandbox.log();
+    assert_eq!(log.matches("closed a client: cannot read from or write to it: ").count(), 1, "{log}");
+    assert!(log.contains("closed a client: cannot read from or write to it: EIO"), "{log}");
+}
+
+#[test]
+fn a_pipe_that_cannot_be_removed_from_the_poll_does_not_make_the_loop_spin() {
+    let mut sandbox = Sandbox::new(
+        crate::harness::Subject::Rsup,
+        "[program:x]\ncommand=yes\nautostart=false\nstdout_logfile={dir}/fifo\nstdout_logfile_maxbytes=0\n",
+    );
+    let fifo = sandbox.dir.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let mut reader = std::fs::File::options().read(true).custom_flags(flags).open(&fifo).unwrap();
+    sandbox.start();
+    // The program is being read when the calls begin to fail.
+    assert_eq!(sandbox.ctl(&["start", "x"]).code, 0);
+    let read = std::thread::spawn(move || {
+        let mut line = [0; 1000];
+        let until = Instant::now() + FAILING;
+        while Instant::now() < until {
+            let _ = std::io::Read::read(&mut reader, &mut line);
+        }
+        reader
+    });
+    let Some(strace) = inject(&sandbox, "epoll_ctl", "ENOMEM") else { return };
+    let _reader = read.join().unwrap();
+    let calls = || sandbox.read("trace").lines().count();
+    wait_for("a failing removal", || sandbox.read("trace").contains("EPOLL_CTL_DEL").then_some(()));
+    let before = calls();
+    std::thread::sleep(FAILING);
+    let made = calls() - before;
+    assert!(made < CALLS_MAX, "{made} calls\n{}", sandbox.read("trace"));
+    drop(strace);
+    assert_eq!(sandbox.rpc("supervisor.getPID", serde_json::json!([])).map(|pid| pid.is_number()), Ok(true));
+    assert_eq!(sandbox.stop(), 0);
 }

@@ -78,7 +78,6 @@ impl Default for Change {
 
 impl Zone {
     /// The zone for these values of TZ and TZDIR. Reads the zone file; a file or string that is not valid gives UTC.
-    #[must_use]
     pub fn of(tz: Option<&OsStr>, tzdir: Option<&OsStr>) -> Self {
         let Some(tz) = tz else { return Self::from_path(Path::new("/etc/localtime")).unwrap_or_default() };
         let tz = tz.as_bytes();
@@ -98,7 +97,6 @@ impl Zone {
     }
 
     /// Parses a zone file (RFC 9636); `None`: it is not one.
-    #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let first = Header::take(&mut rest)?;
@@ -115,7 +113,6 @@ impl Zone {
     }
 
     /// The difference between local time and UTC at `secs`, in seconds since 1970, which is in `year` (of UTC).
-    #[must_use]
     pub fn at(&self, secs: i64, year: i64) -> Offset {
         let past = self.transitions.partition_point(|&(from, _)| from <= secs);
         let latest = past.checked_sub(1).and_then(|at| self.transitions.get(at));
