@@ -86,8 +86,12 @@ impl Machine for Real {
         Ok(glob::glob(pattern)?.iter().map(|path| text::to_path(path)).collect())
     }
 
-    fn is_dir(&self, path: &Path) -> bool {
-        path.is_dir()
+    fn is_dir(&self, path: &Path) -> std::io::Result<bool> {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        match std::fs::metadata(path) {
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+            found => found.map(|found| found.is_dir()),
+        }
     }
 
     fn exists(&self, path: &Path) -> bool {

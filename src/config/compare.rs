@@ -439,6 +439,9 @@ mod tests {
         }
         assert_eq!(Changed::Option("socket").effect(), ChangeEffect::Restart);
         assert_eq!(Changed::Option("pidfile").effect(), ChangeEffect::Reload);
+        for option in ["minfds", "minprocs", "nodaemon"] {
+            assert_eq!(Changed::Option(option).effect(), ChangeEffect::Start, "{option}");
+        }
     }
 
     #[test]

@@ -132,7 +132,9 @@ impl<'m> ConfigReader<'m> {
                 }
                 return reader;
             }
-            Err(_) if !machine.exists(main_file) => format!("could not find config file {file}"),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                format!("could not find config file {file}")
+            }
             Err(why) => format!("could not read config file {file}: {why}"),
         };
         reader.problems.get_mut().push(Problem::new(Severity::Error, main_file, 0, "", "", why));

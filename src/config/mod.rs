@@ -43,8 +43,8 @@ pub trait Machine {
     /// # Errors
     /// A directory that exists could not be read; the text has its path and the reason.
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
-    /// Whether `path` is a directory. Follows symbolic links.
-    fn is_dir(&self, path: &Path) -> bool;
+    /// Whether `path` is a directory. Follows symbolic links. It is an error if that cannot be found out.
+    fn is_dir(&self, path: &Path) -> std::io::Result<bool>;
     /// Whether anything exists at `path`.
     fn exists(&self, path: &Path) -> bool;
     /// Whether so much memory can be allocated.

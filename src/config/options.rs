@@ -50,6 +50,8 @@ pub enum ChangeEffect {
     Restart,
     /// The supervisor must be reloaded (SIGHUP), which stops all processes.
     Reload,
+    /// The supervisor must be ended and started again: only a start uses the option.
+    Start,
     /// The supervisor does not use the option: a client reads it, or only the loader of the files.
     Elsewhere,
 }
@@ -237,7 +239,7 @@ const TYPES: [Str; 17] = [
     ALL_DONE,
 ];
 
-use ChangeEffect::{Elsewhere, Live, Reload, Restart};
+use ChangeEffect::{Elsewhere, Live, Reload, Restart, Start};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
 /// `[supervisord]`. Every section that is read later can use its `environment` as `%(ENV_x)s`.
@@ -248,15 +250,15 @@ pub const SERVER: &[Opt<ServerConfig>] = &[
     opt(OptionRow { key: "logfile_backups", wanted: INT, default: "10", example: "3", scope: Here, effect: Live, help: "Number of rotated main logs to keep", flag: Some('z'), ..ROW }, set!(logfile_backups, v::int)),
     opt(OptionRow { key: "loglevel", wanted: LEVEL, default: "info", example: "warn", scope: Here, effect: Live, help: "Record messages of this level and more severe ones in the main log", flag: Some('e'), ..ROW }, set!(loglevel, v::log_level)),
     opt(OptionRow { key: "pidfile", wanted: PATH, default: "supervisord.pid", example: "/tmp/supervisord.pid", scope: Here, effect: Reload, help: "File that holds the process id of the supervisor", flag: Some('j'), ..ROW }, set!(@pidfile, absolute)),
-    opt(OptionRow { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Reload, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
-    opt(OptionRow { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
+    opt(OptionRow { key: "umask", wanted: OCTAL, default: "022", example: "027", scope: Here, effect: Start, help: "umask of the supervisor when it runs in the background", flag: Some('m'), ..ROW }, set!(umask, v::octal)),
+    opt(OptionRow { key: "nodaemon", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Start, help: "Stay in the foreground", flag: Some('n'), ..ROW }, set!(?nodaemon, v::boolean)),
     opt(OptionRow { key: "silent", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not copy the main log to stdout", flag: Some('s'), since: Some("4.2.0"), ..ROW }, set!(silent, v::boolean)),
-    opt(OptionRow { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Reload, help: "Minimum limit on open files for programs; the start fails if it cannot be set", flag: Some('a'), ..ROW }, set!(minfds, limit)),
-    opt(OptionRow { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Reload, help: "Minimum limit on processes; the start fails if it cannot be set", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
+    opt(OptionRow { key: "minfds", wanted: INT, default: "1024", example: "256", scope: Here, effect: Start, help: "Minimum limit on open files for programs; the start fails if it cannot be set", flag: Some('a'), ..ROW }, set!(minfds, limit)),
+    opt(OptionRow { key: "minprocs", wanted: INT, default: "200", example: "50", scope: Here, effect: Start, help: "Minimum limit on processes; the start fails if it cannot be set", flag: Some(' '), ..ROW }, set!(minprocs, limit)),
     opt(OptionRow { key: "nocleanup", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Do not remove AUTO logs of earlier runs at start", flag: Some('k'), ..ROW }, set!(nocleanup, v::boolean)),
     opt(OptionRow { key: "childlogdir", wanted: DIR, example: "/tmp", scope: Here, effect: Reload, help: "Directory for AUTO logs; the temporary directory if unset", flag: Some('q'), ..ROW }, set!(@childlogdir, directory)),
-    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Here, effect: Reload, help: "Switch to this user at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
-    opt(OptionRow { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Reload, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
+    opt(OptionRow { key: "user", wanted: USER, example: "root", scope: Here, effect: Start, help: "Switch to this user at start", flag: Some('u'), ..ROW }, set!(@user, v::user)),
+    opt(OptionRow { key: "directory", wanted: DIR, example: "/", scope: Here, effect: Start, help: "Working directory of the supervisor when it runs in the background", flag: Some('d'), ..ROW }, set!(@directory, directory)),
     opt(OptionRow { key: "strip_ansi", wanted: BOOL, default: "false", example: "true", scope: Here, effect: Reload, help: "Remove terminal escape sequences from program logs", flag: Some('t'), ..ROW }, set!(strip_ansi, v::boolean)),
     opt(OptionRow { key: "environment", wanted: PAIRS, example: "LANG=\"C.UTF-8\",STAGE=\"test\"", scope: Here, effect: Live, help: "Environment variables for all programs; usable as `%(ENV_x)s` in the file", ..ROW }, set!(environment, v::environment)),
     opt(OptionRow { key: "identifier", wanted: TEXT, default: "supervisor", example: "shop", scope: Here, effect: Reload, help: "Name of this supervisor in events and in names of AUTO logs", flag: Some('i'), ..ROW }, set!(identifier, text)),
@@ -407,7 +409,7 @@ pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
     opt(OptionRow { key: "chmod", wanted: OCTAL, default: "0700", example: "0770", scope: Env, effect: Reload, help: "Permissions of the socket", ..ROW }, set!(?chmod, |t| mode(t, "chmod"))),
     opt(OptionRow { key: "chown", wanted: OWNER, example: "root:root", scope: Env, effect: Reload, help: "Owner of the socket", ..ROW }, set!(@chown, |t, m| v::owner(t, "sockchown", m))),
     opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name that clients must send; set a password too", ..ROW }, set!(?username, text)),
-    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in lower-case hex", ..ROW }, set!(?password, text)),
 ];
 
 /// `[inet_http_server]`.
@@ -415,7 +417,7 @@ pub(super) const UNIX_SERVER: &[Opt<HttpDraft>] = &[
 pub(super) const INET_SERVER: &[Opt<HttpDraft>] = &[
     opt(OptionRow { key: "port", wanted: ADDRESS, example: "127.0.0.1:9001", scope: Env, effect: Reload, help: "Address to listen on; required", ..ROW }, set!(?address, v::inet_address)),
     opt(OptionRow { key: "username", wanted: TEXT, example: "admin", scope: Env, effect: Reload, help: "User name that clients must send; set a password too", ..ROW }, set!(?username, text)),
-    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in hex", ..ROW }, set!(?password, text)),
+    opt(OptionRow { key: "password", wanted: TEXT, example: "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d", scope: Env, effect: Reload, help: "Password that clients must send: plain text, or {SHA} and its SHA-1 hash in lower-case hex", ..ROW }, set!(?password, text)),
     opt(OptionRow { key: "require_password", wanted: BOOL, default: "false", example: "true", scope: Env, effect: Reload, help: "Refuse to start without username and password", since: None, ..ROW }, set!(require_password, v::boolean)),
     opt(OptionRow { key: "allowed_hosts", wanted: LIST, example: "sup.example.com", scope: Env, effect: Reload, help: "Additional host names under which browsers may reach the server; * allows any", since: None, ..ROW }, set!(allowed_hosts, list)),
     opt(OptionRow { key: "allowed_origins", wanted: LIST, example: "https://dash.example.com", scope: Env, effect: Reload, help: "Web sites whose pages may send requests to the server; * allows any", since: None, ..ROW }, set!(allowed_origins, list)),

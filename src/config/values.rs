@@ -218,15 +218,21 @@ pub(super) fn absolute(path: &str, machine: &dyn Machine) -> String {
 /// A directory that exists.
 pub(super) fn existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = text::to_path(&expand_user(value, machine));
-    if machine.is_dir(&path) { Ok(path) } else { Err(format!("{value} is not an existing directory")) }
+    match machine.is_dir(&path) {
+        Ok(true) => Ok(path),
+        Ok(false) => Err(format!("{value} is not an existing directory")),
+        Err(why) => Err(format!("{value} is not an existing directory: {why}")),
+    }
 }
 
 /// A path whose directory exists, if the path names a directory.
 pub(super) fn path_in_existing_dir(value: &str, machine: &dyn Machine) -> Result<PathBuf, String> {
     let path = expand_user(value, machine);
-    match dirname(&path) {
-        dir if dir.is_empty() || machine.is_dir(&text::to_path(dir)) => Ok(text::to_path(&path)),
-        _ => Err(format!("The directory named as part of the path {value} does not exist")),
+    let dir = dirname(&path);
+    match if dir.is_empty() { Ok(true) } else { machine.is_dir(&text::to_path(dir)) } {
+        Ok(true) => Ok(text::to_path(&path)),
+        Ok(false) => Err(format!("The directory named as part of the path {value} does not exist")),
+        Err(why) => Err(format!("The directory named as part of the path {value} cannot be used: {why}")),
     }
 }
 

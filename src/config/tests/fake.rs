@@ -60,13 +60,16 @@ impl Machine for FakeMachine {
         };
         Ok(self.files.keys().filter(fits).cloned().collect())
     }
-    fn is_dir(&self, path: &Path) -> bool {
+    fn is_dir(&self, path: &Path) -> std::io::Result<bool> {
         let path = self.at(path);
-        ["/", "/tmp", "/work", "/home/me"].iter().any(|dir| Path::new(dir) == path)
-            || self.files.keys().any(|file| file.ancestors().skip(1).any(|dir| dir == path))
+        if path == Path::new("/broken") {
+            return Err(std::io::Error::from_raw_os_error(libc::EIO));
+        }
+        Ok(["/", "/tmp", "/work", "/home/me"].iter().any(|dir| Path::new(dir) == path)
+            || self.files.keys().any(|file| file.ancestors().skip(1).any(|dir| dir == path)))
     }
     fn exists(&self, path: &Path) -> bool {
-        self.files.contains_key(&self.at(path)) || self.is_dir(path)
+        self.files.contains_key(&self.at(path)) || self.is_dir(path).unwrap()
     }
     fn has_room(&self, _: usize) -> bool {
         true

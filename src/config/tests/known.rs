@@ -420,6 +420,10 @@ fn paths_are_normalized_as_by_python() {
     assert_eq!(values::existing_dir("/nope", &machine), Err("/nope is not an existing directory".into()));
     assert_eq!(values::path_in_existing_dir("/var/log/new", &machine), Ok("/var/log/new".into()));
     assert_eq!(values::path_in_existing_dir("new", &machine), Ok("new".into()));
+    let broken = values::existing_dir("/broken", &machine).unwrap_err();
+    assert!(broken.starts_with("/broken is not an existing directory: ") && broken.contains("error 5"), "{broken}");
+    let broken = values::path_in_existing_dir("/broken/x", &machine).unwrap_err();
+    assert!(broken.contains("/broken/x cannot be used: ") && broken.contains("error 5"), "{broken}");
     let missing = "The directory named as part of the path /nope/x does not exist";
     assert_eq!(values::path_in_existing_dir("/nope/x", &machine), Err(missing.into()));
     for (text, place) in [
