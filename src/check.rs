@@ -13,7 +13,6 @@ use crate::text;
 use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -119,7 +118,7 @@ fn report(loaded: &Loaded, dump: bool, as_json: bool) -> String {
     }
     let lines: String = problems.map(|problem| format!("{problem:#}\n")).collect();
     if dump {
-        let _ = std::io::stderr().write_all(lines.as_bytes());
+        let _ = stdout::write_all(std::io::stderr(), lines.as_bytes());
         return String::new();
     }
     lines

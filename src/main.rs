@@ -26,6 +26,14 @@ fn run(words: &[OsString]) -> u8 {
         _ => {}
     }
     rsup::sys::signals::ignore_broken_pipes();
+    let is_supervisor = match name {
+        "rsupctl" | "supervisorctl" | "echo_supervisord_conf" => false,
+        "supervisord" => true,
+        _ => verb.is_none_or(|verb| verb.starts_with('-')),
+    };
+    if !is_supervisor {
+        rsup::sys::signals::end_as_pid1();
+    }
     let program = rsup::text::of_os(called);
     match (name, verb) {
         ("rsupctl", Some("--version")) => rsup::daemon::print_version(&program),

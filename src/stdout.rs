@@ -15,13 +15,13 @@ use crate::text;
 /// The exit code of a command that succeeded but could not print its result.
 const UNWRITTEN: u8 = 1;
 
-/// Writes `text` to stdout and returns the exit code for the process: `code` if the write succeeded.
+/// Writes `text` (see [`crate::text`]) to stdout and returns the exit code for the process: `code` if the write succeeded.
 ///
 /// A closed pipe (`| head`) is not an error. Any other failure prints one line on stderr, and the exit code is not 0. Blocks as long
 /// as stdout does, so a running supervisor must not use it.
 #[must_use]
 pub fn print(program: &str, text: &str, code: u8) -> u8 {
-    match write_all(io::stdout(), text.as_bytes()) {
+    match write_all(io::stdout(), &text::encode(text)) {
         Ok(()) | Err(Errno::EPIPE) => code,
         Err(why) => {
             report(&format!("{program}: cannot write to stdout: {}\n", errno::ErrnoName(why as i32)));

@@ -18,7 +18,7 @@ use crate::getopt::{self, Flag, flag};
 use crate::stdout;
 use crate::text;
 use find::{FoundServer, ServerOptions};
-use session::{Session, Wording, exit};
+use session::{Session, exit};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -62,9 +62,8 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    let mut session =
-        Session::new(found.client, command_line.interactive || command_line.words.is_empty(), command_line.json);
-    session.wording = Wording::of(program);
+    let interactive = command_line.interactive || command_line.words.is_empty();
+    let session = Session::new(program, found.client, interactive, command_line.json);
     if command_line.words.is_empty() {
         return shell::run(session, &format!("{}> ", found.prompt), found.history_file.as_deref());
     }

@@ -27,6 +27,8 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Buffered output for stdout. It is written before each wait for the server and at the end, so usually once.
 pub struct CommandOutput {
+    /// The name that the client was called by, for its error messages.
+    program: String,
     pending: Vec<u8>,
     is_terminal: bool,
     json: Json,
@@ -49,8 +51,9 @@ enum Json {
 }
 
 impl CommandOutput {
-    fn stdout() -> Self {
+    fn stdout(program: &str) -> Self {
         Self {
+            program: program.to_owned(),
             pending: Vec::new(),
             is_terminal: io::stdout().is_terminal(),
             json: Json::Off,
@@ -133,7 +136,8 @@ impl CommandOutput {
             // Only the first failure is reported. A reader that closes the pipe (`| head`) is not an error.
             if let Err(why) = stdout::write_all(io::stdout(), &self.pending) {
                 if why != Errno::EPIPE && !self.is_closed {
-                    stdout::report(&format!("rsupctl: cannot write to stdout: {}\n", errno::ErrnoName(why as i32)));
+                    let (program, name) = (&self.program, errno::ErrnoName(why as i32));
+                    stdout::report(&format!("{program}: cannot write to stdout: {name}\n"));
                 }
                 self.is_closed = true;
                 self.failed |= why != Errno::EPIPE;
@@ -299,11 +303,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with `client`.
+    /// A session with `client`, for a client that was called by the name `program`.
     #[must_use]
-    pub fn new(client: RpcClient, interactive: bool, json: bool) -> Self {
-        let (out, input) = (CommandOutput::stdout(), StdinLines::default());
-        let (exit, wording) = (exit::OK, Wording::Rsup);
+    pub fn new(program: &str, client: RpcClient, interactive: bool, json: bool) -> Self {
+        let (out, input) = (CommandOutput::stdout(program), StdinLines::default());
+        let (exit, wording) = (exit::OK, Wording::of(program));
         Self { client, out, input, exit, interactive, json, wording, interrupts: None }
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::line_editor::LineEditor;
 use super::session::{Line, Session, exit};
 
-/// Runs `session` line by line until the user leaves it. The exit code is always 0, as in Supervisor. `history_file`: where lines
-/// are kept, if anywhere. On a terminal, Ctrl-C discards the line or ends the running command, and the prompt returns.
+/// Runs `session` line by line until the user leaves it. The exit code is 0, as in Supervisor, unless the output could not be
+/// written. `history_file`: where lines are kept, if anywhere. On a terminal, Ctrl-C discards the line or ends the running command, and the prompt returns.
 // Differs from Supervisor, where Ctrl-C leaves the shell.
 pub fn run(mut session: Session, prompt: &str, history_file: Option<&Path>) -> u8 {
     let hold = if io::stdin().is_terminal() { session.survive_interrupts().ok() } else { None };
@@ -36,5 +36,6 @@ pub fn run(mut session: Session, prompt: &str, history_file: Option<&Path>) -> u
         }
     }
     drop(hold);
-    exit::OK
+    session.out.flush();
+    if session.out.failed { exit::FAILED } else { exit::OK }
 }

@@ -14,7 +14,7 @@ use crate::supervision::Supervision;
 use crate::sys::background::{self, Foreground, Side};
 use crate::sys::fds::{self, Limit};
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::{Ignored, Signals, ignore_broken_pipes};
+use crate::sys::signals::{Ignored, Signals, end_as_pid1, ignore_broken_pipes};
 use crate::sys::{clock, errno, memory, output, pid1};
 use crate::text;
 use nix::sys::resource::{Resource, setrlimit};
@@ -138,6 +138,7 @@ pub fn main(name: &str, args: &[OsString]) -> u8 {
 /// Restores the default signals for a command that only prints, so that SIGTERM ends it even while it writes to a full stdout.
 fn act_as_client(signals: &Signals) {
     ignore_broken_pipes();
+    end_as_pid1();
     signals.unblock();
 }
 

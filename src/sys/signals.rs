@@ -7,13 +7,15 @@
 //! ```
 //!
 //! All 64 signals are blocked, the synchronous ones too. A fault of rsup itself still kills it, since the kernel unblocks a signal that
-//! it forces; a SIGSEGV or SIGABRT that a process sent can be read and forwarded. rsup installs no handler, so a child has nothing to
-//! reset between fork and exec.
+//! it forces; a SIGSEGV or SIGABRT that a process sent can be read and forwarded. A supervisor installs no handler, so a child has nothing
+//! to reset between fork and exec.
 //!
 //! Signal numbers are the kernel's. SIGRTMIN is 34, as with glibc and Python; musl calls 35 SIGRTMIN.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Pid;
 
@@ -194,6 +196,15 @@ impl Signals {
 pub fn ignore_broken_pipes() {
     // SAFETY: this does not set a handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Makes HUP, QUIT and TERM end a command that runs as PID 1, for which the kernel has no default action: without a handler it could
+/// not be ended while it waits, such as for room in a pipe.
+pub fn end_as_pid1() {
+    for signo in [libc::SIGHUP, libc::SIGQUIT, libc::SIGTERM].into_iter().filter(|_| std::process::id() == 1) {
+        let always = Arc::new(AtomicBool::new(true));
+        let _ = signal_hook::flag::register_conditional_shutdown(signo, signo.saturating_add(128), always);
+    }
 }
 
 /// A received signal.

@@ -152,3 +152,20 @@ fn init_and_messages_keep_bytes_that_are_not_utf8() {
         run(command(&sandbox, "rsup", &[]).args(["check", "-c"]).arg(OsStr::from_bytes(b"/nowhere/\xe9.conf")));
     assert!(missing.code == 2 && (missing.out + &missing.err).contains("/nowhere/\u{fffd}.conf"));
 }
+
+#[test]
+fn health_prints_the_bytes_of_a_name() {
+    let mut sandbox =
+        Sandbox::new(Subject::Rsup, "[program:a]\nprocess_name=p%(ENV_PW)s\ncommand=/bin/false\nstartretries=0\n");
+    let mut rsup = command(&sandbox, "rsup", &["-n".as_ref(), "-c".as_ref(), "supervisord.conf".as_ref()]);
+    rsup.current_dir(&sandbox.dir);
+    sandbox.launch_as(rsup);
+    sandbox.until_log("entered FATAL state", 1);
+    for args in [&["health"][..], &["ctl"]] {
+        let words = args.iter().chain(&["-c", "supervisord.conf"]).chain((args == ["ctl"]).then_some(&"status"));
+        let words: Vec<&OsStr> = words.map(|word| OsStr::new(*word)).collect();
+        let (_, text) = output(command(&sandbox, "rsup", &words));
+        assert!(holds(&text, &[b"a:p", WORD].concat()), "{args:?}: {}", text.escape_ascii());
+    }
+    sandbox.stop();
+}

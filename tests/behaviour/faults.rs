@@ -97,6 +97,35 @@ fn a_wrong_command_line_with_an_unread_stderr_ends_as_pid_1_too() {
     }
 }
 
+#[test]
+fn a_command_that_waits_for_room_in_stdout_ends_with_sigterm_as_pid_1_too() {
+    for words in [
+        &["-h"][..],
+        &["--version"],
+        &["help"],
+        &["sample-config"],
+        &["check", "-c", "supervisord.conf", "--dump"],
+        &["check", "-h"],
+        &["health", "-h"],
+        &["ctl", "-h"],
+        &["ctl", "-c", "supervisord.conf", "help"],
+    ] {
+        let sandbox = Sandbox::new(Subject::Rsup, "[program:x]\ncommand=true\n");
+        let Some(mut unshare) = unshare() else { return };
+        let (_reader, writer) = full("pipe");
+        unshare.arg(sandbox.dir.join("bin/rsup")).args(words).current_dir(&sandbox.dir);
+        let mut rsup = Beside(unshare.stdin(Stdio::null()).stdout(writer).spawn().unwrap());
+        let parent = rsup.0.id();
+        let pid = wait_for("the write", || {
+            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+            let pid = children.split_whitespace().next()?.parse().ok()?;
+            fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe")).then_some(pid)
+        });
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        assert_eq!(code_of(wait_for("the exit", || rsup.0.try_wait().unwrap())), 143, "{words:?}");
+    }
+}
+
 /// A command that leaves a process in the background, which writes a line each 20 ms, for 60 s, and the number of lines to a file.
 fn leaves_behind(name: &str, redirect: &str, then: &str) -> String {
     format!(

@@ -776,7 +776,23 @@ fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
     drop(reader);
     assert_eq!(ran_with(writer.into()), (Some(0), String::new()));
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    assert_eq!(ran_with(full.into()), (Some(1), "rsupctl: cannot write to stdout: ENOSPC\n".into()));
+    let (code, message) = ran_with(full.into());
+    assert_eq!(code, Some(1));
+    assert!(
+        message.ends_with("rsup ctl: cannot write to stdout: ENOSPC\n") && message.lines().count() == 1,
+        "{message}"
+    );
+}
+
+#[test]
+fn the_shell_exits_with_1_if_its_output_cannot_be_written() {
+    let sandbox = Sandbox::new(Subject::Rsup, "");
+    for name in ["rsupctl", "supervisorctl"] {
+        let mut command = sandbox.command_of("sh".as_ref());
+        command.args(["-c", "echo version | bin/$0 -c supervisord.conf >/dev/full", name]);
+        let ran = run(&mut command);
+        assert_eq!((ran.code, &*ran.err), (1, &*format!("bin/{name}: cannot write to stdout: ENOSPC\n")));
+    }
 }
 
 /// Like a server without a password: refuses a GET by another name than an IP address. Returns the Host fields of GETs.
