@@ -469,6 +469,30 @@ fn a_tz_string_means_what_it_means_to_glibc() {
         "EST5EDT,M3.2.0,M11.1.0/",
         "EST5EDT,M3.2.0x,M11.1.0",
         "EST5EDT,366,1",
+        "EST5EDT,M13.1.0,M11.1.0",
+        "EST5EDT,M3.2.0,M13.1.0",
+        "EST5EDT,M3.6.0,M11.1.0",
+        "EST5EDT,M3.0.0,M11.1.0",
+        "EST5EDT,M3.2.7,M11.1.0",
+        "EST5EDT,M3.2,M11.1.0",
+        "EST5EDT,M3,M11.1.0",
+        "EST5EDT,M3.2.0,M11.1",
+        "EST5EDT,J366,J300",
+        "EST5EDT,J60,J366",
+        "EST5EDT,J0,J300",
+        "EST5EDT,J,J300",
+        "EST5EDT,J60,J0",
+        "EST5EDT,59,366",
+        "EST5EDT,M+3. 2.0,M11.1.0",
+        "EST--5",
+        "EST+-5",
+        "EST-+5",
+        "EST- 5",
+        "EST65541",
+        "EST-5:+30",
+        "EST5EDT 4",
+        "EST5EDT--1,M3.2.0,M11.1.0",
+        "EST5EDT,M3.2.0/+3,M11.1.0/--1",
         "EST5EDTxyz",
         "EST5EDT4:30",
         "EST5EDT-1,M3.2.0,M11.1.0",
@@ -533,6 +557,25 @@ fn a_zone_file_means_what_it_means_to_glibc() {
         let bytes = fs::read(root.join("Europe/Berlin")).unwrap();
         fs::write(copy.path().join(name), &bytes[..length.min(bytes.len())]).unwrap();
     }
+    // The footer of a file of version 2 has the rules for the years after the last transition.
+    let bytes = fs::read(root.join("America/New_York")).unwrap();
+    let tables = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+    let footers: [&[u8]; 8] =
+        [b"", b"\n", b"\n\n", b"x", b"xx", b"\nfoo\n", b"EST5EDT,M3.2.0,M11.1.0\n", &bytes[tables..bytes.len() - 1]];
+    let footers: Vec<String> = (0..)
+        .zip(footers)
+        .map(|(n, footer)| {
+            fs::write(copy.path().join(format!("footer{n}")), [&bytes[..tables], footer].concat()).unwrap();
+            format!("footer{n}")
+        })
+        .collect();
+    let footers: Vec<_> = footers.iter().map(|name| (Some(name.as_str()), Some(copied))).collect();
+    let century: Vec<i64> = (0..500).map(|nth| nth * 10_000_019).collect();
+    same_times(&venv, &footers, &century);
+    let universal = tempfile::tempdir().unwrap();
+    fs::write(universal.path().join("Universal"), &bytes).unwrap();
+    let folder = Some(universal.path().to_str().unwrap());
+    same_times(&venv, &[(Some(""), folder), (Some(":"), folder), (Some("::"), folder)], &century);
     let absolute = copy.path().join("whole");
     let absolute = absolute.to_str().unwrap();
     let with_colon = format!(":{absolute}");

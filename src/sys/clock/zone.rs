@@ -80,7 +80,7 @@ impl Zone {
     /// The zone for these values of TZ and TZDIR. Reads the zone file; a file or string that is not valid gives UTC.
     pub fn of(tz: Option<&OsStr>, tzdir: Option<&OsStr>) -> Self {
         let Some(tz) = tz else { return Self::from_path(Path::new("/etc/localtime")).unwrap_or_default() };
-        let tz = tz.as_bytes();
+        let tz = if tz.is_empty() { b"Universal" } else { tz.as_bytes() };
         let name = tz.strip_prefix(b":").unwrap_or(tz);
         if name.is_empty() {
             return Self::default();
@@ -105,8 +105,9 @@ impl Zone {
         }
         take(&mut rest, first.body_bytes(4))?;
         let mut zone = Header::take(&mut rest)?.zone(&mut rest, 8)?;
-        let footer = rest.strip_prefix(b"\n").and_then(|rest| rest.strip_suffix(b"\n"));
-        zone.rules = footer.filter(|text| !text.is_empty()).map(Rules::parse);
+        // Like glibc: a file without a footer is refused, and the last byte is taken for the newline.
+        let (_, footer) = rest.split_last().filter(|(_, footer)| !footer.is_empty())?;
+        zone.rules = footer.strip_prefix(b"\n").filter(|text| !text.is_empty()).map(Rules::parse);
         // Like glibc: if a file has no transitions, its rules are ignored.
         zone.rules = zone.rules.filter(|_| !zone.transitions.is_empty());
         Some(zone)
@@ -234,11 +235,12 @@ impl Change {
             Day::Weekday { month, week, day } => {
                 let lengths = [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
                 let before: i64 = lengths.iter().take(month.saturating_sub(1)).sum();
-                let length: i64 = lengths.get(month.saturating_sub(1)).copied().unwrap_or(31);
+                let length: i64 = lengths.get(month.saturating_sub(1)).copied().unwrap_or(0);
                 // January 1, 1970 was a Thursday.
                 let weekday = new_year(year).saturating_add(before).saturating_add(4).rem_euclid(7);
-                let first = day.saturating_sub(weekday).rem_euclid(7);
-                let weeks = (1..week).rev().find(|weeks| first.saturating_add(weeks.saturating_mul(7)) < length);
+                let first = day.saturating_sub(weekday);
+                let first = if first < 0 { first.saturating_add(7) } else { first };
+                let weeks = (1..week.min(6)).rev().find(|weeks| first.saturating_add(weeks.saturating_mul(7)) < length);
                 before.saturating_add(first).saturating_add(weeks.unwrap_or(0).saturating_mul(7))
             }
         };
@@ -279,7 +281,7 @@ fn offset(rest: &mut &[u8]) -> Option<i64> {
 /// Parses `[,]DAY[/TIME]`, with `default` at the end of the string. `None` at a mistake; the part before it is stored in `change`.
 fn change(rest: &mut &[u8], default: Day, change: &mut Change) -> Option<()> {
     eat(rest, b',');
-    change.day = day(rest, default)?;
+    day(rest, default, &mut change.day)?;
     let seconds = match rest.first() {
         None | Some(b',') => DEFAULT_HOUR.saturating_mul(HOUR),
         Some(b'/') => {
@@ -295,36 +297,40 @@ fn change(rest: &mut &[u8], default: Day, change: &mut Change) -> Option<()> {
     Some(())
 }
 
-/// Parses `Jn`, `n` or `Mm.w.d`, with `default` at the end of the string.
-fn day(rest: &mut &[u8], default: Day) -> Option<Day> {
+/// Parses `Jn`, `n` or `Mm.w.d`, with `default` at the end of the string. `None` at a mistake. Like glibc, stores what it has read even
+/// so: `M13.1.0` is a day of the next year, and `J366` the day before the year.
+fn day(rest: &mut &[u8], default: Day, day: &mut Day) -> Option<()> {
     if rest.is_empty() {
-        return Some(default);
+        *day = default;
+    } else if eat(rest, b'J') {
+        *day = Day::Julian(0);
+        *day = Day::Julian(digits(rest).filter(|day| (1..=365).contains(day))?);
+    } else if eat(rest, b'M') {
+        let mut fields = [0; 3];
+        let mut is_whole = true;
+        for (nth, field) in fields.iter_mut().enumerate() {
+            let number = if is_whole && (nth == 0 || eat(rest, b'.')) { short(rest) } else { None };
+            (is_whole, *field) = (number.is_some(), number.unwrap_or(0));
+        }
+        let [month, week, weekday] = fields;
+        *day = Day::Weekday { month: usize::try_from(month).ok()?, week, day: weekday };
+        let is_valid = (1..=12).contains(&month) && (1..=5).contains(&week) && weekday <= 6;
+        return (is_whole && is_valid).then_some(());
+    } else {
+        *day = Day::Zero(digits(rest).filter(|day| *day <= 365)?);
     }
-    if eat(rest, b'J') {
-        return digits(rest).filter(|day| (1..=365).contains(day)).map(Day::Julian);
-    }
-    if eat(rest, b'M') {
-        let month = digits(rest).filter(|month| (1..=12).contains(month))?;
-        let week = after_dot(rest).filter(|week| (1..=5).contains(week))?;
-        let day = after_dot(rest).filter(|day| *day <= 6)?;
-        return Some(Day::Weekday { month: usize::try_from(month).ok()?, week, day });
-    }
-    digits(rest).filter(|day| *day <= 365).map(Day::Zero)
-}
-
-fn after_dot(rest: &mut &[u8]) -> Option<i64> {
-    if eat(rest, b'.') { digits(rest) } else { None }
+    Some(())
 }
 
 /// Parses `hh[:mm[:ss]]`.
 fn clock_time(rest: &mut &[u8]) -> Option<[i64; 3]> {
-    let mut fields = [digits(rest)?, 0, 0];
+    let mut fields = [short(rest)?, 0, 0];
     for field in fields.iter_mut().skip(1) {
         let mut after = *rest;
         if !eat(&mut after, b':') {
             break;
         }
-        let Some(value) = digits(&mut after) else { break };
+        let Some(value) = short(&mut after) else { break };
         (*field, *rest) = (value, after);
     }
     Some(fields)
@@ -332,6 +338,16 @@ fn clock_time(rest: &mut &[u8]) -> Option<[i64; 3]> {
 
 fn sum_of([hours, minutes, seconds]: [i64; 3]) -> i64 {
     hours.saturating_mul(HOUR).saturating_add(minutes.saturating_mul(MINUTE)).saturating_add(seconds)
+}
+
+/// Parses a number like `%hu` of scanf(3): white space and a sign may come first, and the result is modulo 65,536.
+fn short(rest: &mut &[u8]) -> Option<i64> {
+    let mut after = rest.trim_ascii_start();
+    let is_negative = eat(&mut after, b'-');
+    let _ = is_negative || eat(&mut after, b'+');
+    let number = digits(&mut after)?;
+    *rest = after;
+    Some(if is_negative { number.saturating_neg() } else { number }.rem_euclid(65_536))
 }
 
 fn digits(rest: &mut &[u8]) -> Option<i64> {
