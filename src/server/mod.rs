@@ -35,6 +35,8 @@ const HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// A connection gets its turn only if this much memory can be allocated, in bytes, and keeps what it holds only if as much is left.
 /// Small allocations are infallible, and must not find that the buffers of clients have used up all memory.
 const TURN_BYTES: usize = 256 * 1024;
+/// While the connections hold and need no more than this, in bytes, there is nothing to gain: the reserve of the allocator is as large.
+const UNCHECKED_BYTES: usize = 512 * 1024;
 /// Descriptors kept in reserve for when all others are in use: one for a connection, one for the file that its answer may
 /// read.
 const SPARES: usize = 2;
@@ -431,7 +433,7 @@ impl Server {
     /// Closes the connections that hold the most memory until `bytes` can be allocated; `false`: no connection is left that holds more
     /// than `held`.
     fn make_room(&mut self, bytes: usize, held: usize, host: &mut dyn Host) -> bool {
-        while !memory::has_room(bytes) {
+        while self.held.max(bytes) > UNCHECKED_BYTES && !memory::has_room(bytes) {
             let larger =
                 self.connections.iter_mut().filter(|slot| slot.as_ref().is_some_and(|other| other.held > held));
             let largest = larger.max_by_key(|slot| slot.as_ref().map(|other| other.held));
