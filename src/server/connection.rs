@@ -495,6 +495,7 @@ impl Connection {
 
     /// Sends the answer of a call if it is complete; else keeps the call. A long answer is sent in pieces, so that rsup never holds
     /// all of it.
+    // Differs from Supervisor, where every answer has a Content-Length.
     fn progressed(&mut self, progress: RequestProgress, mut call: PendingCall, now: Now) {
         let is_done = matches!(progress, RequestProgress::Done);
         // Not while it waits for the core: the reply must find the buffers empty.
