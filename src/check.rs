@@ -2,8 +2,8 @@
 
 use crate::config::model::{
     AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
-    HttpServerConfig, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig, RestartLimit,
-    ServerConfig, ServerUrl, SocketAddress, User,
+    HttpServerConfig, Lifecycle, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig,
+    RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, User,
 };
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
@@ -162,9 +162,9 @@ object! {
     RestartLimit: restarts, within_ms;
     GroupConfig: name, priority, kind, processes;
     ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries,
-        backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, restart_limit, exitcodes,
-        stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
-        essential, sweep without server_environment;
+        exitcodes, stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
+        essential, sweep, lifecycle without server_environment;
+    Lifecycle: backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, restart_limit;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
     HttpServerConfig: section, address, chmod, chown, credentials, allowed_hosts, allowed_origins;
     ListenerConfig: events, buffer_size, result_handler;
@@ -242,6 +242,12 @@ impl<T: Show> Show for Option<T> {
 impl<T: Show> Show for Vec<T> {
     fn shown(&self) -> Value {
         Value::Array(self.iter().map(Show::shown).collect())
+    }
+}
+
+impl<T: Show> Show for Shared<T> {
+    fn shown(&self) -> Value {
+        (**self).shown()
     }
 }
 

@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::model::{
-    ChannelConfig, Config, FastCgiConfig, GroupConfig, GroupKind, ListenerConfig, LogPlace, ProcessConfig, ServerConfig,
+    ChannelConfig, Config, FastCgiConfig, GroupConfig, GroupKind, Lifecycle, ListenerConfig, LogPlace, ProcessConfig,
+    ServerConfig,
 };
 use super::options::{self, ChangeEffect, OptionRow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,12 +114,6 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
         autorestart,
         startsecs,
         startretries,
-        backoff_delay_ms,
-        backoff_factor_milli,
-        backoff_limit_ms,
-        backoff_jitter_milli,
-        restart_delay_ms,
-        restart_limit,
         exitcodes,
         stopsignal,
         stopwaitsecs,
@@ -133,6 +128,7 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
         serverurl,
         essential,
         sweep,
+        lifecycle,
     } = new;
     let mut note = |option: &str, is_same: bool| {
         if !is_same {
@@ -145,13 +141,27 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
     note("user", uid(&in_use.user) == uid(user));
     note("environment", same_variables(in_use, new));
     compare_fields!(in_use, note:
-        command umask priority autostart autorestart startsecs startretries backoff_delay_ms backoff_factor_milli
-        backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit exitcodes stopsignal stopwaitsecs stopasgroup killasgroup
-        redirect_stderr serverurl essential sweep
+        command umask priority autostart autorestart startsecs startretries exitcodes stopsignal stopwaitsecs
+        stopasgroup killasgroup redirect_stderr serverurl essential sweep
     );
+    self::lifecycle(&in_use.lifecycle, lifecycle, &mut note);
     for (prefix, in_use, new) in [("stdout", &in_use.stdout, stdout), ("stderr", &in_use.stderr, stderr)] {
         channel(in_use, new, &mut |option, is_same| note(&format!("{prefix}_{option}"), is_same));
     }
+}
+
+fn lifecycle(in_use: &Lifecycle, new: &Lifecycle, note: &mut dyn FnMut(&str, bool)) {
+    let Lifecycle {
+        backoff_delay_ms,
+        backoff_factor_milli,
+        backoff_limit_ms,
+        backoff_jitter_milli,
+        restart_delay_ms,
+        restart_limit,
+    } = new;
+    compare_fields!(in_use, note:
+        backoff_delay_ms backoff_factor_milli backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit
+    );
 }
 
 /// Compares the options of stdout or stderr, whose names are passed without `stdout_` or `stderr_`.

@@ -5,6 +5,7 @@
 
 use super::Problem;
 use crate::text;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -275,18 +276,6 @@ with_defaults! {
         startsecs: i64 = 1,
         /// Number of retries after the first attempt to start; negative: none.
         startretries: i64 = 3,
-        /// rsup: milliseconds to wait after the first failed start.
-        backoff_delay_ms: u32 = 1000,
-        /// rsup: each wait is this many thousandths of the one before; `None`: the n-th wait is n times the first.
-        backoff_factor_milli: Option<u32> = None,
-        /// rsup: no wait after a failed start is longer than this; `None`: no limit.
-        backoff_limit_ms: Option<u32> = None,
-        /// rsup: each wait is longer or shorter by a random part of up to this many thousandths.
-        backoff_jitter_milli: u32 = 0,
-        /// rsup: milliseconds from an exit to the automatic restart.
-        restart_delay_ms: u32 = 0,
-        /// rsup: after more automatic restarts than this the process is FATAL; `None`: no limit.
-        restart_limit: Option<RestartLimit> = None,
         /// Expected exit codes.
         exitcodes: ExitCodes = ExitCodes::from_iter([0]),
         /// Number of the signal that stops the process.
@@ -315,6 +304,50 @@ with_defaults! {
         essential: bool = false,
         /// rsup: when this process ends, stop the processes that remain in its process group.
         sweep: bool = false,
+        /// rsup: the options of starts, restarts and stops that Supervisor does not have.
+        lifecycle: Shared<Lifecycle> = Shared::default(),
+    }
+
+    /// rsup: the options of starts, restarts and stops that Supervisor does not have.
+    struct Lifecycle {
+        /// rsup: milliseconds to wait after the first failed start.
+        backoff_delay_ms: u32 = 1000,
+        /// rsup: each wait is this many thousandths of the one before; `None`: the n-th wait is n times the first.
+        backoff_factor_milli: Option<u32> = None,
+        /// rsup: no wait after a failed start is longer than this; `None`: no limit.
+        backoff_limit_ms: Option<u32> = None,
+        /// rsup: each wait is longer or shorter by a random part of up to this many thousandths.
+        backoff_jitter_milli: u32 = 0,
+        /// rsup: milliseconds from an exit to the automatic restart.
+        restart_delay_ms: u32 = 0,
+        /// rsup: after more automatic restarts than this the process is FATAL; `None`: no limit.
+        restart_limit: Option<RestartLimit> = None,
+    }
+}
+
+/// A value that all processes share which do not change it. Few programs set any of its options, and most memory of a
+/// supervisor is that of its processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared<T>(Rc<T>);
+
+impl Default for Shared<Lifecycle> {
+    fn default() -> Self {
+        thread_local!(static DEFAULT: Rc<Lifecycle> = Rc::default());
+        Shared(DEFAULT.with(Rc::clone))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Rc::make_mut(&mut self.0)
     }
 }
 

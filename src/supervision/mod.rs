@@ -581,8 +581,9 @@ impl Supervision {
         let mut actions = std::mem::take(&mut self.actions);
         if let Some(process) = self.processes.get_mut(&id) {
             let mut policy = Policy::from(&*process.config);
-            policy.backoff.deviation_milli = restarts::deviation(&mut self.random, process.config.backoff_jitter_milli);
-            policy.may_restart = process.restarts.has_room(process.config.restart_limit, now.mono);
+            policy.backoff.deviation_milli =
+                restarts::deviation(&mut self.random, process.config.lifecycle.backoff_jitter_milli);
+            policy.may_restart = process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
             process.core.step(event, now.mono, &policy, &mut actions);
             let (before, after) = (process.armed, process.core.deadline(&policy));
             process.armed = after;
@@ -655,8 +656,11 @@ impl Supervision {
                 self.effects.push_back(Effect::StateChanged(id, StateChange { from, to, pid, tries, expected }));
                 // As in Supervisor, no line is logged when a shutdown makes BACKOFF FATAL.
                 let gives_up = to != State::Fatal || self.state == shutdown::SupervisorState::Running;
-                let limit =
-                    config.restart_limit.filter(|_| (from, to) == (State::Exited, State::Fatal)).map(report::limit);
+                let limit = config
+                    .lifecycle
+                    .restart_limit
+                    .filter(|_| (from, to) == (State::Exited, State::Fatal))
+                    .map(report::limit);
                 let line = if gives_up { report::became(&config, to, limit.as_deref()) } else { None };
                 if let (Some(why), Some(process)) = (limit, self.process_mut(id)) {
                     process.spawnerr = why.into();

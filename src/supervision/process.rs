@@ -98,12 +98,12 @@ impl From<&ProcessConfig> for Policy {
             startsecs: seconds(config.startsecs),
             retries: u32::try_from(config.startretries.min(i64::from(u32::MAX))).ok(),
             backoff: Backoff {
-                delay: millis(config.backoff_delay_ms),
-                factor_milli: config.backoff_factor_milli,
-                limit: config.backoff_limit_ms.map_or(Duration::MAX, millis),
+                delay: millis(config.lifecycle.backoff_delay_ms),
+                factor_milli: config.lifecycle.backoff_factor_milli,
+                limit: config.lifecycle.backoff_limit_ms.map_or(Duration::MAX, millis),
                 deviation_milli: 0,
             },
-            restart_delay: millis(config.restart_delay_ms),
+            restart_delay: millis(config.lifecycle.restart_delay_ms),
             may_restart: true,
             stopwaitsecs: seconds(config.stopwaitsecs),
         }

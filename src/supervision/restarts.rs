@@ -43,7 +43,7 @@ impl Supervision {
     /// Counts an automatic restart of this process. Begins the shutdown if it exceeds the limit of all programs together.
     pub(super) fn restarted(&mut self, id: ProcId, now: Now) {
         let Some(process) = self.process_mut(id) else { return };
-        process.restarts.add(process.config.restart_limit, now.mono);
+        process.restarts.add(process.config.lifecycle.restart_limit, now.mono);
         let name = process.namespec();
         let limit = self.server.restart_limit;
         let has_room = self.restarts.has_room(limit, now.mono);

@@ -670,7 +670,9 @@ fn limit(restarts: u32, seconds: u32) -> Option<RestartLimit> {
 #[test]
 fn a_program_that_restarts_too_often_is_fatal() {
     let restarts = |within| {
-        let groups = vec![program("a", |p| (p.autorestart, p.restart_limit) = (AutoRestart::Always, limit(2, within)))];
+        let groups = vec![program("a", |p| {
+            (p.autorestart, p.lifecycle.restart_limit) = (AutoRestart::Always, limit(2, within))
+        })];
         let mut world = World::new(config(groups, |_| {}), &[("a", fails(3000, 7))]).boot();
         world.run_until(61_500);
         world
@@ -714,7 +716,8 @@ fn restarts_beyond_the_limit_of_all_programs_end_rsup() {
 fn jitter_spreads_the_retries_of_programs_that_fail_together() {
     let retries = |seed| {
         let names: Vec<String> = (0..50).map(|n| format!("p{n}")).collect();
-        let jittery = |p: &mut ProcessConfig| (p.backoff_delay_ms, p.backoff_jitter_milli) = (10_000, 200);
+        let jittery =
+            |p: &mut ProcessConfig| (p.lifecycle.backoff_delay_ms, p.lifecycle.backoff_jitter_milli) = (10_000, 200);
         let groups = names.iter().map(|name| program(name, jittery)).collect();
         let scripts: Vec<_> = names.iter().map(|name| (name.as_str(), fails(500, 1))).collect();
         let mut world = World::new(config(groups, |_| {}), &scripts);

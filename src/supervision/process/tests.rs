@@ -3,6 +3,7 @@
 //! supervisor-behaviour.md, one test each.
 
 use super::*;
+use crate::config::model::Lifecycle;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const PID: Pid = 7;
@@ -267,8 +268,8 @@ fn every_state_event_and_policy_keeps_the_invariants() {
                 }
             }
         }
-        let (restart_delay_ms, backoff_delay_ms) = (1500, 500);
-        let config = ProcessConfig { autorestart, restart_delay_ms, backoff_delay_ms, ..ProcessConfig::default() };
+        let mut config = ProcessConfig { autorestart, ..ProcessConfig::default() };
+        (config.lifecycle.restart_delay_ms, config.lifecycle.backoff_delay_ms) = (1500, 500);
         explore(&Policy::from(&config), &mut tally);
         explore(&Policy { may_restart: false, ..Policy::from(&config) }, &mut tally);
     }
@@ -372,12 +373,9 @@ fn the_waits_after_failed_starts_are_a_table() {
         (1000, None, Some(3000), -250, [750, 1500, 2250, 3000]),
         (1000, Some(2000), None, -1000, [0, 0, 0, 0]),
     ] {
-        let config = ProcessConfig {
-            backoff_delay_ms: delay_ms,
-            backoff_factor_milli: factor,
-            backoff_limit_ms: limit,
-            ..ProcessConfig::default()
-        };
+        let mut config = ProcessConfig::default();
+        let Lifecycle { backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, .. } = &mut *config.lifecycle;
+        (*backoff_delay_ms, *backoff_factor_milli, *backoff_limit_ms) = (delay_ms, factor, limit);
         let backoff = Backoff { deviation_milli: deviation, ..Policy::from(&config).backoff };
         assert_eq!([1, 2, 3, 4].map(|n| backoff.wait(n)), waits.map(ms), "{config:?} {deviation}");
         // However many failures there were, and whatever the factor: a wait, not a panic.
@@ -388,7 +386,7 @@ fn the_waits_after_failed_starts_are_a_table() {
 #[test]
 fn a_restart_waits_for_restart_delay_or_for_the_second_of_its_start() {
     for (lived, delay_ms, due) in [(10, 0, 1010), (10, 2500, 1035), (5, 100, 1010), (5, 900, 1014), (50, 100, 1051)] {
-        let mut case = Case::new(|config| (config.startsecs, config.restart_delay_ms) = (0, delay_ms));
+        let mut case = Case::new(|config| (config.startsecs, config.lifecycle.restart_delay_ms) = (0, delay_ms));
         case.spawn().after(lived).out.clear();
         case.exit(1);
         let expected = if delay_ms == 0 { State::Starting } else { State::Exited };
