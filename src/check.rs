@@ -3,8 +3,9 @@
 use crate::config::model::{
     AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
     HttpServerConfig, Lifecycle, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig,
-    RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, User,
+    RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, StopSignal, User,
 };
+use crate::config::probe::{HealthAction, Probe, Readiness};
 use crate::config::{self, Loaded, Problem, Secrets, Severity};
 use crate::getopt::{self, Flag, flag};
 use crate::machine::{self, Real};
@@ -160,11 +161,14 @@ object! {
         nocleanup, childlogdir, user, directory, strip_ansi, environment, identifier, exit_code_from, exit_when_all_done,
         stop_budget_ms, restart_limit;
     RestartLimit: restarts, within_ms;
+    StopSignal: signal, wait_ms;
     GroupConfig: name, priority, kind, processes;
-    ProcessConfig: name, command, directory, umask, priority, autostart, autorestart, startsecs, startretries,
+    ProcessConfig: name, program, command, directory, umask, priority, autostart, autorestart, startsecs, startretries,
         exitcodes, stopsignal, stopwaitsecs, stopasgroup, killasgroup, user, redirect_stderr, stdout, stderr, environment, serverurl,
         essential, sweep, lifecycle without server_environment;
-    Lifecycle: backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, restart_limit;
+    Lifecycle: depends_on, after, restart_with, oneshot, ready, ready_timeout_ms, stop_sequence, stop_command, pre_start, pre_stop,
+        post_stop, reload_signal, reload_command, hook_timeout_ms, sweep_wait_ms, healthcheck, healthcheck_interval_ms,
+        healthcheck_timeout_ms, healthcheck_retries, healthcheck_start_period_ms, healthcheck_action, watchdog_ms, backoff_delay_ms, backoff_factor_milli, backoff_limit_ms, backoff_jitter_milli, restart_delay_ms, restart_limit;
     ChannelConfig: logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format;
     HttpServerConfig: section, address, chmod, chown, credentials, allowed_hosts, allowed_origins;
     ListenerConfig: events, buffer_size, result_handler;
@@ -186,6 +190,10 @@ via! {
     ExitCodes: |codes| Value::Array(codes.iter().map(|code| Value::Int(code.into())).collect());
     Severity: |severity| word(&severity.to_string());
     LogLevel: |level| word(&format!("{level:?}").to_lowercase());
+    Rc<str>: |text| Value::String((**text).into());
+    Readiness: |ready| word(&ready.to_string());
+    Probe: |probe| word(&probe.to_string());
+    HealthAction: |action| word(&format!("{action:?}").to_lowercase());
     LogFormat: |format| word(&format!("{format:?}").to_lowercase());
     AutoRestart: |policy| word(match policy {
         AutoRestart::Never => "false",

@@ -10,14 +10,14 @@
 //! | module | job | may use |
 //! |---|---|---|
 //! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, entry_point, init, pidproxy, sys::signals, text |
-//! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, rpc, server, stdout, supervision, sys, text, time |
-//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, fault, posix, protocol, time |
+//! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, probes, rpc, server, stdout, supervision, sys, text, time |
+//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, config::probe, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
 //! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, sys::errno, sys::memory, text, time, wire |
 //! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, sys::memory, time, wire |
 //! | `events` (pure) | event types, capture mode, listeners and their pools | time |
 //! | `logs` | destinations of log bytes, rotation, rsup's own log | config::model, sys, text, time |
-//! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, text |
+//! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, protocol, text |
 //! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys, text |
 //! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, text, wire::json, wire::xmlrpc |
 //! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
@@ -25,7 +25,7 @@
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command as a shell does, for `init` and `pidproxy` | sys |
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
-//! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, logs::ansi, sys, wire |
+//! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, logs::ansi, sys, time, wire |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
 //! | `stdout` | writes what a command prints and its error messages | sys, text |

@@ -49,6 +49,8 @@ impl fmt::Display for Exit {
     }
 }
 
+/// SIGABRT's number.
+pub const SIGABRT: i32 = 6;
 /// SIGKILL's number.
 pub const SIGKILL: i32 = 9;
 /// SIGTERM's number.

@@ -180,16 +180,19 @@ fn use_trees_are_spelled_out() {
     assert_eq!(crate_paths(code), paths);
 }
 
-/// The most lines of code (no blank lines, no comments, no tests) that may run as PID 1: everything but the client, `check` and `pidproxy`.
+/// The goal: the most lines of code (no blank lines, no comments, no tests) that run as PID 1: everything but the client, `check` and
+/// `pidproxy`.
 const PID1_LINES: usize = 16_000;
-/// The most lines of code in supervision, daemon and sys.
+/// The goal: the most lines of code in supervision, daemon and sys.
 const CORE_LINES: usize = 6_500;
+/// By how much each goal is missed since dependencies, readiness, hooks and health checks came. These only ever get smaller.
+const EXCESS: (usize, usize) = (1_660, 1_150);
 /// The most lines of code in a function.
 const FUNCTION_LINES: usize = 60;
 
 /// Functions that may be longer: file, function, why. An entry that is not needed fails the test.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] =
-    &[("supervision/process.rs", "step", "the one big match: every phase with every event")];
+    &[("supervision/process.rs", "decide", "the one big match: every phase with every event")];
 
 /// The lines of code of a text: neither blank nor a comment.
 fn code_lines(code: &str) -> Vec<&str> {
@@ -226,11 +229,14 @@ fn the_code_stays_below_its_ceilings() {
     let pid1 = sum(&|module| !["ctl", "check", "pidproxy"].contains(&module));
     let core = sum(&|module| ["supervision", "daemon", "sys"].contains(&module));
     println!("{pid1} lines run as PID 1, {core} of them in supervision, daemon and sys");
-    assert!(pid1 > 5_000 && pid1 <= PID1_LINES, "{pid1} lines run as PID 1, {PID1_LINES} are allowed");
+    let (pid1_most, core_most) = (PID1_LINES + EXCESS.0, CORE_LINES + EXCESS.1);
+    assert!(pid1 > 5_000 && pid1 <= pid1_most, "{pid1} lines run as PID 1, {pid1_most} are allowed");
     assert!(
-        core > 2_000 && core <= CORE_LINES,
-        "supervision, daemon and sys have {core} lines, {CORE_LINES} are allowed"
+        core > 2_000 && core <= core_most,
+        "supervision, daemon and sys have {core} lines, {core_most} are allowed"
     );
+    // What was saved is not spent again.
+    assert!(pid1 + 100 > pid1_most && core + 100 > core_most, "lower EXCESS: {pid1} and {core} lines");
 }
 
 #[test]

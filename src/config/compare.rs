@@ -106,6 +106,7 @@ macro_rules! compare_fields {
 fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Changed>) {
     let ProcessConfig {
         name,
+        program: _,
         command,
         directory,
         umask,
@@ -152,6 +153,28 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
 
 fn lifecycle(in_use: &Lifecycle, new: &Lifecycle, note: &mut dyn FnMut(&str, bool)) {
     let Lifecycle {
+        depends_on,
+        after,
+        restart_with,
+        oneshot,
+        ready,
+        ready_timeout_ms,
+        stop_sequence,
+        stop_command,
+        pre_start,
+        pre_stop,
+        post_stop,
+        reload_signal,
+        reload_command,
+        hook_timeout_ms,
+        sweep_wait_ms,
+        healthcheck,
+        healthcheck_interval_ms,
+        healthcheck_timeout_ms,
+        healthcheck_retries,
+        healthcheck_start_period_ms,
+        healthcheck_action,
+        watchdog_ms,
         backoff_delay_ms,
         backoff_factor_milli,
         backoff_limit_ms,
@@ -160,6 +183,10 @@ fn lifecycle(in_use: &Lifecycle, new: &Lifecycle, note: &mut dyn FnMut(&str, boo
         restart_limit,
     } = new;
     compare_fields!(in_use, note:
+        depends_on after restart_with oneshot ready ready_timeout_ms stop_sequence stop_command pre_start pre_stop post_stop
+        reload_signal reload_command
+        hook_timeout_ms sweep_wait_ms healthcheck healthcheck_interval_ms healthcheck_timeout_ms healthcheck_retries
+        healthcheck_start_period_ms healthcheck_action watchdog_ms
         backoff_delay_ms backoff_factor_milli backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit
     );
 }
@@ -306,12 +333,17 @@ mod tests {
         let kinds = SECTION_KINDS.iter().filter(|kind| kind.title.ends_with(":x"));
         for kind in kinds.filter(|kind| !["rpcinterface:x", "ctlplugin:x"].contains(&kind.title)) {
             let (title, needed) = section(kind);
-            let programs = "[program:p]\ncommand=b\n[program:web]\ncommand=b\n[program:worker]\ncommand=b\n";
-            let programs = if kind.title == "group:x" { programs } else { "" };
+            let programs = "[program:p]\ncommand=b\n[program:db]\ncommand=b\n[program:web]\ncommand=b\n[program:worker]\ncommand=b\n";
             let file = |more: &str| format!("{programs}[{title}]\n{needed}\n{more}");
             let find = |config: &Config| config.groups.iter().find(|group| group.name == "x").unwrap().clone();
             for row in (kind.rows)() {
                 let (before, after) = match row.key {
+                    // Options of the start graph, which a listener cannot have.
+                    "depends_on" | "after" | "restart_with" | "oneshot" | "ready" | "watchdog"
+                        if kind.title == "eventlistener:x" =>
+                    {
+                        continue;
+                    }
                     // Options that are valid only together with others.
                     "redirect_stderr" if kind.title == "eventlistener:x" => continue,
                     "numprocs" => ("process_name=%(process_num)d", "process_name=%(process_num)d\nnumprocs=2"),
@@ -322,6 +354,7 @@ mod tests {
                     "redirect_stderr" => ("stderr_logfile=NONE", "stderr_logfile=NONE\nredirect_stderr=true"),
                     "stopasgroup" => ("killasgroup=true", "killasgroup=true\nstopasgroup=true"),
                     "result_handler" => ("", "result_handler=a:b"),
+                    "watchdog" => ("ready=notify", "ready=notify\nwatchdog=1"),
                     key => ("", &*format!("{key}={}", row.example)),
                 };
                 let found = group(&find(&read(&file(before))), &find(&read(&file(after))));

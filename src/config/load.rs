@@ -5,10 +5,11 @@
 use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{KnownNames, NameValue, expand};
 use super::model::{
-    AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, ListenerConfig,
-    LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
+    AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, Lifecycle,
+    ListenerConfig, LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
 };
 use super::options::{self, Draft, Opt, OptionRow, Scope};
+use super::probe::Probe;
 use super::values::is_space;
 use super::{Loaded, Machine, Problem, Severity, lint, values};
 use crate::{events, text};
@@ -32,7 +33,9 @@ pub fn load(main_file: &Path, machine: &dyn Machine) -> Loaded {
     let server = reader.server();
     let http = reader.http();
     let rpc_interfaces = reader.rpc_interfaces(!http.is_empty());
-    let groups = reader.groups().iter().map(|group| Rc::new(apart(group))).collect();
+    let groups = reader.groups();
+    reader.check_links(&groups);
+    let groups = groups.iter().map(|group| Rc::new(apart(group))).collect();
     let twiddler = reader.twiddler(&rpc_interfaces);
     let has_server_section = reader.sections.section("supervisord").is_some();
     let config = Config { server, has_server_section, groups, http, rpc_interfaces, twiddler };
@@ -196,11 +199,11 @@ impl<'m> ConfigReader<'m> {
         self.sections.entry(section, key).map_or(section.at, |entry| entry.at)
     }
 
-    fn error(&self, section: &Section, key: &str, message: impl Into<String>) {
+    pub fn error(&self, section: &Section, key: &str, message: impl Into<String>) {
         self.report(Severity::Error, self.at(section, key), &section.name, key, message);
     }
 
-    fn warn(&self, section: &Section, key: &str, message: impl Into<String>) {
+    pub fn warn(&self, section: &Section, key: &str, message: impl Into<String>) {
         self.report(Severity::Warning, self.at(section, key), &section.name, key, message);
     }
 
@@ -280,6 +283,11 @@ impl<'m> ConfigReader<'m> {
         for row in rows.iter().filter(|row| wanted(row)) {
             let key = self.written_key(section, row);
             let Some(text) = self.value(section, key, row.scope, context) else { continue };
+            // There, what is no address is a command.
+            let text = match key {
+                "liveness_check_script" => Probe::parse_script(&text).map_or(text, |probe| probe.to_string()),
+                _ => text,
+            };
             if let Err(why) = (row.set)(to, &text, self.machine) {
                 self.error(section, key, row.refusal(&text, &why));
             }
@@ -431,7 +439,15 @@ impl<'m> ConfigReader<'m> {
                 self.error(section, "programs", why);
             }
         }
-        let processes = self.unique(section, processes);
+        let mut processes = self.unique(section, processes);
+        let Lifecycle { depends_on, after, .. } = &*draft.process.lifecycle;
+        if !(depends_on.is_empty() && after.is_empty()) {
+            for process in &mut processes {
+                let lifecycle = &mut *Rc::make_mut(process).lifecycle;
+                lifecycle.depends_on.extend_from_slice(depends_on);
+                lifecycle.after.extend_from_slice(after);
+            }
+        }
         Some(GroupConfig { name, priority: draft.priority.unwrap_or(999), kind: GroupKind::Programs, processes })
     }
 
@@ -571,6 +587,7 @@ impl<'m> ConfigReader<'m> {
             self.error(section, "process_name", why);
         }
         let process = &mut draft.process;
+        process.program = program.as_str().into();
         process.server_environment = Rc::clone(&self.server_environment);
         process.killasgroup = draft.killasgroup.unwrap_or(process.stopasgroup);
         if process.stopasgroup && !process.killasgroup {
@@ -644,6 +661,7 @@ impl<'m> ConfigReader<'m> {
             );
             self.warn(section, "essential", why);
         }
+        self.check_lifecycle(section, process);
         if self.sections.entry(section, "command").is_none() {
             self.error(section, "command", format!("program section {title} does not specify a command"));
         }

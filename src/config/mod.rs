@@ -9,6 +9,7 @@ pub mod compare;
 mod dialect;
 mod dump;
 mod expand;
+mod links;
 mod lint;
 mod load;
 pub mod model;

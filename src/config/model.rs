@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::Problem;
+use super::probe::{HealthAction, HealthCheck, Probe, Readiness};
 use crate::text;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -260,6 +261,8 @@ with_defaults! {
     struct ProcessConfig {
         /// `process_name` after expansion.
         name: String = String::new(),
+        /// The name of its section, without `program:`.
+        program: Rc<str> = "".into(),
         /// `command` after expansion; split at spawn by `config::values::split_command`.
         command: String = String::new(),
         /// Working directory of the process; `None`: inherited.
@@ -310,6 +313,50 @@ with_defaults! {
 
     /// rsup: the options of starts, restarts and stops that Supervisor does not have.
     struct Lifecycle {
+        /// Names that must be RUNNING before a start.
+        depends_on: Vec<String> = Vec::new(),
+        /// Names to wait for while they are starting.
+        after: Vec<String> = Vec::new(),
+        /// Names after whose restart this process is restarted.
+        restart_with: Vec<String> = Vec::new(),
+        /// The process is to end.
+        oneshot: bool = false,
+        /// When a process is ready; `None`: when it was started.
+        ready: Option<Readiness> = None,
+        /// Milliseconds until it must be ready; 0: no limit.
+        ready_timeout_ms: u32 = 60_000,
+        /// Signals that stop the process, one after another; empty: `stopsignal` and `stopwaitsecs`.
+        stop_sequence: Vec<StopSignal> = Vec::new(),
+        /// Command that stops the process instead of a signal.
+        stop_command: Option<String> = None,
+        /// Command to run before each fork.
+        pre_start: Option<String> = None,
+        /// Command to run before a stop.
+        pre_stop: Option<String> = None,
+        /// Command to run after each end.
+        post_stop: Option<String> = None,
+        /// Number of the signal that makes the process read its configuration again.
+        reload_signal: Option<i32> = None,
+        /// Command that makes the process read its configuration again.
+        reload_command: Option<String> = None,
+        /// Milliseconds that each of these commands may take.
+        hook_timeout_ms: u32 = 30_000,
+        /// Milliseconds from TERM to KILL for what a crashed process left in its group.
+        sweep_wait_ms: u32 = 2_000,
+        /// What is tried again and again while a process is RUNNING.
+        healthcheck: Option<Probe> = None,
+        /// Milliseconds from the end of one try to the start of the next.
+        healthcheck_interval_ms: u32 = 30_000,
+        /// Milliseconds that a try may take.
+        healthcheck_timeout_ms: u32 = 5_000,
+        /// After this many failures in a row the process is unhealthy.
+        healthcheck_retries: u32 = 3,
+        /// Milliseconds after RUNNING in which failures do not count, up to the first success.
+        healthcheck_start_period_ms: u32 = 0,
+        /// What happens to an unhealthy process.
+        healthcheck_action: HealthAction = HealthAction::Restart,
+        /// Milliseconds in which a process with `ready=notify` must report that it is alive.
+        watchdog_ms: Option<u32> = None,
         /// rsup: milliseconds to wait after the first failed start.
         backoff_delay_ms: u32 = 1000,
         /// rsup: each wait is this many thousandths of the one before; `None`: the n-th wait is n times the first.
@@ -351,7 +398,47 @@ impl<T: Clone> DerefMut for Shared<T> {
     }
 }
 
+/// One signal of `stop_sequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopSignal {
+    /// Its number.
+    pub signal: i32,
+    /// Milliseconds to wait for the exit after it.
+    pub wait_ms: u32,
+}
+
+impl Lifecycle {
+    /// The health check, if there is one.
+    #[must_use]
+    pub fn health_check(&self) -> Option<HealthCheck> {
+        Some(HealthCheck {
+            probe: self.healthcheck.clone()?,
+            interval_ms: self.healthcheck_interval_ms,
+            timeout_ms: self.healthcheck_timeout_ms,
+            retries: self.healthcheck_retries,
+            start_period_ms: self.healthcheck_start_period_ms,
+            action: self.healthcheck_action,
+        })
+    }
+
+    /// Whether a start may have to wait for other processes.
+    #[must_use]
+    pub fn has_dependencies(&self) -> bool {
+        !(self.depends_on.is_empty() && self.after.is_empty())
+    }
+}
+
 impl ProcessConfig {
+    /// The time from the first stop signal to SIGKILL.
+    #[must_use]
+    pub fn stop_time(&self) -> Duration {
+        let sequence = self.lifecycle.stop_sequence.iter().map(|signal| Duration::from_millis(signal.wait_ms.into()));
+        match self.lifecycle.stop_sequence.is_empty() {
+            true => Duration::from_secs(u64::try_from(self.stopwaitsecs).unwrap_or(0)),
+            false => sequence.fold(Duration::ZERO, Duration::saturating_add),
+        }
+    }
+
     /// The variables that the configuration sets for the process; of two with one name the later one counts.
     pub fn variables(&self) -> impl DoubleEndedIterator<Item = &(String, String)> {
         self.server_environment.iter().chain(&self.environment)

@@ -8,8 +8,9 @@
 use super::Machine;
 use super::model::{
     ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, LogPlace, MainLog, Owner, ProcessConfig,
-    RestartLimit, ServerConfig, ServerUrl, SocketAddress, User,
+    RestartLimit, ServerConfig, ServerUrl, SocketAddress, StopSignal, User,
 };
+use super::probe::{HealthAction, Probe, Readiness};
 use super::values::{self as v, is_space};
 use crate::text;
 use std::cell::RefCell;
@@ -46,6 +47,8 @@ pub enum ChangeEffect {
     /// Nothing: it could be applied to a running process or supervisor. `update` does not use this column yet: as in Supervisor,
     /// it replaces each group that has changed.
     Live,
+    /// A start of the process. It need not be restarted for that.
+    NextStart,
     /// The process must be restarted.
     Restart,
     /// The supervisor must be reloaded (SIGHUP), which stops all processes.
@@ -190,6 +193,12 @@ macro_rules! set {
 }
 
 const TEXT: Str = "text";
+const NAMES: Str = "names of programs, of groups or group:process, separated by commas";
+const READY: Str = "tcp:PORT, unix:/path, http://HOST/path, file:/path, exec:COMMAND, notify, fd:N or line:REGEX";
+const PROBE: Str = "tcp:PORT, unix:/path, http://HOST/path, file:/path or exec:COMMAND";
+const ACTION: Str = "restart, stop or none";
+const COUNT: Str = "a whole number from 1 on";
+const SEQUENCE: Str = "SIGNAL:seconds, separated by commas, such as TERM:10,INT:5";
 const INT: Str = "a whole number";
 const SECONDS: Str = "a whole number of seconds";
 const SIZE: Str = "a number of bytes, such as 1024, 64KB or 50MB";
@@ -219,7 +228,10 @@ const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
 const ALL_DONE: Str = "all_done";
 
 /// The forms that explain completely why a value is invalid.
-const TYPES: [Str; 17] = [
+const TYPES: [Str; 20] = [
+    ACTION,
+    COUNT,
+    SEQUENCE,
     FACTOR,
     PART,
     LIMIT,
@@ -239,7 +251,7 @@ const TYPES: [Str; 17] = [
     ALL_DONE,
 ];
 
-use ChangeEffect::{Elsewhere, Live, Reload, Restart, Start};
+use ChangeEffect::{Elsewhere, Live, NextStart, Reload, Restart, Start};
 use Scope::{Env, Here, Include, Own, Process, Program, Socket};
 
 /// `[supervisord]`. Every section that is read later can use its `environment` as `%(ENV_x)s`.
@@ -320,6 +332,28 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "backoff_jitter", wanted: PART, default: "0", example: "0.1", scope: Program, effect: Live, help: "Vary each wait after a failed start at random, by at most this fraction of it (0.1: 10 % more or less)", since: None, ..ROW }, set!(process.lifecycle.backoff_jitter_milli, part)),
     opt(OptionRow { key: "restart_delay", wanted: DURATION, default: "0", example: "5", scope: Program, effect: Live, help: "Time to wait between an exit and the automatic restart", also: Some("restartpause"), since: None, ..ROW }, set!(process.lifecycle.restart_delay_ms, wait)),
     opt(OptionRow { key: "restart_limit", wanted: LIMIT, example: "5/60", scope: Program, effect: Live, help: "If the process restarts automatically more than N times in T seconds (N/T), give up (FATAL)", since: None, ..ROW }, set!(?process.lifecycle.restart_limit, restart_limit)),
+    opt(OptionRow { key: "ready", wanted: READY, example: "tcp:8080", scope: Process, effect: NextStart, help: "How to see that the process is ready; it stays STARTING until then", since: None, ..ROW }, set!(?process.lifecycle.ready, Readiness::parse)),
+    opt(OptionRow { key: "ready_timeout", wanted: DURATION, default: "60", example: "300", scope: Program, effect: NextStart, help: "Time in which the process must be ready, or the start has failed; 0: no limit", since: None, ..ROW }, set!(process.lifecycle.ready_timeout_ms, wait)),
+    opt(OptionRow { key: "depends_on", wanted: NAMES, example: "db", scope: Process, effect: NextStart, help: "Start only after all of these are RUNNING, and start them if they are stopped; one-shots must be done", since: None, ..ROW }, set!(process.lifecycle.depends_on, list)),
+    opt(OptionRow { key: "after", wanted: NAMES, example: "db", scope: Process, effect: NextStart, help: "Start after those of these that are starting; does not start them", since: None, ..ROW }, set!(process.lifecycle.after, list)),
+    opt(OptionRow { key: "restart_with", wanted: NAMES, example: "db", scope: Process, effect: NextStart, help: "Restart the process whenever one of these has restarted, and stop it before one of these is stopped", since: None, ..ROW }, set!(process.lifecycle.restart_with, list)),
+    opt(OptionRow { key: "oneshot", wanted: BOOL, default: "false", example: "true", scope: Program, effect: NextStart, help: "The program is to end: it is done (EXITED) when its exit code is in exitcodes, and any other end is a failed start", since: None, ..ROW }, set!(process.lifecycle.oneshot, v::boolean)),
+    opt(OptionRow { key: "healthcheck", wanted: PROBE, example: "tcp:8080", scope: Process, effect: Live, help: "What to try again and again while the process is RUNNING", also: Some("liveness_check_script"), since: None, ..ROW }, set!(?process.lifecycle.healthcheck, Probe::parse)),
+    opt(OptionRow { key: "healthcheck_interval", wanted: DURATION, default: "30", example: "10", scope: Program, effect: Live, help: "Time from the end of one health check to the start of the next, and before the first", also: Some("liveness_check_period"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_interval_ms, pause)),
+    opt(OptionRow { key: "healthcheck_timeout", wanted: DURATION, default: "5", example: "2", scope: Program, effect: Live, help: "A health check that takes longer has failed", also: Some("liveness_check_timeout"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_timeout_ms, pause)),
+    opt(OptionRow { key: "healthcheck_retries", wanted: COUNT, default: "3", example: "5", scope: Program, effect: Live, help: "After this many failures in a row the process is unhealthy", also: Some("liveness_check_failure_threshold"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_retries, count)),
+    opt(OptionRow { key: "healthcheck_start_period", wanted: DURATION, default: "0", example: "60", scope: Program, effect: Live, help: "Time after RUNNING in which failures do not count, up to the first success", also: Some("liveness_check_initial_delay"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_start_period_ms, wait)),
+    opt(OptionRow { key: "healthcheck_action", wanted: ACTION, default: "restart", example: "none", scope: Program, effect: Live, help: "What happens to an unhealthy process; none: it is only shown", also: Some("liveness_check_failure_action"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_action, HealthAction::parse)),
+    opt(OptionRow { key: "watchdog", wanted: DURATION, example: "30", scope: Program, effect: NextStart, help: "With ready=notify: if the process does not report WATCHDOG=1 for this time, it is ended with SIGABRT, as after a crash", since: None, ..ROW }, set!(?process.lifecycle.watchdog_ms, pause)),
+    opt(OptionRow { key: "pre_start", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run before each start of the process; if it fails, the start has failed", also: Some("pre_start_hook"), since: None, ..ROW }, set!(?process.lifecycle.pre_start, text)),
+    opt(OptionRow { key: "pre_stop", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run before the stop signal, within stopwaitsecs", also: Some("pre_stop_hook"), since: None, ..ROW }, set!(?process.lifecycle.pre_stop, text)),
+    opt(OptionRow { key: "post_stop", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run after each end of the process, with EXIT_CODE or EXIT_SIGNAL in its environment", since: None, ..ROW }, set!(?process.lifecycle.post_stop, text)),
+    opt(OptionRow { key: "hook_timeout", wanted: DURATION, default: "30", example: "5", scope: Program, effect: Live, help: "Time after which pre_start, pre_stop, post_stop and stop_command are killed and have failed", since: None, ..ROW }, set!(process.lifecycle.hook_timeout_ms, wait)),
+    opt(OptionRow { key: "stop_command", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command that stops the process, instead of the stop signal; if it fails, the signal is sent", since: None, ..ROW }, set!(?process.lifecycle.stop_command, text)),
+    opt(OptionRow { key: "stop_sequence", wanted: SEQUENCE, example: "TERM:10,INT:5", scope: Program, effect: Live, help: "Signals that stop the process, each with the time to wait after it, instead of stopsignal and stopwaitsecs; then SIGKILL", since: None, ..ROW }, set!(process.lifecycle.stop_sequence, stop_sequence)),
+    opt(OptionRow { key: "reload_signal", wanted: SIGNAL, example: "HUP", scope: Program, effect: Live, help: "Signal that `rsupctl reload NAME` sends to the process", since: None, ..ROW }, set!(?process.lifecycle.reload_signal, v::signal)),
+    opt(OptionRow { key: "reload_command", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command that `rsupctl reload NAME` runs", since: None, ..ROW }, set!(?process.lifecycle.reload_command, text)),
+    opt(OptionRow { key: "sweep_wait", wanted: DURATION, default: "2", example: "5", scope: Program, effect: Live, help: "With sweep, after an unexpected end: time from SIGTERM to SIGKILL for what is left, at most stopwaitsecs", since: None, ..ROW }, set!(process.lifecycle.sweep_wait_ms, wait)),
     opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
@@ -354,6 +388,8 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
 pub(super) const GROUP: &[Opt<Draft>] = &[
     opt(OptionRow { key: "programs", wanted: LIST, example: "web,worker", scope: Here, effect: Live, help: "Programs and fcgi-programs in the group", ..ROW }, set!(programs, list)),
     opt(OptionRow { key: "priority", wanted: INT, default: "999", example: "10", scope: Here, effect: Live, help: "Lower values start first and stop last", ..ROW }, set!(?priority, small)),
+    opt(OptionRow { key: "depends_on", wanted: NAMES, example: "db", scope: Here, effect: NextStart, help: "Start each member only after all of these are RUNNING, and start them if they are stopped", since: None, ..ROW }, set!(process.lifecycle.depends_on, list)),
+    opt(OptionRow { key: "after", wanted: NAMES, example: "db", scope: Here, effect: NextStart, help: "Start each member after those of these that are starting; does not start them", since: None, ..ROW }, set!(process.lifecycle.after, list)),
 ];
 
 /// The options of `[eventlistener:x]` that `[program:x]` does not have.
@@ -524,6 +560,15 @@ fn restart_limit(value: &str) -> Result<RestartLimit, String> {
     }
 }
 
+/// `SIGNAL:seconds`, separated by commas.
+fn stop_sequence(value: &str) -> Result<Vec<StopSignal>, String> {
+    let stop = |item: String| {
+        let (signal, time) = item.split_once(':').ok_or("no time")?;
+        Ok(StopSignal { signal: v::signal(signal)?, wait_ms: wait(time)? })
+    };
+    list(value)?.into_iter().map(stop).collect()
+}
+
 /// Seconds with an optional fraction → milliseconds.
 fn seconds(value: &str) -> Result<u64, String> {
     let shape = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -536,6 +581,15 @@ fn seconds(value: &str) -> Result<u64, String> {
 /// Like [`seconds`]. Waits of more than 49 days are 49 days, so that each of them takes four bytes in every process.
 fn wait(value: &str) -> Result<u32, String> {
     Ok(u32::try_from(seconds(value)?).unwrap_or(u32::MAX))
+}
+
+/// Like [`wait`], but not 0.
+fn pause(value: &str) -> Result<u32, String> {
+    wait(value).and_then(|millis| if millis > 0 { Ok(millis) } else { Err("0 seconds; write more than 0".into()) })
+}
+
+fn count(value: &str) -> Result<u32, String> {
+    value.parse().ok().filter(|count| *count > 0).ok_or_else(String::new)
 }
 
 fn format(value: &str) -> Result<LogFormat, String> {

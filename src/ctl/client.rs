@@ -119,7 +119,7 @@ impl RpcClient {
         self.call_while(method, params, None)
     }
 
-    /// Calls `supervisor.<method>`, and calls `idle` every second until the answer arrives.
+    /// Calls `supervisor.<method>`, or a method with another namespace, and calls `idle` every second until the answer arrives.
     pub fn call_while(
         &mut self,
         method: &str,
@@ -127,7 +127,8 @@ impl RpcClient {
         idle: Option<&mut dyn FnMut()>,
     ) -> Result<Value, CommandError> {
         let address = self.address()?;
-        let document = xmlrpc::write_call(&format!("supervisor.{method}"), params);
+        let namespace = if method.contains('.') { "" } else { "supervisor." };
+        let document = xmlrpc::write_call(&format!("{namespace}{method}"), params);
         let request = http::request("POST", "/RPC2", &address.to_string(), &self.authorization(), &document);
         let connection = match self.connection.take() {
             Some(kept) => kept,

@@ -93,12 +93,16 @@ const COMMANDS: &[Command] = &[
         &[("", "Show the pid of the supervisor"), ("<name>...", "Show the pids of processes"),
           ("all", "Show the pids of all processes")]),
     direct("quit", Other, ANY, quit, &[("", "Leave the shell")]),
-    direct("reload", Other, NONE, reload, &[("", "Restart the supervisor: stop all processes, read the configuration, start again")]),
+    direct("reload", Processes, ANY, reload,
+        &[("", "Restart the supervisor: stop all processes, read the configuration, start again"),
+          ("<name>...", "Make running programs reload, by their reload_signal or reload_command"),
+          ("<group>:*...", "The same for all processes of groups")]),
     direct("remove", Groups, ANY, remove, &[("<group>...", "Deactivate stopped groups")]),
     direct("reread", Other, NONE, reread, &[("", "Read the configuration and show what has changed, without applying it")]),
     checked("restart", Processes, at_least(1, "Error: restart requires a process name"), restart,
         &[("<name>...", "Stop processes, then start them; does not read the configuration again (see update)"),
-          ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes")]),
+          ("<group>:*...", "The same for all processes of groups"), ("all", "The same for all processes"),
+          ("--rolling <name>...", "Restart one process after another, each when the one before is RUNNING")]),
     direct("shutdown", Other, NONE, shutdown, &[("", "Stop all processes and the supervisor")]),
     checked("signal", SignalAndProcesses, at_least(2, "Error: signal requires a signal name and a process name"), signal,
         &[("<signal> <name>...", "Send a signal to processes"), ("<signal> <group>:*...", "Send it to all processes of groups"),
@@ -505,8 +509,48 @@ fn signal(session: &mut Session, words: &[&str]) -> Result<(), CommandError> {
 }
 
 fn restart(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    if session.wording == Wording::Rsup && names.contains(&"--rolling") {
+        let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--rolling").collect();
+        return rolling_restart(session, &names);
+    }
     session.for_each_name(&STOP, &[], names)?;
     session.for_each_name(&START, &[], names)
+}
+
+/// Restarts one process after another. Ends at the first that does not come to RUNNING, and names those that are left.
+fn rolling_restart(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    if names.is_empty() {
+        let why = "Error: restart --rolling requires a process name";
+        return Err(CommandError::Exit(why.into(), exit::INVALID_ARGUMENTS));
+    }
+    let mut specs = session.specs(names)?;
+    while !specs.is_empty() {
+        let spec = specs.remove(0);
+        session.for_each_name(&STOP, &[], &[&spec])?;
+        if session.exit == exit::OK {
+            session.for_each_name(&START, &[], &[&spec])?;
+        }
+        if session.exit != exit::OK {
+            session.exit = exit::FAILED;
+            if !specs.is_empty() {
+                session.out.line(&format!("not restarted: {}", specs.join(", ")));
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Session {
+    /// The processes that these names mean; an unknown one is an error.
+    fn specs(&mut self, names: &[&str]) -> Result<Vec<String>, CommandError> {
+        let infos = self.call("getAllProcessInfo", &[])?;
+        let (found, unknown) = matching(infos.as_array().unwrap_or_default(), names);
+        if let Some(name) = unknown.first() {
+            return Err(CommandError::Exit(unknown_name(name), exit::FAILED));
+        }
+        Ok(found.into_iter().map(format::namespec_of).collect())
+    }
 }
 
 /// The infos of the processes that match `names`, in the order of `names`, and the names that match none.
@@ -687,9 +731,30 @@ fn shutdown(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
     }
 }
 
-fn reload(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {
+fn reload(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    if !names.is_empty() {
+        return reload_programs(session, names);
+    }
     let known = KnownFault::error(FaultCode::ShutdownState, "ERROR: already shutting down");
     session.end("restart", "Really restart the remote supervisord process y/N? ", known, "Restarted supervisord")
+}
+
+fn reload_programs(session: &mut Session, names: &[&str]) -> Result<(), CommandError> {
+    if let (Wording::Supervisor, Some(command)) = (session.wording, find_command("reload")) {
+        return Err(command.misused("Error: reload accepts no arguments"));
+    }
+    for spec in session.specs(names)? {
+        match session.call("rsup.reloadProcess", &[spec.as_str().into()]) {
+            Ok(_) => session.out.item(&format!("{spec}: reloaded"), &[("name", spec.as_str().into())]),
+            Err(CommandError::Fault(fault)) => {
+                let error = [("name", spec.as_str().into()), ("error", fault.text.as_str().into())];
+                session.out.item(&format!("{spec}: ERROR ({})", fault.text), &error);
+                session.exit = exit::FAILED;
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
 }
 
 fn avail(session: &mut Session, _: &[&str]) -> Result<(), CommandError> {

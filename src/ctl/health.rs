@@ -12,37 +12,86 @@ use crate::protocol::State;
 use crate::stdout;
 use crate::wire::xmlrpc::Value;
 
-/// The longest wait for an answer. There are at most two calls.
+/// The longest wait for an answer without `--timeout`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const USAGE: &str = "\
-Usage: {program} [options] [name... | group:*...]
+Usage: {program} [--ready | --live] [--timeout SECONDS] [options] [name... | group:*...]
 
-Exits with 0 if every process that should run is running, with 1 if one is not (prints its name,
-state and description), and with 2 if the supervisor does not answer within 5 seconds.
-Without names, checks all processes.
+Exits with 0 if all processes are healthy, with 1 if one is not (prints its name, state and
+description), and with 2 if the supervisor does not answer within 5 seconds, or the given time.
+With names, checks only these processes.
 
-Unhealthy: FATAL, BACKOFF, UNKNOWN; EXITED with a code that is not in exitcodes, or by a signal;
-           STARTING (not yet up for startsecs); STOPPED before the first start, with autostart on.
-Healthy:   RUNNING; STOPPING or STOPPED by request, or STOPPED with autostart off; EXITED with a
-           code in exitcodes.
+--ready (the default): every process that should run is RUNNING, or done, and not unhealthy.
+    Not healthy: STARTING, BACKOFF, FATAL, UNKNOWN; RUNNING with a failing healthcheck; EXITED with
+                 a code that is not in exitcodes, or by a signal; STOPPED before the first start,
+                 with autostart on.
+    Healthy:     RUNNING; STOPPING or STOPPED by request, or STOPPED with autostart off; EXITED with
+                 a code in exitcodes.
+--live: the supervisor answers, and no program with essential=true is FATAL or unhealthy.
 
-A container becomes healthy only when all its programs are up: allow for this with --start-period or
-a startupProbe. A restart shows as unhealthy for startsecs: let a probe fail more than once before
-something acts on it (--retries, failureThreshold).
+A container becomes ready only when all its programs are: allow for this with --start-period or a
+startupProbe. A restart shows as not ready: let a probe fail more than once before something acts on
+it (--retries, failureThreshold). Use --live for a livenessProbe.
 
 Options: -c FILE, -s URL, -u NAME, -p TEXT, as for rsupctl, which also describes how the server is found.
 ";
 
+/// What the command line asks, apart from the options that `rsupctl` has too.
+#[derive(Debug, PartialEq, Eq)]
+struct Question {
+    live: bool,
+    timeout: Duration,
+    rest: Vec<OsString>,
+}
+
+impl Question {
+    fn parse(args: &[OsString]) -> Result<Self, String> {
+        let mut question = Self { live: false, timeout: ANSWER_TIMEOUT, rest: Vec::new() };
+        let mut modes = Vec::new();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let shown = arg.to_string_lossy();
+            match shown.split_once('=').unwrap_or((&shown, "")) {
+                ("--ready", "") => modes.push(false),
+                ("--live", "") => modes.push(true),
+                ("--timeout", given) => {
+                    let mut next = || args.next().map(|next| next.to_string_lossy().into_owned());
+                    let text = if given.is_empty() { next() } else { Some(given.to_owned()) }.unwrap_or_default();
+                    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0);
+                    let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                    question.timeout = timeout
+                        .ok_or_else(|| format!("--timeout must be a number of seconds greater than 0, not `{text}`"))?;
+                }
+                _ => question.rest.push(arg.clone()),
+            }
+        }
+        match *modes {
+            [] => {}
+            [live] => question.live = live,
+            _ => return Err("write --ready or --live, once".into()),
+        }
+        Ok(question)
+    }
+}
+
 /// Runs `rsup health` and returns its exit code. `program`: the name that it was called by; `args`: the other arguments.
 #[must_use]
 pub fn main(program: &str, args: &[OsString]) -> u8 {
-    let (command_line, mut found) = match super::prepare(program, args, USAGE, Some(ANSWER_TIMEOUT)) {
+    let question = match Question::parse(args) {
+        Ok(question) => question,
+        Err(why) => return stdout::misused(program, &why),
+    };
+    let (command_line, mut found) = match super::prepare(program, &question.rest, USAGE, Some(question.timeout)) {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    let mut call = |method: &str| found.client.call(method, &[]);
-    let Err(error) = check_health(&mut call, &command_line.words) else { return exit::OK };
+    let live = question.live;
+    let mut call = |method: &str| {
+        let params = if method.starts_with("rsup.") { vec![Value::Bool(live)] } else { Vec::new() };
+        found.client.call(method, &params)
+    };
+    let Err(error) = check_health(&mut call, live, &command_line.words) else { return exit::OK };
     let url = &found.client.url;
     let (complaint, exit) = match error {
         CommandError::Exit(complaint, exit) => (complaint, exit),
@@ -58,22 +107,40 @@ pub fn main(program: &str, args: &[OsString]) -> u8 {
     stdout::print(program, &format!("{complaint}\n"), exit)
 }
 
-/// Checks that every process runs that should run. The error describes the first one that does not.
+/// Checks that every process is healthy. The error describes the first one that is not.
 fn check_health(
     call: &mut impl FnMut(&str) -> Result<Value, CommandError>,
+    live: bool,
     names: &[String],
 ) -> Result<(), CommandError> {
     let fails = |why: &str| Err(CommandError::Exit(why.trim_end().to_owned(), exit::FAILED));
-    let infos = call("getAllProcessInfo")?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let all = infos.as_array().unwrap_or_default();
-    let (infos, unknown) = matching(all, &names);
-    if let Some(name) = unknown.first() {
-        let meant = suggest::for_process(name, all).map_or_else(String::new, |meant| format!("\n{meant}"));
-        return fails(&format!("{}{meant}", unknown_name(name)));
+    if !names.is_empty() {
+        let infos = call("getAllProcessInfo")?;
+        let all = infos.as_array().unwrap_or_default();
+        if let Some(name) = matching(all, &names).1.first() {
+            let meant = suggest::for_process(name, all).map_or_else(String::new, |meant| format!("\n{meant}"));
+            return fails(&format!("{}{meant}", unknown_name(name)));
+        }
     }
+    let problems = match call("rsup.getHealth") {
+        Err(error) if error.is(FaultCode::UnknownMethod) && !live => return check_supervisor(call, &names),
+        problems => problems?,
+    };
+    match matching(problems.as_array().unwrap_or_default(), &names).0.first() {
+        Some(first) => fails(&format!("{} {}", namespec_of(first), text(first, "problem"))),
+        None => Ok(()),
+    }
+}
+
+/// The same check of a Supervisor, which has no health checks.
+fn check_supervisor(
+    call: &mut impl FnMut(&str) -> Result<Value, CommandError>,
+    names: &[&str],
+) -> Result<(), CommandError> {
+    let infos = call("getAllProcessInfo")?;
     let mut configs = None;
-    for info in infos {
+    for info in matching(infos.as_array().unwrap_or_default(), names).0 {
         let is_fine = match (state(info), number(info, "start")) {
             (Some(State::Running | State::Stopping), _) => true,
             (Some(State::Stopped), start) if start != 0 => true,
@@ -92,7 +159,8 @@ fn check_health(
         };
         if !is_fine {
             let (state, description) = (text(info, "statename"), text(info, "description"));
-            return fails(&format!("{} {state} {description}", namespec_of(info)));
+            let why = format!("{} {state} {description}", namespec_of(info));
+            return Err(CommandError::Exit(why.trim_end().to_owned(), exit::FAILED));
         }
     }
     Ok(())
@@ -125,9 +193,24 @@ mod tests {
             let rest: &[(&str, Value)] = if method == "getAllProcessInfo" { &info } else { &config };
             Ok(Value::Array(vec![structure(&[&name, rest].concat())]))
         };
-        match check_health(&mut call, &[]) {
+        match check_supervisor(&mut call, &[]) {
             Err(CommandError::Exit(complaint, 1)) => Some(complaint),
             other => other.map(|()| None).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_split_into_the_question_and_the_rest() {
+        let parse = |line: &str| Question::parse(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let (live, timeout) = (false, ANSWER_TIMEOUT);
+        let rest = vec!["-c".into(), "x".into(), "web".into()];
+        assert_eq!(parse("-c x web"), Ok(Question { live, timeout, rest: rest.clone() }));
+        let timeout = Duration::from_millis(500);
+        for line in ["--live --timeout 0.5 -c x web", "-c x --timeout=0.5 web --live"] {
+            assert_eq!(parse(line), Ok(Question { live: true, timeout, rest: rest.clone() }));
+        }
+        for line in ["--live --ready", "--timeout", "--timeout 0", "--timeout=x", "--timeout -1", "--timeout nan"] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

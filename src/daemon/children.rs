@@ -6,8 +6,9 @@ use super::environment::ChildDefaults;
 use super::fcgi::FastCgiSockets;
 use super::groups::ProcessGroups;
 use super::pipes::{PipeIo, PipeReader, Pipes, StdinPipe};
-use super::token::{ChildId, Token};
+use super::token::{ChildId, Role, Token};
 use crate::config::model::ProcessConfig;
+use crate::config::probe::Readiness;
 use crate::config::values::{repr, split_command};
 use crate::logs::ChildLog;
 use crate::machine;
@@ -18,10 +19,10 @@ use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
 use crate::sys::program::{FindError, find_program};
 use crate::sys::spawn::{CStringList, Credentials, SpawnPlan, Spawned, spawn};
-use crate::sys::{Pid, errno, memory, reap};
+use crate::sys::{Pid, errno, memory, reap, signals};
 use crate::text;
 use crate::time::Now;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,6 +57,8 @@ pub struct StartedChild {
     /// Our ends of the pipes to its stdin, and from its stdout and stderr.
     ends: [Option<OwnedFd>; 3],
     socket: Option<Rc<OwnedFd>>,
+    /// Our end of the pipe of `ready=fd:N`.
+    pub ready: Option<OwnedFd>,
     /// Why it could not execute its program; it exits with 127.
     pub failure: Option<String>,
 }
@@ -65,6 +68,8 @@ pub struct StartedChild {
 pub struct Children {
     by_pid: BTreeMap<Pid, ChildId>,
     by_id: BTreeMap<ChildId, Box<Child>>,
+    /// Hooks that were killed and are still to be reaped.
+    killed: BTreeSet<Pid>,
     /// The process groups of dead leaders.
     pub groups: ProcessGroups,
     /// How many live children have `sweep`.
@@ -89,25 +94,35 @@ pub struct Death {
 }
 
 impl Children {
-    /// Starts a child. Pass it to [`Children::insert`]. The error is Supervisor's message (supervisor-behaviour.md §4.5).
+    /// Starts a child with `more` variables. Pass it to [`Children::insert`]. The error is Supervisor's message
+    /// (supervisor-behaviour.md §4.5).
     pub fn start(
         &self,
+        role: Role,
         process: &Process,
         (program, words): &(CString, Vec<OsString>),
         defaults: &ChildDefaults,
+        more: &[(&str, String)],
     ) -> Result<StartedChild, String> {
         let config = &*process.config;
         let name = &config.name;
         let argv = CStringList::of(words.iter().map(|word| word.as_bytes()))
             .map_err(|error| format!("can't parse command '{}': {error}", config.command))?;
-        let env = defaults.environment_of(process).map_err(|error| format!("bad environment of '{name}': {error}"))?;
+        let env =
+            defaults.environment_of(process, more).map_err(|error| format!("bad environment of '{name}': {error}"))?;
         let directory = config.directory.as_deref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let directory = directory.transpose().map_err(|error| format!("bad directory of '{name}': {error}"))?;
-        let socket = self.sockets.of(&process.group);
+        let socket = self.sockets.of(&process.group).filter(|_| role == Role::Program);
         let pipes = open_pipes(config, socket.is_some()).map_err(|error| match error.raw_os_error() {
             Some(libc::EMFILE) => format!("too many open files to spawn '{name}'"),
             _ => format!("unknown error making pipes for '{name}': {}", errno::name(&error)),
         })?;
+        let ready = match config.lifecycle.ready {
+            Some(Readiness::Fd(number)) if role == Role::Program => Some((pipe_from_child(), number)),
+            _ => None,
+        };
+        let ready = ready.map(|(pipe, number)| pipe.map(|pipe| (pipe, number))).transpose();
+        let ready = ready.map_err(|error| format!("cannot make the pipe of ready=fd: {}", errno::name(&error)))?;
         // Looked up at each spawn, as Supervisor does: the groups may have changed since the configuration was read.
         let other = config.user.as_deref().filter(|user| user.uid != nix::unistd::getuid().as_raw());
         let groups = other.map(machine::groups_of).transpose();
@@ -119,6 +134,7 @@ impl Children {
                 stdout,
                 if config.redirect_stderr { stdout } else { stderr },
             ],
+            extra: ready.as_ref().map(|(pipe, number)| (pipe.childs.as_fd(), *number)),
             directory: directory.as_deref(),
             umask: config.umask,
             credentials: other.zip(groups.as_ref()).map(|(user, groups)| Credentials {
@@ -139,7 +155,8 @@ impl Children {
             let _ = nix::unistd::write(stderr, text.as_bytes().get(..libc::PIPE_BUF).unwrap_or(text.as_bytes()));
         }
         let failure = failure.map(|failure| format!("couldn't {}", failure.reason()));
-        Ok(StartedChild { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, failure })
+        let ready = ready.map(|(pipe, _)| pipe.ours);
+        Ok(StartedChild { pid, ends: pipes.map(|pipe| pipe.map(|pipe| pipe.ours)), socket, ready, failure })
     }
 
     /// Adds a started child, and watches its pipes.
@@ -147,12 +164,13 @@ impl Children {
         &mut self,
         id: ChildId,
         process: &Process,
-        started: StartedChild,
+        started: &mut StartedChild,
         logs: [Option<ChildLog>; 2],
         poll: &Poll,
         now: Now,
     ) {
-        let StartedChild { pid, ends: [stdin, stdout, stderr], socket, .. } = started;
+        let [stdin, stdout, stderr] = std::mem::take(&mut started.ends);
+        let (pid, socket) = (started.pid, started.socket.take());
         let [stdout_log, stderr_log] = logs;
         let mut reader = |fd: Option<OwnedFd>, log: Option<ChildLog>, channel| {
             let (fd, log) = fd.zip(log)?;
@@ -161,8 +179,9 @@ impl Children {
             Some(reader)
         };
         let child = Child {
-            sweep: process.config.sweep,
-            stdin: stdin.map(|fd| StdinPipe::new(fd, id)),
+            sweep: process.config.sweep && id.role == Role::Program,
+            // A hook reads the end of its stdin at once.
+            stdin: stdin.filter(|_| id.role == Role::Program).map(|fd| StdinPipe::new(fd, id)),
             stdout: reader(stdout, stdout_log, Channel::Stdout),
             stderr: reader(stderr, stderr_log, Channel::Stderr),
             _socket: socket,
@@ -189,6 +208,15 @@ impl Children {
     /// The next process that has ended, a child or an adopted orphan. Call it until it returns `None`, so that no zombie but the
     /// held ones outlives a turn.
     pub fn next_death(&mut self) -> Option<Death> {
+        loop {
+            let death = self.next_zombie()?;
+            if !self.killed.remove(&death.pid) {
+                return Some(death);
+            }
+        }
+    }
+
+    fn next_zombie(&mut self) -> Option<Death> {
         if self.sweepers == 0 && !self.groups.holds_any() {
             let (pid, exit) = reap::reap_any()?;
             return Some(Death { pid, exit, id: self.by_pid.get(&pid).copied(), remains: false });
@@ -211,6 +239,16 @@ impl Children {
         for reader in [stdout, stderr].into_iter().flatten() {
             self.pipes.outlive(reader, io);
         }
+    }
+
+    /// Kills a hook with its process group. Its end is not reported.
+    pub fn kill(&mut self, id: ChildId, io: &mut PipeIo<'_>) {
+        let Some(pid) = self.by_pid.iter().find(|(_, own)| **own == id).map(|(pid, _)| *pid) else { return };
+        // The first fails if the hook has left its group. The second fails only if it has ended.
+        let _ = signals::send_group(pid, libc::SIGKILL);
+        let _ = signals::send(pid, libc::SIGKILL);
+        self.killed.insert(pid);
+        self.finish_child(pid, io);
     }
 
     /// A pipe is ready.
@@ -309,8 +347,12 @@ impl Children {
 
 /// Finds the file to execute, and splits the command into words. The fault is NO_FILE or NOT_EXECUTABLE
 /// (supervisor-behaviour.md §7.5), with Supervisor's message.
-pub fn find_command(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<(CString, Vec<OsString>), Fault> {
-    let words = words_of(config).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
+pub fn find_command(
+    config: &ProcessConfig,
+    command: &str,
+    defaults: &ChildDefaults,
+) -> Result<(CString, Vec<OsString>), Fault> {
+    let words = words_of(command).map_err(|why| Fault::new(FaultCode::NotExecutable, why))?;
     let name = words.first().map(OsString::as_os_str).unwrap_or_default();
     let program = find_program(name, defaults.path_of(config).as_deref()).map_err(|error| {
         let code = if matches!(error, FindError::Missing(_)) { FaultCode::NoFile } else { FaultCode::NotExecutable };
@@ -319,9 +361,8 @@ pub fn find_command(config: &ProcessConfig, defaults: &ChildDefaults) -> Result<
     Ok((program, words))
 }
 
-fn words_of(config: &ProcessConfig) -> Result<Vec<OsString>, String> {
-    let words = split_command(&config.command)
-        .map_err(|why| format!("can't parse command {}: {why}", repr(&config.command)))?;
+fn words_of(command: &str) -> Result<Vec<OsString>, String> {
+    let words = split_command(command).map_err(|why| format!("can't parse command {}: {why}", repr(command)))?;
     if words.is_empty() {
         return Err("command is empty".into());
     }

@@ -27,9 +27,9 @@ pub struct ChildDefaults {
 }
 
 impl ChildDefaults {
-    /// The environment of one process: rsup's own, SUPERVISOR_*, that of `[supervisord]`, its own. Later ones win
+    /// The environment of one process: rsup's own, SUPERVISOR_*, that of `[supervisord]`, its own, `more`. Later ones win
     /// (supervisor-behaviour.md §4.5).
-    pub fn environment_of(&self, process: &Process) -> io::Result<CStringList> {
+    pub fn environment_of(&self, process: &Process, more: &[(&str, String)]) -> io::Result<CStringList> {
         let config = &process.config;
         let ours = self.environment.iter();
         let mut all: BTreeMap<Cow<'_, [u8]>, Cow<'_, [u8]>> =
@@ -48,6 +48,7 @@ impl ChildDefaults {
         for (name, value) in config.variables() {
             all.insert(text::encode(name), text::encode(value));
         }
+        all.extend(more.iter().map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into())));
         let mut words = CStringList::default();
         for (name, value) in all {
             words.push(&[&name, b"=", &value])?;

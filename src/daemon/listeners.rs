@@ -8,7 +8,7 @@ use crate::config::options::STDOUT_HANDLER;
 use crate::config::values::repr;
 use crate::events::{ListenerAction, ResultHandler, python_bytes, text_of};
 use crate::supervision::process::State;
-use crate::supervision::{ProcId, StateChange, SupervisorState};
+use crate::supervision::{Input, ProcId, StateChange, SupervisorState};
 use crate::sys::errno;
 
 impl Daemon {
@@ -69,6 +69,9 @@ impl Daemon {
         }
         for line in warnings {
             self.log(LogLevel::Warn, &line);
+        }
+        for id in std::mem::take(&mut self.children.pipes.observed.ready) {
+            self.supervision.handle(Input::Ready(id), self.now);
         }
     }
 

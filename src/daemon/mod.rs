@@ -13,11 +13,13 @@ mod environment;
 mod fcgi;
 mod forks;
 mod groups;
+mod hooks;
 mod host;
 mod listeners;
 mod pipes;
 mod startup;
 mod token;
+mod watches;
 
 pub use startup::{main, print_version};
 
@@ -33,7 +35,7 @@ use crate::sys::signals::{self, SignalSet, Signals};
 use crate::sys::{Pid, clock, errno, memory};
 use crate::text;
 use crate::time::{Mono, Now};
-use children::Children;
+use children::{Children, StartedChild};
 use environment::ChildDefaults;
 use forks::ForkQueue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -122,6 +124,8 @@ struct Daemon {
     next_config: Option<Box<Loaded>>,
     finish: Option<AfterShutdown>,
     forks: ForkQueue,
+    /// Starts and health that are watched.
+    watches: watches::Watches,
     /// Calls of the server that wait until the present one returns.
     server_calls: VecDeque<host::ServerCall>,
     /// The server acts on the daemon, so `server` is `None`.
@@ -173,6 +177,7 @@ impl Daemon {
             self.reap_all();
         }
         self.supervision.handle(Input::TimePassed, self.now);
+        self.watch_on_time();
         self.events.on_time(self.now);
         self.children.retry(&self.poll, self.now);
         if self.failing.retry_at.take_if(|at| *at <= self.now.mono).is_some() && self.failing.signals {
@@ -185,7 +190,7 @@ impl Daemon {
         let events = self.events.next_deadline(self.now);
         let forks = (!self.forks.is_empty()).then_some(self.now.mono);
         let (core, sinks) = (self.supervision.next_deadline(), self.sinks.next_deadline());
-        let retries = [self.children.pipes.next_deadline(), self.failing.retry_at];
+        let retries = [self.children.pipes.next_deadline(), self.failing.retry_at, self.watches.next_deadline()];
         [core, sinks, clients, events, forks].into_iter().chain(retries).flatten().min()
     }
 
@@ -255,7 +260,7 @@ impl Daemon {
         match effect {
             Effect::Probe(item, id) => {
                 let process = self.supervision.process(id)?;
-                let found = children::find_command(&process.config, &self.defaults);
+                let found = children::find_command(&process.config, &process.config.command, &self.defaults);
                 return Some(Input::Probed(item, found.map(drop)));
             }
             Effect::Signal { id, pid, signal, group, purpose } => {
@@ -264,13 +269,21 @@ impl Daemon {
             Effect::CheckGroup(id, pgid) => {
                 return self.children.groups.release_if_empty(pgid).then_some(Input::GroupEmpty(id));
             }
-            Effect::Spawn(id) => self.forks.push(id),
+            Effect::Spawn(id) => self.forks.push(ChildId::program(id)),
+            Effect::RunHook(id, hook) => self.forks.push(ChildId::hook(id, hook)),
+            Effect::KillHook(id, hook) => {
+                self.forks.remove(ChildId::hook(id, hook));
+                self.children.kill(ChildId::hook(id, hook), &mut io!(self));
+            }
             Effect::ReleaseGroup(pgid) => self.children.groups.release(pgid),
             Effect::Log(level, line) => self.log(level, &line),
             Effect::Reply(ticket, reply) => {
                 self.with_server(move |server, daemon| server.reply(ticket, reply, daemon));
             }
-            Effect::StateChanged(id, change) => self.notify_process_state(id, change),
+            Effect::StateChanged(id, change) => {
+                self.notify_process_state(id, change);
+                self.watch_state(id, change);
+            }
             Effect::SupervisorStateChanged(state) => self.notify_supervisor_state(state),
             Effect::ProcessesAdded(ids) => {
                 self.make_auto_logs(&ids);
@@ -288,14 +301,16 @@ impl Daemon {
     /// nor clients.
     fn fork_some(&mut self) {
         while let Some(id) = self.forks.next(self.now.mono) {
-            if !self.supervision.wants_fork(id) {
-                continue;
-            }
-            let spawned = self.try_spawn(id);
+            let spawned = match (id.role, id.role.hook()) {
+                (Role::Program, _) if self.supervision.wants_fork(id.process) => self.try_spawn(id.process),
+                (_, Some(hook)) if self.supervision.wants_hook(id.process, hook) => Ok(self.run_hook(id, hook)),
+                (Role::Ready | Role::Health | Role::Reload, _) => Ok(self.run_probe(id)),
+                _ => continue,
+            };
             // A fork takes time, and the uptime of the child is measured from here.
             self.now = clock::now();
             match spawned {
-                Err(why) => self.supervision.handle(Input::SpawnFailed(id, why), self.now),
+                Err(why) => self.supervision.handle(Input::SpawnFailed(id.process, why), self.now),
                 Ok(inputs) => inputs.into_iter().for_each(|input| self.supervision.handle(input, self.now)),
             }
             self.settle();
@@ -316,24 +331,31 @@ impl Daemon {
     }
 
     fn spawn_with_logs(&mut self, id: ProcId) -> Result<Vec<Input>, String> {
-        let process = self.supervision.process(id).ok_or("no such process")?;
+        let config = self.supervision.process(id).map(|process| Rc::clone(&process.config)).ok_or("no such process")?;
+        let more = self.notify_variables(id, &config)?;
+        let started = self.start_command(ChildId::program(id), &config.command, &more);
+        self.events.restarted(id);
+        let mut started = started?;
+        self.watch_start(id, &config, started.ready.take());
+        let failed = started.failure.take().map(|why| Input::NotExecuted(id, why));
+        Ok([Input::Spawned(id, started.pid)].into_iter().chain(failed).collect())
+    }
+
+    /// Starts a child of a process with its user, environment, directory and logs.
+    fn start_command(&mut self, id: ChildId, command: &str, more: &[(&str, String)]) -> Result<StartedChild, String> {
+        let process = self.supervision.process(id.process).ok_or("no such process")?;
         // Before the logs: a command that does not exist creates no log files.
-        let command = children::find_command(&process.config, &self.defaults).map_err(|fault| fault.extra)?;
-        let mut logs = self.open_logs(id)?;
-        let process = self.supervision.process(id).ok_or("no such process")?;
-        let started = self.children.start(process, &command, &self.defaults);
-        let inputs = started.map(|mut started| {
-            let failed = started.failure.take().map(|why| Input::NotExecuted(id, why));
-            let inputs = [Input::Spawned(id, started.pid)].into_iter().chain(failed).collect();
-            let logs = std::mem::take(&mut logs);
-            self.children.insert(ChildId::program(id), process, started, logs, &self.poll, self.now);
-            inputs
+        let command = children::find_command(&process.config, command, &self.defaults).map_err(|fault| fault.extra)?;
+        let mut logs = self.open_logs(id.process)?;
+        let process = self.supervision.process(id.process).ok_or("no such process")?;
+        let started = self.children.start(id.role, process, &command, &self.defaults, more).map(|mut started| {
+            self.children.insert(id, process, &mut started, std::mem::take(&mut logs), &self.poll, self.now);
+            started
         });
         for log in logs.iter_mut().flatten() {
             log.close(&mut self.sinks, self.now);
         }
-        self.events.restarted(id);
-        inputs
+        started
     }
 
     /// Opens the FastCGI sockets of these processes' groups once, so that an error is logged early (supervisor-behaviour.md §10).
@@ -396,6 +418,8 @@ impl Daemon {
                 }
                 self.handle_output();
             }
+            Token::Watch(id) => self.serve_watch(id),
+            Token::Notify(id) => self.serve_notified(id),
             Token::Listener(n) => self.with_server(move |server, daemon| server.accept(n, daemon)),
             Token::Connection(n) => self.with_server(move |server, daemon| server.serve(n, ready, daemon)),
         }
@@ -470,6 +494,8 @@ impl Daemon {
                     self.settle();
                     self.events.restarted(id.process);
                 }
+                Role::PreStart | Role::PreStop | Role::StopCommand | Role::PostStop => self.hook_ended(id, death.exit),
+                Role::Ready | Role::Health | Role::Reload => self.probe_ended(id, death.exit),
             }
             self.close_sockets();
         }

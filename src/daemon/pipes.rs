@@ -3,9 +3,11 @@
 //! A pipe outlives its child as long as another process holds its other end. It is then *orphaned*, and rsup goes on reading it, so
 //! that a process left in the background does not get SIGPIPE. A pipe that cannot be watched or read is tried again every second.
 
-use super::token::{ChildId, Token};
+use super::token::{ChildId, Role, Token};
+use crate::config::probe::{Readiness, line_regex};
 use crate::events::Capture;
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
+use crate::probes::LineMatcher;
 use crate::rpc::Channel;
 use crate::supervision::{ProcId, Process};
 use crate::sys::poll::{Interest, Poll};
@@ -74,6 +76,8 @@ pub struct Observed {
     pub copying: bool,
     /// Output read since the daemon last took it.
     pub outputs: Vec<ChildOutput>,
+    /// Processes that have written the line of `ready=line:…`.
+    pub ready: Vec<ProcId>,
     /// Warnings for the main log.
     pub warnings: Vec<String>,
 }
@@ -103,6 +107,8 @@ pub struct PipeReader {
     channel: Channel,
     /// Finds the text between capture tokens.
     capture: Option<Box<Capture>>,
+    /// Finds the line that shows that the process is ready.
+    matcher: Option<Box<LineMatcher>>,
     /// It carries the protocol of an event listener.
     is_protocol: bool,
     /// Its output becomes PROCESS_LOG events.
@@ -136,8 +142,13 @@ impl PipeReader {
             Channel::Stdout => (Token::Stdout(id), &process.config.stdout),
             Channel::Stderr => (Token::Stderr(id), &process.config.stderr),
         };
-        let is_protocol = channel == Channel::Stdout && process.is_listener();
-        let captures = config.capture_maxbytes > 0 && !is_protocol;
+        let is_program = id.role == Role::Program;
+        let is_protocol = is_program && channel == Channel::Stdout && process.is_listener();
+        let captures = is_program && config.capture_maxbytes > 0 && !is_protocol;
+        let matcher = match &process.config.lifecycle.ready {
+            Some(Readiness::Line(pattern)) if is_program => line_regex(pattern).ok(),
+            _ => None,
+        };
         Self {
             fd,
             log,
@@ -146,9 +157,10 @@ impl PipeReader {
             name: process.namespec().into(),
             pid,
             channel,
+            matcher: matcher.map(|regex| Box::new(LineMatcher::new(regex))),
             capture: captures.then(|| Box::new(Capture::new(config.capture_maxbytes))),
             is_protocol,
-            has_events: config.events_enabled && !is_protocol,
+            has_events: is_program && config.events_enabled && !is_protocol,
             watch: WatchState::Retry,
             failures: 0,
         }
@@ -161,6 +173,10 @@ impl PipeReader {
             self.log.write(bytes, sinks, now);
             return;
         };
+        if self.matcher.as_mut().is_some_and(|matcher| matcher.feed(bytes)) {
+            self.matcher = None;
+            observed.ready.push(id);
+        }
         let is_wanted = observed.copying || has_events;
         let mut pass_on = |kind: OutputKind, bytes: &[u8]| {
             if !matches!(kind, OutputKind::Output { .. }) || is_wanted && !bytes.is_empty() {

@@ -215,6 +215,7 @@ impl Daemon {
             next_config: None,
             finish: None,
             forks: super::ForkQueue::default(),
+            watches: super::watches::Watches::default(),
             server_calls: std::collections::VecDeque::new(),
             is_server_busy: false,
             failing: super::Failing::default(),
@@ -261,6 +262,7 @@ impl Daemon {
         self.auto_logs.clear();
         self.reported_no_auto_logs = false;
         self.children.forget_processes(&mut io!(self));
+        self.watches = super::watches::Watches::default();
         self.go_to_background(&config);
         self.labelled.close(&mut self.sinks, self.now);
         self.events.begin(&config.server.identifier, self.now);

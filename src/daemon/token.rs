@@ -1,16 +1,51 @@
 //! Tokens of the poll: which descriptor is ready.
 
-use crate::supervision::ProcId;
+use crate::supervision::{Hook, ProcId};
 
 /// The role of a child in its process. A process has at most one child of each role at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// The program itself.
     Program,
+    /// The hook `pre_start`.
+    PreStart,
+    /// The hook `pre_stop`.
+    PreStop,
+    /// `stop_command`.
+    StopCommand,
+    /// The hook `post_stop`.
+    PostStop,
+    /// A try of `ready=exec:…`; also names the watch of a start.
+    Ready,
+    /// A try of `healthcheck=exec:…`; also names the watch of the health.
+    Health,
+    /// `reload_command`.
+    Reload,
 }
 
 impl Role {
-    const ALL: [Role; 1] = [Role::Program];
+    const ALL: [Role; 8] = [
+        Role::Program,
+        Role::PreStart,
+        Role::PreStop,
+        Role::StopCommand,
+        Role::PostStop,
+        Role::Ready,
+        Role::Health,
+        Role::Reload,
+    ];
+
+    /// The hook that has this role.
+    #[must_use]
+    pub const fn hook(self) -> Option<Hook> {
+        match self {
+            Role::Program | Role::Ready | Role::Health | Role::Reload => None,
+            Role::PreStart => Some(Hook::PreStart),
+            Role::PreStop => Some(Hook::PreStop),
+            Role::StopCommand => Some(Hook::StopCommand),
+            Role::PostStop => Some(Hook::PostStop),
+        }
+    }
 }
 
 /// Names a child in the table of children.
@@ -27,6 +62,18 @@ impl ChildId {
     #[must_use]
     pub const fn program(process: ProcId) -> Self {
         Self { process, role: Role::Program }
+    }
+
+    /// A hook of a process.
+    #[must_use]
+    pub const fn hook(process: ProcId, hook: Hook) -> Self {
+        let role = match hook {
+            Hook::PreStart => Role::PreStart,
+            Hook::PreStop => Role::PreStop,
+            Hook::StopCommand => Role::StopCommand,
+            Hook::PostStop => Role::PostStop,
+        };
+        Self { process, role }
     }
 }
 
@@ -50,6 +97,10 @@ pub enum Token {
     Orphaned(u32),
     /// The stream with this sink number, which has bytes queued.
     Stream(u32),
+    /// What a watch waits for.
+    Watch(ChildId),
+    /// NOTIFY_SOCKET of a process.
+    Notify(ProcId),
 }
 
 impl Token {
@@ -65,6 +116,8 @@ impl Token {
             Token::Stdin(id) => (5, id.role as u64, id.process),
             Token::Orphaned(n) => (6, 0, n),
             Token::Stream(n) => (7, 0, n),
+            Token::Watch(id) => (8, id.role as u64, id.process),
+            Token::Notify(id) => (9, 0, id),
         };
         kind << 40 | role << 32 | n as u64
     }
@@ -84,6 +137,8 @@ impl Token {
             5 => Token::Stdin(child),
             6 => Token::Orphaned(n),
             7 => Token::Stream(n),
+            8 => Token::Watch(child),
+            9 => Token::Notify(n),
             _ => return None,
         };
         (token.encode() == number).then_some(token)
@@ -107,8 +162,13 @@ mod tests {
         all.extend(children.iter().copied().map(Token::Stdin));
         all.extend(numbers.map(Token::Orphaned));
         all.extend(numbers.map(Token::Stream));
+        all.extend(children.iter().copied().map(Token::Watch));
+        all.extend(numbers.map(Token::Notify));
         for pair in all.windows(2) {
-            assert!(pair[0] < pair[1] || matches!(pair[0], Token::Stdout(_) | Token::Stderr(_) | Token::Stdin(_)));
+            assert!(
+                pair[0] < pair[1]
+                    || matches!(pair[0], Token::Stdout(_) | Token::Stderr(_) | Token::Stdin(_) | Token::Watch(_))
+            );
         }
         for &token in &all {
             assert_eq!(Token::decode(token.encode()), Some(token));
@@ -122,7 +182,7 @@ mod tests {
 
     #[test]
     fn other_numbers_are_no_token() {
-        for number in [1, 1 << 32, 1 << 40 | 1 << 32, 3 << 40 | 9 << 32, 8 << 40, 1 << 63, u64::MAX] {
+        for number in [1, 1 << 32, 1 << 40 | 1 << 32, 3 << 40 | 9 << 32, 10 << 40, 1 << 63, u64::MAX] {
             assert_eq!(Token::decode(number), None, "{number:#x}");
         }
     }

@@ -4,7 +4,14 @@
 //! Nothing here waits, and no time limit is kept: the caller polls the descriptors and has the clock. Which outcome means what
 //! is decided by `supervision`.
 
-pub mod attempt;
-pub mod file;
-pub mod line;
+mod attempt;
+mod file;
+mod line;
 pub mod notify;
+mod schedule;
+
+pub use attempt::Attempt;
+pub use file::FileWatch;
+pub use line::LineMatcher;
+pub use notify::{Message, NotifySocket, is_descendant};
+pub use schedule::{Schedule, Verdict};

@@ -5,11 +5,11 @@ use super::{Answer, Channel, Host};
 use crate::config::model::{ChannelConfig, GroupConfig, LogPlace, ProcessConfig, ServerUrl};
 use crate::posix::Exit;
 use crate::protocol::{SUCCESS, State};
-use crate::supervision::{ProcId, Process, ProcessStatus};
+use crate::supervision::{ProcId, Process, ProcessStatus, Supervision};
 use crate::sys::clock;
 use crate::text;
 use crate::time::Wall;
-use crate::wire::xmlrpc::{Append, write_text};
+use crate::wire::xmlrpc::{Append, Value, write_text};
 use std::fmt::Write as _;
 
 /// One member of a struct.
@@ -108,7 +108,7 @@ fn write_info(host: &dyn Host, id: ProcId, process: &Process, out: &mut Answer) 
         text!(out, "stdout_logfile", &stdout);
         text!(out, "stderr_logfile", &stderr);
         int!(out, "pid", process.pid().unwrap_or(0));
-        text!(out, "description", &description(process, now));
+        text!(out, "description", &description(host.supervision(), id, process, now));
     });
 }
 
@@ -122,12 +122,16 @@ fn exit_status(process: &Process) -> i32 {
     process.last_exit.filter(|_| kept).map_or(0, Exit::status)
 }
 
-/// The description of a process: since when it runs, when it ended, or why it failed. `now`: seconds since the epoch.
-pub fn description(process: &Process, now: i64) -> String {
+/// The description of a process: since when it runs, when it ended, why it failed, or what its start waits for. `now`:
+/// seconds since the epoch.
+#[must_use]
+pub fn description(supervision: &Supervision, id: ProcId, process: &Process, now: i64) -> String {
+    let uptime = || uptime_text(now.saturating_sub(process.laststart).max(0).unsigned_abs());
     match process.state() {
         State::Running => {
-            let uptime = now.saturating_sub(process.laststart).max(0).unsigned_abs();
-            format!("pid {}, uptime {}", process.pid().unwrap_or(0), uptime_text(uptime))
+            let health = process.obstacle.as_ref().map_or_else(String::new, |why| format!(", unhealthy ({why})"));
+            let status = process.status.as_ref().map_or_else(String::new, |status| format!(", {status}"));
+            format!("pid {}, uptime {}{health}{status}", process.pid().unwrap_or(0), uptime())
         }
         State::Fatal | State::Backoff if process.spawnerr.is_empty() => {
             format!("unknown error (try \"tail {}\")", process.config.name)
@@ -135,12 +139,47 @@ pub fn description(process: &Process, now: i64) -> String {
         State::Fatal | State::Backoff => process.spawnerr.to_string(),
         State::Stopped | State::Exited if process.laststart == 0 => "Not started".into(),
         State::Exited => {
-            let why = process.not_executed.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+            let why = process.obstacle.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
             moment(process.laststop) + &why
         }
         State::Stopped => moment(process.laststop),
-        State::Starting | State::Stopping | State::Unknown => String::new(),
+        State::Starting => match supervision.waiting_for(id) {
+            Some(names) => format!("waiting for {names}"),
+            None if process.config.lifecycle.oneshot && process.pid().is_some() => format!("running, {}", uptime()),
+            None => match (&process.obstacle, &process.status) {
+                (Some(why), _) if why.starts_with("not ready") => why.to_string(),
+                (Some(why), _) => format!("not ready yet ({why})"),
+                (None, status) => status.as_ref().map_or_else(String::new, ToString::to_string),
+            },
+        },
+        State::Stopping | State::Unknown => String::new(),
     }
+}
+
+/// rsup.getHealth: the processes that are not healthy. `live`: only essential ones that are FATAL or unhealthy.
+pub(super) fn health(host: &dyn Host, live: bool) -> Value {
+    let supervision = host.supervision();
+    let problem = |id, process: &Process| {
+        let state = process.state();
+        let is_unhealthy = state == State::Running && process.obstacle.is_some();
+        let is_fine = match state {
+            _ if live => !process.config.essential || !(state == State::Fatal || is_unhealthy),
+            State::Running => !is_unhealthy,
+            State::Stopping => true,
+            // Stopped by request.
+            State::Stopped => process.laststart != 0 || !process.config.autostart,
+            State::Exited => process.last_exit.is_none_or(|exit| process.config.exitcodes.contains(exit.status())),
+            State::Starting | State::Backoff | State::Fatal | State::Unknown => false,
+        };
+        let text = || format!("{} {}", state.name(), description(supervision, id, process, host.now().wall.secs));
+        (!is_fine).then(|| text().trim_end().to_owned())
+    };
+    let entry = |(id, process): (ProcId, &Process)| {
+        let problem = problem(id, process)?;
+        let members = [("name", &process.config.name), ("group", &process.group.name), ("problem", &problem)];
+        Some(Value::Struct(members.map(|(name, text)| (name.into(), text.as_str().into())).into()))
+    };
+    Value::Array(supervision.all().filter_map(entry).collect())
 }
 
 /// `0:00:29`, `1 day, 1:01:01`, `2 days, 0:00:05`.

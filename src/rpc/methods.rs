@@ -100,6 +100,11 @@ const PROGRAM: Param = param(ParamType::Text, "program", "name of the new progra
 const OPTIONS: Param = param(ParamType::Struct, "options", "options as in a [program:x] section");
 const MESSAGE: Param = param(ParamType::Text, "message", "text to log");
 const LEVEL: Param = param(ParamType::Level, "level", "name (WARN) or number (30) of a log level; INFO by default");
+const LIVE: Param = param(
+    ParamType::Bool,
+    "live",
+    "if true, only essential programs count that are FATAL or unhealthy; else all that should run",
+);
 const CALLS: Param = param(ParamType::Array, "calls", "array of structs with methodName and params");
 
 macro_rules! row {
@@ -203,6 +208,10 @@ static TABLE: &[RpcMethod] = &[
     row!(["twiddler.removeProcessFromGroup"], [GROUP, NAME] -> Bool, "Removes a stopped process from its group.",
         |call| { let names = [call.arg_text(0)?.to_owned(), call.arg_text(1)?.to_owned()];
             let [group, name] = names; call.submit(Command::RemoveProcess(group, name)) }),
+    // ---- what Supervisor does not have
+    row!(["rsup.getHealth"], [LIVE] -> Array, "Returns a struct with name, group and problem for each process that is not healthy.",
+        |call| { let health = info::health(call.host, call.arg_truth(0)); call.value(&health) }),
+    row!(["rsup.reloadProcess"], [NAME] -> Bool, "Sends a running process its reload_signal, or runs its reload_command.", reload_process),
     // ---- the API itself
     row!(["system.listMethods"], [] -> Array, "Returns the names of all methods.", list_methods),
     row!(["system.methodHelp"], [METHOD] -> Text, "Returns the description of a method.",
@@ -450,6 +459,27 @@ fn reload_config(call: &mut Invocation<'_>) -> InvokeResult {
     call.value(&Value::Array(vec![Value::Array(changes.into())]))
 }
 
+fn reload_process(call: &mut Invocation<'_>) -> InvokeResult {
+    let id = call.process(0)?;
+    let name = call.arg_text(0)?.to_owned();
+    let Some(process) = call.host.supervision().process(id) else { return Err(Fault::new(FaultCode::BadName, name)) };
+    let lifecycle = &process.config.lifecycle;
+    match (process.state(), lifecycle.reload_signal, &lifecycle.reload_command) {
+        (State::Running, Some(signal), _) => {
+            let signal = (signal.to_string(), Some(signal));
+            call.submit(Command::Signal { target: Target::Name(name), signal })
+        }
+        (State::Running, None, Some(_)) => {
+            call.host.reload_process(id);
+            call.value(&Value::Bool(true))
+        }
+        (State::Running, None, None) => {
+            Err(Fault::new(FaultCode::Failed, format!("{name} has neither reload_signal nor reload_command")))
+        }
+        _ => Err(Fault::new(FaultCode::NotRunning, name)),
+    }
+}
+
 fn send_stdin(call: &mut Invocation<'_>) -> InvokeResult {
     let bytes = call.arg_text(1)?.as_bytes().to_vec();
     let id = call.process(0)?;
@@ -532,7 +562,8 @@ fn clear_all_logs(call: &mut Invocation<'_>) -> InvokeResult {
 }
 
 fn list_methods(call: &mut Invocation<'_>) -> InvokeResult {
-    let all = TABLE.iter().flat_map(|method| method.names);
+    // Clients of Supervisor see its methods only.
+    let all = TABLE.iter().flat_map(|method| method.names).filter(|name| namespace(name) != "rsup");
     let mut names: Vec<&str> = all.copied().filter(|name| call.namespaces.has(name)).collect();
     names.sort_unstable();
     call.value(&Value::Array(names.into_iter().map(Value::from).collect()))

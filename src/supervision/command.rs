@@ -202,6 +202,7 @@ impl Supervision {
         }
         self.add_request(waiting);
         for (id, _) in ids {
+            self.stopped_by_request(id);
             self.step(id, Event::Stop, now);
         }
         self.log_waiting_stops(now);
@@ -306,6 +307,7 @@ impl Supervision {
         }
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
         self.add_group(&config);
+        self.relink();
         if let Some(group) = self.groups.get(name) {
             for id in self.members_in_order(group) {
                 self.autostart(id, now);
@@ -322,6 +324,7 @@ impl Supervision {
         }
         let Some(Group { config, members, .. }) = self.groups.remove(name) else { return };
         self.forget(members);
+        self.relink();
         self.effects.push_back(Effect::GroupRemoved(config));
         self.effects.push_back(Effect::Reply(ticket, Reply::True));
     }
@@ -349,6 +352,7 @@ impl Supervision {
         let config = Rc::new(config);
         let ids: Vec<ProcId> = new.iter().map(|process| self.insert_new(process, &config)).collect();
         self.change_group(name, config, |members| members.extend(&ids));
+        self.relink();
         self.effects.push_back(Effect::ProcessesAdded(ids.clone()));
         Ok(ids)
     }
@@ -362,6 +366,7 @@ impl Supervision {
         config.processes.retain(|own| own.name != process);
         self.change_group(name, Rc::new(config), |members| members.retain(|&own| own != id));
         self.forget(vec![id]);
+        self.relink();
         Ok(())
     }
 
@@ -393,5 +398,5 @@ impl Supervision {
 
 /// Whether nothing of a process lives, so that it can be removed. UNKNOWN alone does not count: such a process lives.
 fn is_gone(process: &Process) -> bool {
-    process.state().is_stopped() && process.pid().is_none() && process.core.remains.is_none()
+    process.state().is_stopped() && process.pid().is_none() && !process.core.is_cleaning_up()
 }

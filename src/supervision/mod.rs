@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod graph;
 pub mod process;
 mod report;
 mod requests;
@@ -20,13 +21,16 @@ pub use crate::fault::{Fault, FaultCode};
 use crate::protocol::namespec;
 pub use crate::protocol::split_namespec;
 pub use command::{Command, Target};
+pub use process::Hook;
 pub use requests::{ProcessStatus, Reply};
 pub use shutdown::{AfterShutdown, SupervisorState};
 
 use crate::config::compare;
 use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig, ServerConfig};
+use crate::config::probe::HealthAction;
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
+use graph::Asked;
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use restarts::RestartHistory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,6 +61,24 @@ pub enum Input {
     SpawnFailed(ProcId, String),
     /// A child has ended. The flag: other members of its process group live (determined only with `sweep`).
     Exited(ProcId, Exit, bool),
+    /// The child of this process is ready.
+    Ready(ProcId),
+    /// The child of this process will not be ready, for this reason.
+    NotReady(ProcId, String),
+    /// The child of this process is not ready yet, for this reason.
+    NotReadyYet(ProcId, String),
+    /// The child of this process needs until then to be ready.
+    ExtendReady(ProcId, Mono),
+    /// The health check of this process has failed, for this reason.
+    Unhealthy(ProcId, String),
+    /// The health check of this process succeeds again.
+    Healthy(ProcId),
+    /// The watchdog of this process has expired.
+    WatchdogExpired(ProcId),
+    /// The program reports what it is doing (`STATUS=`).
+    Status(ProcId, String),
+    /// A hook of this process has ended; why it failed.
+    HookEnded(ProcId, Hook, Result<(), String>),
     /// The swept group of this process is empty.
     GroupEmpty(ProcId),
     /// Restart this process without a request of a client: stop it if it lives, then start it.
@@ -82,6 +104,10 @@ pub enum Input {
 pub enum Effect {
     /// Fork and exec, now or later; check [`Supervision::wants_fork`] first. Answer with `Spawned` or `SpawnFailed`.
     Spawn(ProcId),
+    /// Run the command of this hook beside the process; answer with `HookEnded`.
+    RunHook(ProcId, Hook),
+    /// Kill the hook that runs, with its process group. Do not answer.
+    KillHook(ProcId, Hook),
     /// Check that the command exists and is executable; answer with `Probed`.
     Probe(ItemId, ProcId),
     /// kill(2); answer with `Signalled`.
@@ -193,8 +219,10 @@ pub struct Process {
     pub last_exit: Option<Exit>,
     /// Why the last start or run failed; empty if it did not.
     pub spawnerr: Box<str>,
-    /// Why its last child did not execute the program, but exited with 127.
-    pub not_executed: Option<Box<str>>,
+    /// Why its last child did not execute the program, but exited with 127; why it is not ready yet; or why it is unhealthy.
+    pub obstacle: Option<Box<str>>,
+    /// What the program reports that it is doing (`STATUS=` of sd_notify(3)).
+    pub status: Option<Box<str>>,
 }
 
 impl Process {
@@ -225,7 +253,7 @@ impl Process {
     /// Whether it will start without a request, or is being swept, so that a stop has something to do.
     #[must_use]
     fn is_held(&self) -> bool {
-        self.core.remains.is_some() || self.core.is_restarting() || self.is_held_restart()
+        self.core.is_cleaning_up() || self.core.is_restarting() || self.is_held_restart()
     }
 
     /// Whether an automatic restart is due.
@@ -282,6 +310,8 @@ pub struct Supervision {
     contract: shutdown::ExitContract,
     /// The automatic restarts of all processes.
     restarts: RestartHistory,
+    /// The dependencies between processes.
+    graph: graph::Graph,
     /// Buffer of `step`, kept to save allocations.
     actions: Vec<Action>,
     /// The state of the random numbers for `backoff_jitter`; the caller seeds it.
@@ -309,12 +339,14 @@ impl Supervision {
             shutdown: None,
             contract: shutdown::ExitContract::default(),
             restarts: RestartHistory::default(),
+            graph: graph::Graph::default(),
             actions: Vec::new(),
             random: 0,
         };
         for group in &config.groups {
             new.add_group(group);
         }
+        new.relink();
         // Collected from sorted entries, the tree has no spare capacity.
         new.groups = std::mem::take(&mut new.groups).into_iter().collect();
         new.last_read = config;
@@ -343,7 +375,7 @@ impl Supervision {
             Input::NotExecuted(id, why) => {
                 if let Some(process) = self.process_mut(id) {
                     let line = format!("{}: {why}", process.config.name);
-                    process.not_executed = Some(why.into());
+                    process.obstacle = Some(why.into());
                     self.log(LogLevel::Warn, line);
                 }
             }
@@ -355,6 +387,17 @@ impl Supervision {
                 self.step(id, Event::SpawnFailed, now);
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
+            Input::Ready(id) => self.became_ready(id, now),
+            Input::NotReady(id, why) => self.cannot_be_ready(id, why, now),
+            Input::NotReadyYet(id, why) => self.set_obstacle(id, why),
+            Input::ExtendReady(id, until) => self.step(id, Event::ExtendReady(until), now),
+            Input::Unhealthy(id, why) => self.unhealthy(id, why, now),
+            Input::Healthy(id) => self.healthy(id),
+            Input::WatchdogExpired(id) => self.step(id, Event::WatchdogExpired, now),
+            Input::Status(id, text) => {
+                self.process_mut(id).into_iter().for_each(|process| process.status = Some(text.as_str().into()));
+            }
+            Input::HookEnded(id, hook, result) => self.hook_ended(id, hook, result, now),
             Input::GroupEmpty(id) => self.sweep_ended(id, Event::GroupEmpty, now),
             Input::Restart(id) if self.state == SupervisorState::Running => self.step(id, Event::Restart, now),
             Input::Restart(_) => {}
@@ -366,7 +409,9 @@ impl Supervision {
             Input::ListenersDone => self.listeners_done(),
             Input::Reload => self.begin_shutdown(SupervisorState::Restarting, String::new(), now),
         }
+        self.settle_graph(now);
         self.settle_shutdown(now);
+        self.settle_graph(now);
         debug_assert_eq!(self.broken_invariant(), None);
     }
 
@@ -442,6 +487,12 @@ impl Supervision {
     #[must_use]
     pub fn wants_fork(&self, id: ProcId) -> bool {
         self.process(id).is_some_and(|process| process.core.wants_fork())
+    }
+
+    /// Whether this hook of the process is to run.
+    #[must_use]
+    pub fn wants_hook(&self, id: ProcId, hook: Hook) -> bool {
+        self.process(id).is_some_and(|process| process.core.hook.is_some_and(|(wanted, _)| wanted == hook))
     }
 
     /// Every process, sorted by group name, then process name.
@@ -522,7 +573,8 @@ impl Supervision {
             laststop: 0,
             last_exit: None,
             spawnerr: Box::default(),
-            not_executed: None,
+            obstacle: None,
+            status: None,
         });
         let id = self.next_process;
         self.next_process = id.saturating_add(1);
@@ -578,13 +630,24 @@ impl Supervision {
 
     /// The only place where a process changes: decides what `event` does, and turns the actions into effects.
     fn step(&mut self, id: ProcId, event: Event, now: Now) {
+        if matches!(event, Event::Stop | Event::Restart) {
+            self.stop_followers(id, now);
+        }
+        let is_stop = matches!(event, Event::Stop | Event::Restart | Event::StopForShutdown { .. });
+        let has_live_dependents = is_stop && self.has_live_dependents(id);
         let mut actions = std::mem::take(&mut self.actions);
         if let Some(process) = self.processes.get_mut(&id) {
-            let mut policy = Policy::from(&*process.config);
+            let config = Rc::clone(&process.config);
+            let mut policy = Policy::from(&*config);
             policy.backoff.deviation_milli =
-                restarts::deviation(&mut self.random, process.config.lifecycle.backoff_jitter_milli);
-            policy.may_restart = process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
+                restarts::deviation(&mut self.random, config.lifecycle.backoff_jitter_milli);
+            policy.may_restart = process.restarts.has_room(config.lifecycle.restart_limit, now.mono);
+            policy.has_live_dependents = has_live_dependents;
+            let was_cleaning_up = process.core.is_cleaning_up();
             process.core.step(event, now.mono, &policy, &mut actions);
+            if was_cleaning_up && !process.core.is_cleaning_up() {
+                self.graph.changed(id);
+            }
             let (before, after) = (process.armed, process.core.deadline(&policy));
             process.armed = after;
             if before != after {
@@ -592,20 +655,96 @@ impl Supervision {
                 after.map(|at| self.timers.insert((at, id)));
             }
         }
+        let is_requested = matches!(event, Event::Start | Event::Restart);
         let mut is_restart = false;
         for action in actions.drain(..) {
             is_restart |= matches!(action, Action::StateChanged { from: State::Exited, to: State::Starting, .. });
+            if action == Action::CheckDependencies {
+                self.graph.check(id, Some(if is_requested { Asked::Request } else { Asked::Policy }));
+            }
             self.perform(id, action, now);
         }
         self.actions = actions;
         // Last, since it may begin the shutdown.
-        if is_restart && !matches!(event, Event::Start | Event::Restart) {
+        if is_restart && !is_requested {
             self.restarted(id, now);
         }
         self.settle_requests(id);
     }
 
-    /// The sweep of this process is over.
+    /// The health check of a process has failed: acts as `healthcheck_action` says.
+    fn unhealthy(&mut self, id: ProcId, why: String, now: Now) {
+        let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Running) else { return };
+        let action = process.config.lifecycle.healthcheck_action;
+        let is_new = process.obstacle.is_none();
+        let line = format!("{} is unhealthy ({why})", process.namespec());
+        process.obstacle = Some(why.into());
+        if is_new || action != HealthAction::None {
+            self.log(LogLevel::Warn, format!("{line}{}", report::consequence(action)));
+        }
+        match action {
+            HealthAction::None => {}
+            HealthAction::Stop => self.step(id, Event::Stop, now),
+            HealthAction::Restart if self.has_room(id, now) => {
+                self.step(id, Event::Restart, now);
+                self.restarted(id, now);
+            }
+            HealthAction::Restart => self.step(id, Event::GiveUp, now),
+        }
+    }
+
+    fn healthy(&mut self, id: ProcId) {
+        let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Running) else { return };
+        if process.obstacle.take().is_some() {
+            let line = format!("{} is healthy again", process.namespec());
+            self.log(LogLevel::Info, line);
+        }
+    }
+
+    fn has_room(&self, id: ProcId, now: Now) -> bool {
+        let limit = |process: &Process| process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
+        self.process(id).is_some_and(limit)
+    }
+
+    fn set_obstacle(&mut self, id: ProcId, why: String) {
+        if let Some(process) = self.process_mut(id).filter(|process| process.core.waits_for_ready()) {
+            process.obstacle = Some(why.into());
+        }
+    }
+
+    fn cannot_be_ready(&mut self, id: ProcId, why: String, now: Now) {
+        let name = self.process(id).map_or("", |process| &process.config.name);
+        let line = format!("{name}: {why}");
+        self.log(LogLevel::Warn, line);
+        self.set_obstacle(id, why);
+        self.step(id, Event::NotReady, now);
+    }
+
+    fn became_ready(&mut self, id: ProcId, now: Now) {
+        if let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Starting) {
+            process.obstacle = None;
+        }
+        self.step(id, Event::Ready, now);
+    }
+
+    fn hook_ended(&mut self, id: ProcId, hook: Hook, result: Result<(), String>, now: Now) {
+        let is_ok = result.is_ok();
+        if let Err(why) = result {
+            self.hook_failed(id, hook, why);
+        }
+        self.sweep_ended(id, Event::HookEnded(hook, is_ok), now);
+    }
+
+    fn hook_failed(&mut self, id: ProcId, hook: Hook, why: String) {
+        let Some(process) = self.process_mut(id) else { return };
+        let line = format!("{}: {why}", process.config.name);
+        if hook == Hook::PreStart {
+            process.spawnerr = why.into();
+        }
+        self.log(LogLevel::Warn, line);
+    }
+
+    /// The sweep of this process is over, or a hook.
     fn sweep_ended(&mut self, id: ProcId, event: Event, now: Now) {
         self.step(id, event, now);
         // A program that had ended for good is at rest only now, and may have been the last.
@@ -622,12 +761,30 @@ impl Supervision {
             Action::Spawn => {
                 process.laststart = now.wall.secs;
                 process.spawnerr = Box::default();
-                process.not_executed = None;
+                (process.obstacle, process.status) = (None, None);
                 Effect::Spawn(id)
             }
-            Action::StopSignal(pid) => {
-                self.log(LogLevel::Debug, report::killing(&config, pid, config.stopsignal, config.stopasgroup));
-                signal(pid, config.stopsignal, config.stopasgroup, Purpose::Stop)
+            Action::CheckDependencies => return,
+            Action::CheckDependents => return self.graph.check(id, None),
+            Action::RunHook(hook) => Effect::RunHook(id, hook),
+            Action::KillHook(hook) => Effect::KillHook(id, hook),
+            Action::HookTimedOut(hook) => {
+                self.hook_failed(id, hook, report::hook_timed_out(&config, hook));
+                Effect::KillHook(id, hook)
+            }
+            Action::ReadyTimeout => {
+                let why = report::not_ready(&config, process.obstacle.as_deref());
+                process.obstacle = Some(why.as_str().into());
+                Effect::Log(LogLevel::Warn, format!("{}: {why}", config.name))
+            }
+            Action::Abort(pid) => {
+                self.log(LogLevel::Warn, report::watchdog(&config, pid));
+                signal(pid, posix::SIGABRT, false, Purpose::Stop)
+            }
+            Action::StopSignal(pid, place) => {
+                let number = config.lifecycle.stop_sequence.get(place).map_or(config.stopsignal, |stop| stop.signal);
+                self.log(LogLevel::Debug, report::killing(&config, pid, number, config.stopasgroup));
+                signal(pid, number, config.stopasgroup, Purpose::Stop)
             }
             Action::Kill(pid) => {
                 self.log(LogLevel::Warn, format!("killing '{}' ({pid}) with SIGKILL", config.name));
@@ -643,36 +800,40 @@ impl Supervision {
             Action::Ended { exit, kind } => {
                 process.laststop = now.wall.secs;
                 process.last_exit = Some(exit);
-                process.spawnerr = report::spawnerr(exit, kind, process.not_executed.as_deref()).into();
+                process.spawnerr = report::spawnerr(&config, exit, kind, process.obstacle.as_deref()).into();
                 let (level, line) = report::ended(&config, exit, kind);
                 Effect::Log(level, line)
             }
             Action::StateChanged { from, to, pid, tries } => {
                 let expected = process.last_exit.is_some_and(|exit| config.exitcodes.contains(exit.status()));
-                if from == State::Backoff && matches!(to, State::Stopped | State::Stopping) {
-                    let line = format!("Attempted to kill {}, which is in BACKOFF state.", config.name);
-                    self.log(LogLevel::Debug, line);
-                }
-                self.effects.push_back(Effect::StateChanged(id, StateChange { from, to, pid, tries, expected }));
-                // As in Supervisor, no line is logged when a shutdown makes BACKOFF FATAL.
-                let gives_up = to != State::Fatal || self.state == shutdown::SupervisorState::Running;
-                let limit = config
-                    .lifecycle
-                    .restart_limit
-                    .filter(|_| (from, to) == (State::Exited, State::Fatal))
-                    .map(report::limit);
-                let line = if gives_up { report::became(&config, to, limit.as_deref()) } else { None };
-                if let (Some(why), Some(process)) = (limit, self.process_mut(id)) {
-                    process.spawnerr = why.into();
-                }
-                self.apply_exit_contract(id, to, now);
-                match line {
-                    Some(line) => Effect::Log(LogLevel::Info, line),
-                    None => return,
-                }
+                return self.state_changed(id, StateChange { from, to, pid, tries, expected }, now);
             }
         };
         self.effects.push_back(effect);
+    }
+
+    fn state_changed(&mut self, id: ProcId, change: StateChange, now: Now) {
+        let Some(config) = self.process(id).map(|process| Rc::clone(&process.config)) else { return };
+        let StateChange { from, to, .. } = change;
+        if from == State::Backoff && matches!(to, State::Stopped | State::Stopping) {
+            let line = format!("Attempted to kill {}, which is in BACKOFF state.", config.name);
+            self.log(LogLevel::Debug, line);
+        }
+        self.effects.push_back(Effect::StateChanged(id, change));
+        let gives_up = to == State::Fatal && matches!(from, State::Exited | State::Stopped);
+        let limit = config.lifecycle.restart_limit.filter(|_| gives_up);
+        if let (Some(limit), Some(process)) = (limit, self.process_mut(id)) {
+            process.spawnerr = report::limit(limit).into();
+        }
+        // A program that was not tried to its end is FATAL for the reason in `spawnerr`.
+        let is_refused = to == State::Fatal && matches!(from, State::Exited | State::Stopped | State::Starting);
+        let why = self.process(id).filter(|_| is_refused).map(|process| process.spawnerr.clone());
+        // As in Supervisor, no line is logged when a shutdown makes BACKOFF FATAL.
+        let is_logged = to != State::Fatal || self.state == SupervisorState::Running;
+        let line = if is_logged { report::became(&config, to, why.as_deref()) } else { None };
+        self.links_changed(id, to, now);
+        self.apply_exit_contract(id, to, now);
+        self.effects.extend(line.map(|line| Effect::Log(LogLevel::Info, line)));
     }
 
     fn log(&mut self, level: LogLevel, line: String) {

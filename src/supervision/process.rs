@@ -19,13 +19,18 @@
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
 //! With `sweep`, a child that has ended may leave *remains*: live members of its process group. They get TERM, and KILL
-//! after `stopwaitsecs`. Until the group is empty the process neither starts again nor counts as stopped.
-//! Remains are orthogonal to the phase: a crashed program shows EXITED while its workers are being ended.
+//! after `stopwaitsecs` (after a crash: `sweep_wait`). With `post_stop`, a hook runs after each end. Until both are over, the
+//! process neither starts again nor counts as stopped. This cleanup is orthogonal to the phase: a crashed program shows
+//! EXITED while its workers are being ended.
+//!
+//! The steps of STARTING: wait for the cleanup, for dependencies, for the hook `pre_start`, for the fork, and then until the
+//! child is ready and `startsecs` are over. A child that is not ready in time is ended, still in STARTING, and the attempt has
+//! failed. The steps of STOPPING: wait for dependents to end, for the hook `pre_stop`, for the exit, for the cleanup.
 //!
 //! The transitions are in [`Core::step`]; `process/tests.rs` runs them all with every policy.
 #![forbid(unsafe_code)]
 
-use crate::config::model::{AutoRestart, ExitCodes, ProcessConfig};
+use crate::config::model::{AutoRestart, ExitCodes, Lifecycle, ProcessConfig, StopSignal};
 use crate::posix::Exit;
 use crate::time::Mono;
 use std::time::Duration;
@@ -37,7 +42,7 @@ pub use crate::protocol::State;
 
 /// The part of a configuration that transitions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct Policy<'a> {
     /// Whether to start again after an exit.
     pub autorestart: AutoRestart,
     /// Expected exit codes.
@@ -52,8 +57,78 @@ pub struct Policy {
     pub restart_delay: Duration,
     /// Another automatic restart is within `restart_limit`.
     pub may_restart: bool,
-    /// The time from the stop signal to KILL.
-    pub stopwaitsecs: Duration,
+    /// The time from the first stop signal to KILL.
+    pub stop_time: Duration,
+    /// `stop_sequence`: the first signal and those that follow it; empty: only `stopsignal`.
+    pub stop_sequence: &'a [StopSignal],
+    /// The time from TERM to KILL for the group of a child that ended by itself.
+    pub sweep_time: Duration,
+    /// The process is to end: an expected exit code is its success.
+    pub oneshot: bool,
+    /// The child counts as started only when it is ready.
+    pub waits_for_ready: bool,
+    /// How long it may take until it is ready; `None`: for ever.
+    pub ready_timeout: Option<Duration>,
+    /// A start waits for other processes.
+    pub has_dependencies: bool,
+    /// Processes that a stop must wait for live.
+    pub has_live_dependents: bool,
+    /// The hooks that it has.
+    pub hooks: Hooks,
+    /// How long a hook may take.
+    pub hook_timeout: Duration,
+}
+
+/// A command that runs beside the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// `pre_start`: before the fork.
+    PreStart,
+    /// `pre_stop`: before the stop signal.
+    PreStop,
+    /// `stop_command`: instead of the stop signal.
+    StopCommand,
+    /// `post_stop`: after the end.
+    PostStop,
+}
+
+impl Hook {
+    /// The option that it belongs to.
+    #[must_use]
+    pub fn option(self) -> &'static str {
+        match self {
+            Hook::PreStart => "pre_start",
+            Hook::PreStop => "pre_stop",
+            Hook::StopCommand => "stop_command",
+            Hook::PostStop => "post_stop",
+        }
+    }
+
+    /// Its command.
+    #[must_use]
+    pub fn command(self, config: &ProcessConfig) -> &str {
+        let Lifecycle { pre_start, pre_stop, stop_command, post_stop, .. } = &*config.lifecycle;
+        let command = match self {
+            Hook::PreStart => pre_start,
+            Hook::PreStop => pre_stop,
+            Hook::StopCommand => stop_command,
+            Hook::PostStop => post_stop,
+        };
+        command.as_deref().unwrap_or_default()
+    }
+}
+
+/// Which hooks a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// It has `pre_start`.
+    pub pre_start: bool,
+    /// It has `pre_stop`.
+    pub pre_stop: bool,
+    /// It has `stop_command`.
+    pub stop_command: bool,
+    /// It has `post_stop`.
+    pub post_stop: bool,
 }
 
 /// The waits after failed starts.
@@ -81,15 +156,20 @@ impl Backoff {
     }
 }
 
-impl Policy {
+impl Policy<'_> {
+    /// The KILL for what a child left in its group that ended by itself at `now`.
+    fn sweep_by(&self, now: Mono) -> KillTimer {
+        KillTimer::Due(now.after(self.sweep_time))
+    }
+
     /// When a KILL sent at `now` is repeated if the process still lives.
     fn kill_again_at(&self, now: Mono) -> Mono {
-        now.after(self.stopwaitsecs.max(KILL_AGAIN))
+        now.after(self.stop_time.max(KILL_AGAIN))
     }
 }
 
-impl From<&ProcessConfig> for Policy {
-    fn from(config: &ProcessConfig) -> Self {
+impl<'a> From<&'a ProcessConfig> for Policy<'a> {
+    fn from(config: &'a ProcessConfig) -> Self {
         let millis = |value: u32| Duration::from_millis(value.into());
         let seconds = |value: i64| Duration::from_secs(u64::try_from(value).unwrap_or(0));
         Policy {
@@ -105,7 +185,21 @@ impl From<&ProcessConfig> for Policy {
             },
             restart_delay: millis(config.lifecycle.restart_delay_ms),
             may_restart: true,
-            stopwaitsecs: seconds(config.stopwaitsecs),
+            stop_time: config.stop_time(),
+            stop_sequence: &config.lifecycle.stop_sequence,
+            sweep_time: millis(config.lifecycle.sweep_wait_ms).min(seconds(config.stopwaitsecs)),
+            oneshot: config.lifecycle.oneshot,
+            waits_for_ready: config.lifecycle.ready.is_some(),
+            ready_timeout: Some(config.lifecycle.ready_timeout_ms).filter(|&limit| limit > 0).map(millis),
+            has_dependencies: config.lifecycle.has_dependencies(),
+            has_live_dependents: false,
+            hooks: Hooks {
+                pre_start: config.lifecycle.pre_start.is_some(),
+                pre_stop: config.lifecycle.pre_stop.is_some(),
+                stop_command: config.lifecycle.stop_command.is_some(),
+                post_stop: config.lifecycle.post_stop.is_some(),
+            },
+            hook_timeout: millis(config.lifecycle.hook_timeout_ms),
         }
     }
 }
@@ -124,6 +218,8 @@ pub enum Phase {
         pid: Pid,
         /// When it was forked.
         since: Mono,
+        /// Its watchdog has expired: the KILL that follows SIGABRT.
+        abort: Option<KillTimer>,
     },
     /// BACKOFF
     Backoff {
@@ -154,31 +250,72 @@ pub enum Phase {
 /// The steps of STARTING, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StartStep {
-    /// The process group of the last child is being swept; the fork follows when it is empty.
-    WaitingForSweep,
+    /// The process group of the last child is being swept, or its `post_stop` runs; the next step follows after that.
+    WaitingForCleanup,
+    /// Other processes must be RUNNING first.
+    WaitingForDependencies,
+    /// `pre_start` runs.
+    WaitingForHook,
     /// The fork was asked for.
     WaitingForFork,
-    /// The child lives, but not yet for `startsecs`.
+    /// The child lives, but is not ready yet, or `startsecs` are not over.
     Up {
         /// The child.
         pid: Pid,
         /// When it was forked.
         since: Mono,
+        /// Whether it is ready.
+        ready: Ready,
     },
+    /// The child was not ready in time and is being ended: the attempt has failed.
+    Failing {
+        /// The child.
+        pid: Pid,
+        /// The KILL that ends it.
+        kill: KillTimer,
+    },
+}
+
+/// Whether a child is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ready {
+    /// It is, or need not be.
+    Yes,
+    /// It is not, and must be at this time; `None`: at any time.
+    By(Option<Mono>),
 }
 
 /// The steps of STOPPING, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopStep {
+    /// Processes that depend on it must end first. Its stop begins after that, or at this time.
+    WaitingForDependents {
+        /// The child.
+        pid: Pid,
+        /// In a shutdown with a budget: when it is killed.
+        kill_by: Option<Mono>,
+    },
+    /// `pre_stop` runs.
+    WaitingForHook {
+        /// The child.
+        pid: Pid,
+        /// The KILL that ends it.
+        kill: KillTimer,
+    },
     /// The child was sent its stop signal, or KILL.
     WaitingForExit {
         /// The child.
         pid: Pid,
         /// The KILL that ends it.
         kill: KillTimer,
+        /// With `stop_sequence`: the next signal and its time.
+        next: Option<(usize, Mono)>,
     },
-    /// The child has ended, and its process group is being swept.
-    WaitingForSweep,
+    /// The child has ended, and its process group is being swept, or its `post_stop` runs.
+    WaitingForCleanup {
+        /// The pid that it had; 0 if that is not known.
+        pid: Pid,
+    },
 }
 
 /// What follows a stop.
@@ -188,6 +325,18 @@ pub enum AfterStop {
     Stay,
     /// It was a restart: the process starts.
     Start,
+    /// It is FATAL: it may not restart once more.
+    GiveUp,
+}
+
+impl AfterStop {
+    fn of(event: Event) -> Self {
+        match event {
+            Event::Restart => AfterStop::Start,
+            Event::GiveUp => AfterStop::GiveUp,
+            _ => AfterStop::Stay,
+        }
+    }
 }
 
 /// Live members of the process group of a child that has ended.
@@ -246,6 +395,22 @@ pub enum Event {
     Spawned(Pid),
     /// The fork, or something before it, failed.
     SpawnFailed,
+    /// Every dependency is met.
+    DependenciesMet,
+    /// A dependency cannot be met.
+    DependencyFailed,
+    /// No dependent lives any more.
+    DependentsGone,
+    /// The child is ready.
+    Ready,
+    /// It will not be ready: it closed its descriptor.
+    NotReady,
+    /// It needs until this time to be ready.
+    ExtendReady(Mono),
+    /// The child did not report in time that it is alive.
+    WatchdogExpired,
+    /// A hook has ended; whether it succeeded.
+    HookEnded(Hook, bool),
     /// The child has ended.
     Exited {
         /// How it ended.
@@ -257,6 +422,8 @@ pub enum Event {
     Stop,
     /// Stop it if it lives, then start it. A stop that is under way, or that follows, takes precedence.
     Restart,
+    /// It needs a restart, but one more is not allowed: stop it, then FATAL.
+    GiveUp,
     /// Stop it as a part of the shutdown of the supervisor.
     StopForShutdown {
         /// With a stop budget: KILL no later than this.
@@ -290,10 +457,24 @@ pub enum Action {
         /// Failed starts in a row so far.
         tries: u32,
     },
+    /// Check the dependencies; answered, now or later, by `DependenciesMet` or `DependencyFailed`.
+    CheckDependencies,
+    /// Check whether dependents live; answered, now or later, by `DependentsGone`.
+    CheckDependents,
+    /// Run this hook; answered by `HookEnded`.
+    RunHook(Hook),
+    /// Kill the hook that runs, with its process group. It is not answered any more.
+    KillHook(Hook),
+    /// The same, since its time is over: it has failed.
+    HookTimedOut(Hook),
     /// Fork and exec; answered by `Spawned` or `SpawnFailed`.
     Spawn,
-    /// Send the stop signal.
-    StopSignal(Pid),
+    /// The time until the child had to be ready is over.
+    ReadyTimeout,
+    /// Send SIGABRT, for the watchdog.
+    Abort(Pid),
+    /// Send a stop signal: that of this place in `stop_sequence`, or `stopsignal`.
+    StopSignal(Pid, usize),
     /// Send KILL.
     Kill(Pid),
     /// End the group of a dead leader: TERM, or KILL.
@@ -321,8 +502,10 @@ pub enum Action {
 pub enum Ending {
     /// It was being stopped.
     Stopped,
-    /// Before `startsecs` were over.
+    /// Before `startsecs` were over, or before it was ready.
     TooQuick,
+    /// It was not ready in time, and was ended.
+    NotReady,
     /// With an expected exit code.
     Expected,
     /// With another exit code, or by a signal.
@@ -338,14 +521,23 @@ pub struct Core {
     pub backoff: u32,
     /// The process group of the last child, if it is being swept.
     pub remains: Option<Remains>,
+    /// The hook that runs, and when it is killed.
+    pub hook: Option<(Hook, Mono)>,
     /// The supervisor is shutting down: the process will not start any more.
     pub is_shutting_down: bool,
 }
 
 impl Default for Core {
     fn default() -> Self {
-        Core { phase: Phase::Stopped, backoff: 0, remains: None, is_shutting_down: false }
+        Core { phase: Phase::Stopped, backoff: 0, remains: None, hook: None, is_shutting_down: false }
     }
+}
+
+/// What a step depends on, and what comes of it.
+struct Turn<'a> {
+    now: Mono,
+    policy: &'a Policy<'a>,
+    out: &'a mut Vec<Action>,
 }
 
 impl Core {
@@ -368,12 +560,18 @@ impl Core {
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         match self.phase {
-            Phase::Starting(StartStep::Up { pid, .. })
+            Phase::Starting(StartStep::Up { pid, .. } | StartStep::Failing { pid, .. })
             | Phase::Running { pid, .. }
-            | Phase::Stopping { step: StopStep::WaitingForExit { pid, .. }, .. }
+            | Phase::Stopping {
+                step:
+                    StopStep::WaitingForDependents { pid, .. }
+                    | StopStep::WaitingForHook { pid, .. }
+                    | StopStep::WaitingForExit { pid, .. },
+                ..
+            }
             | Phase::Unknown { pid } => Some(pid),
-            Phase::Starting(StartStep::WaitingForSweep | StartStep::WaitingForFork)
-            | Phase::Stopping { step: StopStep::WaitingForSweep, .. }
+            Phase::Starting(_)
+            | Phase::Stopping { step: StopStep::WaitingForCleanup { .. }, .. }
             | Phase::Stopped
             | Phase::Backoff { .. }
             | Phase::Exited { .. }
@@ -381,10 +579,34 @@ impl Core {
         }
     }
 
+    /// Whether the last child has ended, but its process group or its `post_stop` has not.
+    #[must_use]
+    pub fn is_cleaning_up(&self) -> bool {
+        self.remains.is_some() || matches!(self.hook, Some((Hook::PostStop, _)))
+    }
+
     /// Whether it waits for its fork. A stop may have come since the fork was asked for.
     #[must_use]
     pub fn wants_fork(&self) -> bool {
         self.phase == Phase::Starting(StartStep::WaitingForFork)
+    }
+
+    /// Whether its start waits for other processes.
+    #[must_use]
+    pub fn waits_for_others(&self) -> bool {
+        self.phase == Phase::Starting(StartStep::WaitingForDependencies)
+    }
+
+    /// Whether its child lives and is not ready yet.
+    #[must_use]
+    pub fn waits_for_ready(&self) -> bool {
+        matches!(self.phase, Phase::Starting(StartStep::Up { ready: Ready::By(_), .. }))
+    }
+
+    /// Whether its stop signal was sent, or is being sent.
+    #[must_use]
+    pub fn is_signalled(&self) -> bool {
+        self.hook.is_none() && matches!(self.phase, Phase::Stopping { step: StopStep::WaitingForExit { .. }, .. })
     }
 
     /// Whether its stop is the first half of a restart.
@@ -396,7 +618,7 @@ impl Core {
     /// Whether nothing of it lives that could be signalled, and it will not start without a request.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        self.remains.is_none()
+        !self.is_cleaning_up()
             && matches!(
                 self.phase,
                 Phase::Stopped | Phase::Fatal | Phase::Exited { restart_at: None } | Phase::Unknown { .. }
@@ -407,23 +629,31 @@ impl Core {
     #[must_use]
     pub fn deadline(&self, policy: &Policy) -> Option<Mono> {
         let phase = match self.phase {
-            Phase::Starting(StartStep::Up { since, .. }) => Some(since.after(policy.startsecs)),
-            // During a sweep, its end decides.
-            Phase::Backoff { retry_at: at } | Phase::Exited { restart_at: at } if self.remains.is_none() => at,
-            Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } => Some(kill.at()),
+            Phase::Starting(StartStep::Up { ready: Ready::By(at), .. }) => at,
+            Phase::Starting(StartStep::Up { since, .. }) if !policy.oneshot => Some(since.after(policy.startsecs)),
+            // During a cleanup, its end decides.
+            Phase::Backoff { retry_at: at } | Phase::Exited { restart_at: at } if !self.is_cleaning_up() => at,
+            Phase::Starting(StartStep::Failing { kill, .. })
+            | Phase::Running { abort: Some(kill), .. }
+            | Phase::Stopping { step: StopStep::WaitingForHook { kill, .. }, .. } => Some(kill.at()),
+            Phase::Stopping { step: StopStep::WaitingForExit { kill, next, .. }, .. } => {
+                Some(next.map_or(kill.at(), |(_, at)| at.min(kill.at())))
+            }
+            Phase::Stopping { step: StopStep::WaitingForDependents { kill_by, .. }, .. } => kill_by,
             _ => None,
         };
         let remains = self.remains.map(|remains| remains.kill.at().min(remains.check_at));
-        match (phase, remains) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [phase, remains, self.hook.map(|(_, kill_at)| kill_at)].into_iter().flatten().min()
     }
 
     /// Decides what `event` does, at `now`, under `policy`; actions are appended to `out`.
     pub fn step(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        use StartStep::{Up, WaitingForFork, WaitingForSweep};
-        use StopStep::WaitingForExit;
+        self.decide(event, &mut Turn { now, policy, out });
+    }
+
+    fn decide(&mut self, event: Event, turn: &mut Turn<'_>) {
+        use StartStep::{Failing, Up, WaitingForCleanup, WaitingForDependencies, WaitingForFork, WaitingForHook};
+        use StopStep::{WaitingForDependents, WaitingForExit};
         use {Event as E, Phase as P};
         if matches!(event, E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) {
             self.is_shutting_down = true;
@@ -434,99 +664,171 @@ impl Core {
             (P::Stopped | P::Exited { .. } | P::Fatal, E::Start | E::Restart) => {
                 // Differs from Supervisor: a start by request counts its tries from the first (supervisor-behaviour.md §12, 8).
                 self.backoff = 0;
-                self.attempt(out);
+                self.attempt(turn);
+            }
+            (P::Starting(WaitingForDependencies), E::DependenciesMet) => self.before_fork(turn),
+            (P::Starting(WaitingForDependencies), E::DependencyFailed) => {
+                self.backoff = 0;
+                self.enter(P::Fatal, turn);
+            }
+            (P::Starting(WaitingForHook), E::HookEnded(Hook::PreStart, is_ok)) => {
+                self.hook = None;
+                if is_ok { self.fork(turn) } else { self.attempt_failed(turn) }
             }
             (P::Starting(WaitingForFork), E::Spawned(pid)) => {
-                self.phase = P::Starting(Up { pid, since: now });
-                self.time_passed(now, policy, out);
+                let by = turn.policy.ready_timeout.map(|limit| turn.now.after(limit));
+                let ready = if turn.policy.waits_for_ready { Ready::By(by) } else { Ready::Yes };
+                self.phase = P::Starting(Up { pid, since: turn.now, ready });
+                self.time_passed(turn);
             }
-            (P::Starting(WaitingForFork), E::SpawnFailed) => self.attempt_failed(now, policy, out),
+            (P::Starting(WaitingForFork), E::SpawnFailed) => self.attempt_failed(turn),
+            (P::Starting(Up { pid, since, ready: Ready::By(_) }), E::Ready) => {
+                self.phase = P::Starting(Up { pid, since, ready: Ready::Yes });
+                self.time_passed(turn);
+            }
+            (P::Starting(Up { pid, ready: Ready::By(_), .. }), E::NotReady) => self.give_up(pid, turn),
+            (P::Starting(Up { pid, since, ready: Ready::By(Some(by)) }), E::ExtendReady(until)) => {
+                self.phase = P::Starting(Up { pid, since, ready: Ready::By(Some(by.max(until))) });
+            }
             // ---- the child's end
-            (P::Starting(Up { pid, since }), E::Exited { exit, remains }) => {
-                if now < since.after(policy.startsecs) {
-                    out.push(Action::Ended { exit, kind: Ending::TooQuick });
-                    self.begin_sweep(remains.then_some(pid), now, policy, out);
-                    self.attempt_failed(now, policy, out);
-                } else {
-                    self.enter(P::Running { pid, since }, out);
+            (P::Starting(Up { pid, since, ready }), E::Exited { exit, remains }) => {
+                if turn.policy.oneshot && turn.policy.exitcodes.contains(exit.status()) {
                     self.backoff = 0;
-                    self.ended_by_itself(pid, since, exit, remains, now, policy, out);
+                    turn.out.push(Action::Ended { exit, kind: Ending::Expected });
+                    self.clean_up(remains.then_some(pid), turn.policy.sweep_by(turn.now), turn);
+                    self.enter(P::Exited { restart_at: None }, turn);
+                } else if turn.policy.oneshot || ready != Ready::Yes || turn.now < since.after(turn.policy.startsecs) {
+                    turn.out.push(Action::Ended { exit, kind: Ending::TooQuick });
+                    self.clean_up(remains.then_some(pid), turn.policy.sweep_by(turn.now), turn);
+                    self.attempt_failed(turn);
+                } else {
+                    self.enter(P::Running { pid, since, abort: None }, turn);
+                    self.backoff = 0;
+                    self.ended_by_itself(pid, since, exit, remains, turn);
                 }
             }
-            (P::Running { pid, since }, E::Exited { exit, remains }) => {
-                self.ended_by_itself(pid, since, exit, remains, now, policy, out);
+            (P::Starting(Failing { pid, .. }), E::Exited { exit, remains }) => {
+                turn.out.push(Action::Ended { exit, kind: Ending::NotReady });
+                self.clean_up(remains.then_some(pid), turn.policy.sweep_by(turn.now), turn);
+                self.attempt_failed(turn);
             }
-            (P::Stopping { step: WaitingForExit { pid, kill }, then }, E::Exited { exit, remains }) => {
-                out.push(Action::Ended { exit, kind: Ending::Stopped });
-                if remains {
-                    self.phase = P::Stopping { step: StopStep::WaitingForSweep, then };
-                    self.begin_sweep_in_stop(pid, kill, now, policy, out);
+            (P::Running { pid, since, .. }, E::Exited { exit, remains }) => {
+                self.ended_by_itself(pid, since, exit, remains, turn);
+            }
+            (P::Stopping { step: StopStep::WaitingForCleanup { .. }, .. }, E::Exited { .. }) => {}
+            (P::Stopping { step, then }, E::Exited { exit, remains }) => {
+                let pid = self.pid().unwrap_or(0);
+                turn.out.push(Action::Ended { exit, kind: Ending::Stopped });
+                self.kill_hook(turn);
+                if remains || turn.policy.hooks.post_stop {
+                    self.phase = P::Stopping { step: StopStep::WaitingForCleanup { pid }, then };
+                    // The group has the same time until KILL as its leader.
+                    let kill = match step {
+                        StopStep::WaitingForHook { kill, .. } | WaitingForExit { kill, .. } => kill,
+                        _ => KillTimer::Due(turn.now.after(turn.policy.stop_time)),
+                    };
+                    self.clean_up(remains.then_some(pid), kill, turn);
                 } else {
-                    self.stopped(then, out);
+                    self.stopped(then, turn);
                 }
             }
             // Differs from Supervisor: UNKNOWN ends when the process does (there an assertion fails).
             (P::Unknown { pid }, E::Exited { exit, remains }) => {
-                out.push(Action::Ended { exit, kind: Ending::Stopped });
-                self.begin_sweep(remains.then_some(pid), now, policy, out);
-                self.enter(P::Stopped, out);
+                turn.out.push(Action::Ended { exit, kind: Ending::Stopped });
+                self.clean_up(remains.then_some(pid), turn.policy.sweep_by(turn.now), turn);
+                self.enter(P::Stopped, turn);
             }
             // ---- stopping
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Stop) => {
-                self.stop(pid, now.after(policy.stopwaitsecs), AfterStop::Stay, out);
-            }
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::Restart) => {
-                self.stop(pid, now.after(policy.stopwaitsecs), AfterStop::Start, out);
-            }
+            (
+                P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid },
+                E::Stop | E::Restart | E::GiveUp,
+            ) => self.stop(pid, None, AfterStop::of(event), turn),
             (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::StopForShutdown { kill_by }) => {
-                let wait_over = now.after(policy.stopwaitsecs);
-                let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
-                self.stop(pid, kill_at, AfterStop::Stay, out);
+                self.stop(pid, kill_by, AfterStop::Stay, turn);
             }
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::KillNow) => {
-                let step = WaitingForExit { pid, kill: KillTimer::Due(now) };
-                self.enter(P::Stopping { step, then: AfterStop::Stay }, out);
-                self.time_passed(now, policy, out);
+            (
+                P::Starting(Up { pid, .. } | Failing { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid },
+                E::KillNow,
+            ) => {
+                let step = WaitingForExit { pid, kill: KillTimer::Due(turn.now), next: None };
+                self.enter(P::Stopping { step, then: AfterStop::Stay }, turn);
+                self.time_passed(turn);
+            }
+            // Its stop is under way already.
+            (P::Starting(Failing { pid, kill }), E::Stop | E::Restart | E::StopForShutdown { .. }) => {
+                let step = WaitingForExit { pid, kill, next: None };
+                self.enter(P::Stopping { step, then: AfterStop::of(event) }, turn);
+                self.shorten(event, turn);
             }
             // The fork will not come.
-            (P::Starting(WaitingForFork), E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
-                self.wait_for_sweep(AfterStop::Stay, out);
-                self.stopped(AfterStop::Stay, out);
+            (
+                P::Starting(WaitingForFork | WaitingForDependencies | WaitingForHook),
+                E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow,
+            ) => {
+                self.kill_hook(turn);
+                self.wait_for_cleanup(AfterStop::Stay, turn);
+                self.stopped(AfterStop::Stay, turn);
             }
-            (P::Starting(WaitingForSweep), E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
-                self.wait_for_sweep(AfterStop::Stay, out);
-                self.shorten(event, now, policy, out);
+            (P::Starting(WaitingForCleanup), E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
+                self.wait_for_cleanup(AfterStop::Stay, turn);
+                self.shorten(event, turn);
             }
             (P::Stopping { .. }, E::Stop) => self.stay_stopped(),
-            (P::Stopping { .. }, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, now, policy, out),
-            (P::Stopping { step: WaitingForExit { pid, .. }, .. }, E::SignalFailed) => {
-                self.enter(P::Unknown { pid }, out);
+            (P::Stopping { .. }, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, turn),
+            (P::Stopping { step: WaitingForDependents { pid, kill_by }, then }, E::DependentsGone) => {
+                self.begin_stop(pid, kill_by, then, turn);
             }
-            (P::Backoff { .. }, E::Stop) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Stay, out),
-            (P::Backoff { .. }, E::Restart) if self.remains.is_some() => self.wait_for_sweep(AfterStop::Start, out),
-            (P::Backoff { .. }, E::Stop) => self.stopped(AfterStop::Stay, out),
-            (P::Backoff { .. }, E::Restart) => self.stopped(AfterStop::Start, out),
+            (P::Stopping { step: StopStep::WaitingForHook { pid, kill }, then }, E::HookEnded(Hook::PreStop, _)) => {
+                self.hook = None;
+                self.send_stop(pid, kill, then, turn);
+            }
+            (P::Stopping { step: WaitingForExit { pid, kill, .. }, then }, E::HookEnded(Hook::StopCommand, is_ok)) => {
+                self.hook = None;
+                if !is_ok {
+                    self.send_stop_signal(pid, kill, then, turn);
+                }
+            }
+            (P::Stopping { step: WaitingForExit { pid, .. }, .. }, E::SignalFailed) => {
+                self.kill_hook(turn);
+                self.enter(P::Unknown { pid }, turn);
+            }
+            (P::Backoff { .. }, E::Stop) if self.is_cleaning_up() => self.wait_for_cleanup(AfterStop::Stay, turn),
+            (P::Backoff { .. }, E::Restart) if self.is_cleaning_up() => self.wait_for_cleanup(AfterStop::Start, turn),
+            (P::Backoff { .. }, E::Stop) => self.stopped(AfterStop::Stay, turn),
+            (P::Backoff { .. }, E::Restart) => self.stopped(AfterStop::Start, turn),
             (P::Backoff { .. }, E::StopForShutdown { .. } | E::KillNow) => {
                 self.backoff = 0;
-                self.enter(P::Fatal, out);
-                self.shorten(event, now, policy, out);
+                self.enter(P::Fatal, turn);
+                self.shorten(event, turn);
             }
             // A stop while a restart is due cancels it.
             (P::Exited { .. }, E::Stop | E::ShutdownBegan) => self.phase = P::Exited { restart_at: None },
             (P::Exited { .. }, E::StopForShutdown { .. } | E::KillNow) => {
                 self.phase = P::Exited { restart_at: None };
-                self.shorten(event, now, policy, out);
+                self.shorten(event, turn);
             }
             (P::Backoff { .. }, E::ShutdownBegan) => self.phase = P::Backoff { retry_at: None },
-            (P::Stopped | P::Fatal, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, now, policy, out),
-            // ---- time and remains
-            (_, E::TimePassed) => self.time_passed(now, policy, out),
-            (_, E::GroupEmpty) if self.remains.is_some() => self.sweep_done(now, policy, out),
+            (P::Stopped | P::Fatal, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, turn),
+            // ---- health
+            (P::Running { pid, since, abort: None }, E::WatchdogExpired) => {
+                self.phase = P::Running { pid, since, abort: Some(KillTimer::Due(turn.now.after(turn.policy.stop_time))) };
+                turn.out.push(Action::Abort(pid));
+            }
+            // ---- time and cleanup
+            (_, E::TimePassed) => self.time_passed(turn),
+            (_, E::GroupEmpty) if self.remains.is_some() => {
+                self.remains = None;
+                self.cleaned_up(turn);
+            }
             (_, E::SweepRefused) => {
-                if let Some(remains) = self.remains {
-                    out.push(Action::ReleaseGroup(remains.pgid));
-                    self.sweep_done(now, policy, out);
+                if let Some(remains) = self.remains.take() {
+                    turn.out.push(Action::ReleaseGroup(remains.pgid));
+                    self.cleaned_up(turn);
                 }
+            }
+            (_, E::HookEnded(Hook::PostStop, _)) if matches!(self.hook, Some((Hook::PostStop, _))) => {
+                self.hook = None;
+                self.cleaned_up(turn);
             }
             // ---- nothing else has an effect: requests that `command` refuses, and events that come too late
             (P::Stopped | P::Fatal, E::Stop | E::ShutdownBegan)
@@ -537,92 +839,171 @@ impl Core {
             | (P::Backoff { .. } | P::Running { .. }, E::Start)
             | (P::Starting(_) | P::Stopping { .. }, E::Start)
             // A restart of a process that was not forked yet changes nothing.
-            | (P::Starting(WaitingForSweep | WaitingForFork) | P::Stopping { .. }, E::Restart)
-            | (P::Starting(WaitingForSweep | Up { .. }), E::Spawned(_) | E::SpawnFailed)
+            | (
+                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | WaitingForFork)
+                | P::Stopping { .. },
+                E::Restart,
+            )
+            | (
+                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | Up { .. } | Failing { .. }),
+                E::Spawned(_) | E::SpawnFailed,
+            )
             | (P::Starting(_), E::SignalFailed)
-            | (P::Starting(Up { .. }), E::ShutdownBegan)
+            | (P::Starting(Up { .. } | Failing { .. }), E::ShutdownBegan)
             | (P::Running { .. }, E::SignalFailed | E::ShutdownBegan)
-            | (P::Starting(WaitingForSweep | WaitingForFork), E::Exited { .. })
+            | (
+                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | WaitingForFork),
+                E::Exited { .. },
+            )
             | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Stopping { .. }, E::ShutdownBegan)
-            | (P::Stopping { step: StopStep::WaitingForSweep, .. }, E::Exited { .. } | E::SignalFailed)
+            | (P::Stopping { .. }, E::ShutdownBegan | E::SignalFailed)
             | (P::Unknown { .. }, E::Start | E::ShutdownBegan | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
-            | (_, E::GroupEmpty) => {}
+            | (
+                _,
+                E::GroupEmpty
+                | E::HookEnded(..)
+                | E::DependenciesMet
+                | E::DependencyFailed
+                | E::DependentsGone
+                | E::Ready
+                | E::NotReady
+                | E::ExtendReady(_)
+                | E::GiveUp
+                | E::WatchdogExpired,
+            ) => {}
         }
     }
 
     /// The only line that changes the visible state.
-    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
-        let child = |core: &Self| core.pid().or(core.remains.map(|remains| remains.pgid));
+    fn enter(&mut self, phase: Phase, turn: &mut Turn<'_>) {
+        let child = |core: &Self| match core.phase {
+            Phase::Stopping { step: StopStep::WaitingForCleanup { pid }, .. } => Some(pid),
+            _ => core.pid().or(core.remains.map(|remains| remains.pgid)),
+        };
         let (from, before) = (self.state(), child(self));
         self.phase = phase;
         let pid = child(self).or(before).unwrap_or(0);
-        out.push(Action::StateChanged { from, to: self.state(), pid, tries: self.backoff });
+        turn.out.push(Action::StateChanged { from, to: self.state(), pid, tries: self.backoff });
     }
 
-    /// Begins an attempt to start; during a sweep the fork waits for its end.
-    fn attempt(&mut self, out: &mut Vec<Action>) {
-        if self.remains.is_some() {
-            return self.enter(Phase::Starting(StartStep::WaitingForSweep), out);
+    /// Begins an attempt to start.
+    fn attempt(&mut self, turn: &mut Turn<'_>) {
+        self.enter(Phase::Starting(StartStep::WaitingForCleanup), turn);
+        if !self.is_cleaning_up() {
+            self.after_cleanup(turn);
         }
-        self.enter(Phase::Starting(StartStep::WaitingForFork), out);
-        out.push(Action::Spawn);
+    }
+
+    /// Waits for the dependencies, if there are any.
+    fn after_cleanup(&mut self, turn: &mut Turn<'_>) {
+        if turn.policy.has_dependencies {
+            self.phase = Phase::Starting(StartStep::WaitingForDependencies);
+            return turn.out.push(Action::CheckDependencies);
+        }
+        self.before_fork(turn);
+    }
+
+    /// Runs `pre_start`, if there is one.
+    fn before_fork(&mut self, turn: &mut Turn<'_>) {
+        if turn.policy.hooks.pre_start {
+            self.phase = Phase::Starting(StartStep::WaitingForHook);
+            return self.run_hook(Hook::PreStart, turn.now.after(turn.policy.hook_timeout), turn);
+        }
+        self.fork(turn);
+    }
+
+    fn fork(&mut self, turn: &mut Turn<'_>) {
+        self.phase = Phase::Starting(StartStep::WaitingForFork);
+        turn.out.push(Action::Spawn);
     }
 
     /// An attempt failed: wait for the next, or give up.
-    fn attempt_failed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    fn attempt_failed(&mut self, turn: &mut Turn<'_>) {
         self.backoff = self.backoff.saturating_add(1);
-        let wait = policy.backoff.wait(self.backoff);
-        self.enter(Phase::Backoff { retry_at: (!self.is_shutting_down).then(|| now.after(wait)) }, out);
-        if policy.retries.is_none_or(|retries| self.backoff > retries) {
-            self.enter(Phase::Fatal, out);
+        let wait = turn.policy.backoff.wait(self.backoff);
+        self.enter(Phase::Backoff { retry_at: (!self.is_shutting_down).then(|| turn.now.after(wait)) }, turn);
+        if turn.policy.retries.is_none_or(|retries| self.backoff > retries) {
+            self.enter(Phase::Fatal, turn);
             self.backoff = 0;
         }
     }
 
+    /// The child is not ready in time: ends it. The attempt fails when it has ended.
+    fn give_up(&mut self, pid: Pid, turn: &mut Turn<'_>) {
+        let kill = KillTimer::Due(turn.now.after(turn.policy.stop_time));
+        self.phase = Phase::Starting(StartStep::Failing { pid, kill });
+        turn.out.push(Action::StopSignal(pid, 0));
+        self.time_passed(turn);
+    }
+
     /// A child that was RUNNING has ended without a request.
-    #[allow(clippy::too_many_arguments)]
-    fn ended_by_itself(
-        &mut self,
-        pid: Pid,
-        since: Mono,
-        exit: Exit,
-        remains: bool,
-        now: Mono,
-        policy: &Policy,
-        out: &mut Vec<Action>,
-    ) {
-        let expected = policy.exitcodes.contains(exit.status());
+    fn ended_by_itself(&mut self, pid: Pid, since: Mono, exit: Exit, remains: bool, turn: &mut Turn<'_>) {
+        let expected = turn.policy.exitcodes.contains(exit.status());
         let kind = if expected { Ending::Expected } else { Ending::Unexpected };
         let again = !self.is_shutting_down
-            && match policy.autorestart {
+            && match turn.policy.autorestart {
                 AutoRestart::Always => true,
                 AutoRestart::Unexpected => !expected,
                 AutoRestart::Never => false,
             };
-        let restart_at = again.then(|| now.after(policy.restart_delay).max(since.after(RESTART_FLOOR)));
-        out.push(Action::Ended { exit, kind });
-        self.begin_sweep(remains.then_some(pid), now, policy, out);
-        self.enter(Phase::Exited { restart_at }, out);
-        self.time_passed(now, policy, out);
+        let restart_at = again.then(|| turn.now.after(turn.policy.restart_delay).max(since.after(RESTART_FLOOR)));
+        turn.out.push(Action::Ended { exit, kind });
+        self.clean_up(remains.then_some(pid), turn.policy.sweep_by(turn.now), turn);
+        self.enter(Phase::Exited { restart_at }, turn);
+        self.time_passed(turn);
     }
 
-    fn stop(&mut self, pid: Pid, kill_at: Mono, then: AfterStop, out: &mut Vec<Action>) {
-        let step = StopStep::WaitingForExit { pid, kill: KillTimer::Due(kill_at) };
-        self.enter(Phase::Stopping { step, then }, out);
-        out.push(Action::StopSignal(pid));
+    /// Begins a stop: after the dependents, if there are any.
+    fn stop(&mut self, pid: Pid, kill_by: Option<Mono>, then: AfterStop, turn: &mut Turn<'_>) {
+        self.enter(Phase::Stopping { step: StopStep::WaitingForDependents { pid, kill_by }, then }, turn);
+        if turn.policy.has_live_dependents {
+            return turn.out.push(Action::CheckDependents);
+        }
+        self.begin_stop(pid, kill_by, then, turn);
     }
 
-    fn wait_for_sweep(&mut self, then: AfterStop, out: &mut Vec<Action>) {
-        self.enter(Phase::Stopping { step: StopStep::WaitingForSweep, then }, out);
+    /// Runs `pre_stop`, if there is one, within the time for the stop.
+    fn begin_stop(&mut self, pid: Pid, kill_by: Option<Mono>, then: AfterStop, turn: &mut Turn<'_>) {
+        let wait_over = turn.now.after(turn.policy.stop_time);
+        let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
+        let kill = KillTimer::Due(kill_at);
+        if turn.policy.hooks.pre_stop {
+            self.phase = Phase::Stopping { step: StopStep::WaitingForHook { pid, kill }, then };
+            return self.run_hook(Hook::PreStop, turn.now.after(turn.policy.hook_timeout).min(kill_at), turn);
+        }
+        self.send_stop(pid, kill, then, turn);
+    }
+
+    /// Runs the stop command, or sends the stop signal.
+    fn send_stop(&mut self, pid: Pid, kill: KillTimer, then: AfterStop, turn: &mut Turn<'_>) {
+        if turn.policy.hooks.stop_command {
+            self.phase = Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, next: None }, then };
+            return self.run_hook(Hook::StopCommand, turn.now.after(turn.policy.hook_timeout).min(kill.at()), turn);
+        }
+        self.send_stop_signal(pid, kill, then, turn);
+    }
+
+    fn send_stop_signal(&mut self, pid: Pid, kill: KillTimer, then: AfterStop, turn: &mut Turn<'_>) {
+        let next = turn.policy.stop_sequence.first().map(|first| (1, turn.now.after_ms(first.wait_ms.into())));
+        self.phase = Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, next }, then };
+        turn.out.push(Action::StopSignal(pid, 0));
+    }
+
+    fn wait_for_cleanup(&mut self, then: AfterStop, turn: &mut Turn<'_>) {
+        let pid = self.remains.map_or(0, |remains| remains.pgid);
+        self.enter(Phase::Stopping { step: StopStep::WaitingForCleanup { pid }, then }, turn);
     }
 
     /// The stop is over.
-    fn stopped(&mut self, then: AfterStop, out: &mut Vec<Action>) {
-        self.enter(Phase::Stopped, out);
-        if then == AfterStop::Start {
-            self.backoff = 0;
-            self.attempt(out);
+    fn stopped(&mut self, then: AfterStop, turn: &mut Turn<'_>) {
+        self.enter(Phase::Stopped, turn);
+        match then {
+            AfterStop::Stay => {}
+            AfterStop::Start => {
+                self.backoff = 0;
+                self.attempt(turn);
+            }
+            AfterStop::GiveUp => self.enter(Phase::Fatal, turn),
         }
     }
 
@@ -633,109 +1014,154 @@ impl Core {
         }
     }
 
-    /// Begins to sweep the process group of a child that has ended, if it has live members.
-    fn begin_sweep(&mut self, pgid: Option<Pid>, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        if let Some(pgid) = pgid {
-            let kill = KillTimer::Due(now.after(policy.stopwaitsecs));
-            self.remains = Some(Remains { pgid, kill, check_at: now.after(CHECK_EVERY) });
-            out.push(Action::Sweep { pgid, kill: false });
+    fn run_hook(&mut self, hook: Hook, kill_at: Mono, turn: &mut Turn<'_>) {
+        self.hook = Some((hook, kill_at));
+        turn.out.push(Action::RunHook(hook));
+    }
+
+    fn kill_hook(&mut self, turn: &mut Turn<'_>) {
+        if let Some((hook, _)) = self.hook.take() {
+            turn.out.push(Action::KillHook(hook));
         }
     }
 
-    /// Begins to sweep in a stop: the group has the same time until KILL as its leader.
-    fn begin_sweep_in_stop(&mut self, pgid: Pid, kill: KillTimer, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        match kill {
-            KillTimer::Due(at) => {
-                self.begin_sweep(Some(pgid), now, policy, out);
-                self.kill_by(at);
-            }
-            KillTimer::Sent(_) => {
-                let kill = KillTimer::Sent(policy.kill_again_at(now));
-                self.remains = Some(Remains { pgid, kill, check_at: now.after(CHECK_EVERY) });
-                out.push(Action::Sweep { pgid, kill: true });
-            }
+    /// A child has ended: begins to sweep its process group, if it has live members, and runs `post_stop`.
+    fn clean_up(&mut self, pgid: Option<Pid>, kill: KillTimer, turn: &mut Turn<'_>) {
+        if let Some(pgid) = pgid {
+            let (kill, is_kill) = match kill {
+                KillTimer::Due(_) => (kill, false),
+                KillTimer::Sent(_) => (KillTimer::Sent(turn.policy.kill_again_at(turn.now)), true),
+            };
+            self.remains = Some(Remains { pgid, kill, check_at: turn.now.after(CHECK_EVERY) });
+            turn.out.push(Action::Sweep { pgid, kill: is_kill });
+        }
+        if turn.policy.hooks.post_stop {
+            self.run_hook(Hook::PostStop, turn.now.after(turn.policy.hook_timeout), turn);
         }
     }
 
     /// Moves every KILL that was not sent yet forward to `by`.
     fn kill_by(&mut self, by: Mono) {
-        if let Phase::Stopping { step: StopStep::WaitingForExit { kill, .. }, .. } = &mut self.phase {
-            kill.bring_forward(by);
+        match &mut self.phase {
+            Phase::Stopping {
+                step: StopStep::WaitingForExit { kill, .. } | StopStep::WaitingForHook { kill, .. },
+                ..
+            } => {
+                kill.bring_forward(by);
+            }
+            Phase::Stopping { step: StopStep::WaitingForDependents { kill_by, .. }, .. } => {
+                *kill_by = Some(kill_by.map_or(by, |at| at.min(by)));
+            }
+            _ => {}
         }
         if let Some(remains) = &mut self.remains {
             remains.kill.bring_forward(by);
         }
+        if let Some((_, kill_at)) = &mut self.hook {
+            *kill_at = by.min(*kill_at);
+        }
     }
 
     /// Shortens the time until KILL of what is being stopped or swept, as the shutdown demands.
-    fn shorten(&mut self, event: Event, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    fn shorten(&mut self, event: Event, turn: &mut Turn<'_>) {
         match event {
             Event::StopForShutdown { kill_by: Some(by) } => self.kill_by(by),
             Event::KillNow => {
-                self.kill_by(now);
-                self.time_passed(now, policy, out);
+                self.kill_by(turn.now);
+                self.time_passed(turn);
             }
             _ => {}
         }
     }
 
-    /// The swept group is empty, or cannot be killed.
-    fn sweep_done(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+    /// One part of the cleanup is over.
+    fn cleaned_up(&mut self, turn: &mut Turn<'_>) {
         match self.phase {
-            Phase::Stopping { step: StopStep::WaitingForSweep, then } => {
-                // First the change of state: its event has the number of the group.
-                self.enter(Phase::Stopped, out);
-                self.remains = None;
-                if then == AfterStop::Start {
-                    self.backoff = 0;
-                    self.attempt(out);
-                }
-            }
-            Phase::Starting(StartStep::WaitingForSweep) => {
-                self.remains = None;
-                self.phase = Phase::Starting(StartStep::WaitingForFork);
-                out.push(Action::Spawn);
-            }
-            _ => {
-                self.remains = None;
-                self.time_passed(now, policy, out);
-            }
+            _ if self.is_cleaning_up() => {}
+            Phase::Stopping { step: StopStep::WaitingForCleanup { .. }, then } => self.stopped(then, turn),
+            Phase::Starting(StartStep::WaitingForCleanup) => self.after_cleanup(turn),
+            _ => self.time_passed(turn),
         }
     }
 
     /// Does what is due at `now`.
-    fn time_passed(&mut self, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
-        let again_at = policy.kill_again_at(now);
+    fn time_passed(&mut self, turn: &mut Turn<'_>) {
+        let again_at = turn.policy.kill_again_at(turn.now);
+        self.hook_time_passed(turn);
         match self.phase {
-            Phase::Starting(StartStep::Up { pid, since }) if now >= since.after(policy.startsecs) => {
-                self.backoff = 0;
-                self.enter(Phase::Running { pid, since }, out);
+            Phase::Starting(StartStep::Up { pid, ready: Ready::By(Some(by)), .. }) if turn.now >= by => {
+                turn.out.push(Action::ReadyTimeout);
+                self.give_up(pid, turn);
             }
-            Phase::Exited { restart_at: Some(at) } if now >= at && self.remains.is_none() && !policy.may_restart => {
-                self.enter(Phase::Fatal, out);
+            Phase::Starting(StartStep::Up { pid, since, ready: Ready::Yes })
+                if turn.now >= since.after(turn.policy.startsecs) && !turn.policy.oneshot =>
+            {
+                self.backoff = 0;
+                self.enter(Phase::Running { pid, since, abort: None }, turn);
+            }
+            Phase::Starting(StartStep::Failing { pid, kill }) if turn.now >= kill.at() => {
+                self.phase = Phase::Starting(StartStep::Failing { pid, kill: KillTimer::Sent(again_at) });
+                turn.out.push(Action::Kill(pid));
+            }
+            Phase::Running { pid, since, abort: Some(kill) } if turn.now >= kill.at() => {
+                self.phase = Phase::Running { pid, since, abort: Some(KillTimer::Sent(again_at)) };
+                turn.out.push(Action::Kill(pid));
+            }
+            Phase::Exited { restart_at: Some(at) }
+                if turn.now >= at && !self.is_cleaning_up() && !turn.policy.may_restart =>
+            {
+                self.enter(Phase::Fatal, turn);
             }
             Phase::Backoff { retry_at: Some(at) } | Phase::Exited { restart_at: Some(at) }
-                if now >= at && self.remains.is_none() =>
+                if turn.now >= at && !self.is_cleaning_up() =>
             {
-                self.attempt(out);
+                self.attempt(turn);
             }
-            Phase::Stopping { step: StopStep::WaitingForExit { pid, kill }, then } if now >= kill.at() => {
-                let step = StopStep::WaitingForExit { pid, kill: KillTimer::Sent(again_at) };
+            Phase::Stopping { step: StopStep::WaitingForDependents { pid, kill_by: Some(by) }, then }
+                if turn.now >= by =>
+            {
+                self.begin_stop(pid, Some(by), then, turn);
+                self.time_passed(turn);
+            }
+            Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, .. }, then } if turn.now >= kill.at() => {
+                self.kill_hook(turn);
+                let step = StopStep::WaitingForExit { pid, kill: KillTimer::Sent(again_at), next: None };
                 self.phase = Phase::Stopping { step, then };
-                out.push(Action::Kill(pid));
+                turn.out.push(Action::Kill(pid));
+            }
+            Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, next: Some((place, at)) }, then }
+                if turn.now >= at =>
+            {
+                let wait = turn.policy.stop_sequence.get(place).map(|signal| signal.wait_ms.into());
+                let next = wait.map(|wait| (place.saturating_add(1), at.after_ms(wait)));
+                self.phase = Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, next }, then };
+                if wait.is_some() {
+                    turn.out.push(Action::StopSignal(pid, place));
+                }
             }
             _ => {}
         }
-        if let Some(remains) = &mut self.remains {
-            if now >= remains.kill.at() {
-                remains.kill = KillTimer::Sent(again_at);
-                out.push(Action::Sweep { pgid: remains.pgid, kill: true });
-            }
-            if now >= remains.check_at {
-                remains.check_at = now.after(CHECK_EVERY);
-                out.push(Action::CheckGroup(remains.pgid));
-            }
+        self.sweep_time_passed(again_at, turn);
+    }
+
+    /// Sends KILL to the swept group if it is due, and checks the group.
+    fn sweep_time_passed(&mut self, again_at: Mono, turn: &mut Turn<'_>) {
+        let Some(remains) = &mut self.remains else { return };
+        if turn.now >= remains.kill.at() {
+            remains.kill = KillTimer::Sent(again_at);
+            turn.out.push(Action::Sweep { pgid: remains.pgid, kill: true });
         }
+        if turn.now >= remains.check_at {
+            remains.check_at = turn.now.after(CHECK_EVERY);
+            turn.out.push(Action::CheckGroup(remains.pgid));
+        }
+    }
+
+    /// Ends a hook whose time is over. It has failed.
+    fn hook_time_passed(&mut self, turn: &mut Turn<'_>) {
+        let Some((hook, _)) = self.hook.filter(|(_, kill_at)| turn.now >= *kill_at) else { return };
+        turn.out.push(Action::HookTimedOut(hook));
+        self.decide(Event::HookEnded(hook, false), turn);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The log lines about processes, in the words that users of Supervisor grep for (supervisor-behaviour.md §6.2, §4.3).
 #![forbid(unsafe_code)]
 
-use super::process::{Ending, Pid, State};
+use super::process::{Ending, Hook, Pid, State};
 use crate::config::model::{LogLevel, ProcessConfig, RestartLimit};
+use crate::config::probe::HealthAction;
 use crate::posix::{Exit, SignalName};
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {
@@ -13,17 +14,48 @@ pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLev
             (if known { LogLevel::Info } else { LogLevel::Warn }, format!("stopped: {name} ({exit})"))
         }
         Ending::Expected => (LogLevel::Info, format!("exited: {name} ({exit}; expected)")),
-        Ending::Unexpected | Ending::TooQuick => (LogLevel::Warn, format!("exited: {name} ({exit}; not expected)")),
+        Ending::Unexpected | Ending::TooQuick | Ending::NotReady => {
+            (LogLevel::Warn, format!("exited: {name} ({exit}; not expected)"))
+        }
     }
 }
 
-/// `not_executed`: why the child did not come to execute its program, which says more than its exit.
-pub(super) fn spawnerr(exit: Exit, kind: Ending, not_executed: Option<&str>) -> String {
-    match (kind, not_executed) {
-        (Ending::TooQuick | Ending::Unexpected, Some(why)) => why.to_owned(),
+/// `obstacle`: why the child did not come to execute its program, or was not ready, which says more than its exit.
+pub(super) fn spawnerr(config: &ProcessConfig, exit: Exit, kind: Ending, obstacle: Option<&str>) -> String {
+    match (kind, obstacle) {
+        (Ending::TooQuick | Ending::Unexpected | Ending::NotReady, Some(why)) => why.to_owned(),
+        (Ending::TooQuick, None) if config.lifecycle.oneshot => format!("Bad exit code {}", exit.status()),
+        (Ending::TooQuick, None) if config.lifecycle.ready.is_some() => format!("ended before it was ready ({exit})"),
         (Ending::TooQuick, None) => "Exited too quickly (process log may have details)".into(),
         (Ending::Unexpected, None) => format!("Bad exit code {}", exit.status()),
-        (Ending::Stopped | Ending::Expected, _) => String::new(),
+        (Ending::Stopped | Ending::Expected | Ending::NotReady, _) => String::new(),
+    }
+}
+
+/// `last`: why it was not ready when it was last checked.
+pub(super) fn not_ready(config: &ProcessConfig, last: Option<&str>) -> String {
+    let seconds = f64::from(config.lifecycle.ready_timeout_ms) / 1000.0;
+    let wanted = config.lifecycle.ready.as_ref().map_or_else(String::new, ToString::to_string);
+    let last = last.map_or_else(String::new, |why| format!(": {why}"));
+    format!("not ready within {seconds} s ({wanted}{last})")
+}
+
+pub(super) fn hook_timed_out(config: &ProcessConfig, hook: Hook) -> String {
+    let seconds = f64::from(config.lifecycle.hook_timeout_ms) / 1000.0;
+    format!("{} did not end within {seconds} s and was killed (hook_timeout)", hook.option())
+}
+
+pub(super) fn watchdog(config: &ProcessConfig, pid: Pid) -> String {
+    let seconds = f64::from(config.lifecycle.watchdog_ms.unwrap_or(0)) / 1000.0;
+    format!("{} (pid {pid}) has not reported within {seconds} s (watchdog): sending SIGABRT", config.name)
+}
+
+/// What follows from a failed health check.
+pub(super) fn consequence(action: HealthAction) -> &'static str {
+    match action {
+        HealthAction::None => "",
+        HealthAction::Stop => ": stopping it",
+        HealthAction::Restart => ": restarting it",
     }
 }
 
@@ -36,6 +68,9 @@ pub(super) fn limit(limit: RestartLimit) -> String {
 pub(super) fn became(config: &ProcessConfig, state: State, why: Option<&str>) -> Option<String> {
     let name = &config.name;
     match state {
+        State::Running if let Some(ready) = &config.lifecycle.ready => {
+            Some(format!("success: {name} entered RUNNING state, it is ready ({ready})"))
+        }
         State::Running => Some(format!(
             "success: {name} entered RUNNING state, process has stayed up for > than {} seconds (startsecs)",
             config.startsecs

@@ -239,16 +239,18 @@ fn progress_of(item: &Item, process: &Process) -> Progress {
     use Progress::{Done, Failed, Open};
     match (item.goal, process.state()) {
         (Goal::Start { .. }, State::Running) => Done,
-        // The fork is still to come.
+        (Goal::Start { .. }, State::Exited) if process.is_done() => Done,
+        // The fork is still to come. Without `wait`, no answer waits for another process.
+        (Goal::Start { wait: false }, State::Starting) if process.core.waits_for_others() => Done,
         (Goal::Start { .. }, State::Starting) if process.pid().is_none() => Open,
         (Goal::Start { wait: false }, State::Starting) => Done,
         (Goal::Start { wait: true }, State::Starting) => Open,
         (Goal::Start { .. }, _) if !process.spawnerr.is_empty() => Failed(FaultCode::SpawnError),
         (Goal::Start { .. }, _) => Failed(FaultCode::AbnormalTermination),
         // The signal was not sent yet.
-        (Goal::Stop { wait: false, .. }, State::Stopping) if process.pid().is_some() => Open,
+        (Goal::Stop { wait: false, .. }, State::Stopping) if process.core.is_signalled() => Open,
         (Goal::Stop { wait: false, .. }, _) => Done,
-        (Goal::Stop { .. }, state) if state.is_stopped() && process.core.remains.is_none() => Done,
+        (Goal::Stop { .. }, state) if state.is_stopped() && !process.core.is_cleaning_up() => Done,
         (Goal::Stop { .. } | Goal::Probe { .. } | Goal::Signal, _) => Open,
     }
 }

@@ -176,7 +176,7 @@ impl Supervision {
             let turn = shutdown.turn;
             if let Turn::Of { priority, until } = turn
                 && until.is_none_or(|until| now.mono < until)
-                && self.unstopped().any(|process| process.group.priority == priority)
+                && self.unstopped().any(|(id, process)| self.stop_priority(id, process) == priority)
             {
                 return self.remind(now);
             }
@@ -194,8 +194,9 @@ impl Supervision {
                 self.set_turn(Turn::First);
                 continue;
             };
-            let has_turn = |process: &&Process| levels.contains_key(&process.group.priority);
-            let only_listeners = self.to_stop().filter(has_turn).all(|process| is_listener(&process.group));
+            let has_turn = |id, process: &Process| levels.contains_key(&self.stop_priority(id, process));
+            let only_listeners =
+                self.to_stop().all(|(id, process)| is_listener(&process.group) || !has_turn(id, process));
             if only_listeners && !self.are_listeners_done(now) {
                 return self.remind(now);
             }
@@ -281,8 +282,8 @@ impl Supervision {
         let Some(shutdown) = self.shutdown.take() else { return };
         let unknown: Vec<&str> = self
             .to_stop()
-            .filter(|process| process.state() == State::Unknown)
-            .map(|process| process.config.name.as_str())
+            .filter(|(_, process)| process.state() == State::Unknown)
+            .map(|(_, process)| process.config.name.as_str())
             .collect();
         if !unknown.is_empty() {
             let line = format!("giving up on {}: still running, and cannot be signalled", unknown.join(", "));
@@ -313,28 +314,30 @@ impl Supervision {
         code.unwrap_or(u8::from(self.contract.is_over_limit))
     }
 
-    fn unstopped(&self) -> impl Iterator<Item = &Process> {
-        self.processes.values().map(|process| &**process).filter(|process| !process.core.is_at_rest())
+    fn unstopped(&self) -> impl Iterator<Item = (ProcId, &Process)> {
+        self.to_stop().filter(|(_, process)| !process.core.is_at_rest())
     }
 
     /// Those, and the processes that live but could not be signalled: their stop is tried again.
-    fn to_stop(&self) -> impl Iterator<Item = &Process> {
-        let all = self.processes.values().map(|process| &**process);
-        all.filter(|process| !process.core.is_at_rest() || process.state() == State::Unknown)
+    fn to_stop(&self) -> impl Iterator<Item = (ProcId, &Process)> {
+        let all = self.processes.iter().map(|(&id, process)| (id, &**process));
+        all.filter(|(_, process)| !process.core.is_at_rest() || process.state() == State::Unknown)
     }
 
-    /// The priorities still to stop after `turn`, each with its longest stopwaitsecs in milliseconds.
+    /// The priorities still to stop after `turn`, each with its longest time for a stop in milliseconds.
     fn unstopped_levels(&self, turn: Turn) -> BTreeMap<i32, u64> {
-        let is_to_come = |process: &&Process| match turn {
-            Turn::First => true,
-            Turn::Of { priority, .. } => process.group.priority < priority,
-            Turn::Over => false,
-        };
         let mut levels = BTreeMap::new();
-        for process in self.to_stop().filter(is_to_come) {
-            let wait = u64::try_from(process.config.stopwaitsecs).unwrap_or(0).saturating_mul(1000);
-            let longest = levels.entry(process.group.priority).or_insert(0);
-            *longest = wait.max(*longest);
+        for (id, process) in self.to_stop() {
+            let own = self.stop_priority(id, process);
+            let is_to_come = match turn {
+                Turn::First => true,
+                Turn::Of { priority, .. } => own < priority,
+                Turn::Over => false,
+            };
+            if is_to_come {
+                let longest = levels.entry(own).or_insert(0);
+                *longest = millis(process.config.stop_time()).max(*longest);
+            }
         }
         levels
     }
@@ -342,19 +345,25 @@ impl Supervision {
     /// Stops the processes of one priority. `levels`: the priorities still to stop, this one among them.
     fn stop_level(&mut self, priority: i32, levels: &BTreeMap<i32, u64>, now: Now) {
         let Some(shutdown) = &mut self.shutdown else { return };
-        let share_end = shutdown.budget_end.map(|end| now.mono.after_ms(share(end, levels, priority, now.mono)));
-        let until = shutdown.budget_end.zip(share_end).map(|(end, share_end)| {
+        let share = shutdown.budget_end.map(|end| share(end, levels, priority, now.mono));
+        let until = shutdown.budget_end.zip(share).map(|(end, share)| {
             // A killed process needs a moment to end, which is taken from the priorities after this one.
             let own = levels.get(&priority).copied().unwrap_or(0);
+            let share_end = now.mono.after_ms(share);
             let killed_at = share_end.min(now.mono.after_ms(own));
             let rest = end.since(killed_at).checked_div(u32::try_from(levels.len()).unwrap_or(u32::MAX));
             share_end.max(killed_at.after(GRACE.min(rest.unwrap_or_default())))
         });
         shutdown.turn = Turn::Of { priority, until };
         let mut members: Vec<ProcId> = self.in_order();
-        members.retain(|&id| self.process(id).is_some_and(|process| process.group.priority == priority));
-        for id in members.into_iter().rev() {
-            self.step(id, Event::StopForShutdown { kill_by: share_end }, now);
+        members.retain(|&id| self.process(id).is_some_and(|process| self.stop_priority(id, process) == priority));
+        // Processes that wait for their dependents share the time with them.
+        let depth = |id: &ProcId| u64::from(self.stop_depth(*id)).saturating_add(1);
+        let deepest = members.iter().map(depth).max().unwrap_or(1);
+        let parts: Vec<u64> = members.iter().map(depth).collect();
+        for (id, part) in members.into_iter().zip(parts).rev() {
+            let part = |share: u64| share.saturating_mul(part).checked_div(deepest).unwrap_or(share);
+            self.step(id, Event::StopForShutdown { kill_by: share.map(|share| now.mono.after_ms(part(share))) }, now);
         }
     }
 
@@ -400,10 +409,13 @@ impl Supervision {
 /// The share of the time until `end` that belongs to `priority`, in milliseconds: in proportion to its `stopwaitsecs`, or
 /// to [`GRACE`] where that is longer. It is no shorter than that where the time is enough for all `levels`.
 fn share(end: Mono, levels: &BTreeMap<i32, u64>, priority: i32, now: Mono) -> u64 {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let weight = |wait: &u64| (*wait).max(millis(GRACE));
     let all = levels.values().map(weight).fold(0, u64::saturating_add);
     let own = levels.get(&priority).map_or(0, weight);
     let part = u128::from(millis(end.since(now))).saturating_mul(u128::from(own)).checked_div(u128::from(all));
     part.and_then(|part| u64::try_from(part).ok()).unwrap_or(u64::MAX)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,10 @@
 //! A simulated world for tests: a virtual clock, scripted children, and the whole of `Supervision` between them. Nothing
 //! sleeps; time jumps to the next deadline.
 
+mod graph;
 mod requests;
 
-use super::process::{Pid, State};
+use super::process::{Hook, Pid, State};
 use super::{
     AfterShutdown, Command, Effect, Fault, FaultCode, GroupChanges, Input, Purpose, Reply, SignalResult, Supervision,
     SupervisorState, Target, Ticket,
@@ -34,10 +35,22 @@ struct Script {
     unspawnable: bool,
     /// The remains of its group cannot be signalled.
     guarded: bool,
+    /// When it is ready after its fork, if it has `ready`; `None`: never.
+    ready: Option<u64>,
+    /// How long its hooks take, and whether they succeed; `None`: they hang.
+    hook: Option<(u64, bool)>,
 }
 
-const WELL: Script =
-    Script { ends: None, obeys: Some(0), leaves: None, immortal: false, unspawnable: false, guarded: false };
+const WELL: Script = Script {
+    ends: None,
+    obeys: Some(0),
+    leaves: None,
+    immortal: false,
+    unspawnable: false,
+    guarded: false,
+    ready: Some(0),
+    hook: Some((0, true)),
+};
 
 #[derive(Debug)]
 struct Child {
@@ -64,6 +77,10 @@ struct World {
     forks: Vec<u32>,
     /// The number of stop signals and KILLs that fail from now on.
     refusals: u32,
+    /// Signs of readiness, of the child with this pid, and ends of hooks, that are still to come.
+    later: Vec<(u64, Result<Pid, Hook>, Input)>,
+    /// The processes that have ended, with the time.
+    ends: Vec<(u64, u32)>,
 }
 
 fn refused() -> SignalResult {
@@ -106,6 +123,8 @@ impl World {
             defers_forks: false,
             forks: Vec::new(),
             refusals: 0,
+            later: Vec::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -161,6 +180,10 @@ impl World {
                 self.next_pid += 1;
                 let due = script.ends.map(|(after, exit)| (self.millis + after, exit));
                 self.children.insert(self.next_pid, Child { id, script, due });
+                let has_ready = self.supervision.process(id).unwrap().config.lifecycle.ready.is_some();
+                if let Some(after) = script.ready.filter(|_| has_ready) {
+                    self.later.push((self.millis + after, Ok(self.next_pid), Input::Ready(id)));
+                }
                 Some(Input::Spawned(id, self.next_pid))
             }
             Effect::Probe(item, id) => {
@@ -219,6 +242,20 @@ impl World {
                 self.finish = Some((self.millis, finish));
                 None
             }
+            Effect::RunHook(id, hook) => {
+                let script = self.scripts.get(&self.supervision.process(id).unwrap().config.name).copied();
+                if let Some((after, is_ok)) = script.unwrap_or(WELL).hook {
+                    let result = if is_ok { Ok(()) } else { Err("it failed".into()) };
+                    self.later.push((self.millis + after, Err(hook), Input::HookEnded(id, hook, result)));
+                }
+                None
+            }
+            Effect::KillHook(id, hook) => {
+                self.later.retain(
+                    |(_, _, input)| !matches!(input, &Input::HookEnded(of, kind, _) if (of, kind) == (id, hook)),
+                );
+                None
+            }
             Effect::StateChanged(..)
             | Effect::SupervisorStateChanged(_)
             | Effect::GroupAdded(_)
@@ -246,11 +283,19 @@ impl World {
             assert!(turns < 100_000, "it never comes to rest");
             let dying = self.children.iter().filter_map(|(pid, child)| Some((child.due?.0, *pid))).min();
             let deadline = self.supervision.next_deadline().map(|at| at.0.div_ceil(1_000_000));
-            let next = [dying.map(|(at, _)| at), deadline].into_iter().flatten().min();
+            let later = (0..self.later.len()).min_by_key(|at| self.later[*at].0);
+            let next =
+                [dying.map(|(at, _)| at), deadline, later.map(|at| self.later[at].0)].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             self.millis = self.millis.max(next);
             match dying.filter(|(at, _)| *at <= self.millis) {
                 Some((_, pid)) => self.die(pid),
+                None if later.is_some_and(|at| self.later[at].0 <= self.millis) => {
+                    let (_, of, input) = self.later.remove(later.unwrap());
+                    if of.is_err() || of.is_ok_and(|pid| self.children.contains_key(&pid)) {
+                        self.input(input);
+                    }
+                }
                 None => self.input(Input::TimePassed),
             }
         }
@@ -261,6 +306,7 @@ impl World {
     fn die(&mut self, pid: Pid) {
         let child = self.children.remove(&pid).unwrap();
         let (_, exit) = child.due.unwrap();
+        self.ends.push((self.millis, child.id));
         let sweep = self.supervision.process(child.id).is_some_and(|process| process.config.sweep);
         let remains = sweep && child.script.leaves.is_some();
         if remains {

@@ -148,6 +148,8 @@ pub struct SpawnPlan<'a> {
     pub limits: &'a [(Resource, Limit)],
     /// The descriptors that become 0, 1 and 2; `None`: inherited. They may be 0, 1 and 2 in any order.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// A descriptor that the child gets under this number, 3 or more.
+    pub extra: Option<(BorrowedFd<'a>, RawFd)>,
     /// Whether to close descriptors from 3 on that are not close-on-exec too. Those of rsup are.
     pub close_others: bool,
     /// Whether the child leads a new process group.
@@ -172,6 +174,7 @@ impl<'a> SpawnPlan<'a> {
             credentials: None,
             limits: &[],
             stdio: [None; 3],
+            extra: None,
             close_others: true,
             own_group: true,
             mask,
@@ -336,7 +339,7 @@ pub fn spawn(plan: &SpawnPlan<'_>) -> io::Result<Spawned> {
 /// Creates the child with a copy of only the low part of a large table of descriptors; `None`: the table is small, or the kernel does
 /// not support it.
 fn clone_from_low(arena: &mut SpawnArena, child: &ChildTask<'_>) -> Option<io::Result<Pid>> {
-    if !child.plan.close_others {
+    if !child.plan.close_others || child.plan.extra.is_some() {
         return None;
     }
     let (stdio, keep) = arena.put_low(child.stdio)?;
@@ -471,6 +474,17 @@ impl ChildTask<'_> {
         if plan.close_others {
             // SAFETY: only marks descriptors; they are closed at exec. The error of an old kernel is ignored: rsup's own are marked.
             let _ = unsafe { system_call!(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        }
+        if let Some((source, target)) = plan.extra {
+            let source = source.as_raw_fd();
+            // SAFETY: no memory is involved.
+            let placed = unsafe {
+                match source == target {
+                    true => system_call!(libc::SYS_fcntl, source, libc::F_SETFD, 0),
+                    false => system_call!(libc::SYS_dup3, source, target, 0),
+                }
+            };
+            placed.map_err(at(SpawnStep::Stdio))?;
         }
         if let Some(credentials) = &plan.credentials {
             become_user(credentials)?;

@@ -6,7 +6,7 @@
 
 use crate::rpc::{self, Answer, Host};
 use crate::supervision::process::State;
-use crate::supervision::{FaultCode, Process, split_namespec};
+use crate::supervision::{FaultCode, ProcId, Process, Supervision, split_namespec};
 use crate::sys::{clock, memory};
 use crate::time::Wall;
 use crate::wire::http::{HttpRequest, Response, form_fields, percent_encoded};
@@ -276,17 +276,18 @@ fn ctime(at: Wall) -> String {
 
 fn status(message: &str, confirmation: Option<(String, String)>, host: &dyn Host, token: &PageToken) -> Response {
     let now = host.now().wall.secs;
-    if !memory::has_room(host.supervision().all().count().saturating_mul(ROW_BYTES)) {
+    let supervision = host.supervision();
+    if !memory::has_room(supervision.all().count().saturating_mul(ROW_BYTES)) {
         return out_of_memory();
     }
-    let rows = host.supervision().all().map(|(_, process)| row(process, now)).collect();
+    let rows = supervision.all().map(|(id, process)| row(supervision, id, process, now)).collect();
     let identifier = host.identifier();
     let template =
         StatusPage { identifier, message, confirmation, token: &token.0, rows, version: env!("CARGO_PKG_VERSION") };
     rendered(&template)
 }
 
-fn row(process: &Process, now: i64) -> ProcessRow {
+fn row(supervision: &Supervision, id: ProcId, process: &Process, now: i64) -> ProcessRow {
     let (state, name) = (process.state(), process.namespec());
     let mut actions = match state {
         State::Running => vec![("restart", "Restart"), ("stop", "Stop")],
@@ -299,7 +300,7 @@ fn row(process: &Process, now: i64) -> ProcessRow {
         State::Fatal | State::Backoff => "error",
         _ => "nominal",
     };
-    let description = rpc::description(process, now);
+    let description = rpc::description(supervision, id, process, now);
     ProcessRow {
         link: percent_encoded(&name, ""),
         name,

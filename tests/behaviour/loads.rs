@@ -16,11 +16,19 @@ fn switches(pid: i32) -> u64 {
 
 #[test]
 fn an_idle_rsup_with_a_hundred_programs_does_not_wake_up() {
-    let conf = "[program:idle]\ncommand=sleep 1000\nnumprocs=100\nprocess_name=%(program_name)s_%(process_num)d\n\
-        stdout_logfile=NONE\nstderr_logfile=NONE\n";
-    let Some((mut sandbox, init)) = as_pid1(conf) else { return };
-    for n in 0..100 {
-        sandbox.until(&format!("idle:idle_{n}"), "RUNNING");
+    let many = "process_name=%(program_name)s_%(process_num)d\nstdout_logfile=NONE\nstderr_logfile=NONE\n";
+    // Readiness and dependencies cost nothing once everything runs.
+    let conf = format!(
+        "[program:idle]\ncommand=sleep 1000\nnumprocs=50\n{many}\
+         [program:ready]\ncommand=sh -c 'echo >&3; exec sleep 1000'\nready=fd:3\ndepends_on=idle\nrestart_with=idle\nnumprocs=25\n{many}\
+         [program:notify]\ncommand=python3 -c \"import os, socket, time; socket.socket(1, 2).sendto(b'READY=1', chr(0) + \
+         os.environ['NOTIFY_SOCKET'][1:]); time.sleep(1000)\"\nready=notify\nafter=ready\nnumprocs=25\n{many}"
+    );
+    let Some((mut sandbox, init)) = as_pid1(&conf) else { return };
+    for (name, count) in [("idle", 50), ("ready", 25), ("notify", 25)] {
+        for n in 0..count {
+            sandbox.until(&format!("{name}:{name}_{n}"), "RUNNING");
+        }
     }
     // When the count no longer changes, the connection of the last client is closed.
     let pid = init.as_raw();

@@ -24,6 +24,7 @@ mod logs;
 mod memory;
 mod network;
 mod restarts;
+mod start_graph;
 mod starting;
 mod supervisor_stdout;
 

@@ -1,0 +1,319 @@
+//! Dependencies between processes (`depends_on`, `after`, `restart_with`): which ones a start waits for and starts, which ones
+//! end first in a stop, and which ones are restarted together.
+//!
+//! The links are resolved whenever the table of processes changes. What waits is checked at the end of each input, when a
+//! process that it waits for has changed: so all programs that start at boot have begun before the first of them is judged.
+#![forbid(unsafe_code)]
+
+use super::process::{Event, Phase, StartStep, State, StopStep};
+use super::{ProcId, Process, Supervision, SupervisorState};
+use crate::config::model::LogLevel;
+use crate::protocol::split_namespec;
+use crate::time::Now;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The links of one process, and what follows from them. Processes without links have none.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    needs: Vec<ProcId>,
+    after: Vec<ProcId>,
+    restart_with: Vec<ProcId>,
+    /// The processes that have one of these links to this one.
+    dependents: Vec<ProcId>,
+    /// A name of `depends_on` that no process in use has.
+    missing: Option<String>,
+    /// The priority of its group, or that of a process that it must end before, if that is stopped earlier.
+    stop_priority: i32,
+    /// The length of the longest chain of dependents, which end before it.
+    depth: u32,
+    /// It has been RUNNING, so that the next time is a restart.
+    has_run: bool,
+    /// It was stopped together with one of `restart_with`, and starts together with it.
+    stopped_along: bool,
+}
+
+/// All links, and the processes to check.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    nodes: BTreeMap<ProcId, Node>,
+    /// Processes to check. The flag: the process has just begun to wait because of a request or at boot.
+    to_check: VecDeque<(ProcId, Option<Asked>)>,
+}
+
+/// Who began a start that waits for dependencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A request, or the boot: it starts FATAL dependencies too.
+    Request,
+    /// A retry or an automatic restart.
+    Policy,
+}
+
+/// How far a dependency is.
+enum Met {
+    Yes,
+    NotYet,
+    Never(String),
+}
+
+impl Node {
+    /// The processes that it has a link to.
+    fn linked(&self) -> impl Iterator<Item = ProcId> {
+        [&self.needs, &self.after, &self.restart_with].into_iter().flatten().copied()
+    }
+}
+
+impl Graph {
+    fn node(&self, id: ProcId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// Marks a process that has begun to wait.
+    pub(super) fn check(&mut self, id: ProcId, asked: Option<Asked>) {
+        self.to_check.push_back((id, asked));
+    }
+
+    /// Finds out in which order a shutdown stops the processes.
+    fn order(&mut self) {
+        let most = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let mut todo: VecDeque<ProcId> = self.nodes.keys().copied().collect();
+        while let Some(id) = todo.pop_front() {
+            let Some(node) = self.nodes.get(&id) else { continue };
+            let (priority, depth) = (node.stop_priority, node.depth.saturating_add(1));
+            let (dependents, linked) = (node.dependents.clone(), node.linked().collect::<Vec<_>>());
+            for dependent in dependents {
+                if let Some(node) = self.nodes.get_mut(&dependent).filter(|node| node.stop_priority < priority) {
+                    node.stop_priority = priority;
+                    todo.push_back(dependent);
+                }
+            }
+            for of in linked {
+                // The loader refuses circles. One that programs added at run time make ends here.
+                if let Some(node) = self.nodes.get_mut(&of).filter(|node| node.depth < depth && depth < most) {
+                    node.depth = depth;
+                    todo.push_back(of);
+                }
+            }
+        }
+    }
+
+    /// The state of a process changed, or its cleanup is over: what waits for it is to be checked.
+    pub(super) fn changed(&mut self, id: ProcId) {
+        if let Some(node) = self.nodes.get(&id) {
+            self.to_check.extend(node.linked().chain(node.dependents.iter().copied()).map(|id| (id, None)));
+        }
+    }
+}
+
+impl Supervision {
+    /// Resolves all links anew, after processes were added or removed.
+    pub(super) fn relink(&mut self) {
+        let old = std::mem::take(&mut self.graph.nodes);
+        let is_linked = |process: &Process| {
+            process.config.lifecycle.has_dependencies() || !process.config.lifecycle.restart_with.is_empty()
+        };
+        let mut nodes: BTreeMap<ProcId, Node> = BTreeMap::new();
+        for (&id, process) in self.processes.iter().filter(|(_, process)| is_linked(process)) {
+            let config = &process.config.lifecycle;
+            let resolve = |names: &[String]| names.iter().flat_map(|name| self.named(name)).collect::<Vec<_>>();
+            let node = nodes.entry(id).or_default();
+            (node.needs, node.after) = (resolve(&config.depends_on), resolve(&config.after));
+            node.restart_with = resolve(&config.restart_with);
+            node.missing = config.depends_on.iter().find(|name| self.named(name).is_empty()).cloned();
+            for of in node.linked().collect::<Vec<_>>() {
+                let dependents = &mut nodes.entry(of).or_default().dependents;
+                if dependents.last() != Some(&id) {
+                    dependents.push(id);
+                }
+            }
+        }
+        for (id, node) in &mut nodes {
+            node.stop_priority = self.process(*id).map_or(0, |process| process.group.priority);
+            if let Some(old) = old.get(id) {
+                (node.has_run, node.stopped_along) = (old.has_run, old.stopped_along);
+            }
+        }
+        self.graph.nodes = nodes;
+        self.graph.order();
+        self.graph.to_check.extend(self.graph.nodes.keys().map(|&id| (id, None)));
+    }
+
+    /// The processes that a name in a list of dependencies means: of a group, of a program, or `group:process`.
+    fn named(&self, name: &str) -> Vec<ProcId> {
+        if let Some(group) = self.groups.get(name) {
+            return group.members.clone();
+        }
+        if name.contains(':') {
+            let (group, process) = split_namespec(name);
+            return process.and_then(|process| self.find(group, process)).into_iter().collect();
+        }
+        self.all().filter(|(_, process)| &*process.config.program == name).map(|(id, _)| id).collect()
+    }
+
+    /// The priority at which the shutdown stops this process.
+    pub(super) fn stop_priority(&self, id: ProcId, process: &Process) -> i32 {
+        self.graph.node(id).map_or(process.group.priority, |node| node.stop_priority)
+    }
+
+    /// The length of the longest chain of dependents that end before this process.
+    pub(super) fn stop_depth(&self, id: ProcId) -> u32 {
+        self.graph.node(id).map_or(0, |node| node.depth)
+    }
+
+    /// Whether a process lives that must end before this one: in a shutdown each dependent, else only those that are being
+    /// stopped because they follow its stops (`restart_with`). One that starts meanwhile is not waited for.
+    pub(super) fn has_live_dependents(&self, id: ProcId) -> bool {
+        let is_running = self.state == SupervisorState::Running;
+        let dependents = self.graph.node(id).into_iter().flat_map(|node| &node.dependents);
+        let is_stopping = |process: &Process| process.state() == State::Stopping || process.core.is_cleaning_up();
+        let is_alive = |process: &Process| process.pid().is_some() || process.core.is_cleaning_up();
+        dependents.filter(|&&dependent| !is_running || self.follows(dependent, id)).any(|&dependent| {
+            self.process(dependent).is_some_and(|process| is_alive(process) && (!is_running || is_stopping(process)))
+        })
+    }
+
+    fn follows(&self, dependent: ProcId, id: ProcId) -> bool {
+        self.graph.node(dependent).is_some_and(|node| node.restart_with.contains(&id))
+    }
+
+    /// This process is to be stopped or restarted: those that are restarted with it are stopped first.
+    pub(super) fn stop_followers(&mut self, id: ProcId, now: Now) {
+        for follower in self.graph.node(id).map_or_else(Vec::new, |node| node.dependents.clone()) {
+            let runs = |process: &Process| {
+                process.pid().is_some() && matches!(process.state(), State::Starting | State::Running)
+            };
+            if self.follows(follower, id) && self.process(follower).is_some_and(runs) {
+                self.step(follower, Event::Stop, now);
+                if let Some(node) = self.graph.nodes.get_mut(&follower) {
+                    node.stopped_along = true;
+                }
+            }
+        }
+    }
+
+    /// A request stops this process itself, so that it no longer starts together with another.
+    pub(super) fn stopped_by_request(&mut self, id: ProcId) {
+        if let Some(node) = self.graph.nodes.get_mut(&id) {
+            node.stopped_along = false;
+        }
+    }
+
+    /// The state of a process changed.
+    pub(super) fn links_changed(&mut self, id: ProcId, to: State, now: Now) {
+        self.graph.changed(id);
+        let Some(node) = self.graph.nodes.get_mut(&id) else { return };
+        match to {
+            State::Running if std::mem::replace(&mut node.has_run, true) => {
+                for follower in node.dependents.clone() {
+                    self.restart_along(follower, id, now);
+                }
+            }
+            State::Starting => node.stopped_along = false,
+            _ => {}
+        }
+    }
+
+    /// Restarts a process after `id` has come to RUNNING once more, or starts it if it was stopped together with `id`.
+    fn restart_along(&mut self, follower: ProcId, id: ProcId, now: Now) {
+        let Some(node) = self.graph.node(follower).filter(|node| node.restart_with.contains(&id)) else { return };
+        let stopped_along = node.stopped_along;
+        match self.process(follower).map(Process::state) {
+            Some(State::Running) => self.step(follower, Event::Restart, now),
+            Some(State::Starting) if self.process(follower).is_some_and(|process| process.pid().is_some()) => {
+                self.step(follower, Event::Restart, now);
+            }
+            Some(State::Stopped) if stopped_along => self.step(follower, Event::Start, now),
+            _ => {}
+        }
+    }
+
+    /// Lets go on what waits for other processes, as far as it can.
+    pub(super) fn settle_graph(&mut self, now: Now) {
+        while let Some((id, asked)) = self.graph.to_check.pop_front() {
+            match self.process(id).map(|process| process.core.phase) {
+                Some(Phase::Starting(StartStep::WaitingForDependencies)) => {
+                    if let Some(asked) = asked {
+                        self.start_needs(id, asked, now);
+                    }
+                    match self.dependencies(id) {
+                        Met::Yes => self.step(id, Event::DependenciesMet, now),
+                        Met::NotYet if asked.is_some() => {
+                            let name = self.process(id).map_or("", |process| &process.config.name);
+                            let line = format!("{name} waits for {}", self.waiting_for(id).unwrap_or_default());
+                            self.log(LogLevel::Info, line);
+                        }
+                        Met::NotYet => {}
+                        Met::Never(why) => {
+                            if let Some(process) = self.process_mut(id) {
+                                process.spawnerr = why.into();
+                            }
+                            self.step(id, Event::DependencyFailed, now);
+                        }
+                    }
+                }
+                Some(Phase::Stopping { step: StopStep::WaitingForDependents { .. }, .. })
+                    if !self.has_live_dependents(id) =>
+                {
+                    self.step(id, Event::DependentsGone, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts the dependencies that are at rest. A one-shot that is done does not run again.
+    fn start_needs(&mut self, id: ProcId, asked: Asked, now: Now) {
+        for need in self.graph.node(id).map_or_else(Vec::new, |node| node.needs.clone()) {
+            let is_at_rest = self.process(need).is_some_and(|process| match process.state() {
+                State::Stopped => true,
+                State::Exited => !process.is_done() && !process.is_held_restart(),
+                State::Fatal => asked == Asked::Request,
+                _ => false,
+            });
+            if is_at_rest {
+                self.step(need, Event::Start, now);
+            }
+        }
+    }
+
+    fn dependencies(&self, id: ProcId) -> Met {
+        let Some(node) = self.graph.node(id) else { return Met::Yes };
+        if let Some(missing) = &node.missing {
+            return Met::Never(format!("needs {missing}, which is not in use"));
+        }
+        let mut needs = node.needs.iter().filter_map(|&need| self.process(need));
+        if let Some(process) = needs.find(|process| !process.is_met() && process.core.is_at_rest()) {
+            return Met::Never(format!("needs {}, which is {}", process.namespec(), process.state().name()));
+        }
+        if self.waited_for(id).next().is_some() { Met::NotYet } else { Met::Yes }
+    }
+
+    /// The processes that a start of this one waits for.
+    fn waited_for(&self, id: ProcId) -> impl Iterator<Item = &Process> {
+        let node = self.graph.node(id);
+        let needs = node.into_iter().flat_map(|node| &node.needs).filter_map(|&need| self.process(need));
+        let after = node.into_iter().flat_map(|node| &node.after).filter_map(|&after| self.process(after));
+        let on_its_way = |process: &&Process| matches!(process.state(), State::Starting | State::Backoff);
+        needs.filter(|process| !process.is_met()).chain(after.filter(on_its_way))
+    }
+
+    /// The names that the start of this process waits for; `None` if it waits for none.
+    #[must_use]
+    pub fn waiting_for(&self, id: ProcId) -> Option<String> {
+        let waits = self.process(id)?.core.waits_for_others();
+        waits.then(|| self.waited_for(id).map(Process::namespec).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Process {
+    /// Whether it is a one-shot that has succeeded.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.config.lifecycle.oneshot && self.state() == State::Exited
+    }
+
+    /// Whether what depends on it may start.
+    fn is_met(&self) -> bool {
+        self.is_done() || self.state() == State::Running
+    }
+}
