@@ -263,6 +263,7 @@ impl Daemon {
         self.reported_no_auto_logs = false;
         self.children.forget_processes(&mut io!(self));
         self.watches = super::watches::Watches::default();
+        self.forks = super::ForkQueue::default();
         self.go_to_background(&config);
         self.labelled.close(&mut self.sinks, self.now);
         self.events.begin(&config.server.identifier, self.now);

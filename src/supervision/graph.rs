@@ -166,7 +166,10 @@ impl Supervision {
         let is_running = self.state == SupervisorState::Running;
         let dependents = self.graph.node(id).into_iter().flat_map(|node| &node.dependents);
         let is_stopping = |process: &Process| process.state() == State::Stopping || process.core.is_cleaning_up();
-        let is_alive = |process: &Process| process.pid().is_some() || process.core.is_cleaning_up();
+        // One that cannot be signalled is given up.
+        let is_alive = |process: &Process| {
+            process.pid().is_some() && process.state() != State::Unknown || process.core.is_cleaning_up()
+        };
         dependents.filter(|&&dependent| !is_running || self.follows(dependent, id)).any(|&dependent| {
             self.process(dependent).is_some_and(|process| is_alive(process) && (!is_running || is_stopping(process)))
         })

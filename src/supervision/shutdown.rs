@@ -250,8 +250,9 @@ impl Supervision {
         if self.state != SupervisorState::Running || !for_good || is_listener(&process.group) {
             return;
         }
-        let code = process.exit_code();
-        let (name, essential) = (process.namespec(), process.config.essential);
+        // A one-shot that is done has not failed, and its end is not the end of the service.
+        let code = if process.is_done() { 0 } else { process.exit_code() };
+        let (name, essential) = (process.namespec(), process.config.essential && !process.is_done());
         let how = process.last_exit.map_or_else(|| process.spawnerr.to_string(), |exit| exit.to_string());
         if code != 0 && self.contract.first_failure.is_none() {
             self.contract.first_failure = Some(code);

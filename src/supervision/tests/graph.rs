@@ -90,6 +90,37 @@ fn a_start_without_waiting_is_answered_before_its_dependencies_are_met() {
     assert_eq!((world.state("web"), world.state("db")), (State::Stopped, State::Fatal));
 }
 
+#[test]
+fn a_dependent_that_cannot_be_signalled_does_not_hold_up_a_shutdown() {
+    let groups = vec![linked("web", |of| of.depends_on = names(&["db"])), program("db", |_| ())];
+    let mut world = World::new(config(groups, |_| ()), &[]).boot();
+    world.run_until(5_000);
+    world.refusals = 9;
+    world.stop(1, "web");
+    assert_eq!(world.state("web"), State::Unknown);
+    world.refusals = 1;
+    world.terminate().run_until(30_000);
+    assert!(world.signalled(15).iter().any(|(_, name)| *name == "db"), "{:?}", world.signals);
+    assert!(world.finish.is_some());
+}
+
+#[test]
+fn a_one_shot_that_is_done_is_no_end_and_no_failure() {
+    let once = program("once", |p| {
+        (p.essential, p.lifecycle.oneshot, p.exitcodes) = (true, true, crate::config::model::ExitCodes::from_iter([3]));
+    });
+    let change = |server: &mut ServerConfig| server.exit_code_from = ExitCodeFrom::FirstFailure;
+    let groups = || vec![once.clone(), program("web", |p| (p.essential, p.autorestart) = (true, AutoRestart::Never))];
+    let mut world = World::new(config(groups(), change), &[("once", fails(500, 3)), ("web", fails(9_000, 4))]).boot();
+    world.run_until(5_000);
+    assert_eq!((world.state("once"), world.finish.is_none()), (State::Exited, true));
+    world.run_until(20_000);
+    assert_eq!(world.ended().map(|(_, code)| code), Some(4));
+    let mut world = World::new(config(groups(), change), &[("once", fails(500, 5))]).boot();
+    world.run_until(60_000);
+    assert_eq!(world.ended().map(|(_, code)| code), Some(5), "it has failed for good");
+}
+
 #[derive(Debug, Clone)]
 struct Node {
     script: Script,
