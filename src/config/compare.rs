@@ -95,56 +95,34 @@ fn fast_cgi(in_use: &FastCgiConfig, new: &FastCgiConfig, changes: &mut Vec<Chang
     note(changes, "socket", in_use.socket == *socket);
 }
 
-/// Notes each of these fields; the name of a field is that of its option, with a unit.
+/// Notes each of these fields; the name of a field is that of its option, with a unit. Then binds the fields after the semicolon,
+/// which are compared in another way. The compiler refuses a list that is not complete.
 macro_rules! compare_fields {
-    ($in_use:ident, $note:ident: $($field:ident)+) => {$(
-        let option = stringify!($field).trim_end_matches("_ms").trim_end_matches("_milli");
-        $note(option, $in_use.$field == *$field);
-    )+};
+    ($type:ident, $in_use:ident, $new:ident, $note:ident: $($field:ident)+; $($other:ident $(: $ignored:tt)?),*) => {
+        let $type { $($field,)+ $($other $(: $ignored)?,)* } = $new;
+        $(
+            let option = stringify!($field).trim_end_matches("_ms").trim_end_matches("_milli");
+            $note(option, $in_use.$field == *$field);
+        )+
+    };
 }
 
 fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Changed>) {
-    let ProcessConfig {
-        name,
-        program: _,
-        command,
-        directory,
-        umask,
-        priority,
-        autostart,
-        autorestart,
-        startsecs,
-        startretries,
-        exitcodes,
-        stopsignal,
-        stopwaitsecs,
-        stopasgroup,
-        killasgroup,
-        user,
-        redirect_stderr,
-        stdout,
-        stderr,
-        environment: _,
-        server_environment: _,
-        serverurl,
-        essential,
-        sweep,
-        lifecycle,
-    } = new;
     let mut note = |option: &str, is_same: bool| {
         if !is_same {
-            changes.push(Changed::OfProcess(name.clone(), option.into()));
+            changes.push(Changed::OfProcess(new.name.clone(), option.into()));
         }
     };
-    let uid = |user: &Option<std::rc::Rc<super::model::User>>| user.as_ref().map(|user| user.uid);
+    compare_fields!(ProcessConfig, in_use, new, note:
+        command umask priority autostart autorestart startsecs startretries exitcodes stopsignal stopwaitsecs
+        stopasgroup killasgroup redirect_stderr serverurl essential sweep;
+        name: _, program: _, directory, user, stdout, stderr, environment: _, server_environment: _, lifecycle
+    );
     note("directory", same_text(in_use.directory.as_ref(), directory.as_ref()));
     // The number, since the file may name the same user by name or by number.
+    let uid = |user: &Option<std::rc::Rc<super::model::User>>| user.as_ref().map(|user| user.uid);
     note("user", uid(&in_use.user) == uid(user));
     note("environment", same_variables(in_use, new));
-    compare_fields!(in_use, note:
-        command umask priority autostart autorestart startsecs startretries exitcodes stopsignal stopwaitsecs
-        stopasgroup killasgroup redirect_stderr serverurl essential sweep
-    );
     self::lifecycle(&in_use.lifecycle, lifecycle, &mut note);
     for (prefix, in_use, new) in [("stdout", &in_use.stdout, stdout), ("stderr", &in_use.stderr, stderr)] {
         channel(in_use, new, &mut |option, is_same| note(&format!("{prefix}_{option}"), is_same));
@@ -152,55 +130,22 @@ fn process(in_use: &ProcessConfig, new: &ProcessConfig, changes: &mut Vec<Change
 }
 
 fn lifecycle(in_use: &Lifecycle, new: &Lifecycle, note: &mut dyn FnMut(&str, bool)) {
-    let Lifecycle {
-        depends_on,
-        after,
-        restart_with,
-        oneshot,
-        ready,
-        ready_timeout_ms,
-        stop_sequence,
-        stop_command,
-        pre_start,
-        pre_stop,
-        post_stop,
-        reload_signal,
-        reload_command,
-        hook_timeout_ms,
-        sweep_wait_ms,
-        healthcheck,
-        healthcheck_interval_ms,
-        healthcheck_timeout_ms,
-        healthcheck_retries,
-        healthcheck_start_period_ms,
-        healthcheck_action,
-        watchdog_ms,
-        backoff_delay_ms,
-        backoff_factor_milli,
-        backoff_limit_ms,
-        backoff_jitter_milli,
-        restart_delay_ms,
-        restart_limit,
-    } = new;
-    compare_fields!(in_use, note:
+    compare_fields!(Lifecycle, in_use, new, note:
         depends_on after restart_with oneshot ready ready_timeout_ms stop_sequence stop_command pre_start pre_stop post_stop
-        reload_signal reload_command
-        hook_timeout_ms sweep_wait_ms healthcheck healthcheck_interval_ms healthcheck_timeout_ms healthcheck_retries
-        healthcheck_start_period_ms healthcheck_action watchdog_ms
-        backoff_delay_ms backoff_factor_milli backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit
+        reload_signal reload_command hook_timeout_ms sweep_wait_ms healthcheck healthcheck_interval_ms
+        healthcheck_timeout_ms healthcheck_retries healthcheck_start_period_ms healthcheck_action watchdog_ms
+        backoff_delay_ms backoff_factor_milli backoff_limit_ms backoff_jitter_milli restart_delay_ms restart_limit;
     );
 }
 
 /// Compares the options of stdout or stderr, whose names are passed without `stdout_` or `stderr_`.
 fn channel(in_use: &ChannelConfig, new: &ChannelConfig, note: &mut dyn FnMut(&str, bool)) {
-    let ChannelConfig { logfile, maxbytes, backups, capture_maxbytes, events_enabled, syslog, format } = new;
+    compare_fields!(ChannelConfig, in_use, new, note:
+        capture_maxbytes events_enabled syslog format; logfile, maxbytes, backups
+    );
     note("logfile", same_log(&in_use.logfile, logfile));
     note("logfile_maxbytes", in_use.maxbytes == *maxbytes);
     note("logfile_backups", in_use.backups == *backups);
-    note("capture_maxbytes", in_use.capture_maxbytes == *capture_maxbytes);
-    note("events_enabled", in_use.events_enabled == *events_enabled);
-    note("syslog", in_use.syslog == *syslog);
-    note("format", in_use.format == *format);
 }
 
 /// As under Supervisor, AUTO in the new configuration never counts as a change.
@@ -242,53 +187,17 @@ pub fn supervisor(in_use: &Config, new: &Config) -> Vec<Changed> {
 }
 
 fn server(in_use: &ServerConfig, new: &ServerConfig) -> Vec<Changed> {
-    let ServerConfig {
-        logfile,
-        logfile_maxbytes,
-        logfile_backups,
-        loglevel,
-        pidfile,
-        umask,
-        nodaemon,
-        silent,
-        minfds,
-        minprocs,
-        nocleanup,
-        childlogdir,
-        user,
-        directory,
-        strip_ansi,
-        environment,
-        identifier,
-        exit_code_from,
-        exit_when_all_done,
-        stop_budget_ms,
-        restart_limit,
-    } = new;
     let mut changes = Vec::new();
     let mut note = |option, is_same| note(&mut changes, option, is_same);
-    let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
-    note("logfile", in_use.logfile == *logfile);
-    note("logfile_maxbytes", in_use.logfile_maxbytes == *logfile_maxbytes);
-    note("logfile_backups", in_use.logfile_backups == *logfile_backups);
-    note("loglevel", in_use.loglevel == *loglevel);
-    note("pidfile", in_use.pidfile == *pidfile);
-    note("umask", in_use.umask == *umask);
-    note("nodaemon", in_use.nodaemon == *nodaemon);
-    note("silent", in_use.silent == *silent);
-    note("minfds", in_use.minfds == *minfds);
-    note("minprocs", in_use.minprocs == *minprocs);
-    note("nocleanup", in_use.nocleanup == *nocleanup);
-    note("childlogdir", in_use.childlogdir == *childlogdir);
+    compare_fields!(ServerConfig, in_use, new, note:
+        logfile logfile_maxbytes logfile_backups loglevel pidfile umask nodaemon silent minfds minprocs nocleanup childlogdir
+        directory strip_ansi identifier exit_code_from stop_budget_ms restart_limit;
+        user, environment, exit_when_all_done
+    );
     note("user", in_use.user.as_ref().map(|user| user.uid) == user.as_ref().map(|user| user.uid));
-    note("directory", in_use.directory == *directory);
-    note("strip_ansi", in_use.strip_ansi == *strip_ansi);
+    let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
     note("environment", map(&in_use.environment) == map(environment));
-    note("identifier", in_use.identifier == *identifier);
-    note("exit_code_from", in_use.exit_code_from == *exit_code_from);
     note("exit_when", in_use.exit_when_all_done == *exit_when_all_done);
-    note("stop_budget", in_use.stop_budget_ms == *stop_budget_ms);
-    note("restart_limit", in_use.restart_limit == *restart_limit);
     changes
 }
 
