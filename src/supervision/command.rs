@@ -202,7 +202,7 @@ impl Supervision {
         }
         self.add_request(waiting);
         for (id, _) in ids {
-            self.stopped_by_request(id);
+            self.set_stopped_along(id, false);
             self.step(id, Event::Stop, now);
         }
         self.log_waiting_stops(now);

@@ -36,18 +36,28 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: BTreeMap<ProcId, Node>,
-    /// Processes to check. The flag: the process has just begun to wait because of a request or at boot.
-    to_check: VecDeque<(ProcId, Option<Asked>)>,
+    /// Processes to check, and why.
+    to_check: VecDeque<(ProcId, Cause)>,
 }
 
-/// Who began a start that waits for dependencies.
+/// Why a process is checked that may wait for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// A request, or the boot: it starts FATAL dependencies too.
+pub(super) enum Cause {
+    /// It has begun to wait because of a request, or at boot: dependencies are started, FATAL ones too.
     Request,
-    /// A retry or an automatic restart.
+    /// It has begun to wait because of a retry or an automatic restart: dependencies are started.
     Policy,
+    /// It has begun to wait for dependents, or the links have changed.
+    Links,
+    /// This process has changed.
+    Changed(ProcId),
 }
+
+/// The most names in the description of a process that waits.
+const NAMES_SHOWN: usize = 8;
+
+/// Capacity of the queue that is kept when it is empty.
+const QUEUE_KEPT: usize = 64;
 
 /// How far a dependency is.
 enum Met {
@@ -69,8 +79,8 @@ impl Graph {
     }
 
     /// Marks a process that has begun to wait.
-    pub(super) fn check(&mut self, id: ProcId, asked: Option<Asked>) {
-        self.to_check.push_back((id, asked));
+    pub(super) fn check(&mut self, id: ProcId, cause: Cause) {
+        self.to_check.push_back((id, cause));
     }
 
     /// Finds out in which order a shutdown stops the processes.
@@ -100,7 +110,8 @@ impl Graph {
     /// The state of a process changed, or its cleanup is over: what waits for it is to be checked.
     pub(super) fn changed(&mut self, id: ProcId) {
         if let Some(node) = self.nodes.get(&id) {
-            self.to_check.extend(node.linked().chain(node.dependents.iter().copied()).map(|id| (id, None)));
+            let others = node.linked().chain(node.dependents.iter().copied());
+            self.to_check.extend(others.map(|other| (other, Cause::Changed(id))));
         }
     }
 }
@@ -135,7 +146,7 @@ impl Supervision {
         }
         self.graph.nodes = nodes;
         self.graph.order();
-        self.graph.to_check.extend(self.graph.nodes.keys().map(|&id| (id, None)));
+        self.graph.to_check.extend(self.graph.nodes.keys().map(|&id| (id, Cause::Links)));
     }
 
     /// The processes that a name in a list of dependencies means: of a group, of a program, or `group:process`.
@@ -165,13 +176,13 @@ impl Supervision {
     pub(super) fn has_live_dependents(&self, id: ProcId) -> bool {
         let is_running = self.state == SupervisorState::Running;
         let dependents = self.graph.node(id).into_iter().flat_map(|node| &node.dependents);
-        let is_stopping = |process: &Process| process.state() == State::Stopping || process.core.is_cleaning_up();
-        // One that cannot be signalled is given up.
-        let is_alive = |process: &Process| {
-            process.pid().is_some() && process.state() != State::Unknown || process.core.is_cleaning_up()
-        };
-        dependents.filter(|&&dependent| !is_running || self.follows(dependent, id)).any(|&dependent| {
-            self.process(dependent).is_some_and(|process| is_alive(process) && (!is_running || is_stopping(process)))
+        let relevant = dependents.filter(|&&dependent| !is_running || self.follows(dependent, id));
+        relevant.filter_map(|&dependent| self.process(dependent)).any(|process| match process.state() {
+            _ if process.core.is_cleaning_up() => true,
+            State::Stopping => process.pid().is_some(),
+            // It cannot be signalled, and is given up.
+            State::Unknown => false,
+            _ => !is_running && process.pid().is_some(),
         })
     }
 
@@ -182,28 +193,25 @@ impl Supervision {
     /// This process is to be stopped or restarted: those that are restarted with it are stopped first.
     pub(super) fn stop_followers(&mut self, id: ProcId, now: Now) {
         for follower in self.graph.node(id).map_or_else(Vec::new, |node| node.dependents.clone()) {
-            let runs = |process: &Process| {
-                process.pid().is_some() && matches!(process.state(), State::Starting | State::Running)
-            };
-            if self.follows(follower, id) && self.process(follower).is_some_and(runs) {
+            if self.follows(follower, id) && self.process(follower).is_some_and(Process::is_up) {
                 self.step(follower, Event::Stop, now);
-                if let Some(node) = self.graph.nodes.get_mut(&follower) {
-                    node.stopped_along = true;
-                }
+                self.set_stopped_along(follower, true);
             }
         }
     }
 
-    /// A request stops this process itself, so that it no longer starts together with another.
-    pub(super) fn stopped_by_request(&mut self, id: ProcId) {
+    /// Whether this process starts together with the one that it was stopped with. It does not after a request to stop it.
+    pub(super) fn set_stopped_along(&mut self, id: ProcId, stopped_along: bool) {
         if let Some(node) = self.graph.nodes.get_mut(&id) {
-            node.stopped_along = false;
+            node.stopped_along = stopped_along;
         }
     }
 
     /// The state of a process changed.
     pub(super) fn links_changed(&mut self, id: ProcId, to: State, now: Now) {
-        self.graph.changed(id);
+        if !matches!(to, State::Starting | State::Stopping) {
+            self.graph.changed(id);
+        }
         let Some(node) = self.graph.nodes.get_mut(&id) else { return };
         match to {
             State::Running if std::mem::replace(&mut node.has_run, true) => {
@@ -220,27 +228,27 @@ impl Supervision {
     fn restart_along(&mut self, follower: ProcId, id: ProcId, now: Now) {
         let Some(node) = self.graph.node(follower).filter(|node| node.restart_with.contains(&id)) else { return };
         let stopped_along = node.stopped_along;
-        match self.process(follower).map(Process::state) {
-            Some(State::Running) => self.step(follower, Event::Restart, now),
-            Some(State::Starting) if self.process(follower).is_some_and(|process| process.pid().is_some()) => {
-                self.step(follower, Event::Restart, now);
+        match self.process(follower) {
+            Some(process) if process.is_up() => self.step(follower, Event::Restart, now),
+            Some(process) if stopped_along && process.state() == State::Stopped => {
+                self.step(follower, Event::Start, now);
             }
-            Some(State::Stopped) if stopped_along => self.step(follower, Event::Start, now),
             _ => {}
         }
     }
 
     /// Lets go on what waits for other processes, as far as it can.
     pub(super) fn settle_graph(&mut self, now: Now) {
-        while let Some((id, asked)) = self.graph.to_check.pop_front() {
+        while let Some((id, cause)) = self.graph.to_check.pop_front() {
             match self.process(id).map(|process| process.core.phase) {
                 Some(Phase::Starting(StartStep::WaitingForDependencies)) => {
-                    if let Some(asked) = asked {
-                        self.start_needs(id, asked, now);
+                    let is_new = matches!(cause, Cause::Request | Cause::Policy);
+                    if is_new {
+                        self.start_needs(id, cause, now);
                     }
-                    match self.dependencies(id) {
+                    match self.dependencies(id, cause) {
                         Met::Yes => self.step(id, Event::DependenciesMet, now),
-                        Met::NotYet if asked.is_some() => {
+                        Met::NotYet if is_new => {
                             let name = self.process(id).map_or("", |process| &process.config.name);
                             let line = format!("{name} waits for {}", self.waiting_for(id).unwrap_or_default());
                             self.log(LogLevel::Info, line);
@@ -262,15 +270,16 @@ impl Supervision {
                 _ => {}
             }
         }
+        self.graph.to_check.shrink_to(QUEUE_KEPT);
     }
 
     /// Starts the dependencies that are at rest. A one-shot that is done does not run again.
-    fn start_needs(&mut self, id: ProcId, asked: Asked, now: Now) {
+    fn start_needs(&mut self, id: ProcId, cause: Cause, now: Now) {
         for need in self.graph.node(id).map_or_else(Vec::new, |node| node.needs.clone()) {
             let is_at_rest = self.process(need).is_some_and(|process| match process.state() {
                 State::Stopped => true,
                 State::Exited => !process.is_done() && !process.is_held_restart(),
-                State::Fatal => asked == Asked::Request,
+                State::Fatal => cause == Cause::Request,
                 _ => false,
             });
             if is_at_rest {
@@ -279,20 +288,23 @@ impl Supervision {
         }
     }
 
-    fn dependencies(&self, id: ProcId) -> Met {
+    fn dependencies(&self, id: ProcId, cause: Cause) -> Met {
         let Some(node) = self.graph.node(id) else { return Met::Yes };
         if let Some(missing) = &node.missing {
             return Met::Never(format!("needs {missing}, which is not in use"));
         }
-        let mut needs = node.needs.iter().filter_map(|&need| self.process(need));
+        // Of a hundred dependencies, only the one that has changed can have become impossible.
+        let changed = |need: &&ProcId| !matches!(cause, Cause::Changed(changed) if changed != **need);
+        let mut needs = node.needs.iter().filter(changed).filter_map(|&need| self.process(need));
         if let Some(process) = needs.find(|process| !process.is_met() && process.core.is_at_rest()) {
             return Met::Never(format!("needs {}, which is {}", process.namespec(), process.state().name()));
         }
-        if self.waited_for(id).next().is_some() { Met::NotYet } else { Met::Yes }
+        // From the back: what starts in order becomes ready in order, so that the last one is most often still to come.
+        if self.waited_for(id).next_back().is_some() { Met::NotYet } else { Met::Yes }
     }
 
     /// The processes that a start of this one waits for.
-    fn waited_for(&self, id: ProcId) -> impl Iterator<Item = &Process> {
+    fn waited_for(&self, id: ProcId) -> impl DoubleEndedIterator<Item = &Process> {
         let node = self.graph.node(id);
         let needs = node.into_iter().flat_map(|node| &node.needs).filter_map(|&need| self.process(need));
         let after = node.into_iter().flat_map(|node| &node.after).filter_map(|&after| self.process(after));
@@ -300,11 +312,14 @@ impl Supervision {
         needs.filter(|process| !process.is_met()).chain(after.filter(on_its_way))
     }
 
-    /// The names that the start of this process waits for; `None` if it waits for none.
+    /// The names that the start of this process waits for, the first few of them; `None` if it waits for none.
     #[must_use]
     pub fn waiting_for(&self, id: ProcId) -> Option<String> {
-        let waits = self.process(id)?.core.waits_for_others();
-        waits.then(|| self.waited_for(id).map(Process::namespec).collect::<Vec<_>>().join(", "))
+        self.process(id).filter(|process| process.core.waits_for_others())?;
+        let names: Vec<String> = self.waited_for(id).take(NAMES_SHOWN).map(Process::namespec).collect();
+        let more = self.waited_for(id).skip(NAMES_SHOWN).count();
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(names.join(", ") + &rest)
     }
 }
 
@@ -313,6 +328,11 @@ impl Process {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.config.lifecycle.oneshot && self.state() == State::Exited
+    }
+
+    /// Whether its program runs and is not being stopped.
+    fn is_up(&self) -> bool {
+        self.pid().is_some() && matches!(self.state(), State::Starting | State::Running)
     }
 
     /// Whether what depends on it may start.

@@ -30,7 +30,7 @@ use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConf
 use crate::config::probe::HealthAction;
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
-use graph::Asked;
+use graph::Cause;
 use process::{Action, Core, Event, Phase, Pid, Policy, State};
 use restarts::RestartHistory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -615,10 +615,7 @@ impl Supervision {
     }
 
     fn time_passed(&mut self, now: Now) {
-        while let Some(&(at, id)) = self.timers.first() {
-            if at > now.mono {
-                break;
-            }
+        while let Some(&(_, id)) = self.timers.first().filter(|(at, _)| *at <= now.mono) {
             self.timers.pop_first();
             if let Some(process) = self.process_mut(id) {
                 process.armed = None;
@@ -660,7 +657,7 @@ impl Supervision {
         for action in actions.drain(..) {
             is_restart |= matches!(action, Action::StateChanged { from: State::Exited, to: State::Starting, .. });
             if action == Action::CheckDependencies {
-                self.graph.check(id, Some(if is_requested { Asked::Request } else { Asked::Policy }));
+                self.graph.check(id, if is_requested { Cause::Request } else { Cause::Policy });
             }
             self.perform(id, action, now);
         }
@@ -676,6 +673,7 @@ impl Supervision {
     fn unhealthy(&mut self, id: ProcId, why: String, now: Now) {
         let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Running) else { return };
         let action = process.config.lifecycle.healthcheck_action;
+        let may_restart = process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
         let is_new = process.obstacle.is_none();
         let line = format!("{} is unhealthy ({why})", process.namespec());
         process.obstacle = Some(why.into());
@@ -685,7 +683,7 @@ impl Supervision {
         match action {
             HealthAction::None => {}
             HealthAction::Stop => self.step(id, Event::Stop, now),
-            HealthAction::Restart if self.has_room(id, now) => {
+            HealthAction::Restart if may_restart => {
                 self.step(id, Event::Restart, now);
                 self.restarted(id, now);
             }
@@ -699,11 +697,6 @@ impl Supervision {
             let line = format!("{} is healthy again", process.namespec());
             self.log(LogLevel::Info, line);
         }
-    }
-
-    fn has_room(&self, id: ProcId, now: Now) -> bool {
-        let limit = |process: &Process| process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
-        self.process(id).is_some_and(limit)
     }
 
     fn set_obstacle(&mut self, id: ProcId, why: String) {
@@ -765,7 +758,7 @@ impl Supervision {
                 Effect::Spawn(id)
             }
             Action::CheckDependencies => return,
-            Action::CheckDependents => return self.graph.check(id, None),
+            Action::CheckDependents => return self.graph.check(id, Cause::Links),
             Action::RunHook(hook) => Effect::RunHook(id, hook),
             Action::KillHook(hook) => Effect::KillHook(id, hook),
             Action::HookTimedOut(hook) => {
