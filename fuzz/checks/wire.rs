@@ -1,6 +1,8 @@
 //! Checks of HTTP and XML-RPC.
 
-use rsup::wire::http::{BadMessage, HttpRequest, ParsedRequest, parse_reply, parse_request, percent_decoded};
+use rsup::wire::http::{
+    BadMessage, HttpRequest, ParsedRequest, parse_reply, parse_request, percent_decoded, reply_status,
+};
 use rsup::wire::xmlrpc::{RESPONSE_CLOSE, RESPONSE_OPEN, Value, parse_call, parse_response, write_call, write_value};
 
 /// Requests parse to the same whether they arrive in one piece or in two; no request takes more bytes than arrived.
@@ -13,8 +15,10 @@ pub fn http(data: &[u8]) {
         assert!(request.body.len() <= stream.len());
     }
     let _ = percent_decoded(&String::from_utf8_lossy(stream));
-    if let Ok(Some((_, taken))) = parse_reply(stream, true) {
+    let status = reply_status(stream);
+    if let Ok(Some((reply, taken))) = parse_reply(stream, true) {
         assert!(taken <= stream.len());
+        assert_eq!(status, Ok(Some(reply.status)));
     }
     let _ = parse_reply(stream, false);
 }
