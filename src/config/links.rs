@@ -130,8 +130,9 @@ impl ConfigReader<'_> {
         for (place, &member) in table.members.iter().enumerate() {
             let lists = lists(&member.1.lifecycle).into_iter();
             for (key, name) in lists.flat_map(|(key, names)| names.iter().map(move |name| (key, name))) {
-                let problem = table.problem(place, name).zip(self.origin(member, key, name));
-                if let Some((why, section)) = problem.filter(|(_, section)| reported.insert((&section.name, key, name)))
+                if let Some(why) = table.problem(place, name)
+                    && let Some(section) = self.origin(member, key, name)
+                    && reported.insert((&section.name, key, name))
                 {
                     self.error(section, key, why);
                 }

@@ -18,7 +18,7 @@ pub(super) struct Node {
     needs: Vec<ProcId>,
     after: Vec<ProcId>,
     restart_with: Vec<ProcId>,
-    /// The processes that have one of these links to this one.
+    /// The processes that have these links to this one, each as often as it has one.
     dependents: Vec<ProcId>,
     /// A name of `depends_on` that no process in use has.
     missing: Option<String>,
@@ -83,34 +83,38 @@ impl Graph {
         self.to_check.push_back((id, cause));
     }
 
-    /// Finds out in which order a shutdown stops the processes.
+    /// Finds out in which order a shutdown stops the processes. A circle, which only programs added at run time can make, has none.
     fn order(&mut self) {
-        let most = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let mut todo: VecDeque<ProcId> = self.nodes.keys().copied().collect();
-        while let Some(id) = todo.pop_front() {
-            let Some(node) = self.nodes.get(&id) else { continue };
-            let (priority, depth) = (node.stop_priority, node.depth.saturating_add(1));
-            let (dependents, linked) = (node.dependents.clone(), node.linked().collect::<Vec<_>>());
-            for dependent in dependents {
-                if let Some(node) = self.nodes.get_mut(&dependent).filter(|node| node.stop_priority < priority) {
-                    node.stop_priority = priority;
-                    todo.push_back(dependent);
-                }
-            }
+        let mut left: BTreeMap<_, _> = self.nodes.iter().map(|(&id, node)| (id, node.dependents.len())).collect();
+        // Every process after its dependents.
+        let mut order: Vec<ProcId> = left.iter().filter(|(_, left)| **left == 0).map(|(&id, _)| id).collect();
+        let mut place = 0_usize;
+        while let Some(node) = order.get(place).and_then(|id| self.nodes.get(id)) {
+            let (depth, linked) = (node.depth.saturating_add(1), node.linked().collect::<Vec<_>>());
             for of in linked {
-                // The loader refuses circles. One that programs added at run time make ends here.
-                if let Some(node) = self.nodes.get_mut(&of).filter(|node| node.depth < depth && depth < most) {
-                    node.depth = depth;
-                    todo.push_back(of);
+                let (Some(left), Some(node)) = (left.get_mut(&of), self.nodes.get_mut(&of)) else { continue };
+                node.depth = node.depth.max(depth);
+                *left = left.saturating_sub(1);
+                order.extend((*left == 0).then_some(of));
+            }
+            place = place.saturating_add(1);
+        }
+        for id in order.into_iter().rev() {
+            let Some(node) = self.node(id) else { continue };
+            let (priority, dependents) = (node.stop_priority, node.dependents.clone());
+            for dependent in dependents {
+                if let Some(node) = self.nodes.get_mut(&dependent) {
+                    node.stop_priority = node.stop_priority.max(priority);
                 }
             }
         }
     }
 
-    /// The state of a process changed, or its cleanup is over: what waits for it is to be checked.
-    pub(super) fn changed(&mut self, id: ProcId) {
+    /// The state of a process changed, or its cleanup is over: what waits for it is to be checked. Only a process that has ended
+    /// lets those end that it depends on.
+    pub(super) fn changed(&mut self, id: ProcId, has_ended: bool) {
         if let Some(node) = self.nodes.get(&id) {
-            let others = node.linked().chain(node.dependents.iter().copied());
+            let others = node.linked().filter(|_| has_ended).chain(node.dependents.iter().copied());
             self.to_check.extend(others.map(|other| (other, Cause::Changed(id))));
         }
     }
@@ -132,10 +136,7 @@ impl Supervision {
             node.restart_with = resolve(&config.restart_with);
             node.missing = config.depends_on.iter().find(|name| self.named(name).is_empty()).cloned();
             for of in node.linked().collect::<Vec<_>>() {
-                let dependents = &mut nodes.entry(of).or_default().dependents;
-                if dependents.last() != Some(&id) {
-                    dependents.push(id);
-                }
+                nodes.entry(of).or_default().dependents.push(id);
             }
         }
         for (id, node) in &mut nodes {
@@ -175,7 +176,8 @@ impl Supervision {
     /// stopped because they follow its stops (`restart_with`). One that starts meanwhile is not waited for.
     pub(super) fn has_live_dependents(&self, id: ProcId) -> bool {
         let is_running = self.state == SupervisorState::Running;
-        let dependents = self.graph.node(id).into_iter().flat_map(|node| &node.dependents);
+        // From the back: they end in order, so that the last one is most often still there.
+        let dependents = self.graph.node(id).into_iter().flat_map(|node| node.dependents.iter().rev());
         let relevant = dependents.filter(|&&dependent| !is_running || self.follows(dependent, id));
         relevant.filter_map(|&dependent| self.process(dependent)).any(|process| match process.state() {
             _ if process.core.is_cleaning_up() => true,
@@ -210,7 +212,7 @@ impl Supervision {
     /// The state of a process changed.
     pub(super) fn links_changed(&mut self, id: ProcId, to: State, now: Now) {
         if !matches!(to, State::Starting | State::Stopping) {
-            self.graph.changed(id);
+            self.graph.changed(id, to != State::Running);
         }
         let Some(node) = self.graph.nodes.get_mut(&id) else { return };
         match to {

@@ -643,7 +643,7 @@ impl Supervision {
             let was_cleaning_up = process.core.is_cleaning_up();
             process.core.step(event, now.mono, &policy, &mut actions);
             if was_cleaning_up && !process.core.is_cleaning_up() {
-                self.graph.changed(id);
+                self.graph.changed(id, true);
             }
             let (before, after) = (process.armed, process.core.deadline(&policy));
             process.armed = after;
