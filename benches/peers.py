@@ -86,16 +86,21 @@ class Peer:
     """A supervisor that runs `count` programs, each of them `program` (a bare one) with the variables `extra`.
 
     `logs`: None, or (maxbytes, backups) for rotated logs of their stdout.
+    `levels`: 0, or the number of levels of a graph: each program depends on all programs of the level before, and is ready when it
+    has written to descriptor 3.
     """
 
-    def __init__(self, count=1, program="mark", logs=None, extra=None, start=True, more=""):
+    def __init__(self, count=1, program="mark", logs=None, extra=None, start=True, more="", levels=0):
         global _count
         _count += 1
         self.folder = SCRATCH / f"{self.name}{_count}"
         self.folder.mkdir()
         self.count, self.program, self.logs, self.extra, self.more = count, program, logs, extra or {}, more
+        self.levels = levels
         self.marks = Marks(self.folder / "marks")
         self.env = {"PATH": "/usr/bin:/bin", "MARK": str(self.marks.path), **{k: str(v) for k, v in self.extra.items()}}
+        if levels:
+            self.env["READY"] = "3"
         self.process = None
         self.command = self.prepare()
         if start:
@@ -107,6 +112,12 @@ class Peer:
             command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=open(self.folder / "stderr", "w"), start_new_session=True,
         )
+
+    def level_before(self, n):
+        """The programs that program `n` depends on."""
+        size = self.count // self.levels if self.levels else 0
+        begin = n // size * size - size if size else -1
+        return [f"p{each:04}" for each in range(begin, begin + size)] if begin >= 0 else []
 
     def wait_all(self):
         """Nanoseconds from exec of the supervisor to each program's first instruction."""
@@ -209,6 +220,10 @@ class Rsup(Peer):
         ]
         for n in range(self.count):
             text.append(f"[program:p{n:04}]\ncommand={BARE / self.program}\nstartsecs=0\nautorestart=true\n")
+            if self.levels:
+                text.append("ready=fd:3\n")
+            if needs := self.level_before(n):
+                text.append(f"depends_on={','.join(needs)}\n")
             if self.logs:
                 size, backups = self.logs
                 text.append(
@@ -239,6 +254,24 @@ class Supervisord(Rsup):
 
     def control(self, *words):
         return [str(ORACLE / "python"), str(ORACLE / "supervisorctl"), "-c", str(self.folder / "x.conf"), *words]
+
+
+class Dinit(Peer):
+    """One service for each program, and one that waits for all."""
+
+    name = "dinit"
+
+    def prepare(self):
+        services = self.folder / "services"
+        services.mkdir()
+        names = [f"p{n:04}" for n in range(self.count)]
+        for n, name in enumerate(names):
+            text = f"type = process\ncommand = {BARE / self.program}\nrestart = true\nrestart-delay = 0\nrestart-limit-count = 0\n"
+            text += "ready-notification = pipefd:3\n" if self.levels else ""
+            text += "".join(f"depends-on: {need}\n" for need in self.level_before(n))
+            (services / name).write_text(text)
+        (services / "boot").write_text("type = internal\n" + "".join(f"waits-for: {name}\n" for name in names))
+        return [shutil.which("dinit") or "dinit", "-u", "-q", "-d", str(services), "-p", str(self.folder / "s"), "boot"]
 
 
 class Scanned(Peer):
@@ -303,7 +336,7 @@ class RunitSingle(Runit):
 def installed(*kinds):
     """The peers of these kinds that are installed."""
     kinds = [each for kind in kinds for each in [kind, *{Rsup: [Before], RsupOne: [BeforeOne]}.get(kind, [])]]
-    there = {"before": BEFORE, "before --": BEFORE, "tini": shutil.which("tini"), "s6": shutil.which("s6-svscan"), "runit": shutil.which("runsvdir"), "supervisord": ORACLE}
+    there = {"before": BEFORE, "before --": BEFORE, "tini": shutil.which("tini"), "s6": shutil.which("s6-svscan"), "runit": shutil.which("runsvdir"), "dinit": shutil.which("dinit"), "supervisord": ORACLE}
     return [kind for kind in kinds if there.get(kind.name, True)]
 
 

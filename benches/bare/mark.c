@@ -1,4 +1,5 @@
-// A program to supervise: appends "pid monotonic-nanoseconds" to the file $MARK, then sleeps for ever.
+// A program to supervise: appends "pid monotonic-nanoseconds" to the file $MARK, writes a line to the descriptor $READY if that
+// is set, then sleeps for ever.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,5 +16,10 @@ int main(void) {
     int fd = open(path ? path : "/dev/null", O_WRONLY | O_APPEND | O_CREAT, 0666);
     if (write(fd, line, n) != n) return 1;
     close(fd);
+    const char *ready = getenv("READY");
+    if (ready) {
+        if (write(atoi(ready), "\n", 1) != 1) return 1;
+        close(atoi(ready));
+    }
     for (;;) pause();
 }
