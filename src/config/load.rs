@@ -6,7 +6,7 @@ use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{KnownNames, NameValue, expand};
 use super::model::{
     AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, Lifecycle,
-    ListenerConfig, LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress,
+    ListenerConfig, LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress, StopSignal,
 };
 use super::options::{self, Draft, Opt, OptionRow, Scope};
 use super::probe::Probe;
@@ -589,6 +589,11 @@ impl<'m> ConfigReader<'m> {
         let process = &mut draft.process;
         process.program = program.as_str().into();
         process.server_environment = Rc::clone(&self.server_environment);
+        if process.lifecycle.stop_sequence.is_empty() && !draft.stop_signals.is_empty() {
+            let wait_ms = u32::try_from(process.stopwaitsecs.max(0).saturating_mul(1000)).unwrap_or(u32::MAX);
+            let signals = draft.stop_signals.iter().map(|&signal| StopSignal { signal, wait_ms });
+            process.lifecycle.stop_sequence = signals.collect();
+        }
         process.killasgroup = draft.killasgroup.unwrap_or(process.stopasgroup);
         if process.stopasgroup && !process.killasgroup {
             self.error(section, "killasgroup", "Cannot set stopasgroup=true and killasgroup=false");

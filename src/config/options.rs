@@ -285,6 +285,8 @@ pub const SERVER: &[Opt<ServerConfig>] = &[
 pub(super) struct Draft {
     pub process: ProcessConfig,
     pub process_name: Option<String>,
+    /// The signals of a `stopsignal` that has several.
+    pub stop_signals: Vec<i32>,
     pub numprocs: Option<i64>,
     pub numprocs_start: i64,
     pub killasgroup: Option<bool>,
@@ -354,7 +356,7 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "reload_signal", wanted: SIGNAL, example: "HUP", scope: Program, effect: Live, help: "Signal that `rsupctl reload NAME` sends to the process", since: None, ..ROW }, set!(?process.lifecycle.reload_signal, v::signal)),
     opt(OptionRow { key: "reload_command", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command that `rsupctl reload NAME` runs", since: None, ..ROW }, set!(?process.lifecycle.reload_command, text)),
     opt(OptionRow { key: "sweep_wait", wanted: DURATION, default: "2", example: "5", scope: Program, effect: Live, help: "With sweep, after an unexpected end: time from SIGTERM to SIGKILL for what is left, at most stopwaitsecs", since: None, ..ROW }, set!(process.lifecycle.sweep_wait_ms, wait)),
-    opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process", ..ROW }, set!(process.stopsignal, v::signal)),
+    opt(OptionRow { key: "stopsignal", wanted: SIGNAL, default: "TERM", example: "QUIT", scope: Program, effect: Live, help: "Signal to send to stop the process; several, separated by spaces, are sent one after another, stopwaitsecs apart (rsup only)", ..ROW }, stop_signals),
     opt(OptionRow { key: "stopwaitsecs", wanted: SECONDS, default: "10", example: "30", scope: Program, effect: Live, help: "Time to wait after the stop signal before sending SIGKILL", ..ROW }, set!(process.stopwaitsecs, v::int)),
     opt(OptionRow { key: "stopasgroup", wanted: BOOL, default: "false", example: "true", scope: Program, effect: Live, help: "Send the stop signal to the whole process group", since: Some("3.0b1"), ..ROW }, set!(process.stopasgroup, v::boolean)),
     opt(OptionRow { key: "killasgroup", wanted: BOOL, example: "true", scope: Program, effect: Live, help: "Send SIGKILL to the whole process group; same as stopasgroup if unset", since: Some("3.0a11"), ..ROW }, set!(?killasgroup, v::boolean)),
@@ -567,6 +569,16 @@ fn stop_sequence(value: &str) -> Result<Vec<StopSignal>, String> {
         Ok(StopSignal { signal: v::signal(signal)?, wait_ms: wait(time)? })
     };
     list(value)?.into_iter().map(stop).collect()
+}
+
+/// A signal or, as in ochinchina/supervisord, several separated by spaces.
+fn stop_signals(to: &mut Draft, value: &str, _: &dyn Machine) -> Result<(), String> {
+    let signals = value.split_ascii_whitespace().map(v::signal).collect::<Result<Vec<i32>, String>>();
+    match signals.as_deref() {
+        Ok([first, _, ..]) => (to.process.stopsignal, to.stop_signals) = (*first, signals?),
+        _ => to.process.stopsignal = v::signal(value)?,
+    }
+    Ok(())
 }
 
 /// Seconds with an optional fraction → milliseconds.

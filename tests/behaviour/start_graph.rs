@@ -216,6 +216,19 @@ fn a_stop_sequence_sends_one_signal_after_another() {
 }
 
 #[test]
+fn several_stop_signals_are_sent_one_after_another() {
+    let conf = "[program:x]\ncommand=sh -c \"trap 'echo HUP' HUP; echo up; while :; do sleep 0.1; done\"\n\
+                stdout_logfile={dir}/x.log\nstopsignal=HUP TERM\nstopwaitsecs=1\n";
+    let sandbox = rsup(conf);
+    sandbox.until_file("x.log", "up");
+    assert_eq!(sandbox.ctl(&["stop", "x"]).out, "x: stopped\n");
+    assert_eq!(sandbox.read("x.log"), "up\nHUP\n");
+    assert!(sandbox.log().contains("stopped: x (terminated by SIGTERM)"), "{}", sandbox.log());
+    let ran = check("[program:x]\ncommand=sleep 1\nstopsignal=HUP BOGUS\n");
+    assert!(ran.code != 0 && ran.out.contains("not `HUP BOGUS`"), "{} {}", ran.code, ran.out);
+}
+
+#[test]
 fn a_program_that_gets_stuck_is_found_by_its_health_check_and_by_its_watchdog() {
     let port = free_port();
     let conf = format!(
