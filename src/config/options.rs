@@ -220,6 +220,7 @@ const CODES: Str = "codes from 0 to 255, separated by commas";
 const SIGNAL: Str = "a signal such as TERM, INT or QUIT";
 const AUTORESTART: Str = "true, false or unexpected";
 const DURATION: Str = "a number of seconds, such as 8 or 9.5";
+const PERIOD: Str = "a number of seconds greater than 0, such as 8 or 9.5";
 const FACTOR: Str = "a number from 1 to 1000, such as 2 or 1.5";
 const PART: Str = "a number from 0 to 1, such as 0.1";
 const LIMIT: Str = "restarts/seconds, such as 5/60";
@@ -228,7 +229,8 @@ const ADDRESS: Str = "an address such as 9001, 127.0.0.1:9001 or *:9001";
 const ALL_DONE: Str = "all_done";
 
 /// The forms that explain completely why a value is invalid.
-const TYPES: [Str; 20] = [
+const TYPES: [Str; 21] = [
+    PERIOD,
     ACTION,
     COUNT,
     SEQUENCE,
@@ -341,16 +343,16 @@ pub(super) const PROGRAM: &[Opt<Draft>] = &[
     opt(OptionRow { key: "restart_with", wanted: NAMES, example: "db", scope: Process, effect: NextStart, help: "Restart the process whenever one of these has restarted, and stop it before one of these is stopped", since: None, ..ROW }, set!(process.lifecycle.restart_with, list)),
     opt(OptionRow { key: "oneshot", wanted: BOOL, default: "false", example: "true", scope: Program, effect: NextStart, help: "The program is to end: it is done (EXITED) when its exit code is in exitcodes, and any other end is a failed start", since: None, ..ROW }, set!(process.lifecycle.oneshot, v::boolean)),
     opt(OptionRow { key: "healthcheck", wanted: PROBE, example: "tcp:8080", scope: Process, effect: Live, help: "What to try again and again while the process is RUNNING", also: Some("liveness_check_script"), since: None, ..ROW }, set!(?process.lifecycle.healthcheck, Probe::parse)),
-    opt(OptionRow { key: "healthcheck_interval", wanted: DURATION, default: "30", example: "10", scope: Program, effect: Live, help: "Time from the end of one health check to the start of the next, and before the first", also: Some("liveness_check_period"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_interval_ms, pause)),
-    opt(OptionRow { key: "healthcheck_timeout", wanted: DURATION, default: "5", example: "2", scope: Program, effect: Live, help: "A health check that takes longer has failed", also: Some("liveness_check_timeout"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_timeout_ms, pause)),
+    opt(OptionRow { key: "healthcheck_interval", wanted: PERIOD, default: "30", example: "10", scope: Program, effect: Live, help: "Time from the end of one health check to the start of the next, and before the first", also: Some("liveness_check_period"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_interval_ms, pause)),
+    opt(OptionRow { key: "healthcheck_timeout", wanted: PERIOD, default: "5", example: "2", scope: Program, effect: Live, help: "A health check that takes longer has failed", also: Some("liveness_check_timeout"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_timeout_ms, pause)),
     opt(OptionRow { key: "healthcheck_retries", wanted: COUNT, default: "3", example: "5", scope: Program, effect: Live, help: "After this many failures in a row the process is unhealthy", also: Some("liveness_check_failure_threshold"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_retries, count)),
     opt(OptionRow { key: "healthcheck_start_period", wanted: DURATION, default: "0", example: "60", scope: Program, effect: Live, help: "Time after RUNNING in which failures do not count, up to the first success", also: Some("liveness_check_initial_delay"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_start_period_ms, wait)),
     opt(OptionRow { key: "healthcheck_action", wanted: ACTION, default: "restart", example: "none", scope: Program, effect: Live, help: "What happens to an unhealthy process; none: it is only shown", also: Some("liveness_check_failure_action"), since: None, ..ROW }, set!(process.lifecycle.healthcheck_action, HealthAction::parse)),
-    opt(OptionRow { key: "watchdog", wanted: DURATION, example: "30", scope: Program, effect: NextStart, help: "With ready=notify: if the process does not report WATCHDOG=1 for this time, it is ended with SIGABRT, as after a crash", since: None, ..ROW }, set!(?process.lifecycle.watchdog_ms, pause)),
+    opt(OptionRow { key: "watchdog", wanted: PERIOD, example: "30", scope: Program, effect: NextStart, help: "With ready=notify: if the process does not report WATCHDOG=1 for this time, it is ended with SIGABRT, as after a crash", since: None, ..ROW }, set!(?process.lifecycle.watchdog_ms, pause)),
     opt(OptionRow { key: "pre_start", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run before each start of the process; if it fails, the start has failed", also: Some("pre_start_hook"), since: None, ..ROW }, set!(?process.lifecycle.pre_start, text)),
     opt(OptionRow { key: "pre_stop", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run before the stop signal, within stopwaitsecs", also: Some("pre_stop_hook"), since: None, ..ROW }, set!(?process.lifecycle.pre_stop, text)),
     opt(OptionRow { key: "post_stop", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command to run after each end of the process, with EXIT_CODE or EXIT_SIGNAL in its environment", since: None, ..ROW }, set!(?process.lifecycle.post_stop, text)),
-    opt(OptionRow { key: "hook_timeout", wanted: DURATION, default: "30", example: "5", scope: Program, effect: Live, help: "Time after which pre_start, pre_stop, post_stop and stop_command are killed and have failed", since: None, ..ROW }, set!(process.lifecycle.hook_timeout_ms, wait)),
+    opt(OptionRow { key: "hook_timeout", wanted: PERIOD, default: "30", example: "5", scope: Program, effect: Live, help: "Time after which pre_start, pre_stop, post_stop and stop_command are killed and have failed", since: None, ..ROW }, set!(process.lifecycle.hook_timeout_ms, pause)),
     opt(OptionRow { key: "stop_command", wanted: TEXT, example: "/bin/true", scope: Own, effect: Live, help: "Command that stops the process, instead of the stop signal; if it fails, the signal is sent", since: None, ..ROW }, set!(?process.lifecycle.stop_command, text)),
     opt(OptionRow { key: "stop_sequence", wanted: SEQUENCE, example: "TERM:10,INT:5", scope: Program, effect: Live, help: "Signals that stop the process, each with the time to wait after it, instead of stopsignal and stopwaitsecs; then SIGKILL", since: None, ..ROW }, set!(process.lifecycle.stop_sequence, stop_sequence)),
     opt(OptionRow { key: "reload_signal", wanted: SIGNAL, example: "HUP", scope: Program, effect: Live, help: "Signal that `rsupctl reload NAME` sends to the process", since: None, ..ROW }, set!(?process.lifecycle.reload_signal, v::signal)),
