@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, entry_point, init, pidproxy, sys::signals, text |
 //! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, probes, rpc, server, stdout, supervision, sys, text, time |
-//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, config::probe, fault, posix, protocol, time |
+//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, config::policy, config::probe, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
 //! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, sys::errno, sys::memory, text, time, wire |
 //! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, sys::memory, time, wire |

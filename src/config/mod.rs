@@ -14,6 +14,7 @@ mod lint;
 mod load;
 pub mod model;
 pub mod options;
+pub mod policy;
 pub mod probe;
 mod sample;
 mod search;

@@ -24,10 +24,10 @@ With names, checks only these processes.
 
 --ready (the default): every process that should run is RUNNING, or done, and not unhealthy.
     Not healthy: STARTING, BACKOFF, FATAL, UNKNOWN; RUNNING with a failing healthcheck; EXITED with
-                 a code that is not in exitcodes, or by a signal; STOPPED before the first start,
-                 with autostart on.
-    Healthy:     RUNNING; STOPPING or STOPPED by request, or STOPPED with autostart off; EXITED with
-                 a code in exitcodes.
+                 a code that is not in exitcodes, or by a signal; STOPPED with autostart on, but not
+                 by request (by healthcheck_action=stop, or before the first start).
+    Healthy:     RUNNING; STOPPING; STOPPED or EXITED after a request to stop; STOPPED with autostart
+                 off; EXITED with a code in exitcodes.
 --live: the supervisor answers, and no program with essential=true is FATAL or unhealthy.
 
 A container becomes ready only when all its programs are: allow for this with --start-period or a

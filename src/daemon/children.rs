@@ -14,7 +14,7 @@ use crate::logs::ChildLog;
 use crate::machine;
 use crate::posix::Exit;
 use crate::rpc::Channel;
-use crate::supervision::{Fault, FaultCode, Process};
+use crate::supervision::{Fault, FaultCode, ProcId, Process};
 use crate::sys::fds::{Pipe, pipe_from_child, pipe_to_child};
 use crate::sys::poll::Poll;
 use crate::sys::program::{FindError, find_program};
@@ -332,6 +332,12 @@ impl Children {
     pub fn logs_mut(&mut self) -> impl Iterator<Item = &mut ChildLog> {
         let children = self.by_id.values_mut().flat_map(|child| child.readers_mut()).map(PipeReader::log_mut);
         children.chain(self.pipes.logs_mut())
+    }
+
+    /// The program has written the line that shows that it is ready: the rest of its output is not matched.
+    pub fn stop_matching(&mut self, id: ProcId) {
+        let child = self.by_id.get_mut(&ChildId::program(id));
+        child.into_iter().flat_map(|child| child.readers_mut()).for_each(|reader| reader.matcher = None);
     }
 
     /// The logs of one child.

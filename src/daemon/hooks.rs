@@ -15,7 +15,7 @@ impl Daemon {
 
     fn start_hook(&mut self, id: ChildId, hook: Hook) -> Result<(), String> {
         let process = self.supervision.process(id.process).ok_or("no such process")?;
-        let command = hook.command(&process.config).to_owned();
+        let command = hook.command(&process.config.lifecycle).unwrap_or_default().to_owned();
         let exit = process.last_exit.filter(|_| hook == Hook::PostStop).map(|exit| match exit {
             Exit::Code(code) => ("EXIT_CODE", code.to_string()),
             Exit::Signal { number, .. } => {

@@ -71,6 +71,7 @@ impl Daemon {
             self.log(LogLevel::Warn, &line);
         }
         for id in std::mem::take(&mut self.children.pipes.observed.ready) {
+            self.children.stop_matching(id);
             self.supervision.handle(Input::Ready(id), self.now);
         }
     }

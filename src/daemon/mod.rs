@@ -304,7 +304,10 @@ impl Daemon {
             let spawned = match (id.role, id.role.hook()) {
                 (Role::Program, _) if self.supervision.wants_fork(id.process) => self.try_spawn(id.process),
                 (_, Some(hook)) if self.supervision.wants_hook(id.process, hook) => Ok(self.run_hook(id, hook)),
-                (Role::Ready | Role::Health | Role::Reload, _) => Ok(self.run_probe(id)),
+                (Role::Ready | Role::Health | Role::Reload, _) => {
+                    self.run_probe(id);
+                    Ok(Vec::new())
+                }
                 _ => continue,
             };
             // A fork takes time, and the uptime of the child is measured from here.
@@ -490,6 +493,7 @@ impl Daemon {
             self.handle_output();
             match id.role {
                 Role::Program => {
+                    self.take_last_signs(id.process);
                     self.supervision.handle(Input::Exited(id.process, death.exit, death.remains), self.now);
                     self.settle();
                     self.events.restarted(id.process);

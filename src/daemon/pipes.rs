@@ -108,7 +108,7 @@ pub struct PipeReader {
     /// Finds the text between capture tokens.
     capture: Option<Box<Capture>>,
     /// Finds the line that shows that the process is ready.
-    matcher: Option<Box<LineMatcher>>,
+    pub matcher: Option<Box<LineMatcher>>,
     /// It carries the protocol of an event listener.
     is_protocol: bool,
     /// Its output becomes PROCESS_LOG events.
@@ -227,6 +227,9 @@ impl PipeReader {
         if let Some(mut capture) = self.capture.take() {
             let rest = capture.finish();
             self.take(&rest, observed, io.sinks, io.now);
+        }
+        if let (Some(id), true) = (self.id, self.matcher.as_mut().is_some_and(|matcher| matcher.finish())) {
+            observed.ready.push(id);
         }
         self.log.close(io.sinks, io.now);
         // Before it is closed: while a copy of the descriptor exists, its readiness would be reported again and again.
@@ -432,8 +435,8 @@ impl Pipes {
                 }
             }
         }
-        // The output of a listener that has ended is not part of its successor's protocol.
-        reader.is_protocol = false;
+        // The output of a process that has ended is not part of its successor's protocol, nor a sign that it is ready.
+        (reader.is_protocol, reader.matcher) = (false, None);
         self.make_room(&reader, io);
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);

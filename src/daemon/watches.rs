@@ -13,6 +13,7 @@ use crate::sys::errno::ErrnoName;
 use crate::sys::poll::Interest;
 use crate::sys::tty;
 use crate::time::Mono;
+use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 /// The most messages of one program that are read at once.
 const MESSAGES_PER_TURN: usize = 16;
+
+/// Names and values for the environment of a child.
+type Variables = Vec<(&'static str, String)>;
 
 /// One probe, or one descriptor that shows readiness.
 #[derive(Debug)]
@@ -81,11 +85,7 @@ impl Watch {
 
 impl Daemon {
     /// The variables of a program with `ready=notify`: NOTIFY_SOCKET, for which this opens the socket, and WATCHDOG_USEC.
-    pub(super) fn notify_variables(
-        &mut self,
-        id: ProcId,
-        config: &ProcessConfig,
-    ) -> Result<Vec<(&'static str, String)>, String> {
+    pub(super) fn notify_variables(&mut self, id: ProcId, config: &ProcessConfig) -> Result<Variables, String> {
         if config.lifecycle.ready != Some(Readiness::Notify) {
             return Ok(Vec::new());
         }
@@ -159,13 +159,16 @@ impl Daemon {
             let watch = Watch { config: Rc::clone(&config), schedule, step: Step::Pausing, due };
             self.watches.by_id.insert(ChildId { process: id, role: Role::Health }, watch);
         }
-        if let Some(notified) = self.watches.notified.get_mut(&id) {
-            notified.feed(self.now.mono);
-        }
+        self.watches.notified.get_mut(&id).into_iter().for_each(|notified| notified.feed(self.now.mono));
     }
 
     fn stop_watch(&mut self, id: ChildId) {
-        if let Some(Watch { step: Step::Command, .. }) = self.watches.by_id.remove(&id) {
+        let watch = self.watches.by_id.remove(&id);
+        watch.into_iter().for_each(|watch| self.end_try(id, watch.step));
+    }
+
+    fn end_try(&mut self, id: ChildId, step: Step) {
+        if let Step::Command = step {
             self.forks.remove(id);
             self.children.kill(id, &mut super::io!(self));
         }
@@ -183,16 +186,18 @@ impl Daemon {
                 self.try_probe(id);
                 continue;
             }
-            if let Step::Command = std::mem::replace(&mut watch.step, Step::Pausing) {
-                self.forks.remove(id);
-                self.children.kill(id, &mut super::io!(self));
-            }
+            let step = std::mem::replace(&mut watch.step, Step::Pausing);
+            self.end_try(id, step);
             self.judge(id, Err("timed out".into()));
         }
-        let expired = |notified: &&mut Notified| is_due(notified.expires);
-        let ids = self.watches.notified.iter_mut().filter(|(_, notified)| expired(notified));
-        let ids: Vec<ProcId> = ids.map(|(id, notified)| (notified.expires = None, *id).1).collect();
-        ids.into_iter().for_each(|id| self.supervision.handle(Input::WatchdogExpired(id), self.now));
+        let mut expired = Vec::new();
+        for (id, notified) in &mut self.watches.notified {
+            if notified.expires.take_if(|at| *at <= now).is_some() {
+                let limit = Duration::from_micros(notified.limit_usec).as_secs_f64();
+                expired.push(Input::WatchdogExpired(*id, format!("has not reported within {limit} s")));
+            }
+        }
+        expired.into_iter().for_each(|input| self.supervision.handle(input, self.now));
     }
 
     /// Begins one try.
@@ -200,21 +205,17 @@ impl Daemon {
         let Some(watch) = self.watches.by_id.get_mut(&id) else { return };
         watch.due = Some(self.now.mono.after(watch.schedule.time_limit()));
         let Some(probe) = watch.probe() else { return };
-        match (probe, id.role) {
-            (Probe::Exec(_), _) => {
-                watch.step = Step::Command;
-                return self.forks.push(id);
-            }
-            (Probe::File(path), Role::Ready) => {
-                // Without inotify only trying again is left.
-                if let Ok(file) = FileWatch::begin(path)
-                    && self.poll.add(&file.inotify, Token::Watch(id).encode(), Interest::Read).is_ok()
-                {
-                    (watch.step, watch.due) = (Step::File(file), None);
-                    return self.serve_watch(id);
-                }
-            }
-            _ => {}
+        if let Probe::Exec(_) = probe {
+            watch.step = Step::Command;
+            return self.forks.push(id);
+        }
+        // Without inotify only trying again is left.
+        if let (Probe::File(path), Role::Ready) = (probe, id.role)
+            && let Ok(file) = FileWatch::begin(path)
+            && self.poll.add(&file.inotify, Token::Watch(id).encode(), Interest::Read).is_ok()
+        {
+            (watch.step, watch.due) = (Step::File(file), None);
+            return self.serve_watch(id);
         }
         let outcome = match Attempt::begin(probe) {
             Ok(Some(attempt)) => self.wait_for_socket(id, attempt),
@@ -255,22 +256,18 @@ impl Daemon {
                     let why = "it does not exist".to_owned();
                     return self.supervision.handle(Input::NotReadyYet(id.process, why), self.now);
                 }
+                Err(Errno::ENOENT) => Err("a symbolic link to it has no target".into()),
                 Err(errno) => Err(format!("cannot be watched ({})", ErrnoName(errno as i32))),
             },
-            Step::Fd(fd) => {
-                let mut bytes = [0; 256];
-                match nix::unistd::read(&*fd, &mut bytes) {
-                    Ok(0) => {
-                        let why = "its descriptor was closed without a newline".to_owned();
-                        self.watches.by_id.remove(&id);
-                        return self
-                            .supervision
-                            .handle(Input::NotReady(id.process, format!("not ready: {why}")), self.now);
-                    }
-                    Ok(count) if bytes.iter().take(count).any(|byte| *byte == b'\n') => Ok(()),
-                    _ => return,
+            Step::Fd(fd) => match reads_newline(fd) {
+                None => return,
+                Some(true) => Ok(()),
+                Some(false) => {
+                    self.watches.by_id.remove(&id);
+                    let why = "not ready: its descriptor was closed without a newline".to_owned();
+                    return self.supervision.handle(Input::NotReady(id.process, why), self.now);
                 }
-            }
+            },
             Step::Pausing | Step::Command => return,
         };
         self.judge(id, result);
@@ -304,19 +301,18 @@ impl Daemon {
     }
 
     /// Starts the command of a probe, or of a reload.
-    pub(super) fn run_probe(&mut self, id: ChildId) -> Vec<Input> {
-        let Some(watch) = self.watches.by_id.get(&id) else { return Vec::new() };
+    pub(super) fn run_probe(&mut self, id: ChildId) {
+        let Some(watch) = self.watches.by_id.get(&id) else { return };
         let command = match (watch.probe(), &watch.config.lifecycle.reload_command) {
             (Some(Probe::Exec(command)), _) => command.to_string(),
             (None, Some(command)) => command.clone(),
-            _ => return Vec::new(),
+            _ => return,
         };
         let pid = self.supervision.process(id.process).and_then(|process| process.pid());
         let more: Vec<_> = pid.map(|pid| ("SUPERVISOR_PROCESS_PID", pid.to_string())).into_iter().collect();
         if let Err(why) = self.start_beside(id, &command, &more) {
             self.judge(id, Err(why));
         }
-        Vec::new()
     }
 
     /// The command of a probe has ended.
@@ -325,9 +321,23 @@ impl Daemon {
         self.settle();
     }
 
+    /// The program has ended: takes the signs of readiness that it gave before.
+    pub(super) fn take_last_signs(&mut self, id: ProcId) {
+        self.serve_notified(id);
+        let id = ChildId { process: id, role: Role::Ready };
+        let Some(Watch { step: Step::Fd(fd), .. }) = self.watches.by_id.get(&id) else { return };
+        if reads_newline(fd) == Some(true) {
+            self.judge(id, Ok(()));
+        }
+    }
+
     /// Reads the messages of a program.
     pub(super) fn serve_notified(&mut self, id: ProcId) {
-        let Some(pid) = self.supervision.process(id).and_then(|process| process.pid()) else { return };
+        let Some(pid) = self.supervision.process(id).and_then(|process| process.pid()) else {
+            // What it left may still send: nothing reads that.
+            self.watches.notified.remove(&id);
+            return;
+        };
         for _ in 0..MESSAGES_PER_TURN {
             let Some(notified) = self.watches.notified.get_mut(&id) else { return };
             let Ok((sender, messages)) = notified.socket.receive() else { return };
@@ -347,8 +357,8 @@ impl Daemon {
             Message::Ready => Input::Ready(id),
             Message::Status(text) => Input::Status(id, text),
             Message::ExtendTimeoutUsec(usec) => Input::ExtendReady(id, now.after_ms(usec.div_ceil(1000))),
-            Message::MainPid(pid) => Input::Status(id, format!("main pid {pid}")),
-            Message::WatchdogTrigger => Input::WatchdogExpired(id),
+            Message::MainPid(pid) => Input::MainPid(id, pid),
+            Message::WatchdogTrigger => Input::WatchdogExpired(id, "has reported that it does not work".into()),
             Message::Watchdog => return notified.feed(now),
             Message::WatchdogUsec(usec) => {
                 notified.limit_usec = usec;
@@ -357,6 +367,16 @@ impl Daemon {
             Message::Stopping | Message::Reloading | Message::Barrier => return,
         };
         self.supervision.handle(input, self.now);
+    }
+}
+
+/// Whether a process has written a newline to its `fd:N`; `Some(false)`: it has closed it without one.
+fn reads_newline(fd: &OwnedFd) -> Option<bool> {
+    let mut bytes = [0; 4096];
+    match nix::unistd::read(fd, &mut bytes) {
+        Ok(0) => Some(false),
+        Ok(count) => bytes.iter().take(count).any(|byte| *byte == b'\n').then_some(true),
+        Err(_) => None,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::stat::stat;
+use nix::sys::stat::{lstat, stat};
 use std::path::Path;
 
 /// Waits until something exists at a path. All directories of the path that exist are watched, so it does not matter which of
-/// them are made, moved or deleted meanwhile. A symbolic link is followed, but where its missing target would be is not watched.
+/// them are made, moved or deleted meanwhile. A symbolic link is followed, but where its missing target would be is not watched: then
+/// only trying again and again is left.
 #[derive(Debug)]
 pub struct FileWatch {
     /// What to poll, for reading. Dropping the watch closes it.
@@ -27,7 +28,7 @@ impl FileWatch {
     /// Whether the path exists now. Takes the events that have come; afterwards the descriptor is ready as soon as it may exist.
     ///
     /// # Errors
-    /// ENOSPC, EACCES, ENOMEM: the last directory that exists cannot be watched.
+    /// ENOSPC, EACCES, ENOMEM: the last directory that exists cannot be watched. ENOENT: a symbolic link has no target.
     pub fn exists(&self) -> Result<bool, Errno> {
         // Which events there are, or that some were lost, does not matter.
         let _ = self.inotify.read_events();
@@ -41,7 +42,12 @@ impl FileWatch {
                 added => added.map(drop),
             };
         }
-        if stat(&*self.path).is_ok() { Ok(true) } else { watched.map(|()| false) }
+        if stat(&*self.path).is_ok() {
+            return Ok(true);
+        }
+        // Where the target of a symbolic link would be is not watched.
+        let has_broken_link = self.path.ancestors().any(|path| stat(path).is_err() && lstat(path).is_ok());
+        if has_broken_link { Err(Errno::ENOENT) } else { watched.map(|()| false) }
     }
 }
 
@@ -176,7 +182,7 @@ mod tests {
     fn a_link_to_nothing_does_not_exist() {
         let (dir, path, watch) = watched("ready");
         std::os::unix::fs::symlink("missing", &path).unwrap();
-        settle(&watch);
+        assert_eq!(watch.exists(), Err(Errno::ENOENT), "no event reports a target elsewhere");
         fs::write(dir.path().join("missing"), "").unwrap();
         wait(&watch);
     }

@@ -129,9 +129,10 @@ pub fn description(supervision: &Supervision, id: ProcId, process: &Process, now
     let uptime = || uptime_text(now.saturating_sub(process.laststart).max(0).unsigned_abs());
     match process.state() {
         State::Running => {
-            let health = process.obstacle.as_ref().map_or_else(String::new, |why| format!(", unhealthy ({why})"));
+            let health = process.unhealthy.as_ref().map_or_else(String::new, |why| format!(", unhealthy ({why})"));
+            let main = process.main_pid.map_or_else(String::new, |pid| format!(", main pid {pid}"));
             let status = process.status.as_ref().map_or_else(String::new, |status| format!(", {status}"));
-            format!("pid {}, uptime {}{health}{status}", process.pid().unwrap_or(0), uptime())
+            format!("pid {}, uptime {}{health}{main}{status}", process.pid().unwrap_or(0), uptime())
         }
         State::Fatal | State::Backoff if process.spawnerr.is_empty() => {
             format!("unknown error (try \"tail {}\")", process.config.name)
@@ -161,13 +162,13 @@ pub(super) fn health(host: &dyn Host, live: bool) -> Value {
     let supervision = host.supervision();
     let problem = |id, process: &Process| {
         let state = process.state();
-        let is_unhealthy = state == State::Running && process.obstacle.is_some();
+        let is_unhealthy = process.unhealthy.is_some();
         let is_fine = match state {
             _ if live => !process.config.essential || !(state == State::Fatal || is_unhealthy),
             State::Running => !is_unhealthy,
             State::Stopping => true,
-            // Stopped by request.
-            State::Stopped => process.laststart != 0 || !process.config.autostart,
+            State::Stopped | State::Exited if process.stopped_by_request => true,
+            State::Stopped => !process.config.autostart,
             State::Exited => process.last_exit.is_none_or(|exit| process.config.exitcodes.contains(exit.status())),
             State::Starting | State::Backoff | State::Fatal | State::Unknown => false,
         };

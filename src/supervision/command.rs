@@ -150,17 +150,19 @@ impl Supervision {
     /// The command was checked: starts the process, or replies why not.
     pub(super) fn probed(&mut self, item: ItemId, result: Result<(), Fault>, now: Now) {
         let Some(Item { process: id, goal: Goal::Probe { wait }, name, .. }) = self.item(item).cloned() else { return };
+        let is_of_many = self.requests.iter().any(|of| of.is_array && of.items.iter().any(|of| of.item == item));
         let outcome = result.and_then(|()| match self.process(id).map(Process::state) {
             None => Err(Fault::new(FaultCode::BadName, &name)),
             Some(State::Unknown) => {
                 Err(Fault::new(FaultCode::Failed, format!("{name} is in an unknown process state")))
             }
-            Some(State::Starting | State::Running | State::Backoff) => {
+            // Of a request for many, a dependency may have been started by what needs it.
+            Some(State::Starting | State::Running | State::Backoff) if !is_of_many => {
                 Err(Fault::new(FaultCode::AlreadyStarted, &name))
             }
             // Differs from Supervisor: with wait=false it replies true and does nothing.
             Some(State::Stopping) => Err(Fault::new(FaultCode::AbnormalTermination, &name)),
-            Some(State::Stopped | State::Exited | State::Fatal) => Ok(()),
+            Some(_) => Ok(()),
         });
         match outcome {
             Ok(()) => {
@@ -203,6 +205,7 @@ impl Supervision {
         self.add_request(waiting);
         for (id, _) in ids {
             self.set_stopped_along(id, false);
+            self.process_mut(id).into_iter().for_each(|process| process.stopped_by_request = true);
             self.step(id, Event::Stop, now);
         }
         self.log_waiting_stops(now);

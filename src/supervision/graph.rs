@@ -194,8 +194,13 @@ impl Supervision {
 
     /// This process is to be stopped or restarted: those that are restarted with it are stopped first.
     pub(super) fn stop_followers(&mut self, id: ProcId, now: Now) {
+        let by_request = self.process(id).is_some_and(|process| process.stopped_by_request);
         for follower in self.graph.node(id).map_or_else(Vec::new, |node| node.dependents.clone()) {
-            if self.follows(follower, id) && self.process(follower).is_some_and(Process::is_up) {
+            if !self.follows(follower, id) {
+                continue;
+            }
+            if let Some(process) = self.process_mut(follower).filter(|process| process.is_up()) {
+                process.stopped_by_request = by_request;
                 self.step(follower, Event::Stop, now);
                 self.set_stopped_along(follower, true);
             }

@@ -73,8 +73,10 @@ pub enum Input {
     Unhealthy(ProcId, String),
     /// The health check of this process succeeds again.
     Healthy(ProcId),
-    /// The watchdog of this process has expired.
-    WatchdogExpired(ProcId),
+    /// The program does not work, for this reason: its watchdog has expired.
+    WatchdogExpired(ProcId, String),
+    /// The program reports its main process (`MAINPID=`).
+    MainPid(ProcId, Pid),
     /// The program reports what it is doing (`STATUS=`).
     Status(ProcId, String),
     /// A hook of this process has ended; why it failed.
@@ -219,8 +221,14 @@ pub struct Process {
     pub last_exit: Option<Exit>,
     /// Why the last start or run failed; empty if it did not.
     pub spawnerr: Box<str>,
-    /// Why its last child did not execute the program, but exited with 127; why it is not ready yet; or why it is unhealthy.
+    /// Why its last child did not execute the program, but exited with 127; or why it is not ready yet.
     pub obstacle: Option<Box<str>>,
+    /// Why it is unhealthy, while it is RUNNING.
+    pub unhealthy: Option<Box<str>>,
+    /// A request has stopped it since its last start. Without one, it should run if it has `autostart`.
+    pub stopped_by_request: bool,
+    /// The process that does the work, as the program reports (`MAINPID=` of sd_notify(3)).
+    pub main_pid: Option<Pid>,
     /// What the program reports that it is doing (`STATUS=` of sd_notify(3)).
     pub status: Option<Box<str>>,
 }
@@ -373,11 +381,8 @@ impl Supervision {
                 self.step(id, Event::Spawned(pid), now);
             }
             Input::NotExecuted(id, why) => {
-                if let Some(process) = self.process_mut(id) {
-                    let line = format!("{}: {why}", process.config.name);
-                    process.obstacle = Some(why.into());
-                    self.log(LogLevel::Warn, line);
-                }
+                self.warn(id, &why);
+                self.process_mut(id).into_iter().for_each(|process| process.obstacle = Some(why.as_str().into()));
             }
             Input::SpawnFailed(id, why) => {
                 self.log(LogLevel::Info, format!("spawnerr: {why}"));
@@ -387,13 +392,17 @@ impl Supervision {
                 self.step(id, Event::SpawnFailed, now);
             }
             Input::Exited(id, exit, remains) => self.step(id, Event::Exited { exit, remains }, now),
-            Input::Ready(id) => self.became_ready(id, now),
+            Input::Ready(id) => {
+                self.set_obstacle(id, None);
+                self.step(id, Event::Ready, now);
+            }
             Input::NotReady(id, why) => self.cannot_be_ready(id, why, now),
-            Input::NotReadyYet(id, why) => self.set_obstacle(id, why),
+            Input::NotReadyYet(id, why) => self.set_obstacle(id, Some(why)),
             Input::ExtendReady(id, until) => self.step(id, Event::ExtendReady(until), now),
             Input::Unhealthy(id, why) => self.unhealthy(id, why, now),
             Input::Healthy(id) => self.healthy(id),
-            Input::WatchdogExpired(id) => self.step(id, Event::WatchdogExpired, now),
+            Input::WatchdogExpired(id, why) => self.watchdog_expired(id, &why, now),
+            Input::MainPid(id, pid) => self.set_main_pid(id, pid),
             Input::Status(id, text) => {
                 self.process_mut(id).into_iter().for_each(|process| process.status = Some(text.as_str().into()));
             }
@@ -574,6 +583,9 @@ impl Supervision {
             last_exit: None,
             spawnerr: Box::default(),
             obstacle: None,
+            unhealthy: None,
+            stopped_by_request: false,
+            main_pid: None,
             status: None,
         });
         let id = self.next_process;
@@ -640,9 +652,14 @@ impl Supervision {
                 restarts::deviation(&mut self.random, config.lifecycle.backoff_jitter_milli);
             policy.may_restart = process.restarts.has_room(config.lifecycle.restart_limit, now.mono);
             policy.has_live_dependents = has_live_dependents;
-            let was_cleaning_up = process.core.is_cleaning_up();
+            // There is no time for a hook any more.
+            if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.give_up_at.is_some()) {
+                policy.hooks = None;
+            }
+            let rests = |core: &Core| (!core.is_cleaning_up(), core.is_at_rest());
+            let before = rests(&process.core);
             process.core.step(event, now.mono, &policy, &mut actions);
-            if was_cleaning_up && !process.core.is_cleaning_up() {
+            if rests(&process.core) != before {
                 self.graph.changed(id, true);
             }
             let (before, after) = (process.armed, process.core.deadline(&policy));
@@ -671,12 +688,13 @@ impl Supervision {
 
     /// The health check of a process has failed: acts as `healthcheck_action` says.
     fn unhealthy(&mut self, id: ProcId, why: String, now: Now) {
+        let is_shutting_down = self.state != SupervisorState::Running;
         let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Running) else { return };
-        let action = process.config.lifecycle.healthcheck_action;
+        let action = if is_shutting_down { HealthAction::None } else { process.config.lifecycle.healthcheck_action };
         let may_restart = process.restarts.has_room(process.config.lifecycle.restart_limit, now.mono);
-        let is_new = process.obstacle.is_none();
+        let is_new = process.unhealthy.is_none();
         let line = format!("{} is unhealthy ({why})", process.namespec());
-        process.obstacle = Some(why.into());
+        process.unhealthy = Some(why.into());
         if is_new || action != HealthAction::None {
             self.log(LogLevel::Warn, format!("{line}{}", report::consequence(action)));
         }
@@ -693,31 +711,39 @@ impl Supervision {
 
     fn healthy(&mut self, id: ProcId) {
         let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Running) else { return };
-        if process.obstacle.take().is_some() {
+        if process.unhealthy.take().is_some() {
             let line = format!("{} is healthy again", process.namespec());
             self.log(LogLevel::Info, line);
         }
     }
 
-    fn set_obstacle(&mut self, id: ProcId, why: String) {
+    fn watchdog_expired(&mut self, id: ProcId, why: &str, now: Now) {
+        let is_watched = |process: &&Process| matches!(process.core.phase, Phase::Running { abort: None, .. });
+        let Some(process) = self.process(id).filter(is_watched) else { return };
+        let line = report::watchdog(&process.config, process.pid().unwrap_or(0), why);
+        self.log(LogLevel::Warn, line);
+        self.step(id, Event::WatchdogExpired, now);
+    }
+
+    /// Only the first main process of each start is logged, so that a program cannot fill the log.
+    fn set_main_pid(&mut self, id: ProcId, pid: Pid) {
+        let Some(process) = self.process_mut(id).filter(|process| process.pid().is_some()) else { return };
+        if process.main_pid.replace(pid).is_none() {
+            let line = format!("{}: main pid {pid} (MAINPID)", process.config.name);
+            self.log(LogLevel::Info, line);
+        }
+    }
+
+    fn set_obstacle(&mut self, id: ProcId, why: Option<String>) {
         if let Some(process) = self.process_mut(id).filter(|process| process.core.waits_for_ready()) {
-            process.obstacle = Some(why.into());
+            process.obstacle = why.map(Into::into);
         }
     }
 
     fn cannot_be_ready(&mut self, id: ProcId, why: String, now: Now) {
-        let name = self.process(id).map_or("", |process| &process.config.name);
-        let line = format!("{name}: {why}");
-        self.log(LogLevel::Warn, line);
-        self.set_obstacle(id, why);
+        self.warn(id, &why);
+        self.set_obstacle(id, Some(why));
         self.step(id, Event::NotReady, now);
-    }
-
-    fn became_ready(&mut self, id: ProcId, now: Now) {
-        if let Some(process) = self.process_mut(id).filter(|process| process.state() == State::Starting) {
-            process.obstacle = None;
-        }
-        self.step(id, Event::Ready, now);
     }
 
     fn hook_ended(&mut self, id: ProcId, hook: Hook, result: Result<(), String>, now: Now) {
@@ -729,12 +755,15 @@ impl Supervision {
     }
 
     fn hook_failed(&mut self, id: ProcId, hook: Hook, why: String) {
-        let Some(process) = self.process_mut(id) else { return };
-        let line = format!("{}: {why}", process.config.name);
-        if hook == Hook::PreStart {
+        self.warn(id, &why);
+        if let Some(process) = self.process_mut(id).filter(|_| hook == Hook::PreStart) {
             process.spawnerr = why.into();
         }
-        self.log(LogLevel::Warn, line);
+    }
+
+    fn warn(&mut self, id: ProcId, why: &str) {
+        let line = self.process(id).map(|process| format!("{}: {why}", process.config.name));
+        self.effects.extend(line.map(|line| Effect::Log(LogLevel::Warn, line)));
     }
 
     /// The sweep of this process is over, or a hook.
@@ -754,7 +783,6 @@ impl Supervision {
             Action::Spawn => {
                 process.laststart = now.wall.secs;
                 process.spawnerr = Box::default();
-                (process.obstacle, process.status) = (None, None);
                 Effect::Spawn(id)
             }
             Action::CheckDependencies => return,
@@ -762,7 +790,8 @@ impl Supervision {
             Action::RunHook(hook) => Effect::RunHook(id, hook),
             Action::KillHook(hook) => Effect::KillHook(id, hook),
             Action::HookTimedOut(hook) => {
-                self.hook_failed(id, hook, report::hook_timed_out(&config, hook));
+                let has_budget = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.budget_end.is_some());
+                self.hook_failed(id, hook, report::hook_timed_out(&config, hook, has_budget));
                 Effect::KillHook(id, hook)
             }
             Action::ReadyTimeout => {
@@ -770,10 +799,7 @@ impl Supervision {
                 process.obstacle = Some(why.as_str().into());
                 Effect::Log(LogLevel::Warn, format!("{}: {why}", config.name))
             }
-            Action::Abort(pid) => {
-                self.log(LogLevel::Warn, report::watchdog(&config, pid));
-                signal(pid, posix::SIGABRT, false, Purpose::Stop)
-            }
+            Action::Abort(pid) => signal(pid, posix::SIGABRT, false, Purpose::Stop),
             Action::StopSignal(pid, place) => {
                 let number = config.lifecycle.stop_sequence.get(place).map_or(config.stopsignal, |stop| stop.signal);
                 self.log(LogLevel::Debug, report::killing(&config, pid, number, config.stopasgroup));
@@ -806,8 +832,14 @@ impl Supervision {
     }
 
     fn state_changed(&mut self, id: ProcId, change: StateChange, now: Now) {
-        let Some(config) = self.process(id).map(|process| Rc::clone(&process.config)) else { return };
         let StateChange { from, to, .. } = change;
+        let Some(process) = self.process_mut(id) else { return };
+        let config = Rc::clone(&process.config);
+        process.unhealthy = None;
+        if to == State::Starting {
+            (process.obstacle, process.status, process.main_pid) = (None, None, None);
+            process.stopped_by_request = false;
+        }
         if from == State::Backoff && matches!(to, State::Stopped | State::Stopping) {
             let line = format!("Attempted to kill {}, which is in BACKOFF state.", config.name);
             self.log(LogLevel::Debug, line);

@@ -19,8 +19,8 @@
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
 //! With `sweep`, a child that has ended may leave *remains*: live members of its process group. They get TERM, and KILL
-//! after `stopwaitsecs` (after a crash: `sweep_wait`). With `post_stop`, a hook runs after each end. Until both are over, the
-//! process neither starts again nor counts as stopped. This cleanup is orthogonal to the phase: a crashed program shows
+//! after `stopwaitsecs` (after a crash: `sweep_wait`). With `post_stop`, a hook runs after each end, and after the stop command. Until
+//! all of them are over, the process neither starts again nor counts as stopped. This cleanup is orthogonal to the phase: a crashed program shows
 //! EXITED while its workers are being ended.
 //!
 //! The steps of STARTING: wait for the cleanup, for dependencies, for the hook `pre_start`, for the fork, and then until the
@@ -30,7 +30,7 @@
 //! The transitions are in [`Core::step`]; `process/tests.rs` runs them all with every policy.
 #![forbid(unsafe_code)]
 
-use crate::config::model::{AutoRestart, ExitCodes, Lifecycle, ProcessConfig, StopSignal};
+use crate::config::model::AutoRestart;
 use crate::posix::Exit;
 use crate::time::Mono;
 use std::time::Duration;
@@ -38,123 +38,8 @@ use std::time::Duration;
 /// A process id of the kernel; always greater than 1.
 pub type Pid = i32;
 
+pub use crate::config::policy::{Hook, Policy};
 pub use crate::protocol::State;
-
-/// The part of a configuration that transitions depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy<'a> {
-    /// Whether to start again after an exit.
-    pub autorestart: AutoRestart,
-    /// Expected exit codes.
-    pub exitcodes: ExitCodes,
-    /// How long a child must run to count as RUNNING.
-    pub startsecs: Duration,
-    /// Attempts after the first; `None`: the first failure is FATAL.
-    pub retries: Option<u32>,
-    /// How long to wait after a failed start.
-    pub backoff: Backoff,
-    /// The time from an exit to the automatic restart.
-    pub restart_delay: Duration,
-    /// Another automatic restart is within `restart_limit`.
-    pub may_restart: bool,
-    /// The time from the first stop signal to KILL.
-    pub stop_time: Duration,
-    /// `stop_sequence`: the first signal and those that follow it; empty: only `stopsignal`.
-    pub stop_sequence: &'a [StopSignal],
-    /// The time from TERM to KILL for the group of a child that ended by itself.
-    pub sweep_time: Duration,
-    /// The process is to end: an expected exit code is its success.
-    pub oneshot: bool,
-    /// The child counts as started only when it is ready.
-    pub waits_for_ready: bool,
-    /// How long it may take until it is ready; `None`: for ever.
-    pub ready_timeout: Option<Duration>,
-    /// A start waits for other processes.
-    pub has_dependencies: bool,
-    /// Processes that a stop must wait for live.
-    pub has_live_dependents: bool,
-    /// The hooks that it has.
-    pub hooks: Hooks,
-    /// How long a hook may take.
-    pub hook_timeout: Duration,
-}
-
-/// A command that runs beside the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hook {
-    /// `pre_start`: before the fork.
-    PreStart,
-    /// `pre_stop`: before the stop signal.
-    PreStop,
-    /// `stop_command`: instead of the stop signal.
-    StopCommand,
-    /// `post_stop`: after the end.
-    PostStop,
-}
-
-impl Hook {
-    /// The option that it belongs to.
-    #[must_use]
-    pub fn option(self) -> &'static str {
-        match self {
-            Hook::PreStart => "pre_start",
-            Hook::PreStop => "pre_stop",
-            Hook::StopCommand => "stop_command",
-            Hook::PostStop => "post_stop",
-        }
-    }
-
-    /// Its command.
-    #[must_use]
-    pub fn command(self, config: &ProcessConfig) -> &str {
-        let Lifecycle { pre_start, pre_stop, stop_command, post_stop, .. } = &*config.lifecycle;
-        let command = match self {
-            Hook::PreStart => pre_start,
-            Hook::PreStop => pre_stop,
-            Hook::StopCommand => stop_command,
-            Hook::PostStop => post_stop,
-        };
-        command.as_deref().unwrap_or_default()
-    }
-}
-
-/// Which hooks a process has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hooks {
-    /// It has `pre_start`.
-    pub pre_start: bool,
-    /// It has `pre_stop`.
-    pub pre_stop: bool,
-    /// It has `stop_command`.
-    pub stop_command: bool,
-    /// It has `post_stop`.
-    pub post_stop: bool,
-}
-
-/// The waits after failed starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The wait after the first failure.
-    pub delay: Duration,
-    /// Each further wait in thousandths of the one before; `None`: the n-th wait is n times the first.
-    pub factor_milli: Option<u32>,
-    /// No wait is longer.
-    pub limit: Duration,
-    /// The random deviation of the next wait, in thousandths of it, from -1000 to 1000.
-    pub deviation_milli: i32,
-}
-
-impl Backoff {
-    /// The wait after failure number `failures`, counted from 1.
-    fn wait(&self, failures: u32) -> Duration {
-        let growth = match self.factor_milli {
-            None => f64::from(failures),
-            Some(factor) => (f64::from(factor) / 1000.0).powf(f64::from(failures.saturating_sub(1))),
-        };
-        let seconds = self.delay.as_secs_f64() * growth * (1.0 + f64::from(self.deviation_milli) / 1000.0);
-        Duration::try_from_secs_f64(seconds).unwrap_or(self.limit).min(self.limit)
-    }
-}
 
 impl Policy<'_> {
     /// The KILL for what a child left in its group that ended by itself at `now`.
@@ -165,42 +50,6 @@ impl Policy<'_> {
     /// When a KILL sent at `now` is repeated if the process still lives.
     fn kill_again_at(&self, now: Mono) -> Mono {
         now.after(self.stop_time.max(KILL_AGAIN))
-    }
-}
-
-impl<'a> From<&'a ProcessConfig> for Policy<'a> {
-    fn from(config: &'a ProcessConfig) -> Self {
-        let millis = |value: u32| Duration::from_millis(value.into());
-        let seconds = |value: i64| Duration::from_secs(u64::try_from(value).unwrap_or(0));
-        Policy {
-            autorestart: config.autorestart,
-            exitcodes: config.exitcodes,
-            startsecs: seconds(config.startsecs),
-            retries: u32::try_from(config.startretries.min(i64::from(u32::MAX))).ok(),
-            backoff: Backoff {
-                delay: millis(config.lifecycle.backoff_delay_ms),
-                factor_milli: config.lifecycle.backoff_factor_milli,
-                limit: config.lifecycle.backoff_limit_ms.map_or(Duration::MAX, millis),
-                deviation_milli: 0,
-            },
-            restart_delay: millis(config.lifecycle.restart_delay_ms),
-            may_restart: true,
-            stop_time: config.stop_time(),
-            stop_sequence: &config.lifecycle.stop_sequence,
-            sweep_time: millis(config.lifecycle.sweep_wait_ms).min(seconds(config.stopwaitsecs)),
-            oneshot: config.lifecycle.oneshot,
-            waits_for_ready: config.lifecycle.ready.is_some(),
-            ready_timeout: Some(config.lifecycle.ready_timeout_ms).filter(|&limit| limit > 0).map(millis),
-            has_dependencies: config.lifecycle.has_dependencies(),
-            has_live_dependents: false,
-            hooks: Hooks {
-                pre_start: config.lifecycle.pre_start.is_some(),
-                pre_stop: config.lifecycle.pre_stop.is_some(),
-                stop_command: config.lifecycle.stop_command.is_some(),
-                post_stop: config.lifecycle.post_stop.is_some(),
-            },
-            hook_timeout: millis(config.lifecycle.hook_timeout_ms),
-        }
     }
 }
 
@@ -579,10 +428,15 @@ impl Core {
         }
     }
 
-    /// Whether the last child has ended, but its process group or its `post_stop` has not.
+    /// Whether the last child has ended, but its process group, its stop command or its `post_stop` has not.
     #[must_use]
     pub fn is_cleaning_up(&self) -> bool {
-        self.remains.is_some() || matches!(self.hook, Some((Hook::PostStop, _)))
+        let runs_hook = match self.hook {
+            Some((Hook::PostStop, _)) => true,
+            Some((Hook::StopCommand, _)) => self.pid().is_none(),
+            _ => false,
+        };
+        runs_hook || self.remains.is_some()
     }
 
     /// Whether it waits for its fork. A stop may have come since the fork was asked for.
@@ -659,6 +513,9 @@ impl Core {
             self.is_shutting_down = true;
             self.stay_stopped();
         }
+        if self.is_shutting_down && matches!(event, E::Start | E::Restart | E::GiveUp) {
+            return;
+        }
         match (self.phase, event) {
             // ---- starting
             (P::Stopped | P::Exited { .. } | P::Fatal, E::Start | E::Restart) => {
@@ -719,8 +576,12 @@ impl Core {
             (P::Stopping { step, then }, E::Exited { exit, remains }) => {
                 let pid = self.pid().unwrap_or(0);
                 turn.out.push(Action::Ended { exit, kind: Ending::Stopped });
-                self.kill_hook(turn);
-                if remains || turn.policy.hooks.post_stop {
+                // The stop command may have more to do.
+                let has_command = matches!(self.hook, Some((Hook::StopCommand, _)));
+                if !has_command {
+                    self.kill_hook(turn);
+                }
+                if remains || has_command || turn.policy.has(Hook::PostStop) {
                     self.phase = P::Stopping { step: StopStep::WaitingForCleanup { pid }, then };
                     // The group has the same time until KILL as its leader.
                     let kill = match step {
@@ -743,7 +604,10 @@ impl Core {
                 P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid },
                 E::Stop | E::Restart | E::GiveUp,
             ) => self.stop(pid, None, AfterStop::of(event), turn),
-            (P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid }, E::StopForShutdown { kill_by }) => {
+            (
+                P::Starting(Up { pid, .. }) | P::Running { pid, .. } | P::Unknown { pid },
+                E::StopForShutdown { kill_by },
+            ) => {
                 self.stop(pid, kill_by, AfterStop::Stay, turn);
             }
             (
@@ -788,6 +652,11 @@ impl Core {
                     self.send_stop_signal(pid, kill, then, turn);
                 }
             }
+            (P::Stopping { step: StopStep::WaitingForCleanup { .. }, .. }, E::HookEnded(Hook::StopCommand, _)) => {
+                self.hook = None;
+                self.run_post_stop(turn);
+                self.cleaned_up(turn);
+            }
             (P::Stopping { step: WaitingForExit { pid, .. }, .. }, E::SignalFailed) => {
                 self.kill_hook(turn);
                 self.enter(P::Unknown { pid }, turn);
@@ -802,8 +671,7 @@ impl Core {
                 self.shorten(event, turn);
             }
             // A stop while a restart is due cancels it.
-            (P::Exited { .. }, E::Stop | E::ShutdownBegan) => self.phase = P::Exited { restart_at: None },
-            (P::Exited { .. }, E::StopForShutdown { .. } | E::KillNow) => {
+            (P::Exited { .. }, E::Stop | E::ShutdownBegan | E::StopForShutdown { .. } | E::KillNow) => {
                 self.phase = P::Exited { restart_at: None };
                 self.shorten(event, turn);
             }
@@ -811,7 +679,8 @@ impl Core {
             (P::Stopped | P::Fatal, E::StopForShutdown { .. } | E::KillNow) => self.shorten(event, turn),
             // ---- health
             (P::Running { pid, since, abort: None }, E::WatchdogExpired) => {
-                self.phase = P::Running { pid, since, abort: Some(KillTimer::Due(turn.now.after(turn.policy.stop_time))) };
+                self.phase =
+                    P::Running { pid, since, abort: Some(KillTimer::Due(turn.now.after(turn.policy.stop_time))) };
                 turn.out.push(Action::Abort(pid));
             }
             // ---- time and cleanup
@@ -831,36 +700,17 @@ impl Core {
                 self.cleaned_up(turn);
             }
             // ---- nothing else has an effect: requests that `command` refuses, and events that come too late
-            (P::Stopped | P::Fatal, E::Stop | E::ShutdownBegan)
-            | (
-                P::Stopped | P::Fatal | P::Exited { .. } | P::Backoff { .. },
-                E::Spawned(_) | E::SpawnFailed | E::Exited { .. } | E::SignalFailed,
-            )
-            | (P::Backoff { .. } | P::Running { .. }, E::Start)
-            | (P::Starting(_) | P::Stopping { .. }, E::Start)
-            // A restart of a process that was not forked yet changes nothing.
-            | (
-                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | WaitingForFork)
-                | P::Stopping { .. },
-                E::Restart,
-            )
-            | (
-                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | Up { .. } | Failing { .. }),
-                E::Spawned(_) | E::SpawnFailed,
-            )
-            | (P::Starting(_), E::SignalFailed)
-            | (P::Starting(Up { .. } | Failing { .. }), E::ShutdownBegan)
-            | (P::Running { .. }, E::SignalFailed | E::ShutdownBegan)
-            | (
-                P::Starting(WaitingForCleanup | WaitingForDependencies | WaitingForHook | WaitingForFork),
-                E::Exited { .. },
-            )
-            | (P::Running { .. } | P::Stopping { .. }, E::Spawned(_) | E::SpawnFailed)
-            | (P::Stopping { .. }, E::ShutdownBegan | E::SignalFailed)
-            | (P::Unknown { .. }, E::Start | E::ShutdownBegan | E::Spawned(_) | E::SpawnFailed | E::SignalFailed)
-            | (
+            (
                 _,
-                E::GroupEmpty
+                E::Start
+                | E::Restart
+                | E::Stop
+                | E::ShutdownBegan
+                | E::Spawned(_)
+                | E::SpawnFailed
+                | E::Exited { .. }
+                | E::SignalFailed
+                | E::GroupEmpty
                 | E::HookEnded(..)
                 | E::DependenciesMet
                 | E::DependencyFailed
@@ -905,7 +755,7 @@ impl Core {
 
     /// Runs `pre_start`, if there is one.
     fn before_fork(&mut self, turn: &mut Turn<'_>) {
-        if turn.policy.hooks.pre_start {
+        if turn.policy.has(Hook::PreStart) {
             self.phase = Phase::Starting(StartStep::WaitingForHook);
             return self.run_hook(Hook::PreStart, turn.now.after(turn.policy.hook_timeout), turn);
         }
@@ -967,7 +817,7 @@ impl Core {
         let wait_over = turn.now.after(turn.policy.stop_time);
         let kill_at = kill_by.map_or(wait_over, |by| by.min(wait_over));
         let kill = KillTimer::Due(kill_at);
-        if turn.policy.hooks.pre_stop {
+        if turn.policy.has(Hook::PreStop) {
             self.phase = Phase::Stopping { step: StopStep::WaitingForHook { pid, kill }, then };
             return self.run_hook(Hook::PreStop, turn.now.after(turn.policy.hook_timeout).min(kill_at), turn);
         }
@@ -976,7 +826,7 @@ impl Core {
 
     /// Runs the stop command, or sends the stop signal.
     fn send_stop(&mut self, pid: Pid, kill: KillTimer, then: AfterStop, turn: &mut Turn<'_>) {
-        if turn.policy.hooks.stop_command {
+        if turn.policy.has(Hook::StopCommand) {
             self.phase = Phase::Stopping { step: StopStep::WaitingForExit { pid, kill, next: None }, then };
             return self.run_hook(Hook::StopCommand, turn.now.after(turn.policy.hook_timeout).min(kill.at()), turn);
         }
@@ -1035,7 +885,12 @@ impl Core {
             self.remains = Some(Remains { pgid, kill, check_at: turn.now.after(CHECK_EVERY) });
             turn.out.push(Action::Sweep { pgid, kill: is_kill });
         }
-        if turn.policy.hooks.post_stop {
+        self.run_post_stop(turn);
+    }
+
+    /// Runs `post_stop`, if there is one, after the stop command.
+    fn run_post_stop(&mut self, turn: &mut Turn<'_>) {
+        if turn.policy.has(Hook::PostStop) && self.hook.is_none() {
             self.run_hook(Hook::PostStop, turn.now.after(turn.policy.hook_timeout), turn);
         }
     }

@@ -24,6 +24,7 @@ pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLev
 pub(super) fn spawnerr(config: &ProcessConfig, exit: Exit, kind: Ending, obstacle: Option<&str>) -> String {
     match (kind, obstacle) {
         (Ending::TooQuick | Ending::Unexpected | Ending::NotReady, Some(why)) => why.to_owned(),
+        (Ending::TooQuick, None) if config.lifecycle.oneshot && exit.status() < 0 => exit.to_string(),
         (Ending::TooQuick, None) if config.lifecycle.oneshot => format!("Bad exit code {}", exit.status()),
         (Ending::TooQuick, None) if config.lifecycle.ready.is_some() => format!("ended before it was ready ({exit})"),
         (Ending::TooQuick, None) => "Exited too quickly (process log may have details)".into(),
@@ -40,14 +41,20 @@ pub(super) fn not_ready(config: &ProcessConfig, last: Option<&str>) -> String {
     format!("not ready within {seconds} s ({wanted}{last})")
 }
 
-pub(super) fn hook_timed_out(config: &ProcessConfig, hook: Hook) -> String {
-    let seconds = f64::from(config.lifecycle.hook_timeout_ms) / 1000.0;
-    format!("{} did not end within {seconds} s and was killed (hook_timeout)", hook.option())
+/// `has_budget`: rsup shuts down within its budget.
+pub(super) fn hook_timed_out(config: &ProcessConfig, hook: Hook, has_budget: bool) -> String {
+    let is_in_stop = matches!(hook, Hook::PreStop | Hook::StopCommand);
+    let (own, stop) = (f64::from(config.lifecycle.hook_timeout_ms) / 1000.0, config.stop_time().as_secs_f64());
+    let (limit, option) = match is_in_stop && stop < own {
+        _ if has_budget => ("in time".into(), "stop_budget"),
+        true => (format!("within {stop} s"), "stopwaitsecs"),
+        false => (format!("within {own} s"), "hook_timeout"),
+    };
+    format!("{} did not end {limit} and was killed ({option})", hook.option())
 }
 
-pub(super) fn watchdog(config: &ProcessConfig, pid: Pid) -> String {
-    let seconds = f64::from(config.lifecycle.watchdog_ms.unwrap_or(0)) / 1000.0;
-    format!("{} (pid {pid}) has not reported within {seconds} s (watchdog): sending SIGABRT", config.name)
+pub(super) fn watchdog(config: &ProcessConfig, pid: Pid, why: &str) -> String {
+    format!("{} (pid {pid}) {why} (watchdog): sending SIGABRT", config.name)
 }
 
 /// What follows from a failed health check.

@@ -57,9 +57,9 @@ pub(super) struct Shutdown {
     /// When the next line about the processes that still live is due.
     remind_at: Mono,
     /// The end of the stop budget, when KILL is sent to every process.
-    budget_end: Option<Mono>,
+    pub(super) budget_end: Option<Mono>,
     /// KILL was sent to every process; processes that still live at this time are given up.
-    give_up_at: Option<Mono>,
+    pub(super) give_up_at: Option<Mono>,
 }
 
 /// The priority that a shutdown has reached.

@@ -205,10 +205,12 @@ pub enum SpawnStep {
     Execute,
     /// close_range(2), which gives the child its own table of descriptors. The spawn is repeated without this step.
     Unshare,
+    /// dup3(2) of `extra`.
+    Extra,
 }
 
 impl SpawnStep {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Stdio,
         Self::Limits,
         Self::NotRoot,
@@ -218,6 +220,7 @@ impl SpawnStep {
         Self::Directory,
         Self::Execute,
         Self::Unshare,
+        Self::Extra,
     ];
 }
 
@@ -252,6 +255,9 @@ impl Failure {
         let (uid, errno, program) = (self.uid, errno::ErrnoName(self.errno), program.to_string_lossy());
         match self.step {
             SpawnStep::Stdio | SpawnStep::Unshare => format!("set up stdin, stdout and stderr of {program}: {errno}"),
+            SpawnStep::Extra => {
+                format!("give {program} the descriptor of ready=fd (is its number too large?): {errno}")
+            }
             SpawnStep::Limits => format!("set the limits of {program}: {errno}"),
             SpawnStep::NotRoot => format!("setuid to {uid}: Can't drop privilege as nonroot user"),
             SpawnStep::Groups => format!("setuid to {uid}: Could not set groups of effective user"),
@@ -484,7 +490,7 @@ impl ChildTask<'_> {
                     false => system_call!(libc::SYS_dup3, source, target, 0),
                 }
             };
-            placed.map_err(at(SpawnStep::Stdio))?;
+            placed.map_err(at(SpawnStep::Extra))?;
         }
         if let Some(credentials) = &plan.credentials {
             become_user(credentials)?;

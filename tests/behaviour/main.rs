@@ -19,13 +19,13 @@ mod differences;
 mod ending;
 mod failing_calls;
 mod faults;
-mod guide;
 mod loads;
 mod logs;
 mod memory;
 mod network;
 mod restarts;
 mod start_graph;
+mod start_graph_faults;
 mod starting;
 mod supervisor_stdout;
 

@@ -20,12 +20,12 @@ fn order(sandbox: &Sandbox, lines: &[&str]) {
     assert!(places.is_sorted(), "{lines:?} in\n{log}");
 }
 
-fn description(sandbox: &Sandbox, name: &str) -> String {
+pub fn description(sandbox: &Sandbox, name: &str) -> String {
     sandbox.info(name)["description"].as_str().unwrap().to_owned()
 }
 
 /// The problems that `rsup check` finds.
-fn check(conf: &str) -> Ran {
+pub fn check(conf: &str) -> Ran {
     let sandbox = Sandbox::new(crate::Subject::Rsup, conf);
     run(sandbox.command_of(&crate::harness::rsup()).args(["check", "-c"]).arg(sandbox.dir.join("supervisord.conf")))
 }
@@ -270,7 +270,7 @@ fn a_program_that_gets_stuck_is_found_by_its_health_check_and_by_its_watchdog() 
 }
 
 /// `rsup health` with these arguments: its exit code and what it prints.
-fn health(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
+pub fn health(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
     let conf = sandbox.dir.join("supervisord.conf");
     let ran = run(sandbox.command_of(&crate::harness::rsup()).arg("health").arg("-c").arg(conf).args(args));
     (ran.code, ran.out)

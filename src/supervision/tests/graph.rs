@@ -121,6 +121,99 @@ fn a_one_shot_that_is_done_is_no_end_and_no_failure() {
     assert_eq!(world.ended().map(|(_, code)| code), Some(5), "it has failed for good");
 }
 
+#[test]
+fn nothing_starts_in_a_shutdown() {
+    let groups = || {
+        vec![
+            program("web", |p| (p.priority, p.lifecycle.restart_with) = (10, names(&["db"]))),
+            program("db", |p| (p.priority, p.startsecs) = (10, 3)),
+            program("stubborn", |p| p.priority = 900),
+        ]
+    };
+    let scripts = [("stubborn", STUBBORN)];
+    let mut world = World::new(config(groups(), |_| ()), &scripts).boot();
+    world.run_until(5_000);
+    world.stop(1, "db").run_until(5_500).start(2, "db").run_until(6_000);
+    assert_eq!((world.state("web"), world.state("db")), (State::Stopped, State::Starting));
+    world.log.clear();
+    // db comes to RUNNING while the shutdown waits for another priority.
+    world.terminate().run_until(9_000);
+    assert_eq!((world.state("web"), world.state("db")), (State::Stopped, State::Running));
+    let id = world.supervision.find("db", "db").unwrap();
+    world.input(Input::Unhealthy(id, "503".into()));
+    world.run_until(60_000);
+    assert_eq!(order_of_forks(&world), [""; 0]);
+    assert_eq!(world.ended(), Some((16_000, 0)));
+}
+
+#[test]
+fn a_request_for_many_counts_a_dependency_that_it_started_as_its_own() {
+    let web = program("web", |p| (p.priority, p.lifecycle.depends_on) = (1, names(&["db"])));
+    let mut world = World::new(config(vec![web, program("db", |_| ())], |_| ()), &[]).boot();
+    world.run_until(5_000);
+    world.stop(1, "web").stop(2, "db").run_until(5_500);
+    world.ask(3, Command::Start { target: Target::All, wait: true }).run_until(9_000);
+    let Some(Reply::Statuses(statuses)) = world.replies.get(&3) else { panic!("{:?}", world.replies) };
+    assert_eq!(statuses.iter().map(|status| status.fault.clone()).collect::<Vec<_>>(), [None, None]);
+}
+
+#[test]
+fn a_restart_that_is_cancelled_is_not_waited_for() {
+    let db = program("db", |p| (p.autorestart, p.lifecycle.restart_delay_ms) = (AutoRestart::Always, 60_000));
+    let web = program("web", |p| (p.autostart, p.lifecycle.depends_on) = (false, names(&["db"])));
+    let mut world = World::new(config(vec![db, web], |_| ()), &[("db", fails(2_000, 0))]).boot();
+    world.run_until(3_000);
+    world.start(1, "web");
+    assert_eq!((world.state("db"), world.state("web")), (State::Exited, State::Starting));
+    world.stop(2, "db");
+    assert_eq!((world.state("web"), world.fault(1)), (State::Fatal, Some(FaultCode::SpawnError)));
+}
+
+#[test]
+fn no_hook_begins_when_the_budget_is_used_up() {
+    let db = linked("db", |of| (of.pre_stop, of.post_stop) = (Some("hook".into()), Some("hook".into())));
+    let scripts = [("db", Script { obeys: None, hook: None, ..WELL })];
+    let mut world = World::new(config(vec![db], |server| server.stop_budget_ms = Some(2_000)), &scripts).boot();
+    world.run_until(5_000);
+    world.terminate().run_until(60_000);
+    assert_eq!(world.ended(), Some((7_000, 0)), "{:?}", world.log);
+    assert!(
+        world.log.contains(&"db: pre_stop did not end in time and was killed (stop_budget)".to_owned()),
+        "{:?}",
+        world.log
+    );
+}
+
+#[test]
+fn a_sign_that_comes_too_late_leaves_the_reason_of_the_failure() {
+    let mut web = program("web", |p| p.startretries = 0);
+    let lifecycle = &mut Rc::make_mut(&mut web.processes[0]).lifecycle;
+    (lifecycle.ready, lifecycle.ready_timeout_ms) = (Some(Readiness::Notify), 1_000);
+    let script = Script { ready: Some(1_200), ..slow(500) };
+    let mut world = World::new(config(vec![web], |_| ()), &[("web", script)]).boot();
+    world.run_until(5_000);
+    let process = world.supervision.process(world.supervision.find("web", "web").unwrap()).unwrap();
+    assert_eq!((process.state(), &*process.spawnerr), (State::Fatal, "not ready within 1 s (notify)"));
+}
+
+#[test]
+fn a_stop_waits_for_the_stop_command_and_then_for_post_stop() {
+    let web = linked("web", |of| {
+        (of.stop_command, of.post_stop) = (Some("hook".into()), Some("hook".into()));
+        of.hook_timeout_ms = 2_000;
+    });
+    let script = Script { ends: Some((5_000, Exit::Code(0))), hook: Some((1_500, true)), ..WELL };
+    for (script, stopped) in [(script, 7_500), (Script { hook: None, ..script }, 8_500)] {
+        let mut world = World::new(config(vec![web.clone()], |_| ()), &[("web", script)]).boot();
+        world.run_until(4_500);
+        world.stop(1, "web").run_until(stopped - 1);
+        assert_eq!((world.state("web"), world.replies.len()), (State::Stopping, 0));
+        world.run_until(stopped);
+        assert_eq!((world.state("web"), world.replies.get(&1)), (State::Stopped, Some(&Reply::True)));
+        assert_eq!(world.signals, [], "the command was enough");
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Node {
     script: Script,

@@ -1,0 +1,178 @@
+//! The start graph with programs that behave badly: signs of readiness that come too late or from others, messages of what a
+//! program left behind, commands that outlast their program, and what is shown of all that.
+
+use super::rsup;
+use super::start_graph::{check, description, health};
+use crate::harness::wait_for;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Instant;
+
+/// A command that runs this Python code, with `send(bytes)` to NOTIFY_SOCKET. Without double quotes.
+fn notifies(code: &str) -> String {
+    format!(
+        "python3 -c \"import os, signal, socket, sys, time; s = socket.socket(1, 2); \
+         s.connect(chr(0) + os.environ['NOTIFY_SOCKET'][1:]); send = s.send; {code}\"\nready=notify\nstartsecs=0\n"
+    )
+}
+
+/// The processor time that a process has used, in seconds.
+fn processor_seconds(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|field| field.parse::<f64>().unwrap()).sum();
+    ticks / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap() as f64
+}
+
+#[test]
+fn messages_of_what_a_program_left_do_not_keep_rsup_busy() {
+    let left = "send(b'READY=1'); own = os.getpid(); \
+                os.fork() or (signal.signal(15, 1), [time.sleep(0.05) for i in iter(lambda: os.getppid() == own, False)], \
+                send(b'STATUS=left'), open('{dir}/sent', 'w'), time.sleep(1000)); time.sleep(1000)";
+    let conf = format!(
+        "[program:x]\ncommand={}post_stop=sh -c 'until test -e {{dir}}/sent; do sleep 0.05; done; sleep 1'\n",
+        notifies(left)
+    );
+    let sandbox = rsup(&conf);
+    sandbox.until("x", "RUNNING");
+    let (begun, before) = (Instant::now(), processor_seconds(sandbox.pid()));
+    assert_eq!(sandbox.ctl(&["stop", "x"]).out, "x: stopped\n");
+    let (passed, used) = (begun.elapsed().as_secs_f64(), processor_seconds(sandbox.pid()) - before);
+    assert!(used < passed / 4.0, "{used} s of {passed} s: an unread message made it spin");
+}
+
+#[test]
+fn a_program_that_ends_right_after_its_sign_was_ready() {
+    let conf = format!(
+        "[program:fd]\ncommand=sh -c 'echo >&3'\nready=fd:3\nstartsecs=0\nautorestart=false\nstartretries=0\n\
+         [program:line]\ncommand=printf ready\nready=line:^ready$\nstartsecs=0\nautorestart=false\nstartretries=0\n\
+         [program:notify]\ncommand={}autorestart=false\nstartretries=0\n\
+         [program:open]\ncommand=sh -c 'printf ready; exec sleep 1000 >&- 2>&-'\nready=line:^ready$\nstartsecs=0\n\
+         [program:none]\ncommand=sh -c 'exit 5'\nready=fd:3\nstartretries=0\n",
+        notifies("send(b'READY=1'); os._exit(0)")
+    );
+    let sandbox = rsup(&conf);
+    for name in ["fd", "line", "notify"] {
+        sandbox.until(name, "EXITED");
+    }
+    sandbox.until("open", "RUNNING");
+    sandbox.until("none", "FATAL");
+    assert!(sandbox.info("none")["spawnerr"].as_str().unwrap().contains("ready"), "{}", sandbox.info("none"));
+}
+
+#[test]
+fn the_output_of_a_former_process_is_no_sign_of_its_successor() {
+    let conf = "[program:x]\ncommand=sh -c 'test -e {dir}/again && exec sleep 1000; touch {dir}/again; \
+                (until test -e {dir}/go; do sleep 0.05; done; echo ready) & echo ready; exit 1'\n\
+                ready=line:ready\nready_timeout=0\nstartsecs=0\nautorestart=true\nstdout_logfile={dir}/x.log\n";
+    let sandbox = rsup(conf);
+    let pid = wait_for("the second process", || {
+        let started = sandbox.log().matches("spawned: 'x'").count() == 2;
+        started.then(|| sandbox.pid_of("x")).filter(|pid| *pid != 0)
+    });
+    sandbox.write("go", "");
+    sandbox.until_file("x.log", "ready\nready\n");
+    assert_eq!((sandbox.state("x"), sandbox.pid_of("x")), ("STARTING".into(), pid));
+}
+
+#[test]
+fn reports_of_a_program_are_shown_beside_each_other() {
+    let conf = format!(
+        "[program:x]\ncommand={}[program:dog]\ncommand={}stopwaitsecs=1\n",
+        notifies("send(b'READY=1\\nSTATUS=serves\\nMAINPID=77'); time.sleep(1000)"),
+        notifies("send(b'READY=1'); time.sleep(0.2); send(b'WATCHDOG=trigger'); time.sleep(1000)")
+    );
+    let sandbox = rsup(&conf);
+    sandbox.until("x", "RUNNING");
+    wait_for("the status", || description(&sandbox, "x").ends_with(", main pid 77, serves").then_some(()));
+    sandbox.until_log("x: main pid 77 (MAINPID)", 1);
+    sandbox.until_log("has reported that it does not work (watchdog): sending SIGABRT", 1);
+}
+
+#[test]
+fn a_cause_is_shown_only_for_what_it_caused() {
+    let conf = "[program:sick]\ncommand=sh -c 'until test -e {dir}/end; do sleep 0.05; done; exit 4'\nstartsecs=0\nautorestart=false\n\
+                healthcheck=tcp:1\nhealthcheck_interval=0.05\nhealthcheck_retries=1\nhealthcheck_action=none\n\
+                [program:stopped]\ncommand=sleep 1000\nstartsecs=0\n\
+                healthcheck=tcp:1\nhealthcheck_interval=0.05\nhealthcheck_retries=1\nhealthcheck_action=stop\n\
+                [program:once]\ncommand=sh -c 'kill -9 $$'\noneshot=true\nstartretries=0\n\
+                [program:waits]\ncommand=sleep 1000\ndepends_on=never\n\
+                [program:never]\ncommand=sleep 1000\nready=file:{dir}/never\n\
+                [program:fd]\ncommand=sleep 1000\nready=fd:2147483647\nstartretries=0\n\
+                [program:hook]\ncommand=sleep 1000\nstartsecs=0\npre_stop=sleep 1000\nstopwaitsecs=1\n";
+    let sandbox = rsup(conf);
+    wait_for("the failed check", || description(&sandbox, "sick").contains("unhealthy (tcp:127.0.0.1:1").then_some(()));
+    sandbox.write("end", "");
+    sandbox.until("sick", "EXITED");
+    assert_eq!(sandbox.info("sick")["spawnerr"], "Bad exit code 4");
+    assert!(!description(&sandbox, "sick").contains("refused"), "{}", description(&sandbox, "sick"));
+    sandbox.until("once", "FATAL");
+    assert_eq!(sandbox.info("once")["spawnerr"], "terminated by SIGKILL");
+    sandbox.until("fd", "FATAL");
+    let why = sandbox.info("fd")["spawnerr"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with("couldn't give ") && why.contains("the descriptor of ready=fd") && why.contains("EBADF"),
+        "{why}"
+    );
+    // One that no request has stopped should run.
+    sandbox.until("stopped", "STOPPED");
+    assert_eq!(health(&sandbox, &["stopped"]).0, 1);
+    wait_for("the wait", || (description(&sandbox, "waits") == "waiting for never").then_some(()));
+    assert_eq!(health(&sandbox, &["waits"]).0, 1);
+    assert_eq!(sandbox.ctl(&["stop", "waits"]).code, 0);
+    assert_eq!(health(&sandbox, &["waits"]), (0, String::new()));
+    sandbox.until("hook", "RUNNING");
+    assert_eq!(sandbox.ctl(&["stop", "hook"]).code, 0);
+    sandbox.until_log("hook: pre_stop did not end within 1 s and was killed (stopwaitsecs)", 1);
+}
+
+#[test]
+fn a_stop_command_may_outlast_its_program() {
+    let conf = "[program:x]\ncommand=sh -c 'until test -e {dir}/end; do sleep 0.05; done'\nstartsecs=0\nstdout_logfile={dir}/x.log\n\
+                stop_command=sh -c 'touch {dir}/end; sleep 0.5; echo cleaned'\npost_stop=echo after\n";
+    let sandbox = rsup(conf);
+    sandbox.until("x", "RUNNING");
+    assert_eq!(sandbox.ctl(&["stop", "x"]).out, "x: stopped\n");
+    sandbox.until_file("x.log", "cleaned\nafter\n");
+    assert!(sandbox.log().contains("stopped: x (exit status 0)"), "{}", sandbox.log());
+}
+
+#[test]
+fn starting_all_counts_no_dependency_as_started_before() {
+    let conf = "[program:web]\ncommand=sleep 1000\npriority=1\nstartsecs=0\nautostart=false\ndepends_on=db\n\
+                [program:db]\ncommand=sleep 1000\nautostart=false\n";
+    let sandbox = rsup(conf);
+    let ran = sandbox.ctl(&["start", "all"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "web: started\ndb: started\n"));
+}
+
+#[test]
+fn a_shutdown_starts_nothing_that_follows_another() {
+    let conf = "[program:web]\ncommand=sleep 1000\nstartsecs=0\nrestart_with=db\npriority=10\n\
+                [program:db]\ncommand=sleep 1000\nready=file:{dir}/ready\nstartsecs=0\npriority=10\n\
+                [program:last]\ncommand=sh -c 'trap \"\" TERM; until test -e {dir}/end; do sleep 0.05; done'\nstartsecs=0\nstopwaitsecs=1000\n";
+    let mut sandbox = rsup(conf);
+    sandbox.write("ready", "");
+    sandbox.until("db", "RUNNING");
+    sandbox.until("last", "RUNNING");
+    assert_eq!(sandbox.ctl(&["stop", "db"]).code, 0);
+    std::fs::remove_file(sandbox.dir.join("ready")).unwrap();
+    sandbox.rpc("supervisor.startProcess", serde_json::json!(["db", false])).unwrap();
+    kill(Pid::from_raw(sandbox.pid()), Signal::SIGTERM).unwrap();
+    sandbox.until_log("waiting for db, last to die", 1);
+    sandbox.write("ready", "");
+    sandbox.until_log("success: db entered", 2);
+    sandbox.write("end", "");
+    assert_eq!(sandbox.wait(), 0);
+    assert_eq!(sandbox.log().matches("spawned: 'web'").count(), 1, "{}", sandbox.log());
+}
+
+#[test]
+fn mistakes_in_times_and_signals_have_what_to_write() {
+    let program = |line: &str| check(&format!("[program:x]\ncommand=sleep 1\n{line}\n"));
+    for key in ["hook_timeout", "healthcheck_interval", "healthcheck_timeout", "watchdog"] {
+        let ran = program(&format!("ready=notify\n{key}=0"));
+        let wanted = format!("{key} must be a number of seconds greater than 0, such as 8 or 9.5, not `0`");
+        assert!(ran.code != 0 && ran.out.contains(&wanted), "{}", ran.out);
+    }
+}
