@@ -130,22 +130,31 @@ fn every_surprise_of_supervisor_has_its_line() {
 
 #[test]
 fn every_link_has_a_target() {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     let mut seen = 0;
-    for file in files {
-        for link in text(&file).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    for (file, text) in documents() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap();
             if target.is_empty() || target.contains("://") {
                 continue;
             }
             seen += 1;
-            assert!(file.parent().unwrap().join(target).exists(), "{}: {link} has no target", file.display());
+            let path = root().join(&file).parent().unwrap().join(target);
+            assert!(path.exists(), "{}: {link} has no target", file.display());
         }
     }
-    assert!(seen > 3, "{seen}");
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn every_guide_is_linked_from_the_readme_and_run_by_a_test() {
+    let (readme, tests) = (text("README.md"), files_below(&["tests"], &["rs"]));
+    let pages = files_below(&["docs/guide"], &["md"]);
+    assert!(pages.len() > 10, "{pages:?}");
+    for (page, _) in pages {
+        let page = page.to_str().unwrap().to_owned();
+        assert!(readme.contains(&format!("]({page})")), "README.md has no link to {page}");
+        assert!(tests.iter().any(|(_, test)| test.contains(&page)), "no test runs the recipe of {page}");
+    }
 }
 
 #[test]

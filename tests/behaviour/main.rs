@@ -19,6 +19,7 @@ mod differences;
 mod ending;
 mod failing_calls;
 mod faults;
+mod guide;
 mod loads;
 mod logs;
 mod memory;
