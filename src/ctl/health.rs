@@ -23,11 +23,12 @@ description), and with 2 if the supervisor does not answer within 5 seconds, or 
 With names, checks only these processes.
 
 --ready (the default): every process that should run is RUNNING, or done, and not unhealthy.
-    Not healthy: STARTING, BACKOFF, FATAL, UNKNOWN; RUNNING with a failing healthcheck; EXITED with
-                 a code that is not in exitcodes, or by a signal; STOPPED with autostart on, but not
-                 by request (by healthcheck_action=stop, or before the first start).
-    Healthy:     RUNNING; STOPPING; STOPPED or EXITED after a request to stop; STOPPED with autostart
-                 off; EXITED with a code in exitcodes.
+    Not healthy: STARTING, BACKOFF, FATAL, UNKNOWN; RUNNING with a failing healthcheck or an expired
+                 watchdog; STOPPING because of a failed healthcheck; EXITED with a code that is not
+                 in exitcodes, or by a signal; STOPPED with autostart on, but not by request (by
+                 healthcheck_action=stop, or before the first start).
+    Healthy:     RUNNING; STOPPING for another reason; STOPPED or EXITED after a request to stop;
+                 STOPPED with autostart off; EXITED with a code in exitcodes.
 --live: the supervisor answers, and no program with essential=true is FATAL or unhealthy.
 
 A container becomes ready only when all its programs are: allow for this with --start-period or a

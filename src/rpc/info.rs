@@ -153,7 +153,7 @@ pub fn description(supervision: &Supervision, id: ProcId, process: &Process, now
                 (None, status) => status.as_ref().map_or_else(String::new, ToString::to_string),
             },
         },
-        State::Stopping | State::Unknown => String::new(),
+        State::Stopping | State::Unknown => process.unhealthy.iter().map(|why| format!("unhealthy ({why})")).collect(),
     }
 }
 
@@ -165,8 +165,8 @@ pub(super) fn health(host: &dyn Host, live: bool) -> Value {
         let is_unhealthy = process.unhealthy.is_some();
         let is_fine = match state {
             _ if live => !process.config.essential || !(state == State::Fatal || is_unhealthy),
-            State::Running => !is_unhealthy,
-            State::Stopping => true,
+            // Also if it is being stopped because of that.
+            State::Running | State::Stopping => !is_unhealthy || process.stopped_by_request,
             State::Stopped | State::Exited if process.stopped_by_request => true,
             State::Stopped => !process.config.autostart,
             State::Exited => process.last_exit.is_none_or(|exit| process.config.exitcodes.contains(exit.status())),

@@ -223,7 +223,7 @@ pub struct Process {
     pub spawnerr: Box<str>,
     /// Why its last child did not execute the program, but exited with 127; or why it is not ready yet.
     pub obstacle: Option<Box<str>>,
-    /// Why it is unhealthy, while it is RUNNING.
+    /// Why it became unhealthy, until it is healthy again or is started again.
     pub unhealthy: Option<Box<str>>,
     /// A request has stopped it since its last start. Without one, it should run if it has `autostart`.
     pub stopped_by_request: bool,
@@ -718,8 +718,9 @@ impl Supervision {
     }
 
     fn watchdog_expired(&mut self, id: ProcId, why: &str, now: Now) {
-        let is_watched = |process: &&Process| matches!(process.core.phase, Phase::Running { abort: None, .. });
-        let Some(process) = self.process(id).filter(is_watched) else { return };
+        let is_watched = |process: &&mut Process| matches!(process.core.phase, Phase::Running { abort: None, .. });
+        let Some(process) = self.process_mut(id).filter(is_watched) else { return };
+        process.unhealthy = Some(format!("{why} (watchdog)").into());
         let line = report::watchdog(&process.config, process.pid().unwrap_or(0), why);
         self.log(LogLevel::Warn, line);
         self.step(id, Event::WatchdogExpired, now);
@@ -835,8 +836,8 @@ impl Supervision {
         let StateChange { from, to, .. } = change;
         let Some(process) = self.process_mut(id) else { return };
         let config = Rc::clone(&process.config);
-        process.unhealthy = None;
         if to == State::Starting {
+            process.unhealthy = None;
             (process.obstacle, process.status, process.main_pid) = (None, None, None);
             process.stopped_by_request = false;
         }

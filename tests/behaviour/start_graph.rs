@@ -315,6 +315,52 @@ fn health_tells_readiness_from_liveness() {
 }
 
 #[test]
+fn health_reports_a_stuck_program_until_it_has_come_back() {
+    let conf = "[program:checked]\ncommand=sleep 1000\nstartsecs=0\nstopwaitsecs=1000\nessential=true\n\
+                healthcheck=exec:test ! -e {dir}/sick\nhealthcheck_interval=0.1\nhealthcheck_retries=1\n\
+                [program:dog]\ncommand=python3 -c \"import os, socket, time; s = socket.socket(1, 2); s.connect(chr(0) + os.environ['NOTIFY_SOCKET'][1:]); \
+                s.send(b'READY=1'); [(s.send(b'WATCHDOG=1'), time.sleep(int(os.environ['WATCHDOG_USEC']) / 4e6)) for i in range(100000)]\"\n\
+                ready=notify\nwatchdog=1\nstartsecs=0\nstopwaitsecs=1000\n\
+                [program:ended]\ncommand=sleep 1000\nstartsecs=0\nhealthcheck=exec:test ! -e {dir}/sick\nhealthcheck_interval=0.1\n\
+                healthcheck_retries=1\nhealthcheck_action=stop\n";
+    let sandbox = rsup(conf);
+    for name in ["checked", "dog", "ended"] {
+        sandbox.until(name, "RUNNING");
+    }
+    let send = |pid, signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+    let (checked, dog) = (sandbox.pid_of("checked"), sandbox.pid_of("dog"));
+    // Neither ends before it is killed: a stopped process does not handle SIGTERM and SIGABRT.
+    for pid in [checked, dog] {
+        send(pid, nix::sys::signal::Signal::SIGSTOP);
+    }
+    sandbox.write("sick", "");
+    let sick = format!("unhealthy (exec:test ! -e {}/sick: exit status 1)", sandbox.dir.display());
+    let unhealthy = |name: &str, args: &[&str], start: &str, end: &str| {
+        wait_for(&format!("{name} {start} {end}"), || {
+            let (code, text) = health(&sandbox, args);
+            (code == 1 && text.starts_with(&format!("{name} {start}")) && text.ends_with(&format!("{end}\n")))
+                .then_some(())
+        });
+    };
+    unhealthy("checked", &["checked"], "STOPPING ", &sick);
+    unhealthy("checked", &["--live"], "STOPPING ", &sick);
+    unhealthy("dog", &["dog"], "RUNNING pid ", "unhealthy (has not reported within 1 s (watchdog))");
+    unhealthy("ended", &["ended"], "STOPPED ", "");
+    std::fs::remove_file(sandbox.dir.join("sick")).unwrap();
+    for pid in [checked, dog] {
+        send(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    wait_for("both to be healthy", || (health(&sandbox, &["checked", "dog"]).0 == 0).then_some(()));
+    assert_eq!(health(&sandbox, &["--live"]), (0, String::new()));
+    // A stop by request is no failure.
+    for name in ["ended", "checked"] {
+        sandbox.rpc("supervisor.startProcess", serde_json::json!([name])).ok();
+        sandbox.rpc("supervisor.stopProcess", serde_json::json!([name])).unwrap();
+    }
+    assert_eq!(health(&sandbox, &["ended", "checked"]), (0, String::new()));
+}
+
+#[test]
 fn a_reload_uses_the_signal_or_the_command_of_a_program() {
     let conf = "[program:signal]\ncommand=python3 -c \"import signal, time; signal.signal(1, lambda *a: print('again', flush=True)); print('up', flush=True); \
                 [time.sleep(1) for i in range(1000)]\"\nstdout_logfile={dir}/signal.log\nstartsecs=0\nreload_signal=HUP\n\
