@@ -5,7 +5,7 @@ use crate::{Container, build, docker, images};
 use std::fs;
 
 /// Requests a page in the container until it succeeds. Returns the body.
-fn page(container: &Container, url: &str) -> String {
+pub fn page(container: &Container, url: &str) -> String {
     wait_for(&format!("an answer from {url}"), || {
         let ran = container.exec(&["curl", "-sf", "-m", "5", url]);
         (ran.code == 0).then_some(ran.out)

@@ -18,6 +18,7 @@ mod containers;
 mod examples;
 mod guide;
 mod migrating;
+mod readiness;
 
 use harness::{Ran, run, skip, wait_for};
 use std::process::Command;
