@@ -1,7 +1,7 @@
 //! Dependencies, readiness, one-shots, hooks, stop sequences and health checks, with real processes.
 
 use super::rsup;
-use crate::harness::{Ran, Sandbox, free_port, run, wait_for};
+use crate::harness::{Ran, Sandbox, free_port, run, skip, wait_for};
 use std::process::Command;
 
 /// A program that listens on a port after a while: `ready=tcp:PORT` sees it.
@@ -135,6 +135,29 @@ fn each_sign_of_readiness_is_seen() {
     assert!(description(&sandbox, "notify").ends_with(", serves"), "{}", description(&sandbox, "notify"));
     wait_for("the answer 404", || (description(&sandbox, "missing") == "not ready yet (404)").then_some(()));
     assert_eq!(sandbox.state("missing"), "STARTING");
+}
+
+#[test]
+fn programs_of_s6_and_redis_say_when_they_are_ready() {
+    let port = free_port();
+    let programs = ["s6-log", "s6-svscan", "redis-server"].map(|name| std::path::Path::new("/usr/bin").join(name));
+    if let Some(missing) = programs.iter().find(|program| !program.exists()) {
+        return skip(&format!("no {} (tests/run --install installs it)", missing.display()));
+    }
+    let conf = format!(
+        "[program:logger]\ncommand=s6-log -d 3 n2 {{dir}}/logs\nready=fd:3\nstartsecs=0\n\
+         [program:scanner]\ncommand=s6-svscan -d 7 {{dir}}/services\nready=fd:7\nstartsecs=0\n\
+         [program:redis]\ncommand=redis-server --bind 127.0.0.1 --port {port} --supervised systemd --dir {{dir}}\nready=notify\nstartsecs=0\n"
+    );
+    let mut sandbox = Sandbox::new(crate::Subject::Rsup, &conf);
+    std::fs::create_dir(sandbox.dir.join("services")).unwrap();
+    sandbox.start();
+    for (name, how) in [("logger", "fd:3"), ("scanner", "fd:7"), ("redis", "notify")] {
+        sandbox.until(name, "RUNNING");
+        let line = format!("success: {name} entered RUNNING state, it is ready ({how})");
+        assert!(sandbox.log().contains(&line), "{}", sandbox.log());
+    }
+    wait_for("redis' STATUS=", || description(&sandbox, "redis").contains("Ready to accept connections").then_some(()));
 }
 
 #[test]
