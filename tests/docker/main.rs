@@ -17,8 +17,10 @@ mod harness;
 mod containers;
 mod examples;
 mod guide;
+mod healthcheck;
 mod migrating;
 mod readiness;
+mod swarm;
 
 use harness::{Ran, run, skip, wait_for};
 use std::process::Command;
