@@ -18,6 +18,7 @@ mod containers;
 mod examples;
 mod guide;
 mod healthcheck;
+mod kubernetes;
 mod migrating;
 mod readiness;
 mod swarm;
