@@ -1,18 +1,22 @@
 //! `rsup check`: prints the problems of a configuration, or its effective form. `rsup sample-config`: prints an example.
 
+mod sample;
+pub mod secrets;
+
 use crate::config::model::{
     AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
     HttpServerConfig, Lifecycle, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig,
     RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, StopSignal, User,
 };
 use crate::config::probe::{HealthAction, Probe, Readiness};
-use crate::config::{self, Loaded, Problem, Secrets, Severity};
+use crate::config::{self, Loaded, Problem, Severity};
 use crate::getopt::{self, Flag, flag};
+use crate::json::json;
 use crate::machine::{self, Real};
 use crate::stdout;
 use crate::text;
-use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
+use secrets::Secrets;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -47,8 +51,8 @@ Prints a configuration that runs in any image. With --all, lists every option, w
 #[must_use]
 pub fn sample(words: &[OsString]) -> u8 {
     let text = match words {
-        [] => config::small_sample(&std::env::current_exe().unwrap_or_else(|_| "rsup".into())),
-        [word] if word == "--all" => config::sample(),
+        [] => sample::small_sample(&std::env::current_exe().unwrap_or_else(|_| "rsup".into())),
+        [word] if word == "--all" => sample::sample(),
         [word] if word == "-h" || word == "--help" => SAMPLE_USAGE.into(),
         [word, ..] => return stdout::misused("rsup sample-config", &format!("unknown argument {}", word.display())),
     };
@@ -58,7 +62,7 @@ pub fn sample(words: &[OsString]) -> u8 {
 /// Runs `echo_supervisord_conf`, which prints every option and ignores its arguments; returns the exit code.
 #[must_use]
 pub fn echo_supervisord_conf() -> u8 {
-    stdout::print("echo_supervisord_conf", &config::sample(), 0)
+    stdout::print("echo_supervisord_conf", &sample::sample(), 0)
 }
 
 /// Runs `rsup check` with these arguments; returns the exit code. `program` is the name for messages.
@@ -88,7 +92,13 @@ fn run(program: &str, args: &[OsString]) -> Result<u8, String> {
         match (as_json, &secrets) {
             (true, None) => text += &(json(&loaded.config.shown()) + "\n"),
             (true, Some(secrets)) => text += &(json(&hidden(loaded.config.shown(), secrets)) + "\n"),
-            (false, secrets) => text += &config::dump(&file, &Real, secrets.as_ref()).unwrap_or_default(),
+            (false, secrets) => {
+                let shown = |key: &str, text: &str| match secrets {
+                    Some(secrets) => secrets.shown(key, text),
+                    None => text.to_owned(),
+                };
+                text += &config::dump(&file, &Real, &shown).unwrap_or_default();
+            }
         }
     }
     let code = match worst {

@@ -19,12 +19,13 @@
 //! | `logs` | destinations of log bytes, rotation, rsup's own log | config::model, sys, text, time |
 //! | `config` (pure) | configuration files: bytes to [`config::model::Config`] and a list of problems | events, getopt, posix, protocol, text |
 //! | `machine` | the real file system, users and environment behind [`config::Machine`] | config, sys, text |
-//! | `check` | `rsup check`: prints the problems of a configuration, or its effective form | config, getopt, machine, stdout, text, wire::json, wire::xmlrpc |
-//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
+//! | `check` | `rsup check`: prints the problems of a configuration, or its effective form; `rsup sample-config` | config, getopt, json, machine, stdout, text, wire::xmlrpc |
+//! | `ctl` | the client: `rsupctl` and `rsup health` | config, fault, getopt, json, machine, posix, protocol, stdout, sys::errno, sys::hosts, text, wire |
 //! | `init` | `rsup -- COMMAND`: a minimal init for one program, without a configuration | launch, posix, sys |
 //! | `pidproxy` | `pidproxy PIDFILE COMMAND`: forwards signals to a daemon that left its parent | launch, posix, stdout, sys |
 //! | `launch` | starts a command as a shell does, for `init` and `pidproxy` | sys |
-//! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values, JSON | text |
+//! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values | text |
+//! | `json` (pure) | writes values as JSON | wire::xmlrpc |
 //! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, logs::ansi, sys, time, wire |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
@@ -54,6 +55,7 @@ pub mod events;
 pub mod fault;
 pub mod getopt;
 pub mod init;
+pub mod json;
 pub mod launch;
 pub mod logs;
 pub mod machine;

@@ -1,6 +1,8 @@
 //! Points in time as plain data. Pure code takes them as arguments; only `sys::clock` reads the clocks.
 #![forbid(unsafe_code)]
 
+pub mod zone;
+
 use std::time::Duration;
 
 /// A point on the monotonic clock, in nanoseconds since boot. Steps of the wall clock do not change it.

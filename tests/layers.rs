@@ -180,8 +180,8 @@ fn use_trees_are_spelled_out() {
     assert_eq!(crate_paths(code), paths);
 }
 
-/// The goal: the most lines of code (no blank lines, no comments, no tests) that run as PID 1: everything but the client, `check` and
-/// `pidproxy`.
+/// The goal: the most lines of code (no blank lines, no comments, no tests) that run as PID 1: everything but the client, `check`,
+/// `pidproxy` and what only these use.
 const PID1_LINES: usize = 16_000;
 /// The goal: the most lines of code in supervision, daemon and sys.
 const CORE_LINES: usize = 6_500;
@@ -226,7 +226,7 @@ fn the_code_stays_below_its_ceilings() {
         *lines.entry(module).or_default() += code_lines(&code).len();
     }
     let sum = |of: &dyn Fn(&str) -> bool| lines.iter().filter(|(module, _)| of(module)).map(|(_, n)| n).sum::<usize>();
-    let pid1 = sum(&|module| !["ctl", "check", "pidproxy"].contains(&module));
+    let pid1 = sum(&|module| !["ctl", "check", "pidproxy", "json"].contains(&module));
     let core = sum(&|module| ["supervision", "daemon", "sys"].contains(&module));
     println!("{pid1} lines run as PID 1, {core} of them in supervision, daemon and sys");
     let (pid1_most, core_most) = (PID1_LINES + EXCESS.0, CORE_LINES + EXCESS.1);

@@ -6,7 +6,7 @@
 mod harness;
 
 use rsup::logs::{ChildLog, LineFormat, LogSpec, RotationLimits, Sinks, auto, tail};
-use rsup::sys::clock::{self, zone::Zone};
+use rsup::sys::clock;
 use rsup::time::Now;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -405,7 +405,7 @@ fn same_times(venv: &Path, zones: &[(Option<&str>, Option<&str>)], moments: &[i6
     let theirs = ask(venv, LOCAL_TIMES, &asked);
     assert_eq!(theirs.lines().count(), zones.len());
     for ((tz, folder), theirs) in zones.iter().zip(theirs.lines()) {
-        let zone = Zone::of(tz.map(OsStr::new), folder.map(OsStr::new));
+        let zone = clock::zone(tz.map(OsStr::new), folder.map(OsStr::new));
         for (&moment, theirs) in moments.iter().zip(theirs.split(' ')) {
             let l = clock::local_in(&zone, moment);
             let ours = format!("{}-{}-{}T{}:{}:{}", l.year, l.month, l.day, l.hour, l.minute, l.second);

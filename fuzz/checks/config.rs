@@ -1,8 +1,9 @@
 //! The configuration: the dialect and the whole load, `%(name)s`, `environment=` and command lines.
 
+use rsup::check::secrets::Secrets;
 use rsup::config::model::{Config, User, UserGroups};
 use rsup::config::values::split_command;
-use rsup::config::{Loaded, Machine, Secrets, dump, load, load_client, processes};
+use rsup::config::{Loaded, Machine, dump, load, load_client, processes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,10 @@ fn read(source: &Source) -> Loaded {
 }
 
 fn dumps(source: &Source, config: &Config) {
-    let dumped = |source: &Source, secrets| dump(Path::new(MAIN), source, secrets).expect("a readable file");
+    let dumped = |source: &Source, secrets: Option<&Secrets>| {
+        let shown = |key: &str, text: &str| secrets.map_or_else(|| text.to_owned(), |secrets| secrets.shown(key, text));
+        dump(Path::new(MAIN), source, &shown).expect("a readable file")
+    };
     let text = dumped(source, None);
     let again = Source::new(text.as_bytes());
     let loaded = read(&again);

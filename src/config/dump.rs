@@ -6,22 +6,24 @@ use super::Machine;
 use super::dialect::Section;
 use super::load::{ConfigReader, ExpansionContext};
 use super::options::{self, Scope};
-use super::secrets::{HIDDEN, Secrets};
 use super::values::{self, is_space};
 use ini::{EscapePolicy, Ini};
 use std::path::Path;
 
+/// From the key of an option and its value: the value to show.
+type Hide<'a> = &'a dyn Fn(&str, &str) -> String;
+
 /// The text of a file that loads to the same configuration from any directory in the same environment; `None`: the file cannot
-/// be read. `secrets` are hidden. Call it only if `load` found no error.
-pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) -> Option<String> {
+/// be read. `hide` may replace the value of an option. Call it only if `load` found no error.
+pub fn dump(main_file: &Path, machine: &dyn Machine, hide: Hide) -> Option<String> {
     let mut reader = ConfigReader::open(main_file, true, machine);
     let mut ini = Ini::new();
     let missing = Section { name: "supervisord".into(), ..Section::default() };
     let server = reader.sections.section("supervisord").unwrap_or(&missing);
-    reader.dump(&mut ini, server, &[], secrets);
+    reader.dump(&mut ini, server, &[], hide);
     let _ = reader.server();
     for section in reader.sections.list.iter().filter(|section| section.name != "supervisord") {
-        reader.dump(&mut ini, section, &reader.own_names(section), secrets);
+        reader.dump(&mut ini, section, &reader.own_names(section), hide);
     }
     let mut out = Vec::new();
     ini.write_to_policy(&mut out, EscapePolicy::Nothing).ok()?;
@@ -32,15 +34,12 @@ pub fn dump(main_file: &Path, machine: &dyn Machine, secrets: Option<&Secrets>) 
 const NO_DEFAULT: [&str; 4] = ["logfile", "pidfile", "nodaemon", "socket_mode"];
 
 impl ConfigReader<'_> {
-    fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], secrets: Option<&Secrets>) {
+    fn dump(&self, ini: &mut Ini, section: &Section, own: &[(String, String)], hide: Hide) {
         // The included files are merged already, and a plug-in of the client cannot be loaded.
         let kind = options::section_kind(&section.name).filter(|kind| !matches!(kind.title, "include" | "ctlplugin:x"));
         let Some(kind) = kind else { return };
         let context = ExpansionContext { template: true, own, ..ExpansionContext::default() };
-        let shown = |text: &str, key: &str, scope| match secrets {
-            Some(_) if key == "password" => HIDDEN.into(),
-            secrets => encoded(&secrets.map_or_else(|| text.into(), |secrets| secrets.hide(text)), &self.guard(scope)),
-        };
+        let shown = |text: &str, key: &str, scope| encoded(&hide(key, text), &self.guard(scope));
         let mut written = ini.with_section(Some(&*section.name));
         if kind.title == "rpcinterface:x" {
             for entry in section.entries.iter().chain(&self.sections.defaults.entries) {

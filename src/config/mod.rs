@@ -16,19 +16,15 @@ pub mod model;
 pub mod options;
 pub mod policy;
 pub mod probe;
-mod sample;
 mod search;
-mod secrets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod values;
 
 pub use client::load_client;
 pub use dump::dump;
 pub use load::{load, processes};
-pub use sample::{sample, small_sample};
 pub use search::{NotFound, search};
-pub use secrets::Secrets;
 
 use crate::text;
 use std::fmt;

@@ -15,11 +15,11 @@ use super::format::{self, TerminalFilter, state, text};
 use super::interrupts::{InterruptHold, Interrupts};
 use super::suggest;
 use crate::fault::FaultCode;
+use crate::json::json;
 use crate::protocol::State;
 use crate::stdout;
 use crate::sys::errno;
 use crate::text;
-use crate::wire::json::json;
 use crate::wire::xmlrpc::Value;
 
 /// The longest wait for the list of processes that is shown as progress.

@@ -1,12 +1,14 @@
 //! Reads the monotonic clock, for deadlines, and the wall clock and local time, for texts. No other module reads a clock.
 
-pub mod zone;
-
+use super::fds::read_regular;
+use crate::time::zone::Zone;
+pub use crate::time::{Mono, Now, Wall};
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
-use zone::Zone;
 
-pub use crate::time::{Mono, Now, Wall};
+/// Bytes of a zone file after this size are not read. It has a few kilobytes.
+const ZONE_FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// A wall time as a calendar date and time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,8 +74,13 @@ fn read(clock: libc::clockid_t) -> (i64, u32) {
 /// Converts `wall` to local time in the time zone of rsup's environment, which is read once.
 pub fn local(wall: Wall) -> Local {
     static ZONE: LazyLock<Zone> =
-        LazyLock::new(|| Zone::of(std::env::var_os("TZ").as_deref(), std::env::var_os("TZDIR").as_deref()));
+        LazyLock::new(|| zone(std::env::var_os("TZ").as_deref(), std::env::var_os("TZDIR").as_deref()));
     local_in(&ZONE, wall.secs)
+}
+
+/// The time zone for these values of TZ and TZDIR. Never blocks, whatever kind of file the zone file is.
+pub fn zone(tz: Option<&OsStr>, tzdir: Option<&OsStr>) -> Zone {
+    Zone::of(tz, tzdir, |path| read_regular(path, ZONE_FILE_MAX_BYTES).ok())
 }
 
 /// Converts `secs`, in seconds since 1970 (UTC), to local time in `zone`.

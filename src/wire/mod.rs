@@ -2,5 +2,4 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
-pub mod json;
 pub mod xmlrpc;

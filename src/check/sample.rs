@@ -1,8 +1,7 @@
 //! `rsup sample-config`: a small configuration that runs in any image, or all options of the table as comments. Supervisor can
 //! read both.
-#![forbid(unsafe_code)]
 
-use super::options::{self, OptionRow, SECTION_KINDS};
+use crate::config::options::{self, OptionRow, SECTION_KINDS};
 use std::path::Path;
 
 /// A configuration that runs unchanged, even in an image FROM scratch: its only program is `executable`, which is rsup itself,

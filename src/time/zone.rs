@@ -1,4 +1,4 @@
-//! Time zones: interprets TZ, TZDIR and /etc/localtime by tzset(3) and tzfile(5), in the same way as glibc.
+//! Time zones: interprets TZ, TZDIR and zone files by tzset(3) and tzfile(5), in the same way as glibc.
 //!
 //! A static binary would use musl's localtime_r. That interprets TZ as a POSIX string before it tries a zone file, applies summer time
 //! without a rule to the whole year, and ignores TZDIR. Here a zone file comes first. As in glibc, the part of a POSIX string before
@@ -8,13 +8,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::sys::fds::read_regular;
-
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
 const MINUTE: i64 = 60;
-/// Bytes after this size are not read. A zone file has a few kilobytes.
-const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// A time zone: how far local time is from UTC at each moment. The default is UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,9 +73,11 @@ impl Default for Change {
 }
 
 impl Zone {
-    /// The zone for these values of TZ and TZDIR. Reads the zone file; a file or string that is not valid gives UTC.
-    pub fn of(tz: Option<&OsStr>, tzdir: Option<&OsStr>) -> Self {
-        let Some(tz) = tz else { return Self::from_path(Path::new("/etc/localtime")).unwrap_or_default() };
+    /// The zone for these values of TZ and TZDIR. `read` returns the bytes of a zone file. A file or string that is not valid
+    /// gives UTC.
+    pub fn of(tz: Option<&OsStr>, tzdir: Option<&OsStr>, read: impl Fn(&Path) -> Option<Vec<u8>>) -> Self {
+        let from_file = |path: &Path| Self::parse(&read(path)?);
+        let Some(tz) = tz else { return from_file(Path::new("/etc/localtime")).unwrap_or_default() };
         let tz = if tz.is_empty() { b"Universal" } else { tz.as_bytes() };
         let name = tz.strip_prefix(b":").unwrap_or(tz);
         if name.is_empty() {
@@ -88,12 +86,7 @@ impl Zone {
         let folder = tzdir.filter(|folder| !folder.is_empty()).unwrap_or(OsStr::new("/usr/share/zoneinfo"));
         // `join` ignores the directory if the name is absolute.
         let path = Path::new(folder).join(OsStr::from_bytes(name));
-        Self::from_path(&path).unwrap_or_else(|| Self { rules: Some(Rules::parse(name)), ..Self::default() })
-    }
-
-    /// Reads a zone file. Never blocks, whatever kind of file it is.
-    fn from_path(path: &Path) -> Option<Self> {
-        Self::parse(&read_regular(path, FILE_MAX_BYTES).ok()?)
+        from_file(&path).unwrap_or_else(|| Self { rules: Some(Rules::parse(name)), ..Self::default() })
     }
 
     /// Parses a zone file (RFC 9636); `None`: it is not one.

@@ -1,8 +1,7 @@
 //! Hides secrets in a dump: passwords, and variables with names such as `API_TOKEN`.
-#![forbid(unsafe_code)]
 
-use super::Machine;
-use super::model::Config;
+use crate::config::Machine;
+use crate::config::model::Config;
 
 /// The text that replaces a secret.
 pub const HIDDEN: &str = "********";
@@ -33,6 +32,12 @@ impl Secrets {
         Self(all)
     }
 
+    /// What a dump shows for an option with this value.
+    #[must_use]
+    pub fn shown(&self, key: &str, text: &str) -> String {
+        if key == "password" { HIDDEN.into() } else { self.hide(text) }
+    }
+
     /// The text with every secret hidden, and also the password of a URL (`scheme://user:password@host`).
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
@@ -57,6 +62,9 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::fake::FakeMachine;
+    use crate::config::{dump, load};
+    use std::path::Path;
 
     #[test]
     fn secrets_are_hidden_anywhere_in_a_text() {
@@ -71,5 +79,22 @@ mod tests {
         ] {
             assert_eq!(secrets.hide(text), shown);
         }
+    }
+
+    #[test]
+    fn a_dump_shows_no_secrets_unless_asked() {
+        let text = "[supervisord]\nenvironment=DB_PASSWORD=\"hunter22\",PLAIN=\"seen\"\n[program:a]\ncommand=x -p %(ENV_DB_PASSWORD)s %(ENV_TOKEN)s\n\
+                    [supervisorctl]\nusername=me\npassword=p\n[inet_http_server]\nport=1\nusername=me\npassword=q1\n";
+        let mut fake = FakeMachine::new(&[("/work/x.conf", text)]);
+        fake.environment.push(("TOKEN".into(), "abcdef".into()));
+        let config = load(Path::new("x.conf"), &fake).config;
+        let secrets = Secrets::of(&config, &fake);
+        let hidden = dump(Path::new("x.conf"), &fake, &|key, text| secrets.shown(key, text)).unwrap();
+        let plain = dump(Path::new("x.conf"), &fake, &|_, text| text.to_owned()).unwrap();
+        for secret in ["hunter22", "abcdef", "password=p", "q1"] {
+            assert!(!hidden.contains(secret), "{secret}: {hidden}");
+            assert!(plain.contains(secret), "{secret}");
+        }
+        assert!(hidden.contains("seen") && hidden.contains("username=me"), "{hidden}");
     }
 }

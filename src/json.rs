@@ -1,5 +1,7 @@
-//! Writes values as JSON (RFC 8259); does not read JSON.
-use super::xmlrpc::Value;
+//! Writes values as JSON (RFC 8259), for the output of the client and of `rsup check`; does not read JSON.
+#![forbid(unsafe_code)]
+
+use crate::wire::xmlrpc::Value;
 
 /// A value as JSON. Base64 and dates become strings; NaN and infinity become null.
 #[must_use]
