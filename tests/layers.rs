@@ -125,7 +125,7 @@ fn walk(dir: &Path, found: &mut Vec<(String, PathBuf, String)>) {
         if path.extension().is_none_or(|ext| ext != "rs") || for_tests || relative == Path::new("lib.rs") {
             continue;
         }
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
         let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
         found.push((module, path, code));
     }
@@ -186,7 +186,7 @@ const PID1_LINES: usize = 16_000;
 /// The goal: the most lines of code in supervision, daemon and sys.
 const CORE_LINES: usize = 6_500;
 /// By how much each goal is missed since dependencies, readiness, hooks and health checks came. These only ever get smaller.
-const EXCESS: (usize, usize) = (1_660, 1_150);
+const EXCESS: (usize, usize) = (1_660, 900);
 /// The most lines of code in a function.
 const FUNCTION_LINES: usize = 60;
 
