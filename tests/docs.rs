@@ -146,6 +146,16 @@ fn every_link_has_a_target() {
 }
 
 #[test]
+fn every_option_of_the_start_graph_is_in_a_guide() {
+    let guides: String = files_below(&["docs/guide"], &["md"]).into_iter().map(|(_, text)| text).collect();
+    let program = rsup::config::options::SECTION_KINDS.iter().find(|kind| kind.title == "program:x").unwrap();
+    let rows = (program.rows)();
+    let keys = rows.iter().filter(|row| row.is_rsup_only() && !row.key.ends_with("_format")).map(|row| row.key);
+    let missing: Vec<_> = keys.filter(|key| !guides.contains(key)).collect();
+    assert!(rows.len() > 50 && missing.is_empty(), "docs/guide does not explain {missing:?}");
+}
+
+#[test]
 fn every_guide_is_linked_from_the_readme_and_run_by_a_test() {
     let (readme, tests) = (text("README.md"), files_below(&["tests"], &["rs"]));
     let pages = files_below(&["docs/guide"], &["md"]);

@@ -232,6 +232,36 @@ fn nginx_answers_open_requests_before_it_ends() {
 }
 
 #[test]
+fn pauses_grow_and_restarts_have_a_limit() {
+    let page = "docs/guide/restarts.md";
+    // Fails twice; then it runs, until the file is there again, and leaves a process in its group.
+    let api = "echo start >> {dir}/starts; test $(wc -l < {dir}/starts) -gt 2 || exit 1; sleep 1000 & echo $! > {dir}/left; \
+               while [ ! -e {dir}/end ]; do sleep 0.05; done; rm {dir}/end; exit 1";
+    let faster = [
+        ("backoff_delay=0.5", "backoff_delay=0.1"),
+        ("restart_delay=1", "restart_delay=0.2"),
+        ("restart_limit=10/600", "restart_limit=1/600"),
+    ];
+    let sandbox = recipe(page, &[0], &[("api", api)], &faster);
+    sandbox.until("api", "RUNNING");
+    assert_eq!(sandbox.log().matches("exited: api (exit status 1; not expected)").count(), 2, "{}", sandbox.log());
+    let left = sandbox.read("left");
+    sandbox.write("end", "");
+    wait_for("the restart", || (sandbox.read("starts").lines().count() == 4).then_some(()));
+    let left = Pid::from_raw(left.trim().parse().unwrap());
+    assert!(kill(left, None).is_err(), "what the first process left was ended before the restart");
+    sandbox.until("api", "RUNNING");
+    sandbox.write("end", "");
+    sandbox.until("api", "FATAL");
+    assert_eq!(sandbox.read("starts").lines().count(), 4);
+
+    let sandbox = recipe(page, &[0], &[("api", "exit 1")], &[("backoff_delay=0.5", "backoff_delay=0.01")]);
+    sandbox.until("api", "FATAL");
+    log_has(&sandbox, page, 0);
+    assert_eq!(sandbox.log().matches("spawned: 'api'").count(), 6);
+}
+
+#[test]
 fn hooks_run_around_a_program() {
     let page = "docs/guide/hooks.md";
     let render = "echo 'rendering the configuration'; test ! -e {dir}/fails || exit 3";
