@@ -14,7 +14,7 @@
 //!    └───────────────────────────────────────┘
 //! ```
 //!
-//! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds (see [`Backoff`]), and
+//! A process that dies before `startsecs` are over goes to BACKOFF; the n-th failure in a row waits n seconds (see `Backoff` in `config::policy`), and
 //! failure number `startretries` + 1 is FATAL. So is an automatic restart beyond `restart_limit`. STOPPING gets KILL after `stopwaitsecs`, again and again until it is dead.
 //! A restart (`Event::Restart`) is a stop that a start follows. A process that cannot be signalled while it is being stopped is UNKNOWN until the next stop, or until it ends.
 //!
