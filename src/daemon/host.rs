@@ -105,10 +105,6 @@ impl Host for Daemon {
         self.children.write_stdin(ChildId::program(id), bytes, &self.poll, self.now)
     }
 
-    fn reload_process(&mut self, id: ProcId) {
-        Daemon::reload_process(self, id);
-    }
-
     fn send_remote_event(&mut self, kind: &str, data: &str) {
         self.notify_remote(kind, data);
     }

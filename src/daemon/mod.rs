@@ -270,6 +270,7 @@ impl Daemon {
                 return self.children.groups.release_if_empty(pgid).then_some(Input::GroupEmpty(id));
             }
             Effect::Spawn(id) => self.forks.push(ChildId::program(id)),
+            Effect::Reload(id) => self.reload_process(id),
             Effect::RunHook(id, hook) => self.forks.push(ChildId::hook(id, hook)),
             Effect::KillHook(id, hook) => {
                 self.forks.remove(ChildId::hook(id, hook));

@@ -3,7 +3,7 @@
 
 use super::Daemon;
 use super::token::{ChildId, Role, Token};
-use crate::config::model::{LogLevel, ProcessConfig};
+use crate::config::model::ProcessConfig;
 use crate::config::probe::{Probe, Readiness};
 use crate::posix::Exit;
 use crate::probes::{Attempt, FileWatch, Message, NotifySocket, Schedule, Verdict, is_descendant};
@@ -288,12 +288,8 @@ impl Daemon {
             Verdict::NotReady(why) => Input::NotReadyYet(id.process, why),
             Verdict::Healthy => Input::Healthy(id.process),
             Verdict::Done(result) => {
-                let name = watch.config.name.clone();
                 self.watches.by_id.remove(&id);
-                if let Err(why) = result {
-                    self.log(LogLevel::Warn, &format!("{name}: reload_command failed ({why})"));
-                }
-                return;
+                Input::Reloaded(id.process, result.map_err(|why| format!("reload_command failed ({why})")))
             }
             Verdict::Unhealthy(why) => Input::Unhealthy(id.process, format!("{name}: {why}")),
         };

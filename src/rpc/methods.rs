@@ -211,7 +211,7 @@ static TABLE: &[RpcMethod] = &[
     // ---- what Supervisor does not have
     row!(["rsup.getHealth"], [LIVE] -> Array, "Returns a struct with name, group and problem for each process that is not healthy.",
         |call| { let health = info::health(call.host, call.arg_truth(0)); call.value(&health) }),
-    row!(["rsup.reloadProcess"], [NAME] -> Bool, "Sends a running process its reload_signal, or runs its reload_command.", reload_process),
+    row!(["rsup.reloadProcess"], [NAME] -> Bool, "Sends a running process its reload_signal, or runs its reload_command and waits for its end.", reload_process),
     // ---- the API itself
     row!(["system.listMethods"], [] -> Array, "Returns the names of all methods.", list_methods),
     row!(["system.methodHelp"], [METHOD] -> Text, "Returns the description of a method.",
@@ -469,10 +469,7 @@ fn reload_process(call: &mut Invocation<'_>) -> InvokeResult {
             let signal = (signal.to_string(), Some(signal));
             call.submit(Command::Signal { target: Target::Name(name), signal })
         }
-        (State::Running, None, Some(_)) => {
-            call.host.reload_process(id);
-            call.value(&Value::Bool(true))
-        }
+        (State::Running, None, Some(_)) => call.submit(Command::Reload(id, name)),
         (State::Running, None, None) => {
             Err(Fault::new(FaultCode::Failed, format!("{name} has neither reload_signal nor reload_command")))
         }

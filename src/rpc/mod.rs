@@ -73,8 +73,6 @@ pub trait Host {
     fn clear_process_logs(&mut self, id: ProcId) -> Result<(), Fault>;
     /// Queues bytes for a program's stdin.
     fn write_stdin(&mut self, id: ProcId, bytes: &[u8]) -> Result<(), Fault>;
-    /// Runs the `reload_command` of a process.
-    fn reload_process(&mut self, id: ProcId);
     /// Sends a REMOTE_COMMUNICATION event.
     fn send_remote_event(&mut self, kind: &str, data: &str);
 }

@@ -36,6 +36,8 @@ pub enum Command {
         /// The signal as given, and its number if it is one.
         signal: (String, Option<i32>),
     },
+    /// Run `reload_command`, and answer when it has ended: the process, which is RUNNING, and its name as given.
+    Reload(ProcId, String),
     /// addProcessGroup.
     AddGroup(String),
     /// removeProcessGroup.
@@ -83,6 +85,12 @@ impl Supervision {
                 Ok(targets) => self.signal(ticket, targets, &target, signal),
                 Err(fault) => self.refuse(ticket, fault),
             },
+            Command::Reload(id, name) => {
+                let mut waiting = PendingRequest::single(ticket);
+                waiting.items.push(self.new_item(id, Goal::Reload, name));
+                self.add_request(waiting);
+                self.effects.push_back(Effect::Reload(id));
+            }
             Command::AddGroup(name) => self.add(ticket, &name, now),
             Command::RemoveGroup(name) => self.remove(ticket, &name),
             Command::AddPrograms(group, new) => match self.add_programs(&group, &new) {

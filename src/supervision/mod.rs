@@ -81,6 +81,8 @@ pub enum Input {
     Status(ProcId, String),
     /// A hook of this process has ended; why it failed.
     HookEnded(ProcId, Hook, Result<(), String>),
+    /// `reload_command` of this process has ended; an error has the reason.
+    Reloaded(ProcId, Result<(), String>),
     /// The swept group of this process is empty.
     GroupEmpty(ProcId),
     /// Restart this process without a request of a client: stop it if it lives, then start it.
@@ -106,6 +108,8 @@ pub enum Input {
 pub enum Effect {
     /// Fork and exec, now or later; check [`Supervision::wants_fork`] first. Answer with `Spawned` or `SpawnFailed`.
     Spawn(ProcId),
+    /// Run `reload_command` of this process; answer with `Reloaded`.
+    Reload(ProcId),
     /// Run the command of this hook beside the process; answer with `HookEnded`.
     RunHook(ProcId, Hook),
     /// Kill the hook that runs, with its process group. Do not answer.
@@ -407,6 +411,7 @@ impl Supervision {
                 self.process_mut(id).into_iter().for_each(|process| process.status = Some(text.as_str().into()));
             }
             Input::HookEnded(id, hook, result) => self.hook_ended(id, hook, result, now),
+            Input::Reloaded(id, result) => self.reloaded(id, result.err()),
             Input::GroupEmpty(id) => self.sweep_ended(id, Event::GroupEmpty, now),
             Input::Restart(id) if self.state == SupervisorState::Running => self.step(id, Event::Restart, now),
             Input::Restart(_) => {}

@@ -44,6 +44,8 @@ pub(super) enum Goal {
     Stop { wait: bool, remind_at: Mono },
     /// For the result of kill(2).
     Signal,
+    /// For the end of `reload_command`.
+    Reload,
 }
 
 /// One process of a request, still to be settled.
@@ -195,6 +197,16 @@ impl Supervision {
         })
     }
 
+    /// Answers the requests that wait for `reload_command` of this process. `why`: it has failed.
+    pub(super) fn reloaded(&mut self, id: ProcId, why: Option<String>) {
+        if let (Some(why), Some(process)) = (&why, self.process(id)) {
+            self.log(LogLevel::Warn, format!("{}: {why}", process.config.name));
+        }
+        while let Some(item) = self.item_of(id, |goal| *goal == Goal::Reload) {
+            self.settle_item(item, why.as_ref().map(|why| Fault::new(FaultCode::Failed, why)));
+        }
+    }
+
     pub(super) fn log_waiting_stops(&mut self, now: Now) {
         let mut waited_for = Vec::new();
         for item in self.requests.iter_mut().flat_map(|wait| &mut wait.items) {
@@ -251,6 +263,8 @@ fn progress_of(item: &Item, process: &Process) -> Progress {
         (Goal::Stop { wait: false, .. }, State::Stopping) if process.core.is_signalled() => Open,
         (Goal::Stop { wait: false, .. }, _) => Done,
         (Goal::Stop { .. }, state) if state.is_stopped() && !process.core.is_cleaning_up() => Done,
-        (Goal::Stop { .. } | Goal::Probe { .. } | Goal::Signal, _) => Open,
+        // The command is killed with the program.
+        (Goal::Reload, state) if state != State::Running => Failed(FaultCode::NotRunning),
+        (Goal::Stop { .. } | Goal::Probe { .. } | Goal::Signal | Goal::Reload, _) => Open,
     }
 }

@@ -261,7 +261,8 @@ impl World {
             | Effect::GroupAdded(_)
             | Effect::GroupRemoved(_)
             | Effect::ProcessesAdded(_)
-            | Effect::ProcessesRemoved(_) => None,
+            | Effect::ProcessesRemoved(_)
+            | Effect::Reload(_) => None,
         }
     }
 

@@ -396,7 +396,11 @@ fn a_reload_uses_the_signal_or_the_command_of_a_program() {
     let ran = sandbox.ctl(&["reload", "signal", "command", "fails", "hangs"]);
     assert_eq!(
         (ran.code, ran.out.as_str()),
-        (0, "signal: reloaded\ncommand: reloaded\nfails: reloaded\nhangs: reloaded\n")
+        (
+            1,
+            "signal: reloaded\ncommand: reloaded\nfails: ERROR (FAILED: reload_command failed (exit status 9))\n\
+             hangs: ERROR (FAILED: reload_command failed (timed out))\n"
+        )
     );
     sandbox.until_file("signal.log", "again");
     sandbox.until_file("command.log", &format!("reload {}", sandbox.pid_of("command")));

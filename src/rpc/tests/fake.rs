@@ -149,7 +149,6 @@ impl Host for FakeHost {
         self.stdin.extend_from_slice(bytes);
         Ok(())
     }
-    fn reload_process(&mut self, _: ProcId) {}
     fn send_remote_event(&mut self, kind: &str, data: &str) {
         self.stdin.extend_from_slice(format!("{kind}={data}").as_bytes());
     }

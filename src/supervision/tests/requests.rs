@@ -287,3 +287,27 @@ fn without_wait_the_answer_comes_with_the_fork_and_with_the_signal() {
     world.run_until(400).ask(1, Command::Stop { target: name("b"), wait: false });
     assert_eq!((world.replies.get(&1), world.state("b")), (Some(&Reply::True), State::Stopping));
 }
+
+#[test]
+fn a_reload_waits_for_its_command_or_for_the_end_of_the_program() {
+    let mut world = World::new(config(vec![program("a", |_| {})], |_| {}), &[("a", slow(100))]).boot();
+    world.run_until(2000);
+    let a = world.supervision.find("a", "a").unwrap();
+    let reload = |world: &mut World, ticket| {
+        world.ask(ticket, Command::Reload(a, "a".into()));
+        assert_eq!(world.replies.get(&ticket), None);
+    };
+    reload(&mut world, 1);
+    world.input(Input::Reloaded(a, Ok(())));
+    assert_eq!(world.replies.get(&1), Some(&Reply::True));
+    // Two requests have the result of the last run.
+    reload(&mut world, 2);
+    reload(&mut world, 3);
+    world.input(Input::Reloaded(a, Err("no".into())));
+    assert_eq!([2, 3].map(|ticket| world.fault(ticket)), [Some(FaultCode::Failed); 2]);
+    reload(&mut world, 4);
+    world.stop(5, "a").run_until(10_000);
+    assert_eq!(world.fault(4), Some(FaultCode::NotRunning));
+    // A result that comes too late changes nothing.
+    world.input(Input::Reloaded(a, Ok(())));
+}
