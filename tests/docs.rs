@@ -387,6 +387,36 @@ fn documents() -> Vec<(PathBuf, String)> {
     found
 }
 
+/// "`file.rs` (`f`, `g`)" and "`f` in `file.rs`": the functions and types that the architecture places in a file.
+#[test]
+fn the_architecture_places_functions_where_they_are() {
+    let page = text("docs/ARCHITECTURE.md");
+    let places = [
+        r"`([\w/]+\.rs)` \(((?:`[\w:]+`(?:, | and )?)+)\)",
+        r"`([\w/]+\.rs)`: ((?:`\w+::\w+`(?:, | and )?)+)",
+        r"((?:`(?:\w+::)?\w+`(?:, | and ))*`(?:\w+::)?\w+`) in `([\w/]+\.rs)`",
+    ];
+    let mut seen = 0;
+    for (form, pattern) in places.iter().enumerate() {
+        for found in regex_lite::Regex::new(pattern).unwrap().captures_iter(&page) {
+            let (file, names) = if form == 2 { (&found[2], &found[1]) } else { (&found[1], &found[2]) };
+            let code =
+                text(&if root().join("src").join(file).exists() { format!("src/{file}") } else { file.to_owned() });
+            for name in quoted(names).iter().filter(|name| *name != "scope") {
+                let last = name.rsplit("::").next().unwrap();
+                let is_there = ["fn", "struct", "enum", "const", "trait", "mod"]
+                    .iter()
+                    .any(|kind| code.contains(&format!("{kind} {last}")));
+                // The variants of an enum have no keyword.
+                let is_variant = code.contains(&format!("    {last}(")) || code.contains(&format!("    {last} {{"));
+                assert!(is_there || is_variant, "{file} has no {name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
 #[test]
 fn the_architecture_names_every_source_file() {
     let page = text("docs/ARCHITECTURE.md");
