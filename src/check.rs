@@ -4,11 +4,10 @@ mod sample;
 pub mod secrets;
 
 use crate::config::model::{
-    AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind,
-    HttpServerConfig, Lifecycle, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, ProcessConfig,
-    RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, StopSignal, User,
+    AutoRestart, ChannelConfig, Config, ExitCodeFrom, ExitCodes, FastCgiConfig, GroupConfig, GroupKind, HealthAction,
+    HttpServerConfig, Lifecycle, ListenerConfig, LogFormat, LogLevel, LogPlace, MainLog, Owner, Probe, ProcessConfig,
+    Readiness, RestartLimit, ServerConfig, ServerUrl, Shared, SocketAddress, StopSignal, User,
 };
-use crate::config::probe::{HealthAction, Probe, Readiness};
 use crate::config::{self, Loaded, Problem, Severity};
 use crate::getopt::{self, Flag, flag};
 use crate::json::json;

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `main` | chooses the command by the name or the first word of the command line | check, ctl, daemon, entry_point, init, pidproxy, sys::signals, text |
 //! | `daemon` | the event loop and the children: carries out what `supervision` decides | config, events, logs, machine, posix, probes, rpc, server, stdout, supervision, sys, text, time |
-//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, config::policy, config::probe, fault, posix, protocol, time |
+//! | `supervision` (pure) | states, transitions, groups, waiting requests, ordered shutdown | config::compare, config::model, config::policy, fault, posix, protocol, time |
 //! | `server` | listening sockets, connections, HTTP | config::model, logs::tail, protocol, rpc, supervision, sys, time, web, wire |
 //! | `rpc` | the table of XML-RPC methods; reads log files through `logs::tail` | config::model, config::values, logs::tail, posix, protocol, supervision, sys::clock, sys::errno, sys::memory, text, time, wire |
 //! | `web` | the web page: process table and log tails as HTML; local time comes from `sys::clock` | rpc, supervision, sys::clock, sys::memory, time, wire |
@@ -26,7 +26,7 @@
 //! | `launch` | starts a command as a shell does, for `init` and `pidproxy` | sys |
 //! | `wire` (pure) | formats that client and server share: HTTP heads and bodies, XML-RPC values | text |
 //! | `json` (pure) | writes values as JSON | wire::xmlrpc |
-//! | `probes` | tries probes without waiting; receives signs of readiness | config::probe, logs::ansi, sys, time, wire |
+//! | `probes` | tries probes without waiting; receives signs of readiness | config::model, config::probe, logs::ansi, sys, time, wire |
 //! | `sys` | safe wrappers over the kernel, without policy | posix, time |
 //! | `protocol` (pure) | what client and server share besides `wire`: states, names, default sockets | |
 //! | `stdout` | writes what a command prints and its error messages | sys, text |

@@ -3,11 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::dialect::Section;
-use super::lint;
 use super::load::ConfigReader;
-use super::model::{GroupConfig, GroupKind, Lifecycle, ProcessConfig};
-use super::probe::Readiness;
-use super::values;
+use super::model::{GroupConfig, GroupKind, Lifecycle, ProcessConfig, Readiness};
+use super::{nearest, values};
 use crate::protocol::namespec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -53,7 +51,7 @@ impl<'a> Table<'a> {
         let targets = self.targets(name);
         let mut groups = targets.iter().filter_map(|target| Some(self.members.get(*target)?.0));
         if targets.is_empty() {
-            let hint = lint::hint(name, self.named.keys().map(String::as_str));
+            let hint = nearest::hint(name, self.named.keys().map(String::as_str));
             let forms = if hint.is_empty() { "; write a program, a group or group:process" } else { "" };
             return Some(format!("no program or group is called {name}{hint}{forms}"));
         }

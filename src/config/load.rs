@@ -6,12 +6,11 @@ use super::dialect::{At, Entry, Section, Sections};
 use super::expand::{KnownNames, NameValue, expand};
 use super::model::{
     AutoRestart, Config, ExitCodeFrom, FastCgiConfig, GroupConfig, GroupKind, HttpServerConfig, Lifecycle,
-    ListenerConfig, LogPlace, Owner, ProcessConfig, ServerConfig, SocketAddress, StopSignal,
+    ListenerConfig, LogPlace, Owner, Probe, ProcessConfig, ServerConfig, SocketAddress, StopSignal,
 };
 use super::options::{self, Draft, Opt, OptionRow, Scope};
-use super::probe::Probe;
 use super::values::is_space;
-use super::{Loaded, Machine, Problem, Severity, lint, values};
+use super::{Loaded, Machine, Problem, Severity, lint, nearest, values};
 use crate::{events, text};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -434,7 +433,7 @@ impl<'m> ConfigReader<'m> {
             } else {
                 let kinds = ["program:", "fcgi-program:"].into_iter();
                 let known = kinds.flat_map(|kind| self.sections.of_kind(kind).map(|(_, name)| name));
-                let hint = lint::hint(program, known);
+                let hint = nearest::hint(program, known);
                 let why = format!("[{}] names unknown program or fcgi-program {program}{hint}", section.name);
                 self.error(section, "programs", why);
             }
@@ -518,7 +517,7 @@ impl<'m> ConfigReader<'m> {
         }
         let known = events::names();
         for event in draft.events.iter().filter(|event| !known.contains(&event.as_str())) {
-            let hint = lint::hint(event, known.iter().copied());
+            let hint = nearest::hint(event, known.iter().copied());
             self.error(section, "events", format!("Unknown event type {event} in [{title}] events{hint}"));
         }
         let redirect = self.value(section, "redirect_stderr", Scope::Here, ExpansionContext::default());

@@ -13,6 +13,7 @@ mod links;
 mod lint;
 mod load;
 pub mod model;
+mod nearest;
 pub mod options;
 pub mod policy;
 pub mod probe;

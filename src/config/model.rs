@@ -4,10 +4,9 @@
 #![forbid(unsafe_code)]
 
 use super::Problem;
-use super::probe::{HealthAction, HealthCheck, Probe, Readiness};
 use crate::text;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -396,6 +395,73 @@ impl<T: Clone> DerefMut for Shared<T> {
     fn deref_mut(&mut self) -> &mut T {
         Rc::make_mut(&mut self.0)
     }
+}
+
+/// A check that succeeds or fails. [`std::fmt::Display`] writes the form that [`Probe::parse`] reads, complete with the host.
+///
+/// A host is an address (IPv6 without brackets) or a name, which is resolved at each try, without a name server (`sys::hosts`). A
+/// port is 1 or more; a path begins with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A TCP connection to this host and port is accepted.
+    Tcp(Box<str>, u16),
+    /// A connection to the Unix socket at this path is accepted.
+    Unix(Box<Path>),
+    /// The answer of this host and port to a GET of this path, with its query, has a status from 200 to 399.
+    Http(Box<str>, u16, Box<str>),
+    /// Something exists at this path.
+    File(Box<Path>),
+    /// This command line, which `values::split_command` can split, ends with exit code 0.
+    Exec(Box<str>),
+}
+
+/// `ready`: the sign that a process is ready. [`std::fmt::Display`] writes the form that [`Readiness::parse`] reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// The probe succeeds.
+    Probe(Probe),
+    /// The process, or one of its descendants, sends `READY=1` to NOTIFY_SOCKET (sd_notify(3)).
+    Notify,
+    /// The process writes a newline to this descriptor, 3 or more.
+    Fd(i32),
+    /// A line of its output matches this regular expression, which [`super::probe::line_regex`] compiles.
+    Line(Box<str>),
+}
+
+/// `healthcheck` and the options that belong to it. Box it: most processes have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is tried.
+    pub probe: Probe,
+    /// From the end of one try to the start of the next, in milliseconds.
+    pub interval_ms: u32,
+    /// A try that takes longer has failed.
+    pub timeout_ms: u32,
+    /// After this many failures in a row the process is unhealthy; 1 or more.
+    pub retries: u32,
+    /// Failures do not count this long after RUNNING, up to the first success.
+    pub start_period_ms: u32,
+    /// What happens to an unhealthy process.
+    pub action: HealthAction,
+}
+
+impl HealthCheck {
+    /// A check with the default of each other option.
+    pub fn new(probe: Probe) -> Self {
+        let action = HealthAction::Restart;
+        Self { probe, interval_ms: 30_000, timeout_ms: 5_000, retries: 3, start_period_ms: 0, action }
+    }
+}
+
+/// `healthcheck_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthAction {
+    /// Restart the process.
+    Restart,
+    /// Stop the process.
+    Stop,
+    /// Only show it.
+    None,
 }
 
 /// One signal of `stop_sequence`.

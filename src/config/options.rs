@@ -7,10 +7,9 @@
 
 use super::Machine;
 use super::model::{
-    ClientSection, DEFAULT_URL, ExitCodeFrom, HttpServerConfig, LogFormat, LogPlace, MainLog, Owner, ProcessConfig,
-    RestartLimit, ServerConfig, ServerUrl, SocketAddress, StopSignal, User,
+    ClientSection, DEFAULT_URL, ExitCodeFrom, HealthAction, HttpServerConfig, LogFormat, LogPlace, MainLog, Owner,
+    Probe, ProcessConfig, Readiness, RestartLimit, ServerConfig, ServerUrl, SocketAddress, StopSignal, User,
 };
-use super::probe::{HealthAction, Probe, Readiness};
 use super::values::{self as v, is_space};
 use crate::text;
 use std::cell::RefCell;

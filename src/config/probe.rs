@@ -4,7 +4,8 @@
 //! A message has the value, what is wrong with it, and after a semicolon what to write instead.
 #![forbid(unsafe_code)]
 
-use super::lint::hint;
+use super::model::{HealthAction, Probe, Readiness};
+use super::nearest::hint;
 use super::values::{repr, split_command};
 use crate::text;
 use regex_lite::{Regex, RegexBuilder};
@@ -23,24 +24,6 @@ const NAMES: [&str; 8] = ["notify", "fd:", "line:", "tcp:", "unix:", "http:", "f
 
 /// The largest compiled regular expression, in bytes: hundreds of characters. The worst one takes 5 µs a byte of output.
 const REGEX_MAX_BYTES: usize = 32 * 1024;
-
-/// A check that succeeds or fails. [`fmt::Display`] writes the form that [`Probe::parse`] reads, complete with the host.
-///
-/// A host is an address (IPv6 without brackets) or a name, which is resolved at each try, without a name server (`sys::hosts`). A
-/// port is 1 or more; a path begins with a slash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// A TCP connection to this host and port is accepted.
-    Tcp(Box<str>, u16),
-    /// A connection to the Unix socket at this path is accepted.
-    Unix(Box<Path>),
-    /// The answer of this host and port to a GET of this path, with its query, has a status from 200 to 399.
-    Http(Box<str>, u16, Box<str>),
-    /// Something exists at this path.
-    File(Box<Path>),
-    /// This command line, which `values::split_command` can split, ends with exit code 0.
-    Exec(Box<str>),
-}
 
 impl Probe {
     /// Parses `healthcheck`.
@@ -134,19 +117,6 @@ fn command(text: &str) -> Result<Probe, String> {
     if words.is_empty() { Err("has no command".into()) } else { Ok(Probe::Exec(text.into())) }
 }
 
-/// `ready`: the sign that a process is ready. [`fmt::Display`] writes the form that [`Readiness::parse`] reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// The probe succeeds.
-    Probe(Probe),
-    /// The process, or one of its descendants, sends `READY=1` to NOTIFY_SOCKET (sd_notify(3)).
-    Notify,
-    /// The process writes a newline to this descriptor, 3 or more.
-    Fd(i32),
-    /// A line of its output matches this regular expression, which [`line_regex`] compiles.
-    Line(Box<str>),
-}
-
 impl Readiness {
     /// Parses `ready`.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -183,42 +153,6 @@ pub fn line_regex(pattern: &str) -> Result<Regex, String> {
     compiled.map_err(|why| format!("{} is not a regular expression: {why}; write line:REGEX", repr(pattern)))
 }
 
-/// `healthcheck` and the options that belong to it. Box it: most processes have none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// What is tried.
-    pub probe: Probe,
-    /// From the end of one try to the start of the next, in milliseconds.
-    pub interval_ms: u32,
-    /// A try that takes longer has failed.
-    pub timeout_ms: u32,
-    /// After this many failures in a row the process is unhealthy; 1 or more.
-    pub retries: u32,
-    /// Failures do not count this long after RUNNING, up to the first success.
-    pub start_period_ms: u32,
-    /// What happens to an unhealthy process.
-    pub action: HealthAction,
-}
-
-impl HealthCheck {
-    /// A check with the default of each other option.
-    pub fn new(probe: Probe) -> Self {
-        let action = HealthAction::Restart;
-        Self { probe, interval_ms: 30_000, timeout_ms: 5_000, retries: 3, start_period_ms: 0, action }
-    }
-}
-
-/// `healthcheck_action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HealthAction {
-    /// Restart the process.
-    Restart,
-    /// Stop the process.
-    Stop,
-    /// Only show it.
-    None,
-}
-
 impl HealthAction {
     /// Parses `healthcheck_action`.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -231,6 +165,7 @@ impl HealthAction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::HealthCheck;
     use proptest::prelude::*;
 
     #[test]

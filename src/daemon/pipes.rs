@@ -4,7 +4,8 @@
 //! that a process left in the background does not get SIGPIPE. A pipe that cannot be watched or read is tried again every second.
 
 use super::token::{ChildId, Role, Token};
-use crate::config::probe::{Readiness, line_regex};
+use crate::config::model::Readiness;
+use crate::config::probe::line_regex;
 use crate::events::Capture;
 use crate::logs::{ChildLog, Flow, SinkId, Sinks};
 use crate::probes::LineMatcher;

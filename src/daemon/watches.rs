@@ -3,8 +3,7 @@
 
 use super::Daemon;
 use super::token::{ChildId, Role, Token};
-use crate::config::model::ProcessConfig;
-use crate::config::probe::{Probe, Readiness};
+use crate::config::model::{Probe, ProcessConfig, Readiness};
 use crate::posix::Exit;
 use crate::probes::{Attempt, FileWatch, Message, NotifySocket, Schedule, Verdict, is_descendant};
 use crate::supervision::process::State;

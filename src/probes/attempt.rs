@@ -1,6 +1,7 @@
 //! One try of a probe without waiting: TCP and Unix sockets, HTTP, and whether a file exists.
 
-use crate::config::probe::{Probe, authority};
+use crate::config::model::Probe;
+use crate::config::probe::authority;
 use crate::sys::poll::Interest;
 use crate::sys::{hosts, sockets};
 use crate::wire::http;

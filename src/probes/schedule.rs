@@ -1,7 +1,7 @@
 //! When a probe is tried next, and what its results mean for a process that is starting or is checked. Pure.
 #![forbid(unsafe_code)]
 
-use crate::config::probe::HealthCheck;
+use crate::config::model::HealthCheck;
 use crate::time::Mono;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::probe::Probe;
+    use crate::config::model::Probe;
 
     fn failed() -> Result<(), String> {
         Err("503".into())

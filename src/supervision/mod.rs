@@ -26,8 +26,7 @@ pub use requests::{ProcessStatus, Reply};
 pub use shutdown::{AfterShutdown, SupervisorState};
 
 use crate::config::compare;
-use crate::config::model::{Config, GroupConfig, GroupKind, LogLevel, ProcessConfig, ServerConfig};
-use crate::config::probe::HealthAction;
+use crate::config::model::{Config, GroupConfig, GroupKind, HealthAction, LogLevel, ProcessConfig, ServerConfig};
 use crate::posix::{self, Exit};
 use crate::time::{Mono, Now};
 use graph::Cause;

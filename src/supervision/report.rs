@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::process::{Ending, Hook, Pid, State};
-use crate::config::model::{LogLevel, ProcessConfig, RestartLimit};
-use crate::config::probe::HealthAction;
+use crate::config::model::{HealthAction, LogLevel, ProcessConfig, RestartLimit};
 use crate::posix::{Exit, SignalName};
 
 pub(super) fn ended(config: &ProcessConfig, exit: Exit, kind: Ending) -> (LogLevel, String) {

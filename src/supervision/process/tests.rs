@@ -3,9 +3,9 @@
 //! supervisor-behaviour.md, one test each.
 
 use super::*;
+use crate::config::model::Readiness;
 use crate::config::model::{ExitCodes, Lifecycle, ProcessConfig, StopSignal};
 use crate::config::policy::Backoff;
-use crate::config::probe::Readiness;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const PID: Pid = 7;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::model::Lifecycle;
-use crate::config::probe::Readiness;
+use crate::config::model::Readiness;
 
 fn linked(name: &str, change: impl FnOnce(&mut Lifecycle)) -> GroupConfig {
     program(name, |p| change(&mut p.lifecycle))
