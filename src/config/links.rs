@@ -162,6 +162,7 @@ impl ConfigReader<'_> {
             let given = [
                 ("autorestart", process.autorestart != default.autorestart),
                 ("startsecs", process.startsecs != default.startsecs),
+                ("healthcheck", lifecycle.healthcheck.is_some()),
             ];
             for (key, _) in given.iter().filter(|(_, given)| *given) {
                 self.warn(section, key, format!("{key} has no effect beside oneshot=true; remove it"));
@@ -189,9 +190,12 @@ impl ConfigReader<'_> {
             ("reload_command", &lifecycle.reload_command),
         ];
         for (key, command) in hooks {
-            if let Some(Err(why)) = command.as_ref().map(|command| values::split_command(command)) {
-                self.error(section, key, format!("this command cannot be parsed: {why}; correct its quotes"));
-            }
+            let why = match command.as_ref().map(|command| values::split_command(command)) {
+                Some(Err(why)) => format!("{why}; correct its quotes"),
+                Some(Ok(words)) if words.is_empty() => format!("it is empty; write a command or remove {key}"),
+                _ => continue,
+            };
+            self.error(section, key, format!("this command cannot be parsed: {why}"));
         }
     }
 }
