@@ -162,11 +162,12 @@ pub(super) fn health(host: &dyn Host, live: bool) -> Value {
     let supervision = host.supervision();
     let problem = |id, process: &Process| {
         let state = process.state();
-        let is_unhealthy = process.unhealthy.is_some();
+        // Also if it is being stopped because of that.
+        let lives = matches!(state, State::Running | State::Stopping);
+        let is_unhealthy = lives && process.unhealthy.is_some() && !process.stopped_by_request;
         let is_fine = match state {
             _ if live => !process.config.essential || !(state == State::Fatal || is_unhealthy),
-            // Also if it is being stopped because of that.
-            State::Running | State::Stopping => !is_unhealthy || process.stopped_by_request,
+            State::Running | State::Stopping => !is_unhealthy,
             State::Stopped | State::Exited if process.stopped_by_request => true,
             State::Stopped => !process.config.autostart,
             State::Exited => process.last_exit.is_none_or(|exit| process.config.exitcodes.contains(exit.status())),
