@@ -58,6 +58,9 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// All hooks.
+    pub const ALL: [Self; 4] = [Self::PreStart, Self::PreStop, Self::StopCommand, Self::PostStop];
+
     /// The option that it belongs to.
     #[must_use]
     pub fn option(self) -> &'static str {

@@ -37,14 +37,8 @@ impl Role {
 
     /// The hook that has this role.
     #[must_use]
-    pub const fn hook(self) -> Option<Hook> {
-        match self {
-            Role::Program | Role::Ready | Role::Health | Role::Reload => None,
-            Role::PreStart => Some(Hook::PreStart),
-            Role::PreStop => Some(Hook::PreStop),
-            Role::StopCommand => Some(Hook::StopCommand),
-            Role::PostStop => Some(Hook::PostStop),
-        }
+    pub fn hook(self) -> Option<Hook> {
+        Hook::ALL.into_iter().find(|hook| ChildId::hook(0, *hook).role == self)
     }
 }
 

@@ -108,16 +108,14 @@ impl Daemon {
             return;
         }
         let id = ChildId { process: id, role: Role::Ready };
-        let mut watch =
-            Watch { config: Rc::clone(config), schedule: Schedule::ready(), step: Step::Pausing, due: None };
+        let (mut step, mut due) = (Step::Pausing, Some(self.now.mono));
         if let Some(fd) = fd {
-            match self.poll.add(&fd, Token::Watch(id).encode(), Interest::Read) {
-                Ok(()) => watch.step = Step::Fd(fd),
-                Err(why) => return self.supervision.handle(Input::NotReady(id.process, why.to_string()), self.now),
+            if let Err(why) = self.poll.add(&fd, Token::Watch(id).encode(), Interest::Read) {
+                return self.supervision.handle(Input::NotReady(id.process, why.to_string()), self.now);
             }
-        } else {
-            watch.due = Some(self.now.mono);
+            (step, due) = (Step::Fd(fd), None);
         }
+        let watch = Watch { config: Rc::clone(config), schedule: Schedule::ready(), step, due };
         self.watches.by_id.insert(id, watch);
     }
 

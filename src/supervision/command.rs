@@ -194,6 +194,7 @@ impl Supervision {
             Targets::One(id) => {
                 let name = self.given_name(target, id);
                 if !self.process(id).is_some_and(stoppable) {
+                    self.set_stopped_along(id, false);
                     return self.refuse(ticket, Fault::new(FaultCode::NotRunning, name));
                 }
                 self.stop_processes(PendingRequest::single(ticket), vec![(id, name)], wait, now);

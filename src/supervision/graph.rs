@@ -28,7 +28,7 @@ pub(super) struct Node {
     depth: u32,
     /// It has been RUNNING, so that the next time is a restart.
     has_run: bool,
-    /// It was stopped together with one of `restart_with`, and starts together with it.
+    /// It was stopped together with one of `restart_with`, or could not start since a dependency was stopped, and starts together with it.
     stopped_along: bool,
 }
 
@@ -63,7 +63,8 @@ const QUEUE_KEPT: usize = 64;
 enum Met {
     Yes,
     NotYet,
-    Never(String),
+    /// For this reason. The flag: the dependency was only stopped, or removed, and may come back.
+    Never(String, bool),
 }
 
 impl Node {
@@ -221,9 +222,10 @@ impl Supervision {
         }
         let Some(node) = self.graph.nodes.get_mut(&id) else { return };
         match to {
-            State::Running if std::mem::replace(&mut node.has_run, true) => {
+            State::Running => {
+                let is_again = std::mem::replace(&mut node.has_run, true);
                 for follower in node.dependents.clone() {
-                    self.restart_along(follower, id, now);
+                    self.restart_along(follower, id, is_again, now);
                 }
             }
             State::Starting => node.stopped_along = false,
@@ -231,15 +233,16 @@ impl Supervision {
         }
     }
 
-    /// Restarts a process after `id` has come to RUNNING once more, or starts it if it was stopped together with `id`.
-    fn restart_along(&mut self, follower: ProcId, id: ProcId, now: Now) {
-        let Some(node) = self.graph.node(follower).filter(|node| node.restart_with.contains(&id)) else { return };
-        let stopped_along = node.stopped_along;
-        match self.process(follower) {
-            Some(process) if process.is_up() => self.step(follower, Event::Restart, now),
-            Some(process) if stopped_along && process.state() == State::Stopped => {
-                self.step(follower, Event::Start, now);
-            }
+    /// Restarts a process after `id` has come to RUNNING once more, or starts it if it was stopped together with `id`, or if its
+    /// start ended because `id` was stopped.
+    fn restart_along(&mut self, follower: ProcId, id: ProcId, is_again: bool, now: Now) {
+        let Some(node) = self.graph.node(follower) else { return };
+        let (follows, stopped_along) = (is_again && node.restart_with.contains(&id), node.stopped_along);
+        let can_start = || !matches!(self.dependencies(follower, Cause::Links), Met::Never(..));
+        match self.process(follower).map(|process| (process.is_up(), process.state())) {
+            Some((true, _)) if follows => self.step(follower, Event::Restart, now),
+            Some((_, State::Stopped)) if follows && stopped_along => self.step(follower, Event::Start, now),
+            Some((_, State::Fatal)) if stopped_along && can_start() => self.step(follower, Event::Start, now),
             _ => {}
         }
     }
@@ -261,7 +264,8 @@ impl Supervision {
                             self.log(LogLevel::Info, line);
                         }
                         Met::NotYet => {}
-                        Met::Never(why) => {
+                        Met::Never(why, is_stopped) => {
+                            self.set_stopped_along(id, is_stopped);
                             if let Some(process) = self.process_mut(id) {
                                 process.spawnerr = why.into();
                             }
@@ -298,13 +302,14 @@ impl Supervision {
     fn dependencies(&self, id: ProcId, cause: Cause) -> Met {
         let Some(node) = self.graph.node(id) else { return Met::Yes };
         if let Some(missing) = &node.missing {
-            return Met::Never(format!("needs {missing}, which is not in use"));
+            return Met::Never(format!("needs {missing}, which is not in use"), true);
         }
         // Of a hundred dependencies, only the one that has changed can have become impossible.
         let changed = |need: &&ProcId| !matches!(cause, Cause::Changed(changed) if changed != **need);
         let mut needs = node.needs.iter().filter(changed).filter_map(|&need| self.process(need));
         if let Some(process) = needs.find(|process| !process.is_met() && process.core.is_at_rest()) {
-            return Met::Never(format!("needs {}, which is {}", process.namespec(), process.state().name()));
+            let why = format!("needs {}, which is {}", process.namespec(), process.state().name());
+            return Met::Never(why, process.state() == State::Stopped);
         }
         // From the back: what starts in order becomes ready in order, so that the last one is most often still to come.
         if self.waited_for(id).next_back().is_some() { Met::NotYet } else { Met::Yes }

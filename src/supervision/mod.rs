@@ -412,8 +412,7 @@ impl Supervision {
             Input::HookEnded(id, hook, result) => self.hook_ended(id, hook, result, now),
             Input::Reloaded(id, result) => self.reloaded(id, result.err()),
             Input::GroupEmpty(id) => self.sweep_ended(id, Event::GroupEmpty, now),
-            Input::Restart(id) if self.state == SupervisorState::Running => self.step(id, Event::Restart, now),
-            Input::Restart(_) => {}
+            Input::Restart(id) => self.step(id, Event::Restart, now),
             Input::Probed(item, result) => self.probed(item, result, now),
             Input::Signalled(id, purpose, result) => self.signalled(id, purpose, result, now),
             Input::Command(ticket, command) => self.command(ticket, command, now),
@@ -643,7 +642,7 @@ impl Supervision {
 
     /// The only place where a process changes: decides what `event` does, and turns the actions into effects.
     fn step(&mut self, id: ProcId, event: Event, now: Now) {
-        if matches!(event, Event::Stop | Event::Restart) {
+        if self.state == SupervisorState::Running && matches!(event, Event::Stop | Event::Restart) {
             self.stop_followers(id, now);
         }
         let is_stop = matches!(event, Event::Stop | Event::Restart | Event::StopForShutdown { .. });

@@ -127,6 +127,34 @@ fn a_cause_is_shown_only_for_what_it_caused() {
 }
 
 #[test]
+fn an_update_of_a_dependency_does_not_lose_the_start_that_waits_for_it() {
+    let conf = |first: &str| {
+        format!(
+            "[program:db]\ncommand=sh -c '{first}; until test -e {{dir}}/go; do sleep 0.05; done; echo >&3; exec sleep 1000'\n\
+             ready=fd:3\nstartsecs=0\n[program:web]\ncommand=sleep 1000\nstartsecs=0\ndepends_on=db\n"
+        )
+    };
+    let sandbox = rsup(&conf("true"));
+    wait_for("the wait", || (description(&sandbox, "web") == "waiting for db").then_some(()));
+    sandbox.reconfigure(&conf("echo changed"));
+    assert_eq!(sandbox.ctl(&["update"]).out, "db: stopped\ndb: updated process group\n");
+    sandbox.write("go", "");
+    sandbox.until("web", "RUNNING");
+}
+
+#[test]
+fn a_program_that_was_stopped_by_request_is_not_unhealthy() {
+    let conf = "[program:x]\ncommand=sleep 1000\nstartsecs=0\nessential=true\nautorestart=false\nhealthcheck=tcp:1\n\
+                healthcheck_interval=0.05\nhealthcheck_retries=1\nhealthcheck_action=none\n";
+    let sandbox = rsup(conf);
+    wait_for("the failed check", || (health(&sandbox, &["--live"]).0 == 1).then_some(()));
+    assert_eq!(sandbox.ctl(&["stop", "x"]).code, 0);
+    for args in [&["--live"][..], &["--ready"]] {
+        assert_eq!(health(&sandbox, args), (0, String::new()));
+    }
+}
+
+#[test]
 fn a_stop_command_may_outlast_its_program() {
     let conf = "[program:x]\ncommand=sh -c 'until test -e {dir}/end; do sleep 0.05; done'\nstartsecs=0\nstdout_logfile={dir}/x.log\n\
                 stop_command=sh -c 'touch {dir}/end; sleep 0.5; echo cleaned'\npost_stop=echo after\n";
@@ -175,4 +203,11 @@ fn mistakes_in_times_and_signals_have_what_to_write() {
         let wanted = format!("{key} must be a number of seconds greater than 0, such as 8 or 9.5, not `0`");
         assert!(ran.code != 0 && ran.out.contains(&wanted), "{}", ran.out);
     }
+    for key in ["pre_start", "pre_stop", "post_stop", "stop_command", "reload_command"] {
+        let ran = program(&format!("{key}="));
+        let wanted = format!("this command cannot be parsed: it is empty; write a command or remove {key}");
+        assert!(ran.code != 0 && ran.out.contains(&wanted), "{}", ran.out);
+    }
+    let ran = program("oneshot=true\nhealthcheck=tcp:80");
+    assert!(ran.out.contains("healthcheck has no effect beside oneshot=true; remove it"), "{}", ran.out);
 }

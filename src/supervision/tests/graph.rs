@@ -214,6 +214,32 @@ fn a_stop_waits_for_the_stop_command_and_then_for_post_stop() {
     }
 }
 
+#[test]
+fn a_start_that_ended_since_a_dependency_was_stopped_comes_after_its_next_start() {
+    let never = |name: &str| program(name, |p| p.lifecycle.ready = Some(Readiness::Notify));
+    let groups = vec![never("db"), never("cache"), linked("web", |of| of.depends_on = names(&["db", "cache"]))];
+    let scripts = [("db", Script { ready: Some(3_000), ..WELL }), ("cache", Script { ready: Some(1_000), ..WELL })];
+    let boot = || {
+        let mut world = World::new(config(groups.clone(), |_| ()), &scripts).boot();
+        world.run_until(2_000);
+        // The first half of a client's restart.
+        world.stop(1, "cache").run_until(2_100);
+        assert_eq!((world.state("db"), world.state("web")), (State::Starting, State::Fatal));
+        world
+    };
+    let mut world = boot();
+    world.run_until(4_000);
+    assert_eq!((world.state("db"), world.state("web")), (State::Running, State::Fatal), "cache is stopped by request");
+    world.start(2, "cache").run_until(6_000);
+    assert_eq!((world.state("cache"), world.state("web")), (State::Running, State::Running));
+    // A stop of web itself ends that.
+    let mut world = boot();
+    world.stop(2, "web").run_until(4_000);
+    assert_eq!(world.fault(2), Some(FaultCode::NotRunning));
+    world.start(3, "cache").run_until(6_000);
+    assert_eq!((world.state("cache"), world.state("web")), (State::Running, State::Fatal));
+}
+
 #[derive(Debug, Clone)]
 struct Node {
     script: Script,
