@@ -211,3 +211,108 @@ fn mistakes_in_times_and_signals_have_what_to_write() {
     let ran = program("oneshot=true\nhealthcheck=tcp:80");
     assert!(ran.out.contains("healthcheck has no effect beside oneshot=true; remove it"), "{}", ran.out);
 }
+
+#[test]
+fn each_option_has_an_error_for_a_wrong_value() {
+    for (line, wanted) in [
+        ("ready=port 80", "'port 80' has no known form; write"),
+        ("ready_timeout=1m", "ready_timeout must be a number of seconds"),
+        ("depends_on=no", "no program or group is called no"),
+        ("after=no", "no program or group is called no"),
+        ("restart_with=no", "no program or group is called no"),
+        ("oneshot=maybe", "oneshot must be true or false"),
+        ("healthcheck=tcp:", "has no port; write"),
+        ("healthcheck_interval=x", "healthcheck_interval must be a number of seconds"),
+        ("healthcheck_timeout=x", "healthcheck_timeout must be a number of seconds"),
+        ("healthcheck_retries=x", "healthcheck_retries must be a whole number from 1 on"),
+        ("healthcheck_start_period=x", "healthcheck_start_period must be a number of seconds"),
+        ("healthcheck_action=reboot", "healthcheck_action must be restart, stop or none"),
+        ("watchdog=x", "watchdog must be a number of seconds"),
+        ("stop_sequence=TERM:x", "stop_sequence must be SIGNAL:seconds"),
+        ("reload_signal=NO", "reload_signal must be a signal such as"),
+        ("reload_signal=HUP\nreload_command=a", "remove reload_signal or reload_command"),
+        ("hook_timeout=x", "hook_timeout must be a number of seconds"),
+        ("sweep_wait=x", "sweep_wait must be a number of seconds"),
+    ] {
+        let ran = check(&format!("[program:x]\ncommand=sleep 1\n{line}\n"));
+        let error = ran.out.lines().find(|line| line.contains(": error: [program:x] ")).unwrap_or_default();
+        assert!(ran.code == 2 && error.contains(wanted), "{line}: {} {}", ran.code, ran.out);
+    }
+}
+
+#[test]
+fn a_program_can_extend_its_time_and_wait_for_its_messages_to_be_read() {
+    let late = notifies(
+        "import array; send(b'EXTEND_TIMEOUT_USEC=60000000'); r, w = os.pipe(); \
+         s.sendmsg([b'BARRIER=1'], [(1, 1, array.array('i', [w]))]); os.close(w); os.read(r, 1); \
+         open('read', 'w').close(); time.sleep(1.5); send(b'READY=1'); time.sleep(1000)",
+    );
+    let conf = format!("[program:late]\ncommand={late}ready_timeout=1\nstartretries=0\ndirectory={{dir}}\n");
+    let sandbox = rsup(&conf);
+    sandbox.until("late", "RUNNING");
+    assert!(sandbox.dir.join("read").exists(), "rsup closed the descriptor of BARRIER=1");
+    assert!(!sandbox.log().contains("not ready within"), "{}", sandbox.log());
+}
+
+#[test]
+fn a_flood_of_messages_costs_only_its_sender() {
+    let flood =
+        notifies("send(b'READY=1'); [send(b'STATUS=' + str(i).encode()) for i in iter(int, 1) for i in range(10**6)]");
+    let port = crate::harness::free_port();
+    let conf = format!(
+        "[program:flood]\ncommand={flood}[program:other]\ncommand=python3 -m http.server --bind 127.0.0.1 {port}\n\
+         ready=tcp:{port}\nstartsecs=0\nautorestart=true\ndepends_on=flood\n"
+    );
+    let mut sandbox = rsup(&conf);
+    sandbox.until("other", "RUNNING");
+    for _ in 0..3 {
+        let pid = sandbox.pid_of("other");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        wait_for("the other program", || {
+            (sandbox.state("other") == "RUNNING" && sandbox.pid_of("other") != pid).then_some(())
+        });
+    }
+    assert_eq!(sandbox.ctl(&["restart", "other"]).code, 0);
+    assert!(sandbox.state("flood") == "RUNNING");
+    assert_eq!(sandbox.stop(), 0);
+}
+
+#[test]
+fn a_probes_command_runs_as_its_program_does() {
+    let conf = "[program:a]\ncommand=sleep 1000\nstartsecs=0\ndirectory={dir}/bin\numask=027\nenvironment=WORD=\"own\"\n\
+                ready=exec:sh -c 'echo $(umask) $(pwd) $WORD $(ps -o pgid= -p $$) $$ > {dir}/probe'\n";
+    let sandbox = rsup(conf);
+    sandbox.until("a", "RUNNING");
+    let probe = sandbox.read("probe");
+    let words: Vec<&str> = probe.split_whitespace().collect();
+    assert_eq!(words[..3], ["0027", sandbox.dir.join("bin").to_str().unwrap(), "own"]);
+    assert_eq!(words[3], words[4], "it leads a process group of its own");
+}
+
+#[test]
+fn a_health_check_may_take_longer_than_its_interval() {
+    let conf = "[program:a]\ncommand=sleep 1000\nstartsecs=0\nhealthcheck=exec:sh -c 'echo begin >> {dir}/checks; sleep 0.2; echo end >> {dir}/checks'\n\
+                healthcheck_interval=0.01\n";
+    let sandbox = rsup(conf);
+    wait_for("four checks", || (sandbox.read("checks").matches("end").count() >= 4).then_some(()));
+    let checks = sandbox.read("checks");
+    let alternates = checks.lines().enumerate().all(|(n, line)| line == if n % 2 == 0 { "begin" } else { "end" });
+    assert!(alternates, "one at a time:\n{checks}");
+    assert_eq!(sandbox.state("a"), "RUNNING");
+}
+
+#[test]
+fn a_fastcgi_program_can_be_waited_for_and_can_wait() {
+    let conf = "[fcgi-program:f]\nsocket=unix://{dir}/f.sock\ncommand=sleep 1000\nstartsecs=0\nnumprocs=2\n\
+                process_name=%(program_name)s%(process_num)d\ndepends_on=first\nready=file:{dir}/go\n\
+                [program:first]\ncommand=sleep 1000\nstartsecs=0\n\
+                [program:last]\ncommand=sleep 1000\nstartsecs=0\ndepends_on=f\n";
+    let sandbox = rsup(conf);
+    wait_for("both", || (description(&sandbox, "last") == "waiting for f:f0, f:f1").then_some(()));
+    sandbox.until("first", "RUNNING");
+    sandbox.write("go", "");
+    sandbox.until("last", "RUNNING");
+    let log = sandbox.log();
+    assert!(log.find("success: first") < log.find("spawned: 'f0'"), "{log}");
+    assert!(log.find("success: f1") < log.find("spawned: 'last'"), "{log}");
+}
