@@ -186,7 +186,9 @@ const PID1_LINES: usize = 16_000;
 /// The goal: the most lines of code in supervision, daemon and sys.
 const CORE_LINES: usize = 6_500;
 /// By how much each goal is missed since dependencies, readiness, hooks and health checks came. These only ever get smaller.
-const EXCESS: (usize, usize) = (1_660, 900);
+const EXCESS: (usize, usize) = (1_580, 880);
+/// Files in modules that run as PID 1, which only the client or `check` uses.
+const CLIENT_FILES: [&str; 2] = ["config/client.rs", "config/dump.rs"];
 /// The most lines of code in a function.
 const FUNCTION_LINES: usize = 60;
 
@@ -222,9 +224,14 @@ fn functions(code: &str) -> Vec<(String, usize)> {
 #[test]
 fn the_code_stays_below_its_ceilings() {
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
-    for (module, _, code) in sources() {
-        *lines.entry(module).or_default() += code_lines(&code).len();
+    let mut of_client = CLIENT_FILES.to_vec();
+    for (module, path, code) in sources() {
+        match of_client.iter().position(|file| path.ends_with(file)) {
+            Some(place) => drop(of_client.remove(place)),
+            None => *lines.entry(module).or_default() += code_lines(&code).len(),
+        }
     }
+    assert!(of_client.is_empty(), "no such file: {of_client:?}");
     let sum = |of: &dyn Fn(&str) -> bool| lines.iter().filter(|(module, _)| of(module)).map(|(_, n)| n).sum::<usize>();
     let pid1 = sum(&|module| !["ctl", "check", "pidproxy", "json"].contains(&module));
     let core = sum(&|module| ["supervision", "daemon", "sys"].contains(&module));
