@@ -1,10 +1,11 @@
 //! Hooks: starts the commands that run beside a process (`pre_start`, `pre_stop`, `stop_command`, `post_stop`), and passes their
 //! ends to the core.
 
-use super::Daemon;
 use super::token::ChildId;
+use super::{Daemon, children};
 use crate::posix::{Exit, SignalName};
-use crate::supervision::{Hook, Input};
+use crate::probes::ProbeFailure;
+use crate::supervision::{Hook, Input, Process};
 
 impl Daemon {
     /// Starts a hook. Returns the inputs for the core if it cannot be started.
@@ -23,14 +24,23 @@ impl Daemon {
             }
         });
         let pid = process.pid().map(|pid| ("SUPERVISOR_PROCESS_PID", pid.to_string()));
-        self.start_beside(id, &command, &exit.into_iter().chain(pid).collect::<Vec<_>>())
+        let more: Vec<_> = exit.into_iter().chain(pid).collect();
+        self.start_beside(id, &command, &more).map_err(|failure| failure.why)
     }
 
     /// Starts a command beside a process.
-    pub(super) fn start_beside(&mut self, id: ChildId, command: &str, more: &[(&str, String)]) -> Result<(), String> {
-        if let Some(failure) = self.start_command(id, command, more)?.failure {
+    pub(super) fn start_beside(
+        &mut self,
+        id: ChildId,
+        command: &str,
+        more: &[(&str, String)],
+    ) -> Result<(), ProbeFailure> {
+        let find = |process: &Process| children::find_command(&process.config, command, &self.defaults).is_ok();
+        let is_own = self.supervision.process(id.process).is_some_and(find);
+        let started = self.start_command(id, command, more).map_err(|why| ProbeFailure { why, is_own })?;
+        if let Some(why) = started.failure {
             self.children.kill(id, &mut super::io!(self));
-            return Err(failure);
+            return Err(why.into());
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 
 use super::Daemon;
 use super::token::{ChildId, Role, Token};
-use crate::config::model::{Probe, ProcessConfig, Readiness};
+use crate::config::model::{LogLevel, Probe, ProcessConfig, Readiness};
 use crate::posix::Exit;
-use crate::probes::{Attempt, FileWatch, Message, NotifySocket, Schedule, Verdict, is_descendant};
+use crate::probes::{Attempt, FileWatch, Message, NotifySocket, ProbeFailure, Schedule, Verdict, is_descendant};
 use crate::supervision::process::State;
 use crate::supervision::{Input, ProcId, StateChange};
 use crate::sys::errno::ErrnoName;
@@ -225,10 +225,12 @@ impl Daemon {
     }
 
     /// Watches the socket of a try; `Some`: the try has failed.
-    fn wait_for_socket(&mut self, id: ChildId, attempt: Attempt) -> Option<Result<(), String>> {
+    fn wait_for_socket(&mut self, id: ChildId, attempt: Attempt) -> Option<Result<(), ProbeFailure>> {
         let added = self.poll.add(&attempt.socket, Token::Watch(id).encode(), attempt.interest);
         self.watches.by_id.get_mut(&id)?.step = Step::Socket(attempt);
-        added.err().map(|error| Err(format!("its socket cannot be watched: {error}")))
+        added
+            .err()
+            .map(|error| Err(ProbeFailure { why: format!("its socket cannot be watched: {error}"), is_own: true }))
     }
 
     /// The descriptor of a watch is ready.
@@ -254,7 +256,7 @@ impl Daemon {
                     return self.supervision.handle(Input::NotReadyYet(id.process, why), self.now);
                 }
                 Err(Errno::ENOENT) => Err("a symbolic link to it has no target".into()),
-                Err(errno) => Err(format!("cannot be watched ({})", ErrnoName(errno as i32))),
+                Err(errno) => Err(format!("cannot be watched ({})", ErrnoName(errno as i32)).into()),
             },
             Step::Fd(fd) => match reads_newline(fd) {
                 None => return,
@@ -271,9 +273,15 @@ impl Daemon {
     }
 
     /// A try has ended.
-    fn judge(&mut self, id: ChildId, result: Result<(), String>) {
+    fn judge(&mut self, id: ChildId, result: Result<(), ProbeFailure>) {
         let Some(watch) = self.watches.by_id.get_mut(&id) else { return };
-        let (verdict, next) = watch.schedule.judge(result, self.now.mono);
+        if let (Role::Health, Err(ProbeFailure { why, is_own: true })) = (id.role, &result) {
+            // A healthy program is not restarted because rsup lacks something.
+            (watch.step, watch.due) = (Step::Pausing, Some(watch.schedule.first(self.now.mono)));
+            let line = format!("{}: cannot check its health: {why}", watch.config.name);
+            return self.log(LogLevel::Warn, &line);
+        }
+        let (verdict, next) = watch.schedule.judge(result.map_err(|failure| failure.why), self.now.mono);
         (watch.step, watch.due) = (Step::Pausing, Some(next));
         let name = watch.probe().map_or_else(String::new, ToString::to_string);
         let input = match verdict {
@@ -310,7 +318,7 @@ impl Daemon {
 
     /// The command of a probe has ended.
     pub(super) fn probe_ended(&mut self, id: ChildId, exit: Exit) {
-        self.judge(id, if exit == Exit::Code(0) { Ok(()) } else { Err(exit.to_string()) });
+        self.judge(id, if exit == Exit::Code(0) { Ok(()) } else { Err(exit.to_string().into()) });
         self.settle();
     }
 

@@ -29,12 +29,27 @@ pub struct Attempt {
     answer: Vec<u8>,
 }
 
+/// Why a try has not succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeFailure {
+    /// `connection refused`, `503`.
+    pub why: String,
+    /// rsup lacks descriptors, memory or processes for the try, which says nothing about the program.
+    pub is_own: bool,
+}
+
+impl<T: Into<String>> From<T> for ProbeFailure {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), is_own: false }
+    }
+}
+
 impl Attempt {
     /// Begins a try. `None`: it has succeeded already.
     ///
     /// # Errors
     /// Why the probe has failed already. A command always fails: its caller starts it.
-    pub fn begin(probe: &Probe) -> Result<Option<Self>, String> {
+    pub fn begin(probe: &Probe) -> Result<Option<Self>, ProbeFailure> {
         let (host, port, request) = match probe {
             Probe::Tcp(host, port) => (host, *port, Vec::new()),
             Probe::Http(host, port, path) => {
@@ -42,29 +57,30 @@ impl Attempt {
             }
             Probe::Unix(path) => {
                 let connected = UnixAddr::new(&**path).and_then(|address| sockets::begin_connect(&address));
-                return connected.map(|_| None).map_err(words);
+                return connected.map(|_| None).map_err(failure);
             }
-            Probe::File(path) => return stat(&**path).map(|_| None).map_err(words),
+            Probe::File(path) => return stat(&**path).map(|_| None).map_err(failure),
             Probe::Exec(_) => return Err("a command has no socket".into()),
         };
         let addresses: Vec<_> = hosts::addresses(host).into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         let mut others = addresses.into_iter();
-        let socket = connect_next(&mut others, format!("{host} is neither an address nor a name in /etc/hosts"))?;
+        let socket =
+            connect_next(&mut others, format!("{host} is neither an address nor a name in /etc/hosts").into())?;
         Ok(Some(Self { socket, interest: Interest::Write, others, request, answer: Vec::new() }))
     }
 
     /// Goes on as far as possible without waiting. Remove the socket from the poll first: the next address of a host gets a new one.
     ///
     /// # Errors
-    /// Why the probe has failed: `connection refused`, `503`.
-    pub fn advance(&mut self) -> Poll<Result<(), String>> {
+    /// Why the probe has failed.
+    pub fn advance(&mut self) -> Poll<Result<(), ProbeFailure>> {
         if self.interest == Interest::Write {
             match sockets::is_connected(&self.socket) {
                 Ok(true) if self.request.is_empty() => return Poll::Ready(Ok(())),
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
                 Err(errno) => {
-                    self.socket = connect_next(&mut self.others, words(errno))?;
+                    self.socket = connect_next(&mut self.others, failure(errno))?;
                     return Poll::Pending;
                 }
             }
@@ -77,7 +93,7 @@ impl Attempt {
         self.answer.extend_from_slice(bytes.get(..received).unwrap_or_default());
         Poll::Ready(match http::reply_status(&self.answer) {
             Ok(Some(200..400)) => Ok(()),
-            Ok(Some(status)) => Err(status.to_string()),
+            Ok(Some(status)) => Err(status.to_string().into()),
             Ok(None) if received > 0 && self.answer.len() < ANSWER_MAX_BYTES => return Poll::Pending,
             Ok(None) if received > 0 => Err("the head of the answer is too long".into()),
             Ok(None) | Err(_) => Err("not an HTTP answer".into()),
@@ -86,25 +102,29 @@ impl Attempt {
 }
 
 /// Begins a connection to the first address that allows it; `reason`: why there is none before them.
-fn connect_next(addresses: &mut impl Iterator<Item = SocketAddr>, mut reason: String) -> Result<OwnedFd, String> {
+fn connect_next(
+    addresses: &mut impl Iterator<Item = SocketAddr>,
+    mut reason: ProbeFailure,
+) -> Result<OwnedFd, ProbeFailure> {
     for address in addresses {
         match sockets::begin_connect(&SockaddrStorage::from(address)) {
             Ok(socket) => return Ok(socket),
-            Err(errno) => reason = words(errno),
+            Err(errno) => reason = failure(errno),
         }
     }
     Err(reason)
 }
 
-fn moved(result: Result<usize, Errno>) -> Poll<Result<usize, String>> {
+fn moved(result: Result<usize, Errno>) -> Poll<Result<usize, ProbeFailure>> {
     let must_wait = matches!(result, Err(Errno::EAGAIN | Errno::EINTR));
-    if must_wait { Poll::Pending } else { Poll::Ready(result.map_err(words)) }
+    if must_wait { Poll::Pending } else { Poll::Ready(result.map_err(failure)) }
 }
 
 /// The reason of a failed probe: the error in nix's words, in lower case.
-fn words(errno: Errno) -> String {
+fn failure(errno: Errno) -> ProbeFailure {
     let words = if errno == Errno::EAGAIN { "its queue of connections is full" } else { errno.desc() };
-    words.to_lowercase()
+    let is_own = matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
+    ProbeFailure { why: words.to_lowercase(), is_own }
 }
 
 #[cfg(test)]
@@ -126,13 +146,13 @@ mod tests {
             let mut polled = [PollFd::new(attempt.socket.as_fd(), wanted)];
             assert_eq!(poll(&mut polled, PollTimeout::from(10_000_u16)), Ok(1), "no event for {attempt:?}");
             if let Poll::Ready(outcome) = attempt.advance() {
-                return outcome;
+                return outcome.map_err(|failure| failure.why);
             }
         }
     }
 
     fn probed(text: &str) -> Result<(), String> {
-        Attempt::begin(&Probe::parse(text).unwrap())?.map_or(Ok(()), finish)
+        Attempt::begin(&Probe::parse(text).unwrap()).map_err(|failure| failure.why)?.map_or(Ok(()), finish)
     }
 
     fn failed(reason: &str) -> Result<(), String> {
@@ -199,7 +219,7 @@ mod tests {
         let addresses = vec![closed("::1"), closed("127.0.0.2"), open];
         let over = |addresses: Vec<SocketAddr>| {
             let mut others = addresses.into_iter();
-            let socket = connect_next(&mut others, String::new()).unwrap();
+            let socket = connect_next(&mut others, ProbeFailure::from("")).unwrap();
             finish(Attempt { socket, interest: Interest::Write, others, request: Vec::new(), answer: Vec::new() })
         };
         assert_eq!(over(addresses), Ok(()));

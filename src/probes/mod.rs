@@ -10,7 +10,7 @@ mod line;
 pub mod notify;
 mod schedule;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, ProbeFailure};
 pub use file::FileWatch;
 pub use line::LineMatcher;
 pub use notify::{Message, NotifySocket, is_descendant};

@@ -131,3 +131,21 @@ fn a_pipe_that_cannot_be_removed_from_the_poll_does_not_make_the_loop_spin() {
     assert_eq!(sandbox.rpc("supervisor.getPID", serde_json::json!([])).map(|pid| pid.is_number()), Ok(true));
     assert_eq!(sandbox.stop(), 0);
 }
+
+#[test]
+fn a_health_check_that_rsup_cannot_make_restarts_nothing() {
+    let conf = "[program:tcp]\ncommand=/bin/sleep 1000\nstartsecs=0\nhealthcheck=unix:{dir}/sock\nhealthcheck_interval=0.1\nhealthcheck_retries=1\n\
+                [program:exec]\ncommand=/bin/sleep 1000\nstartsecs=0\nhealthcheck=exec:true\nhealthcheck_interval=0.1\nhealthcheck_retries=1\n";
+    let sandbox = rsup(conf);
+    let pids = ["tcp", "exec"].map(|name| {
+        sandbox.until(name, "RUNNING");
+        sandbox.pid_of(name)
+    });
+    for (call, error, name) in [("socket", "EMFILE", "tcp"), ("pipe2", "ENFILE", "exec")] {
+        let Some(strace) = inject(&sandbox, call, error) else { return };
+        sandbox.until_log(&format!("{name}: cannot check its health: "), 3);
+        drop(strace);
+    }
+    assert_eq!(["tcp", "exec"].map(|name| sandbox.pid_of(name)), pids, "{}", sandbox.log());
+    assert!(!sandbox.log().contains("unhealthy"), "{}", sandbox.log());
+}
