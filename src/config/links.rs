@@ -48,6 +48,9 @@ impl<'a> Table<'a> {
 
     /// Why the process in this place cannot have a link to this name.
     fn problem(&self, place: usize, name: &str) -> Option<String> {
+        if name.is_empty() {
+            return Some("there is a comma without a name; remove the comma".into());
+        }
         let targets = self.targets(name);
         let mut groups = targets.iter().filter_map(|target| Some(self.members.get(*target)?.0));
         if targets.is_empty() {

@@ -219,6 +219,7 @@ fn each_option_has_an_error_for_a_wrong_value() {
         ("ready_timeout=1m", "ready_timeout must be a number of seconds"),
         ("depends_on=no", "no program or group is called no"),
         ("after=no", "no program or group is called no"),
+        ("after=,", "there is a comma without a name; remove the comma"),
         ("restart_with=no", "no program or group is called no"),
         ("oneshot=maybe", "oneshot must be true or false"),
         ("healthcheck=tcp:", "has no port; write"),
