@@ -317,3 +317,64 @@ fn a_fastcgi_program_can_be_waited_for_and_can_wait() {
     assert!(log.find("success: first") < log.find("spawned: 'f0'"), "{log}");
     assert!(log.find("success: f1") < log.find("spawned: 'last'"), "{log}");
 }
+
+#[test]
+fn failures_after_the_start_do_not_count_until_the_first_success() {
+    let conf = "[program:a]\ncommand=sleep 1000\nstartsecs=0\nhealthcheck=exec:sh -c 'echo check >> {dir}/checks; test -e {dir}/up'\n\
+                healthcheck_interval=0.1\nhealthcheck_retries=1\nhealthcheck_start_period=1000\n";
+    let sandbox = rsup(conf);
+    let more_checks = |more: usize| {
+        let count = || sandbox.read("checks").lines().count();
+        let before = count();
+        wait_for("more checks", || (count() >= before + more).then_some(()));
+    };
+    sandbox.until("a", "RUNNING");
+    let pid = sandbox.pid_of("a");
+    more_checks(3);
+    assert!(sandbox.pid_of("a") == pid && !sandbox.log().contains("unhealthy"), "{}", sandbox.log());
+    sandbox.write("up", "");
+    // The first of these may have begun before the file was there.
+    more_checks(2);
+    std::fs::remove_file(sandbox.dir.join("up")).unwrap();
+    sandbox.until_log("a is unhealthy (exec:sh -c ", 1);
+    wait_for("the restart", || (sandbox.state("a") == "RUNNING" && sandbox.pid_of("a") != pid).then_some(()));
+}
+
+/// The time of a line of the log, in milliseconds since midnight.
+fn millis(log: &str, text: &str) -> i64 {
+    let line = log.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("no `{text}` in\n{log}"));
+    let numbers: Vec<i64> = line[11..23].split([':', ',']).map(|number| number.parse().unwrap()).collect();
+    ((numbers[0] * 60 + numbers[1]) * 60 + numbers[2]) * 1000 + numbers[3]
+}
+
+#[test]
+fn what_a_dead_program_left_has_sweep_wait_to_end() {
+    let conf = "[program:a]\ncommand=sh -c \"test -e {dir}/once && exec sleep 1000; touch {dir}/once; \
+                sh -c 'trap : TERM; touch {dir}/trapped; while :; do sleep 0.1; done' & \
+                while ! test -e {dir}/trapped; do sleep 0.05; done; exit 1\"\n\
+                startsecs=0\nautorestart=true\nsweep=true\nsweep_wait=3\nstopwaitsecs=1000\n";
+    let sandbox = rsup(conf);
+    sandbox.until_log("what a left in process group", 2);
+    sandbox.until("a", "RUNNING");
+    let log = sandbox.log();
+    let [term, kill] = ["with SIGTERM", "with SIGKILL"].map(|signal| millis(&log, signal));
+    let waited = (kill - term).rem_euclid(24 * 3600 * 1000);
+    // Neither the default of 2 seconds nor stopwaitsecs. The log has whole milliseconds.
+    assert!(waited >= 2_998, "{waited} ms:\n{log}");
+    assert_eq!(log.matches("spawned: 'a'").count(), 2, "{log}");
+}
+
+#[test]
+fn the_spellings_of_the_go_clone_are_read() {
+    let conf = "[program:a]\ncommand=sleep 1000\nstartsecs=0\npre_start_hook=touch {dir}/started\npre_stop_hook=touch {dir}/stopping\n\
+                liveness_check_script=test ! -e {dir}/sick\nliveness_check_period=0.1\nliveness_check_timeout=5\n\
+                liveness_check_failure_threshold=2\nliveness_check_initial_delay=0\nliveness_check_failure_action=stop\n";
+    let sandbox = rsup(conf);
+    sandbox.until("a", "RUNNING");
+    assert!(sandbox.dir.join("started").exists() && !sandbox.dir.join("stopping").exists());
+    sandbox.write("sick", "");
+    sandbox.until("a", "STOPPED");
+    assert!(sandbox.dir.join("stopping").exists());
+    let log = sandbox.log();
+    assert!(log.contains("a is unhealthy (exec:test ! -e "), "{log}");
+}
